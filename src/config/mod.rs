@@ -1,0 +1,184 @@
+//! The configuration: sections, named defaults, where each value came from.
+//!
+//! Imports nothing of ours. Durations are `std::time::Duration`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use url::Url;
+
+/// The whole effective configuration, validated.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// `auth.*`
+    pub auth: Auth,
+    /// `api.*`
+    pub api: Api,
+    /// `retry.*`
+    pub retry: Retry,
+    /// `schedule.*`
+    pub schedule: Schedule,
+    /// `database.*`
+    pub database: Database,
+    /// `removal.*`
+    pub removal: Removal,
+    /// `retention.*`
+    pub retention: Retention,
+    /// `http.*`
+    pub http: Http,
+    /// `health.*`
+    pub health: Health,
+    /// `log.*`
+    pub log: Log,
+}
+
+/// `auth.*`: the client credentials grant.
+#[derive(Debug, Clone)]
+pub struct Auth {
+    /// The key's id.
+    pub client_id: String,
+    /// The key's secret.
+    pub client_secret: SecretString,
+    /// Where access tokens are made.
+    pub token_url: Url,
+    /// The audience that the token is asked for.
+    pub audience: String,
+    /// The scopes that the token is asked for.
+    pub scopes: Vec<String>,
+}
+
+/// Which path lists the consents.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConsentsPath {
+    /// The path that last worked here, else the Quickstart's, else the newer one.
+    Auto,
+    /// One path and no other.
+    Fixed(String),
+}
+
+/// `api.*`
+#[derive(Debug, Clone)]
+pub struct Api {
+    /// Scheme, host, optional port and prefix; no trailing slash is required.
+    pub base_url: Url,
+    /// Which path lists the consents.
+    pub consents_path: ConsentsPath,
+    /// Items asked for in one page, 1 to 100.
+    pub page_size: u16,
+    /// Evenly spaced; 0 = no limit.
+    pub requests_per_second: f64,
+    /// Sent with every request.
+    pub user_agent: String,
+    /// Items of other companies are skipped where set.
+    pub company_id: Option<String>,
+    /// TCP and TLS.
+    pub connect_timeout: Duration,
+    /// Silence between two bytes.
+    pub read_timeout: Duration,
+    /// One whole request.
+    pub request_timeout: Duration,
+    /// Bytes of one answer after decompression.
+    pub max_page_bytes: usize,
+}
+
+/// `retry.*`
+#[derive(Debug, Clone)]
+pub struct Retry {
+    /// Attempts for one request, the first included.
+    pub max_attempts: u32,
+    /// The first back-off's ceiling.
+    pub base_delay: Duration,
+    /// Every back-off's ceiling.
+    pub max_delay: Duration,
+    /// The least wait after a 429.
+    pub rate_limit_delay: Duration,
+}
+
+/// `schedule.*`
+#[derive(Debug, Clone)]
+pub struct Schedule {
+    /// second minute hour day month weekday
+    pub cron: String,
+    /// IANA name, known to exist.
+    pub timezone: chrono_tz::Tz,
+    /// The most that a tick is delayed.
+    pub jitter: Duration,
+    /// A run when the daemon starts.
+    pub run_at_start: bool,
+    /// None: `off`.
+    pub run_timeout: Option<Duration>,
+}
+
+/// `database.*`
+#[derive(Debug, Clone)]
+pub struct Database {
+    /// `sqlite://…` (relative paths already made absolute) or `postgres://…`; holds a password at times.
+    pub url: SecretString,
+    /// PostgreSQL: the schema to live in.
+    pub schema: Option<String>,
+}
+
+/// `removal.*`
+#[derive(Debug, Clone)]
+pub struct Removal {
+    /// Judged runs in a row without a consent before its removal is recorded, 2 to 100.
+    pub confirm_runs: u32,
+    /// The guard: percent of the active rows.
+    pub max_percent: f64,
+    /// The guard: rows.
+    pub min_count: u64,
+    /// Single-consent look-ups in one run.
+    pub max_checks: u32,
+}
+
+/// `retention.*`: None = `never`.
+#[derive(Debug, Clone)]
+pub struct Retention {
+    /// How long history and run rows are kept.
+    pub history: Option<Duration>,
+    /// How long a removed row keeps its personal data.
+    pub removed: Option<Duration>,
+}
+
+/// `http.*`
+#[derive(Debug, Clone)]
+pub struct Http {
+    /// None: off.
+    pub listen: Option<std::net::SocketAddr>,
+}
+
+/// `health.*`
+#[derive(Debug, Clone)]
+pub struct Health {
+    /// Unhealthy when the last complete run is older. Default: twice the schedule's interval + 10 minutes.
+    pub stale_after: Duration,
+    /// Unhealthy when absence was last judged longer ago.
+    pub absence_after: Duration,
+    /// A GET after each complete and judged run.
+    pub heartbeat_url: Option<SecretUrl>,
+}
+
+/// A URL whose path is a secret in itself (heartbeat services put their key there).
+pub type SecretUrl = SecretString;
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One object a line.
+    Json,
+}
+
+/// `log.*`
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// error, warn, info, debug, trace
+    pub level: tracing::Level,
+    /// text or json
+    pub format: LogFormat,
+}
+
+/// Where the configuration file lies, for messages.
+pub type FilePath = Option<PathBuf>;

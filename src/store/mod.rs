@@ -1,0 +1,7 @@
+//! The database: one store, two engines.
+
+mod run;
+mod timestamp;
+
+pub use run::{Counts, RunRow, Snapshot};
+pub use timestamp::Timestamp;

@@ -1,0 +1,88 @@
+//! One row of `sync_runs`, as a value.
+
+use serde::Serialize;
+
+use super::Timestamp;
+
+/// A run as the database records it (contract, section 4). Counters are those of the contract, to the letter.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, sqlx::FromRow)]
+pub struct RunRow {
+    /// Ascending.
+    pub id: i64,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended, however it ended.
+    pub finished_at: Option<Timestamp>,
+    /// `running`, `succeeded`, `failed`, `interrupted`
+    pub outcome: String,
+    /// `judged`, `withheld`, `blocked`, or none where the pass did not end.
+    pub absence: Option<String>,
+    /// `schedule`, `start`, `signal`, `once`
+    pub trigger: String,
+    /// The path that listed the consents.
+    pub endpoint: Option<String>,
+    /// Pages stored.
+    pub pages: i64,
+    /// Items of those pages.
+    pub items: i64,
+    /// Rows new.
+    pub added: i64,
+    /// Rows changed.
+    pub updated: i64,
+    /// Items equal to their row.
+    pub unchanged: i64,
+    /// Rows listed again.
+    pub returned: i64,
+    /// Items whose row was stored already in this pass.
+    pub duplicates: i64,
+    /// Items that cannot be used.
+    pub rejected: i64,
+    /// Items of forgotten people.
+    pub suppressed: i64,
+    /// Items of other companies.
+    pub foreign_items: i64,
+    /// Rows marked missing.
+    pub missing: i64,
+    /// Rows whose removal was recorded.
+    pub removed: i64,
+    /// Active rows not listed that the guard kept.
+    pub removals_withheld: i64,
+    /// Active rows after the run.
+    pub active: Option<i64>,
+    /// HTTP requests, token included.
+    pub requests: i64,
+    /// Of those, repeats after a failure.
+    pub retries: i64,
+    /// What went wrong; never personal data, never a secret.
+    pub error: Option<String>,
+}
+
+/// What `status`, `healthcheck`, `/readyz`, `/metrics` and the status page are made of. Read without a lock, without personal data.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Snapshot {
+    /// The newest runs, newest first.
+    pub runs: Vec<RunRow>,
+    /// The last complete run (outcome `succeeded`).
+    pub last_complete: Option<RunRow>,
+    /// When absence was last judged: `finished_at` of the last run with `absence` = `judged`.
+    pub last_judged_at: Option<Timestamp>,
+    /// Rows active, missing, removed.
+    pub consents: Counts,
+    /// Rows with `withheld_since`.
+    pub withheld: i64,
+    /// Unresolved rejected items.
+    pub rejected_items: i64,
+    /// (`finished_at`, `active`) of complete runs, oldest first, thinned to at most 400 points.
+    pub active_over_time: Vec<(Timestamp, i64)>,
+}
+
+/// How many consents there are in which state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// `missing_since` and `removed_at` null.
+    pub active: i64,
+    /// `missing_since` set, `removed_at` null.
+    pub missing: i64,
+    /// `removed_at` set.
+    pub removed: i64,
+}
