@@ -43,17 +43,23 @@ impl Consent {
             .unwrap_or_else(|| self.natural_key())
     }
 
-    /// `nk:` and the hex SHA-256 of company, U+001F, normalised e-mail, U+001F, source or nothing (contract, section 4).
+    /// The natural key of the row.
     #[must_use]
     pub fn natural_key(&self) -> String {
-        let mut hash = Sha256::new();
-        hash.update(self.company_id.as_bytes());
-        hash.update([0x1f]);
-        hash.update(normalized_email(&self.email).as_bytes());
-        hash.update([0x1f]);
-        hash.update(self.source.as_deref().unwrap_or_default().as_bytes());
-        format!("nk:{}", hex(&hash.finalize()))
+        natural_key(&self.company_id, &self.email, self.source.as_deref())
     }
+}
+
+/// `nk:` and the hex SHA-256 of company, U+001F, normalised e-mail, U+001F, source or nothing (contract, section 4).
+#[must_use]
+pub fn natural_key(company_id: &str, email: &str, source: Option<&str>) -> String {
+    let mut hash = Sha256::new();
+    hash.update(company_id.as_bytes());
+    hash.update([0x1f]);
+    hash.update(normalized_email(email).as_bytes());
+    hash.update([0x1f]);
+    hash.update(source.unwrap_or_default().as_bytes());
+    format!("nk:{}", hex(&hash.finalize()))
 }
 
 /// An address as it is compared: trimmed, Unicode lower case.
@@ -138,4 +144,49 @@ pub struct Page {
     pub items: Vec<Item>,
     /// None: the end.
     pub next: Option<Cursor>,
+}
+
+/// Whether a rejected item, as received, names one of these normalised addresses: in any text of it, alone or among other
+/// words, in any case of letters.
+#[must_use]
+pub fn mentions(item: &str, emails: &std::collections::HashSet<String>) -> bool {
+    // Escapes hide letters; where the item is no JSON that can be read, its plain text has to do.
+    let text = match serde_json::from_str::<serde_json::Value>(item) {
+        Ok(value) => {
+            let mut text = String::new();
+            collect_texts(&value, &mut text);
+            text
+        }
+        Err(_) => item.to_owned(),
+    };
+    let text = text.to_lowercase();
+    emails.iter().any(|email| {
+        text.match_indices(email.as_str()).any(|(at, found)| {
+            let before = text[..at].chars().next_back();
+            let after = text[at + found.len()..].chars().next();
+            !before.is_some_and(continues_address) && !after.is_some_and(char::is_alphanumeric)
+        })
+    })
+}
+
+fn continues_address(letter: char) -> bool {
+    letter.is_alphanumeric() || "._%+-".contains(letter)
+}
+
+fn collect_texts(value: &serde_json::Value, out: &mut String) {
+    match value {
+        serde_json::Value::String(text) => {
+            out.push_str(text);
+            out.push('\n');
+        }
+        serde_json::Value::Array(items) => items.iter().for_each(|item| collect_texts(item, out)),
+        serde_json::Value::Object(fields) => {
+            for (name, value) in fields {
+                out.push_str(name);
+                out.push('\n');
+                collect_texts(value, out);
+            }
+        }
+        _ => {}
+    }
 }

@@ -3,4 +3,7 @@
 pub mod config;
 pub mod consent;
 pub mod exit;
+pub mod file;
+pub mod hash;
+pub mod reconcile;
 pub mod store;

@@ -1,7 +1,275 @@
 //! The database: one store, two engines.
+//!
+//! Owns every SQL statement. Knows nothing of HTTP. A [`Store`] is one connection; it is opened for a run or a command and
+//! closed after it. Everything that writes goes through [`Store::write`], which begins, commits, rolls back, and tries a
+//! transaction again where the server says that this may help.
 
+mod bulk;
+mod conn;
+mod error;
+mod export;
+mod finish;
+mod forget;
+mod lease;
+mod load;
+mod location;
+mod lock;
+mod migration;
 mod run;
+mod snapshot;
 mod timestamp;
+mod upkeep;
+mod write;
 
-pub use run::{Counts, RunRow, Snapshot};
+pub use error::{StoreError, WriteCause};
+pub use export::{ExportRow, Table};
+pub use finish::{Candidate, Ending};
+pub use forget::Forgotten;
+pub use lease::{Lease, RENEW_SECONDS, Run};
+pub use load::Loaded;
+pub use location::tls_warning;
+pub use run::{Counts, RunRow, Snapshot, Trigger};
 pub use timestamp::Timestamp;
+pub use upkeep::Pruned;
+
+use std::time::Duration;
+
+use conn::{Conn, Intent};
+use error::from_sqlx;
+use location::Location;
+use lock::FileLock;
+use migration::Schema;
+
+use crate::config;
+
+/// How often a transaction is tried again after a conflict or a lost connection.
+const MAX_TRIES: u32 = 8;
+
+/// An open database.
+pub struct Store {
+    location: Location,
+    conn: Conn,
+    lock: Option<FileLock>,
+}
+
+impl Store {
+    /// Opens the database for writing: makes what is missing, takes SQLite's lock, brings the schema up to date.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] where another process holds SQLite's lock; else what the database says.
+    pub async fn open(database: &config::Database) -> Result<Self, StoreError> {
+        let location = Location::new(database)?;
+        let lock = match &location {
+            Location::Sqlite { path } => match FileLock::acquire(path)? {
+                Some(lock) => {
+                    lock::create_private(path)?;
+                    Some(lock)
+                }
+                None => {
+                    let holder = lease::holder_of(&location).await;
+                    return Err(StoreError::Busy { holder });
+                }
+            },
+            Location::Postgres { .. } => None,
+        };
+        let mut store = Self {
+            conn: Conn::open(&location).await?,
+            location,
+            lock,
+        };
+        match store.prepare().await {
+            Ok(()) => Ok(store),
+            Err(error) => {
+                store.close().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn prepare(&mut self) -> Result<(), StoreError> {
+        let place = self.location.place();
+        if matches!(self.conn, Conn::Sqlite(_)) {
+            // Look before the first byte is written: the file may be somebody else's.
+            migration::inspect(&mut self.conn, &place)
+                .await
+                .map_err(|error| self.explain(error))?;
+            self.conn
+                .raw("pragma journal_mode = wal; pragma synchronous = full; pragma secure_delete = on; pragma cache_size = -8000")
+                .await
+                .map_err(|error| from_sqlx(&error, &place))?;
+        }
+        let schema = self.schema().map(str::to_owned);
+        migration::migrate(&mut self.conn, schema.as_deref(), &place).await
+    }
+
+    /// Opens the database for reading only. None: there is nothing yet. Makes no file and no schema.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn open_to_read(database: &config::Database) -> Result<Option<Self>, StoreError> {
+        let location = Location::new(database)?;
+        if let Location::Sqlite { path } = &location {
+            match std::fs::metadata(path) {
+                Ok(metadata) if metadata.len() == 0 => return Ok(None),
+                Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+                Err(cause) => return Err(lock::write_error(path, &cause)),
+                Ok(_) => {}
+            }
+        }
+        let mut store = Self {
+            conn: Conn::open(&location).await?,
+            location,
+            lock: None,
+        };
+        match store.find_schema().await {
+            Ok(Schema::Current) => Ok(Some(store)),
+            Ok(Schema::Absent) => {
+                store.close().await;
+                Ok(None)
+            }
+            Ok(Schema::Older) => {
+                let place = store.place();
+                store.close().await;
+                Err(StoreError::Older { place })
+            }
+            Err(error) => {
+                store.close().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn find_schema(&mut self) -> Result<Schema, StoreError> {
+        let place = self.place();
+        if matches!(self.conn, Conn::Sqlite(_)) {
+            self.conn
+                .raw("pragma query_only = on")
+                .await
+                .map_err(|error| from_sqlx(&error, &place))?;
+        }
+        let found = self
+            .read(async |conn| migration::inspect(conn, &place).await)
+            .await;
+        found.map_err(|error| self.explain(error))
+    }
+
+    /// SQLite says "not a database" of a damaged first page too; our mark in it tells the two apart.
+    fn explain(&self, error: StoreError) -> StoreError {
+        let (StoreError::NotOurs { place }, Location::Sqlite { path }) = (&error, &self.location)
+        else {
+            return error;
+        };
+        if lock::has_mark(path, migration::APPLICATION_ID) {
+            return StoreError::Corrupt {
+                place: place.clone(),
+                code: "the first page is damaged".to_owned(),
+            };
+        }
+        error
+    }
+
+    /// The file or server, for messages: never a password.
+    #[must_use]
+    pub fn place(&self) -> String {
+        self.location.place()
+    }
+
+    fn schema(&self) -> Option<&str> {
+        match &self.location {
+            Location::Postgres { schema, .. } => schema.as_deref(),
+            Location::Sqlite { .. } => None,
+        }
+    }
+
+    fn failed(&self, error: &sqlx::Error) -> StoreError {
+        from_sqlx(error, &self.location.place())
+    }
+
+    /// Ends the connection in order. Errors are of no use to anybody at this point.
+    pub async fn close(self) {
+        let Self { conn, lock, .. } = self;
+        // A server that is gone must not hold us up.
+        let _ = tokio::time::timeout(Duration::from_secs(2), conn.close()).await;
+        drop(lock);
+    }
+
+    /// Runs `work` in a transaction that sees one state of the database and writes nothing.
+    async fn read<T>(
+        &mut self,
+        mut work: impl AsyncFnMut(&mut Conn) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let schema = self.schema().map(str::to_owned);
+        let begun = self.conn.begin(Intent::Read, schema.as_deref()).await;
+        begun.map_err(|error| self.failed(&error))?;
+        let result = work(&mut self.conn).await;
+        let ended = self.conn.rollback().await;
+        let value = result?;
+        ended.map_err(|error| self.failed(&error))?;
+        Ok(value)
+    }
+
+    /// Runs `work` in a write transaction: all of it or nothing. Tried again after a conflict, and over a new connection
+    /// where the old one broke; `work` must find out itself whether an earlier try went through after all.
+    async fn write<T>(
+        &mut self,
+        mut work: impl AsyncFnMut(&mut Conn) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut tried = 0;
+        loop {
+            let error = match self.try_write(&mut work).await {
+                Ok(value) => return Ok(value),
+                Err(error) => error,
+            };
+            tried += 1;
+            if tried >= MAX_TRIES || !(error.is_conflict() || error.is_connection_lost()) {
+                return Err(error);
+            }
+            tokio::time::sleep(Duration::from_millis(50 << tried.min(6))).await;
+            if error.is_connection_lost() {
+                self.reconnect().await?;
+            }
+        }
+    }
+
+    async fn try_write<T>(
+        &mut self,
+        work: &mut impl AsyncFnMut(&mut Conn) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let schema = self.schema().map(str::to_owned);
+        let begun = self.conn.begin(Intent::Write, schema.as_deref()).await;
+        begun.map_err(|error| self.failed(&error))?;
+        let result = work(&mut self.conn).await;
+        match result {
+            Ok(value) => {
+                let ended = self.conn.commit().await;
+                if let Err(error) = ended {
+                    // SQLite keeps the transaction open after some failures of a commit.
+                    let _ = self.conn.rollback().await;
+                    return Err(self.failed(&error));
+                }
+                Ok(value)
+            }
+            Err(error) => {
+                let _ = self.conn.rollback().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn reconnect(&mut self) -> Result<(), StoreError> {
+        let mut last = None;
+        for pause in [0, 200, 500, 1000, 2000, 3000] {
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+            match Conn::open(&self.location).await {
+                Ok(conn) => {
+                    let old = std::mem::replace(&mut self.conn, conn);
+                    drop(old);
+                    return Ok(());
+                }
+                Err(error) if error.is_connection_lost() => last = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(last.unwrap_or(StoreError::Fenced))
+    }
+}

@@ -86,3 +86,61 @@ pub struct Counts {
     /// `removed_at` set.
     pub removed: i64,
 }
+
+impl RunRow {
+    /// Adds the items of pages that are being stored.
+    pub fn count(&mut self, tally: &crate::reconcile::Tally) {
+        let fields = [
+            (&mut self.pages, tally.pages),
+            (&mut self.items, tally.items),
+            (&mut self.added, tally.added),
+            (&mut self.updated, tally.updated),
+            (&mut self.unchanged, tally.unchanged),
+            (&mut self.returned, tally.returned),
+            (&mut self.duplicates, tally.duplicates),
+            (&mut self.rejected, tally.rejected),
+            (&mut self.suppressed, tally.suppressed),
+            (&mut self.foreign_items, tally.foreign_items),
+        ];
+        for (field, more) in fields {
+            *field += more.cast_signed();
+        }
+    }
+
+    /// A walk that starts again counts its pages and items anew; what was written stays counted.
+    pub fn restart(&mut self) {
+        self.pages = 0;
+        self.items = 0;
+        self.unchanged = 0;
+        self.duplicates = 0;
+        self.rejected = 0;
+        self.suppressed = 0;
+        self.foreign_items = 0;
+    }
+}
+
+/// What made a run begin (`sync_runs.trigger`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trigger {
+    /// A tick.
+    Schedule,
+    /// The daemon's start.
+    Start,
+    /// SIGHUP.
+    Signal,
+    /// `--run-once`
+    Once,
+}
+
+impl Trigger {
+    /// As in `sync_runs.trigger`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Schedule => "schedule",
+            Self::Start => "start",
+            Self::Signal => "signal",
+            Self::Once => "once",
+        }
+    }
+}

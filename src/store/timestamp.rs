@@ -81,7 +81,7 @@ impl Type<Sqlite> for Timestamp {
     }
 }
 
-impl<'q> Encode<'q, Sqlite> for Timestamp {
+impl Encode<'_, Sqlite> for Timestamp {
     fn encode_by_ref(
         &self,
         buf: &mut <Sqlite as sqlx::Database>::ArgumentBuffer,
@@ -108,7 +108,7 @@ impl sqlx::postgres::PgHasArrayType for Timestamp {
     }
 }
 
-impl<'q> Encode<'q, Postgres> for Timestamp {
+impl Encode<'_, Postgres> for Timestamp {
     fn encode_by_ref(
         &self,
         buf: &mut <Postgres as sqlx::Database>::ArgumentBuffer,

@@ -1,0 +1,86 @@
+//! A file that appears whole or not at all, readable by its owner only.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+/// A file beside its target; removed when dropped, unless it was moved into its place.
+#[derive(Debug)]
+pub struct Draft {
+    path: PathBuf,
+    file: File,
+    kept: bool,
+}
+
+impl Draft {
+    /// Makes an empty file with mode 0600 in the folder of `target`.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn beside(target: &Path) -> io::Result<Self> {
+        let Some(name) = target.file_name() else {
+            return Err(io::Error::from(io::ErrorKind::IsADirectory));
+        };
+        for attempt in 0..100 {
+            let mut draft = std::ffi::OsString::from(".");
+            draft.push(name);
+            draft.push(format!(".{}.{attempt}.part", std::process::id()));
+            let path = target.with_file_name(draft);
+            match OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&path)
+            {
+                Ok(file) => {
+                    file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+                    return Ok(Self {
+                        path,
+                        file,
+                        kept: false,
+                    });
+                }
+                Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(cause) => return Err(cause),
+            }
+        }
+        Err(io::Error::from(io::ErrorKind::AlreadyExists))
+    }
+
+    /// Where it lies for now.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// To write to.
+    pub fn file(&mut self) -> &mut File {
+        &mut self.file
+    }
+
+    /// Moves it into its place, once it is on the disk.
+    ///
+    /// # Errors
+    /// What the system says; the target is as it was then.
+    pub fn keep(mut self, target: &Path) -> io::Result<()> {
+        self.file.sync_all()?;
+        std::fs::rename(&self.path, target)?;
+        self.kept = true;
+        if let Some(folder) = target
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty())
+        {
+            File::open(folder)?.sync_all()?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if !self.kept {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! The keyed hashes by which rows are known again without asking the database.
+//!
+//! Every database has a salt of its own, so nobody outside can make two keys collide on purpose, and a hash that leaks says
+//! nothing about a person without that salt.
+
+use std::hash::Hasher as _;
+
+use sha2::{Digest, Sha256};
+use siphasher::sip::SipHasher13;
+
+use crate::consent::{Consent, hex, normalized_email};
+
+/// 8 bytes of the key, 7 of the content: what is known of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RowHash {
+    /// Of `consent_key`.
+    pub key: u64,
+    /// Of everything else that the API sends; 56 bits.
+    pub content: u64,
+}
+
+/// How many bytes a [`RowHash`] takes in the database.
+pub const ROW_HASH_BYTES: usize = 15;
+
+impl RowHash {
+    /// As stored in `consents.row_hash`.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; ROW_HASH_BYTES] {
+        let mut bytes = [0; ROW_HASH_BYTES];
+        bytes[..8].copy_from_slice(&self.key.to_be_bytes());
+        bytes[8..].copy_from_slice(&self.content.to_be_bytes()[1..]);
+        bytes
+    }
+
+    /// From the database; None where the length is wrong.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (key, content) = bytes.split_first_chunk::<8>()?;
+        let content: [u8; 7] = content.try_into().ok()?;
+        let mut wide = [0; 8];
+        wide[1..].copy_from_slice(&content);
+        Some(Self {
+            key: u64::from_be_bytes(*key),
+            content: u64::from_be_bytes(wide),
+        })
+    }
+}
+
+/// The salt of one database and what is hashed with it.
+#[derive(Clone)]
+pub struct Salt {
+    bytes: Vec<u8>,
+    sip: SipHasher13,
+}
+
+impl std::fmt::Debug for Salt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Salt([redacted])")
+    }
+}
+
+impl Salt {
+    /// From `sync_state.salt`.
+    #[must_use]
+    pub fn new(bytes: Vec<u8>) -> Self {
+        let mut key = [0; 16];
+        key.copy_from_slice(&Sha256::digest(&bytes)[..16]);
+        Self {
+            sip: SipHasher13::new_with_key(&key),
+            bytes,
+        }
+    }
+
+    /// Of a `consent_key`.
+    #[must_use]
+    pub fn key(&self, key: &str) -> u64 {
+        let mut hasher = self.sip;
+        hasher.write(key.as_bytes());
+        hasher.finish()
+    }
+
+    /// Of everything but the id, which the key tells: 56 bits.
+    #[must_use]
+    pub fn content(&self, consent: &Consent) -> u64 {
+        let mut hasher = self.sip;
+        let fields = [
+            Some(consent.company_id.as_str()),
+            Some(consent.email.as_str()),
+            consent.full_name.as_deref(),
+            consent.source.as_deref(),
+            consent.refs.as_deref(),
+            consent.extra.as_deref(),
+        ];
+        for field in fields {
+            match field {
+                None => hasher.write_u8(0),
+                Some(text) => {
+                    hasher.write_u8(1);
+                    hasher.write_u64(text.len() as u64);
+                    hasher.write(text.as_bytes());
+                }
+            }
+        }
+        // Zero is kept for rows whose content is no longer known.
+        (hasher.finish() >> 8).max(1)
+    }
+
+    /// Of a natural key, for the index over it.
+    #[must_use]
+    pub fn natural(&self, natural_key: &str) -> i64 {
+        i64::from_be_bytes(self.key(natural_key).to_be_bytes())
+    }
+
+    /// Hex SHA-256 of salt and normalised address: `suppressions.email_hash`.
+    #[must_use]
+    pub fn email(&self, email: &str) -> String {
+        hex(&Sha256::new()
+            .chain_update(&self.bytes)
+            .chain_update(normalized_email(email))
+            .finalize())
+    }
+
+    /// What is left of a natural key when retention erased its row: `nk:` and a salted hash.
+    #[must_use]
+    pub fn erased_key(&self, natural_key: &str) -> String {
+        let hash = Sha256::new()
+            .chain_update(&self.bytes)
+            .chain_update([0])
+            .chain_update(natural_key)
+            .finalize();
+        format!("nk:{}", hex(&hash))
+    }
+}

@@ -1,0 +1,330 @@
+//! One walk through the list, item by item.
+
+use std::collections::{HashMap, HashSet};
+
+use super::known::{Known, Slot};
+use super::reject::KnownRejects;
+use super::{Batch, Op, Put, PutKind};
+use crate::consent::{Consent, Item, Page, Rejected};
+use crate::hash::{RowHash, Salt};
+
+/// What a pass is judged by besides the rows.
+#[derive(Debug)]
+pub struct Settings {
+    /// The database's salt.
+    pub salt: Salt,
+    /// `api.company_id`
+    pub company_id: Option<String>,
+    /// `suppressions.email_hash`
+    pub suppressed: HashSet<String>,
+}
+
+/// A row that has the natural key that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Namesake {
+    /// The row.
+    pub consent_key: String,
+}
+
+/// Rows by natural key, the first seen first.
+pub type Namesakes = HashMap<String, Vec<Namesake>>;
+
+/// One walk through the list.
+#[derive(Debug)]
+pub struct Pass {
+    settings: Settings,
+    known: Known,
+    rejects: KnownRejects,
+    lists_somebody: bool,
+}
+
+impl Pass {
+    /// A walk from the start over what the database holds.
+    #[must_use]
+    pub fn new(settings: Settings, known: Known, rejects: KnownRejects) -> Self {
+        Self {
+            settings,
+            known,
+            rejects,
+            lists_somebody: false,
+        }
+    }
+
+    /// What the pass has seen of the rows.
+    #[must_use]
+    pub fn known(&self) -> &Known {
+        &self.known
+    }
+
+    /// What the pass has seen of the rejected items.
+    #[must_use]
+    pub fn rejects(&self) -> &KnownRejects {
+        &self.rejects
+    }
+
+    /// Whether any item of the pass was stored or known.
+    #[must_use]
+    pub fn lists_somebody(&self) -> bool {
+        self.lists_somebody
+    }
+
+    /// The natural keys that the store must be asked for before [`Pass::take`]: an item without id lists every row of its
+    /// natural key, and rows with an id are not found by it otherwise.
+    #[must_use]
+    pub fn questions(&self, page: &Page) -> Vec<String> {
+        if !self.known.has_ids() {
+            return Vec::new();
+        }
+        let nameless = page.items.iter().filter_map(|item| match item {
+            Item::Consent(consent) if consent.consent_id.is_none() => Some(consent.natural_key()),
+            _ => None,
+        });
+        let unique: HashSet<String> = nameless.collect();
+        unique.into_iter().collect()
+    }
+
+    /// Takes the next page.
+    pub fn take(&mut self, page: Page, namesakes: &Namesakes) -> Batch {
+        let mut batch = Batch::default();
+        batch.tally.pages = 1;
+        batch.tally.items = page.items.len() as u64;
+        let mut here = Here::new(&page);
+        for item in page.items {
+            match item {
+                Item::Rejected(rejected) => self.take_rejected(rejected, &mut batch),
+                Item::Consent(consent) => {
+                    self.take_consent(consent, namesakes, &mut here, &mut batch)
+                }
+            }
+        }
+        batch
+    }
+
+    fn take_rejected(&mut self, rejected: Rejected, batch: &mut Batch) {
+        batch.tally.rejected += 1;
+        if let Some(id) = &rejected.id
+            && let Some(slot) = self.known.find(self.settings.salt.key(id))
+        {
+            self.relist(slot, id, batch);
+        }
+        if self.rejects.note(&rejected.fingerprint) {
+            batch.rejects.push(rejected);
+        }
+    }
+
+    fn take_consent(
+        &mut self,
+        consent: Consent,
+        namesakes: &Namesakes,
+        here: &mut Here,
+        batch: &mut Batch,
+    ) {
+        if self
+            .settings
+            .company_id
+            .as_ref()
+            .is_some_and(|ours| *ours != consent.company_id)
+        {
+            batch.tally.foreign_items += 1;
+            return;
+        }
+        if !self.settings.suppressed.is_empty()
+            && self
+                .settings
+                .suppressed
+                .contains(&self.settings.salt.email(&consent.email))
+        {
+            batch.tally.suppressed += 1;
+            return;
+        }
+        self.lists_somebody = true;
+        match &consent.consent_id {
+            Some(id) => {
+                let key = id.clone();
+                here.note(&consent, &key);
+                self.take_with_id(key, consent, batch);
+            }
+            None => self.take_nameless(consent, namesakes, here, batch),
+        }
+    }
+
+    fn take_with_id(&mut self, key: String, consent: Consent, batch: &mut Batch) {
+        let hash = self.settings.salt.key(&key);
+        if self.known.is_fresh(hash) {
+            batch.tally.duplicates += 1;
+        } else if let Some(slot) = self.known.find(hash) {
+            self.put_known(slot, key, hash, consent, batch);
+        } else if let Some(kind) = self.row_to_take_over(hash, &consent) {
+            self.put(key, hash, consent, kind, batch);
+        } else {
+            self.known.add(hash, false);
+            self.put(key, hash, consent, PutKind::Add, batch);
+        }
+    }
+
+    /// The row of the natural key that this id takes over, if there is one (contract, section 5.8).
+    fn row_to_take_over(&mut self, new: u64, consent: &Consent) -> Option<PutKind> {
+        if !self.known.has_natural() {
+            return None;
+        }
+        let natural_key = consent.natural_key();
+        let natural = self.settings.salt.key(&natural_key);
+        if self.known.is_fresh(natural) {
+            self.known.rename_fresh(natural, new);
+            return Some(PutKind::TakeOver {
+                old_key: natural_key,
+                keep_content: true,
+                returns: false,
+            });
+        }
+        let (slot, old_key) = match self.known.find(natural) {
+            Some(slot) => (slot, natural_key),
+            None => self.erased_row(&natural_key)?,
+        };
+        let keep_content = self.known.is_stored(slot);
+        let returns = self.known.is_unlisted(slot) && !self.known.is_listed(slot);
+        self.known.take_over(slot, new);
+        Some(PutKind::TakeOver {
+            old_key,
+            keep_content,
+            returns,
+        })
+    }
+
+    /// What retention left of a natural key.
+    fn erased_row(&self, natural_key: &str) -> Option<(Slot, String)> {
+        if !self.known.has_erased_natural() {
+            return None;
+        }
+        let key = self.settings.salt.erased_key(natural_key);
+        let slot = self.known.find(self.settings.salt.key(&key))?;
+        self.known.is_erased(slot).then_some((slot, key))
+    }
+
+    fn take_nameless(
+        &mut self,
+        consent: Consent,
+        namesakes: &Namesakes,
+        here: &Here,
+        batch: &mut Batch,
+    ) {
+        let natural_key = consent.natural_key();
+        let stored: &[Namesake] = namesakes.get(&natural_key).map_or(&[], Vec::as_slice);
+        for row in stored.iter().skip(1) {
+            if let Some(slot) = self.known.find(self.settings.salt.key(&row.consent_key)) {
+                self.relist(slot, &row.consent_key, batch);
+            }
+        }
+        let first = stored
+            .first()
+            .map(|row| &row.consent_key)
+            .or_else(|| here.first(&natural_key));
+        let key = first.cloned().unwrap_or_else(|| natural_key.clone());
+        let hash = self.settings.salt.key(&key);
+        if self.known.is_fresh(hash) {
+            batch.tally.duplicates += 1;
+        } else if let Some(slot) = self.known.find(hash) {
+            self.put_known(slot, key, hash, consent, batch);
+        } else if let Some((slot, old_key)) = self.erased_row(&natural_key) {
+            self.known.take_over(slot, hash);
+            let kind = PutKind::TakeOver {
+                old_key,
+                keep_content: false,
+                returns: true,
+            };
+            self.put(key, hash, consent, kind, batch);
+        } else {
+            self.known.add(hash, true);
+            self.put(key, hash, consent, PutKind::Add, batch);
+        }
+    }
+
+    fn put_known(
+        &mut self,
+        slot: Slot,
+        key: String,
+        hash: u64,
+        consent: Consent,
+        batch: &mut Batch,
+    ) {
+        if self.known.is_stored(slot) {
+            batch.tally.duplicates += 1;
+            return;
+        }
+        let returns = self.known.is_unlisted(slot) && !self.known.is_listed(slot);
+        let withheld = self.known.is_withheld(slot) && !self.known.is_listed(slot);
+        self.known.store(slot);
+        let same = self
+            .known
+            .same_content(slot, self.settings.salt.content(&consent));
+        if same && !returns {
+            batch.tally.unchanged += 1;
+            if withheld {
+                batch.ops.push(Op::Relist {
+                    key,
+                    returns: false,
+                });
+            }
+            return;
+        }
+        self.put(key, hash, consent, PutKind::Change { returns }, batch);
+    }
+
+    fn put(&self, key: String, hash: u64, consent: Consent, kind: PutKind, batch: &mut Batch) {
+        let content = self.settings.salt.content(&consent);
+        let natural = self.settings.salt.natural(&consent.natural_key());
+        let hash = RowHash { key: hash, content };
+        batch.ops.push(Op::Put(Box::new(Put {
+            key,
+            consent,
+            hash,
+            natural,
+            kind,
+        })));
+    }
+
+    /// Counts as listed without an item of its own. What retention erased stays erased: there is no address to write to.
+    fn relist(&mut self, slot: Slot, key: &str, batch: &mut Batch) {
+        if self.known.is_listed(slot) || self.known.is_erased(slot) {
+            return;
+        }
+        let returns = self.known.is_unlisted(slot);
+        if returns || self.known.is_withheld(slot) {
+            batch.ops.push(Op::Relist {
+                key: key.to_owned(),
+                returns,
+            });
+        }
+        self.known.list(slot);
+    }
+}
+
+/// Rows with an id that stand on this very page, by natural key: the store cannot know them yet.
+struct Here {
+    mixed: bool,
+    keys: HashMap<String, String>,
+}
+
+impl Here {
+    fn new(page: &Page) -> Self {
+        let nameless =
+            |item: &Item| matches!(item, Item::Consent(consent) if consent.consent_id.is_none());
+        let mixed = page.items.iter().any(nameless) && !page.items.iter().all(nameless);
+        Self {
+            mixed,
+            keys: HashMap::new(),
+        }
+    }
+
+    fn note(&mut self, consent: &Consent, key: &str) {
+        if self.mixed {
+            self.keys
+                .entry(consent.natural_key())
+                .or_insert_with(|| key.to_owned());
+        }
+    }
+
+    fn first(&self, natural_key: &str) -> Option<&String> {
+        self.keys.get(natural_key)
+    }
+}

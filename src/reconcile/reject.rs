@@ -1,0 +1,73 @@
+//! Which unusable items are on record already, so that a page that still holds them asks the database nothing.
+
+use std::collections::HashMap;
+
+/// A row of `rejected_items`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KnownReject {
+    /// `rejected_items.id`
+    pub id: i64,
+    /// `resolved_at` set.
+    pub resolved: bool,
+}
+
+/// `rejected_items` by the first 8 bytes of the fingerprint.
+#[derive(Debug, Default)]
+pub struct KnownRejects {
+    rows: HashMap<u64, (KnownReject, bool)>,
+    any_new: bool,
+}
+
+impl KnownRejects {
+    /// Takes a row of the database.
+    pub fn push(&mut self, fingerprint: &[u8], row: KnownReject) {
+        self.rows.insert(short(fingerprint), (row, false));
+    }
+
+    /// Notes an item; true where the record is to be written (a new item, or one that was resolved).
+    pub(super) fn note(&mut self, fingerprint: &[u8]) -> bool {
+        match self.rows.get_mut(&short(fingerprint)) {
+            Some((row, seen)) => {
+                let write = row.resolved && !*seen;
+                *seen = true;
+                write
+            }
+            None => {
+                self.any_new = true;
+                self.rows.insert(
+                    short(fingerprint),
+                    (
+                        KnownReject {
+                            id: 0,
+                            resolved: false,
+                        },
+                        true,
+                    ),
+                );
+                true
+            }
+        }
+    }
+
+    /// The rows on record that this pass held again.
+    pub fn seen(&self) -> impl Iterator<Item = i64> + '_ {
+        self.rows
+            .values()
+            .filter(|(row, seen)| *seen && row.id != 0)
+            .map(|(row, _)| row.id)
+    }
+
+    /// Whether any row of the record is unresolved and was not held by this pass.
+    #[must_use]
+    pub fn any_gone(&self) -> bool {
+        self.rows
+            .values()
+            .any(|(row, seen)| !*seen && !row.resolved)
+    }
+}
+
+fn short(fingerprint: &[u8]) -> u64 {
+    fingerprint
+        .first_chunk::<8>()
+        .map_or(0, |bytes| u64::from_be_bytes(*bytes))
+}

@@ -1,0 +1,451 @@
+//! Many rows in one statement: where SQL truly differs between the engines.
+//!
+//! SQLite takes new rows as a `values` list and everything else as one JSON array; PostgreSQL takes arrays.
+
+use serde_json::json;
+
+use super::conn::{Conn, execute};
+use super::error::StoreError;
+use super::write::Scene;
+use crate::consent::Consent;
+use crate::hash::RowHash;
+use crate::reconcile::Put;
+
+/// A row as it stands before it is changed.
+#[derive(Debug, sqlx::FromRow)]
+pub(super) struct WrittenRow {
+    pub(super) consent_key: String,
+    pub(super) consent_id: Option<String>,
+    company_id: String,
+    email: Option<String>,
+    full_name: Option<String>,
+    source: Option<String>,
+    refs: Option<String>,
+    extra: Option<String>,
+    row_hash: Vec<u8>,
+    unlisted: bool,
+}
+
+impl WrittenRow {
+    pub(super) fn is_unlisted(&self) -> bool {
+        self.unlisted
+    }
+
+    /// For `consent_changes.before`.
+    pub(super) fn before(&self) -> String {
+        let raw = |text: &Option<String>| {
+            text.as_ref().map_or(serde_json::Value::Null, |text| {
+                serde_json::from_str(text).unwrap_or_else(|_| json!(text))
+            })
+        };
+        json!({
+            "consent_id": self.consent_id,
+            "company_id": self.company_id,
+            "email": self.email,
+            "full_name": self.full_name,
+            "source": self.source,
+            "refs": raw(&self.refs),
+            "extra": raw(&self.extra),
+        })
+        .to_string()
+    }
+
+    /// The content and its hash; None where retention erased it.
+    pub(super) fn content(self) -> Option<(u64, Consent)> {
+        let hash = RowHash::from_bytes(&self.row_hash)?;
+        let consent = Consent {
+            consent_id: None,
+            company_id: self.company_id,
+            email: self.email?,
+            full_name: self.full_name,
+            source: self.source,
+            refs: self.refs,
+            extra: self.extra,
+        };
+        Some((hash.content, consent))
+    }
+}
+
+/// A row as it is to stand.
+pub(super) struct RowWrite {
+    pub(super) old_key: String,
+    pub(super) key: String,
+    pub(super) consent: Consent,
+    pub(super) hash: RowHash,
+    pub(super) natural: i64,
+}
+
+/// A line of `consent_changes`.
+pub(super) struct Change {
+    pub(super) consent_key: String,
+    pub(super) change: &'static str,
+    pub(super) before: Option<String>,
+}
+
+macro_rules! one {
+    () => {
+        "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    };
+}
+macro_rules! four {
+    ($rows:ident) => {
+        concat!($rows!(), ", ", $rows!(), ", ", $rows!(), ", ", $rows!())
+    };
+}
+macro_rules! sixteen {
+    () => {
+        four!(four_rows)
+    };
+}
+macro_rules! four_rows {
+    () => {
+        four!(one)
+    };
+}
+macro_rules! insert_sqlite {
+    ($rows:ident) => {
+        concat!(
+            "insert into consents (consent_key, consent_id, company_id, email, full_name, source, refs, extra, row_hash, ",
+            "natural_hash, first_seen_at, changed_at, first_run_id, changed_run_id) ",
+            "select v.*, s.at, s.at, s.run, s.run from (values ",
+            $rows!(),
+            ") as v cross join (select ? as at, ? as run) as s"
+        )
+    };
+}
+
+const INSERT_SQLITE_1: &str = insert_sqlite!(one);
+const INSERT_SQLITE_16: &str = insert_sqlite!(sixteen);
+
+const INSERT_POSTGRES: &str = "insert into consents (consent_key, consent_id, company_id, email, full_name, source, refs, \
+     extra, row_hash, natural_hash, first_seen_at, changed_at, first_run_id, changed_run_id) \
+     select v.consent_key, v.consent_id, v.company_id, v.email, v.full_name, v.source, v.refs::jsonb, v.extra::jsonb, \
+     v.row_hash, v.natural_hash, $11, $11, $12, $12 \
+     from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], \
+     $9::bytea[], $10::bigint[]) as v(consent_key, consent_id, company_id, email, full_name, source, refs, extra, row_hash, \
+     natural_hash)";
+
+/// Inserts new rows.
+pub(super) async fn insert(
+    conn: &mut Conn,
+    scene: &Scene<'_>,
+    puts: &[&Put],
+) -> Result<(), StoreError> {
+    if puts.is_empty() {
+        return Ok(());
+    }
+    match conn {
+        Conn::Sqlite(c) => {
+            let (many, rest) = puts.as_chunks::<16>();
+            let statements = many
+                .iter()
+                .map(|rows| (INSERT_SQLITE_16, rows.as_slice()))
+                .chain(rest.chunks(1).map(|rows| (INSERT_SQLITE_1, rows)));
+            for (sql, rows) in statements {
+                let mut query = sqlx::query(sql);
+                for put in rows {
+                    let consent = &put.consent;
+                    query = query
+                        .bind(&put.key)
+                        .bind(&consent.consent_id)
+                        .bind(&consent.company_id)
+                        .bind(&consent.email)
+                        .bind(&consent.full_name)
+                        .bind(&consent.source)
+                        .bind(&consent.refs)
+                        .bind(&consent.extra)
+                        .bind(put.hash.to_bytes().to_vec())
+                        .bind(put.natural);
+                }
+                let done = query
+                    .bind(scene.changed_at)
+                    .bind(scene.run_id)
+                    .execute(&mut **c)
+                    .await;
+                done.map_err(|error| scene.failed(&error))?;
+            }
+        }
+        Conn::Postgres(c) => {
+            let consents = Columns::new(
+                puts.iter()
+                    .map(|put| (put.key.as_str(), &put.consent, put.hash, put.natural)),
+            );
+            let done = consents
+                .bind(sqlx::query(INSERT_POSTGRES))
+                .bind(scene.changed_at)
+                .bind(scene.run_id)
+                .persistent(false)
+                .execute(&mut **c)
+                .await;
+            done.map_err(|error| scene.failed(&error))?;
+        }
+    }
+    Ok(())
+}
+
+/// The columns of many consents, as PostgreSQL takes them.
+struct Columns<'a> {
+    key: Vec<&'a str>,
+    consent_id: Vec<Option<&'a str>>,
+    company_id: Vec<&'a str>,
+    email: Vec<&'a str>,
+    full_name: Vec<Option<&'a str>>,
+    source: Vec<Option<&'a str>>,
+    refs: Vec<Option<&'a str>>,
+    extra: Vec<Option<&'a str>>,
+    row_hash: Vec<Vec<u8>>,
+    natural: Vec<i64>,
+}
+
+impl<'a> Columns<'a> {
+    fn new(rows: impl Iterator<Item = (&'a str, &'a Consent, RowHash, i64)>) -> Self {
+        let rows: Vec<_> = rows.collect();
+        let field =
+            |pick: fn(&Consent) -> Option<&str>| rows.iter().map(move |row| pick(row.1)).collect();
+        Self {
+            key: rows.iter().map(|row| row.0).collect(),
+            consent_id: field(|consent| consent.consent_id.as_deref()),
+            company_id: rows.iter().map(|row| row.1.company_id.as_str()).collect(),
+            email: rows.iter().map(|row| row.1.email.as_str()).collect(),
+            full_name: field(|consent| consent.full_name.as_deref()),
+            source: field(|consent| consent.source.as_deref()),
+            refs: field(|consent| consent.refs.as_deref()),
+            extra: field(|consent| consent.extra.as_deref()),
+            row_hash: rows.iter().map(|row| row.2.to_bytes().to_vec()).collect(),
+            natural: rows.iter().map(|row| row.3).collect(),
+        }
+    }
+
+    fn bind<'q>(&self, query: PgQuery<'q>) -> PgQuery<'q> {
+        query
+            .bind(&self.key)
+            .bind(&self.consent_id)
+            .bind(&self.company_id)
+            .bind(&self.email)
+            .bind(&self.full_name)
+            .bind(&self.source)
+            .bind(&self.refs)
+            .bind(&self.extra)
+            .bind(&self.row_hash)
+            .bind(&self.natural)
+    }
+}
+
+type PgQuery<'q> = sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments>;
+
+const READ_SQLITE: &str = "select consent_key, consent_id, company_id, email, full_name, source, refs, extra, row_hash, \
+     (missing_since is not null or removed_at is not null) as unlisted \
+     from consents where consent_key in (select value from json_each($1))";
+
+const READ_POSTGRES: &str = "select consent_key, consent_id, company_id, email, full_name, source, refs::text as refs, \
+     extra::text as extra, row_hash, (missing_since is not null or removed_at is not null) as unlisted \
+     from consents where consent_key = any($1)";
+
+/// Reads rows as they stand.
+pub(super) async fn read(
+    conn: &mut Conn,
+    scene: &Scene<'_>,
+    keys: &[&str],
+) -> Result<Vec<WrittenRow>, StoreError> {
+    match conn {
+        Conn::Sqlite(c) => {
+            sqlx::query_as(READ_SQLITE)
+                .bind(json!(keys).to_string())
+                .fetch_all(&mut **c)
+                .await
+        }
+        Conn::Postgres(c) => {
+            sqlx::query_as(READ_POSTGRES)
+                .bind(keys)
+                .persistent(false)
+                .fetch_all(&mut **c)
+                .await
+        }
+    }
+    .map_err(|error| scene.failed(&error))
+}
+
+const UPDATE_SQLITE: &str = "update consents set consent_key = v.value ->> 1, consent_id = v.value ->> 2, \
+     company_id = v.value ->> 3, email = v.value ->> 4, full_name = v.value ->> 5, source = v.value ->> 6, \
+     refs = v.value ->> 7, extra = v.value ->> 8, row_hash = unhex(v.value ->> 9), natural_hash = v.value ->> 10, \
+     missing_since = null, withheld_since = null, removed_at = null, erased_at = null, missing_judged = null, \
+     changed_at = $2, changed_run_id = $3 from json_each($1) as v where consents.consent_key = v.value ->> 0";
+
+const UPDATE_POSTGRES: &str = "update consents as c set consent_key = v.consent_key, consent_id = v.consent_id, \
+     company_id = v.company_id, email = v.email, full_name = v.full_name, source = v.source, refs = v.refs::jsonb, \
+     extra = v.extra::jsonb, row_hash = v.row_hash, natural_hash = v.natural_hash, \
+     missing_since = null, withheld_since = null, removed_at = null, erased_at = null, missing_judged = null, \
+     changed_at = $11, changed_run_id = $12 \
+     from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], \
+     $9::bytea[], $10::bigint[], $13::text[]) as v(consent_key, consent_id, company_id, email, full_name, source, refs, \
+     extra, row_hash, natural_hash, old_key) where c.consent_key = v.old_key";
+
+/// Writes rows anew: listed, and with this content.
+pub(super) async fn update(
+    conn: &mut Conn,
+    scene: &Scene<'_>,
+    writes: &[RowWrite],
+) -> Result<(), StoreError> {
+    if writes.is_empty() {
+        return Ok(());
+    }
+    match conn {
+        Conn::Sqlite(c) => {
+            let rows: Vec<_> = writes
+                .iter()
+                .map(|row| {
+                    let consent = &row.consent;
+                    json!([
+                        row.old_key,
+                        row.key,
+                        consent.consent_id,
+                        consent.company_id,
+                        consent.email,
+                        consent.full_name,
+                        consent.source,
+                        consent.refs,
+                        consent.extra,
+                        crate::consent::hex(&row.hash.to_bytes()),
+                        row.natural
+                    ])
+                })
+                .collect();
+            let list = serde_json::Value::from(rows).to_string();
+            let query = sqlx::query(UPDATE_SQLITE)
+                .bind(list)
+                .bind(scene.changed_at)
+                .bind(scene.run_id);
+            query.execute(&mut **c).await.map(drop)
+        }
+        Conn::Postgres(c) => {
+            let rows = Columns::new(
+                writes
+                    .iter()
+                    .map(|row| (row.key.as_str(), &row.consent, row.hash, row.natural)),
+            );
+            let old_keys: Vec<&str> = writes.iter().map(|row| row.old_key.as_str()).collect();
+            let query = rows
+                .bind(sqlx::query(UPDATE_POSTGRES))
+                .bind(scene.changed_at)
+                .bind(scene.run_id)
+                .bind(&old_keys);
+            query.persistent(false).execute(&mut **c).await.map(drop)
+        }
+    }
+    .map_err(|error| scene.failed(&error))
+}
+
+/// Makes rows active again whose content stays.
+pub(super) async fn relist(
+    conn: &mut Conn,
+    scene: &Scene<'_>,
+    keys: &[String],
+) -> Result<(), StoreError> {
+    const SQLITE: &str = "update consents set missing_since = null, withheld_since = null, removed_at = null, \
+         missing_judged = null, changed_at = $2, changed_run_id = $3 \
+         where consent_key in (select value from json_each($1))";
+    const POSTGRES: &str = "update consents set missing_since = null, withheld_since = null, removed_at = null, \
+         missing_judged = null, changed_at = $2, changed_run_id = $3 where consent_key = any($1)";
+    if keys.is_empty() {
+        return Ok(());
+    }
+    on_keys(conn, scene, (SQLITE, POSTGRES), keys).await
+}
+
+/// A statement over a list of keys ($1) with `changed_at` ($2) and the run ($3).
+pub(super) async fn on_keys(
+    conn: &mut Conn,
+    scene: &Scene<'_>,
+    (sqlite, postgres): (&'static str, &'static str),
+    keys: &[String],
+) -> Result<(), StoreError> {
+    match conn {
+        Conn::Sqlite(c) => {
+            let query = sqlx::query(sqlite)
+                .bind(json!(keys).to_string())
+                .bind(scene.changed_at)
+                .bind(scene.run_id);
+            query.execute(&mut **c).await.map(drop)
+        }
+        Conn::Postgres(c) => {
+            let query = sqlx::query(postgres)
+                .bind(keys)
+                .bind(scene.changed_at)
+                .bind(scene.run_id);
+            query.persistent(false).execute(&mut **c).await.map(drop)
+        }
+    }
+    .map_err(|error| scene.failed(&error))
+}
+
+/// Lets the history follow rows whose key changes.
+pub(super) async fn follow_keys(
+    conn: &mut Conn,
+    scene: &Scene<'_>,
+    moves: &[(String, String)],
+) -> Result<(), StoreError> {
+    for (old, new) in moves {
+        execute!(
+            conn,
+            "update consent_changes set consent_key = $2 where consent_key = $1",
+            old,
+            new
+        )
+        .map_err(|error| scene.failed(&error))?;
+        execute!(
+            conn,
+            "delete from consent_checks where consent_key = $1",
+            old
+        )
+        .map_err(|error| scene.failed(&error))?;
+    }
+    Ok(())
+}
+
+/// Adds lines to `consent_changes`.
+pub(super) async fn record(
+    conn: &mut Conn,
+    scene: &Scene<'_>,
+    changes: &[Change],
+) -> Result<(), StoreError> {
+    const SQLITE: &str = "insert into consent_changes (consent_key, run_id, changed_at, change, before) \
+         select value ->> 0, $3, $2, value ->> 1, value ->> 2 from json_each($1)";
+    const POSTGRES: &str = "insert into consent_changes (consent_key, run_id, changed_at, change, before) \
+         select v.consent_key, $5, $4, v.change, v.before::jsonb \
+         from unnest($1::text[], $2::text[], $3::text[]) as v(consent_key, change, before)";
+    if changes.is_empty() {
+        return Ok(());
+    }
+    match conn {
+        Conn::Sqlite(c) => {
+            let list: Vec<_> = changes
+                .iter()
+                .map(|change| json!([change.consent_key, change.change, change.before]))
+                .collect();
+            let list = serde_json::Value::from(list).to_string();
+            let query = sqlx::query(SQLITE)
+                .bind(list)
+                .bind(scene.changed_at)
+                .bind(scene.run_id);
+            query.execute(&mut **c).await.map(drop)
+        }
+        Conn::Postgres(c) => {
+            let keys: Vec<&str> = changes
+                .iter()
+                .map(|change| change.consent_key.as_str())
+                .collect();
+            let kinds: Vec<&str> = changes.iter().map(|change| change.change).collect();
+            let before: Vec<Option<&str>> = changes
+                .iter()
+                .map(|change| change.before.as_deref())
+                .collect();
+            let query = sqlx::query(POSTGRES).bind(&keys).bind(&kinds).bind(&before);
+            let query = query
+                .bind(scene.changed_at)
+                .bind(scene.run_id)
+                .persistent(false);
+            query.execute(&mut **c).await.map(drop)
+        }
+    }
+    .map_err(|error| scene.failed(&error))
+}

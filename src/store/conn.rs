@@ -1,0 +1,192 @@
+//! One connection, never shared and never pooled: opened for a run, closed after it.
+//!
+//! A pool could hand out a connection in which a cancelled future left a transaction open; here the connection dies with
+//! whoever used it.
+
+use sqlx::{Connection as _, PgConnection, SqliteConnection};
+
+use super::error::{StoreError, from_sqlx};
+use super::location::{Location, sqlite_options};
+
+/// A connection to either engine.
+pub(super) enum Conn {
+    /// A file.
+    Sqlite(Box<SqliteConnection>),
+    /// A server.
+    Postgres(Box<PgConnection>),
+}
+
+/// Runs one statement on either engine and gives the number of rows.
+macro_rules! execute {
+    ($conn:expr, $sql:expr $(, $bind:expr)* $(,)?) => {
+        match $conn {
+            $crate::store::conn::Conn::Sqlite(c) => {
+                sqlx::query($sql)$(.bind($bind))*.execute(&mut **c).await.map(|done| done.rows_affected())
+            }
+            $crate::store::conn::Conn::Postgres(c) => {
+                sqlx::query($sql)$(.bind($bind))*.persistent(false).execute(&mut **c).await.map(|done| done.rows_affected())
+            }
+        }
+    };
+}
+
+/// Runs one query on either engine and gives its rows as tuples or structs (`query_as`).
+macro_rules! rows {
+    ($conn:expr, $sql:expr $(, $bind:expr)* $(,)?) => {
+        match $conn {
+            $crate::store::conn::Conn::Sqlite(c) => {
+                sqlx::query_as($sql)$(.bind($bind))*.fetch_all(&mut **c).await
+            }
+            $crate::store::conn::Conn::Postgres(c) => {
+                sqlx::query_as($sql)$(.bind($bind))*.persistent(false).fetch_all(&mut **c).await
+            }
+        }
+    };
+}
+
+/// Runs one query on either engine and gives its only row.
+macro_rules! row {
+    ($conn:expr, $sql:expr $(, $bind:expr)* $(,)?) => {
+        match $conn {
+            $crate::store::conn::Conn::Sqlite(c) => {
+                sqlx::query_as($sql)$(.bind($bind))*.fetch_one(&mut **c).await
+            }
+            $crate::store::conn::Conn::Postgres(c) => {
+                sqlx::query_as($sql)$(.bind($bind))*.persistent(false).fetch_one(&mut **c).await
+            }
+        }
+    };
+}
+
+pub(super) use {execute, row, rows};
+
+/// What a transaction is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Intent {
+    /// A consistent view, nothing written.
+    Read,
+    /// SQLite: the write lock from the start.
+    Write,
+}
+
+impl Conn {
+    pub(super) async fn open(location: &Location) -> Result<Self, StoreError> {
+        let place = location.place();
+        let failed = |error: sqlx::Error| from_sqlx(&error, &place);
+        Ok(match location {
+            Location::Sqlite { path } => {
+                let options = sqlite_options(path);
+                let conn = SqliteConnection::connect_with(&options)
+                    .await
+                    .map_err(failed)?;
+                Self::Sqlite(Box::new(conn))
+            }
+            Location::Postgres { options, .. } => {
+                let connecting = PgConnection::connect_with(options);
+                // The driver has no time-out of its own for this.
+                match tokio::time::timeout(std::time::Duration::from_secs(15), connecting).await {
+                    Ok(conn) => Self::Postgres(Box::new(conn.map_err(failed)?)),
+                    Err(_) => {
+                        return Err(StoreError::Unreachable {
+                            place,
+                            cause: "no answer in 15 s".to_owned(),
+                        });
+                    }
+                }
+            }
+        })
+    }
+
+    /// Begins a transaction. The search path and the time-outs live in the transaction only, so that nothing is left
+    /// behind in a pooler's server connection.
+    pub(super) async fn begin(
+        &mut self,
+        intent: Intent,
+        schema: Option<&str>,
+    ) -> Result<(), sqlx::Error> {
+        match self {
+            Self::Sqlite(conn) => {
+                let begin = match intent {
+                    Intent::Read => "begin",
+                    Intent::Write => "begin immediate",
+                };
+                sqlx::query(begin).execute(&mut **conn).await?;
+            }
+            Self::Postgres(conn) => {
+                let begin = match intent {
+                    Intent::Read => "begin; set local idle_in_transaction_session_timeout = '60s'",
+                    Intent::Write => {
+                        "begin; set local idle_in_transaction_session_timeout = '10s'; set local synchronous_commit = 'on'"
+                    }
+                };
+                sqlx::raw_sql(begin).execute(&mut **conn).await?;
+                if let Some(schema) = schema {
+                    set_search_path(conn, schema).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn commit(&mut self) -> Result<(), sqlx::Error> {
+        self.raw("commit").await
+    }
+
+    pub(super) async fn rollback(&mut self) -> Result<(), sqlx::Error> {
+        self.raw("rollback").await
+    }
+
+    /// A statement without parameters.
+    pub(super) async fn raw(&mut self, sql: &'static str) -> Result<(), sqlx::Error> {
+        match self {
+            Self::Sqlite(conn) => sqlx::raw_sql(sql).execute(&mut **conn).await.map(drop),
+            Self::Postgres(conn) => sqlx::raw_sql(sql).execute(&mut **conn).await.map(drop),
+        }
+    }
+
+    pub(super) async fn close(self) -> Result<(), sqlx::Error> {
+        match self {
+            Self::Sqlite(conn) => conn.close().await,
+            Self::Postgres(conn) => conn.close().await,
+        }
+    }
+}
+
+pub(super) async fn set_search_path(
+    conn: &mut PgConnection,
+    schema: &str,
+) -> Result<(), sqlx::Error> {
+    sqlx::query("select set_config('search_path', quote_ident($1), true)")
+        .bind(schema)
+        .persistent(false)
+        .execute(conn)
+        .await
+        .map(drop)
+}
+
+/// Makes the schema where it is missing. The name travels as a value and is quoted by the server.
+pub(super) async fn ensure_schema(
+    conn: &mut PgConnection,
+    schema: &str,
+) -> Result<(), sqlx::Error> {
+    let (exists,): (bool,) =
+        sqlx::query_as("select exists (select 1 from pg_namespace where nspname = $1)")
+            .bind(schema)
+            .persistent(false)
+            .fetch_one(&mut *conn)
+            .await?;
+    if exists {
+        return Ok(());
+    }
+    sqlx::query("select set_config('understory_sync.schema', $1, true)")
+        .bind(schema)
+        .persistent(false)
+        .execute(&mut *conn)
+        .await?;
+    sqlx::raw_sql(
+        "do $$ begin execute format('create schema if not exists %I', current_setting('understory_sync.schema')); end $$",
+    )
+    .execute(conn)
+    .await
+    .map(drop)
+}

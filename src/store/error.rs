@@ -1,0 +1,410 @@
+//! What can go wrong with the database, one variant for each decision that somebody has to take.
+//!
+//! Nothing here keeps the text of a database error: PostgreSQL quotes row values in it. What is kept is the class, the
+//! SQLSTATE or result code, and the place.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use crate::exit::Exit;
+
+/// Why the database could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// `database.url` cannot be understood by the driver.
+    #[error("database.url cannot be used: {0}")]
+    Url(&'static str),
+    /// The path names a directory.
+    #[error("{} is a directory, not a database file", path.display())]
+    Directory {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The folder of the file does not exist.
+    #[error("the folder of {} does not exist", path.display())]
+    NoFolder {
+        /// The file.
+        path: PathBuf,
+    },
+    /// There is no database to read.
+    #[error("there is no database at {place} yet")]
+    Absent {
+        /// The file or server.
+        place: String,
+    },
+    /// A file or schema of another program.
+    #[error("{place} holds something that understory-sync did not make")]
+    NotOurs {
+        /// The file or server.
+        place: String,
+    },
+    /// A migration is applied that this program does not know.
+    #[error("the schema in {place} is newer than this program (migration {version})")]
+    Newer {
+        /// The file or server.
+        place: String,
+        /// The unknown migration.
+        version: i64,
+    },
+    /// An applied migration differs from the one in this program.
+    #[error("the schema in {place} was made by a different build (migration {version} differs)")]
+    Altered {
+        /// The file or server.
+        place: String,
+        /// The migration that differs.
+        version: i64,
+    },
+    /// The schema is older than this program, and the command does not change it.
+    #[error("the schema in {place} is older than this program")]
+    Older {
+        /// The file or server.
+        place: String,
+    },
+    /// The server has no such database.
+    #[error("{place} has no such database")]
+    NoSuchDatabase {
+        /// The server.
+        place: String,
+    },
+    /// The file is damaged.
+    #[error("the database {place} is corrupt ({code})")]
+    Corrupt {
+        /// The file or server.
+        place: String,
+        /// The engine's code.
+        code: String,
+    },
+    /// Disk full, read-only, I/O error.
+    #[error("the database {place} cannot be written: {cause}")]
+    Write {
+        /// The file or server.
+        place: String,
+        /// Which of them.
+        cause: WriteCause,
+    },
+    /// The server does not answer, or the connection broke.
+    #[error("the database {place} cannot be reached ({cause})")]
+    Unreachable {
+        /// The server.
+        place: String,
+        /// In words without data.
+        cause: String,
+    },
+    /// Somebody else holds a lock for longer than we wait.
+    #[error("the database {place} is locked by another program")]
+    Locked {
+        /// The file or server.
+        place: String,
+    },
+    /// Transactions of others came in the way, again and again.
+    #[error("the database {place} could not order our transaction among others ({code})")]
+    Contended {
+        /// The server.
+        place: String,
+        /// SQLSTATE.
+        code: String,
+    },
+    /// Another run holds lock or lease.
+    #[error("another run is in progress: {holder}")]
+    Busy {
+        /// Who.
+        holder: String,
+    },
+    /// The lease was taken over while we were paused.
+    #[error("this run lost its lease: another run has taken over")]
+    Fenced,
+    /// A long reader keeps old pages alive.
+    #[error(
+        "{place} is being read by another program, so old content could not be wiped from it yet"
+    )]
+    ReaderInTheWay {
+        /// The file.
+        place: String,
+    },
+    /// Login refused.
+    #[error("the database {place} refused the login ({code})")]
+    Login {
+        /// The server.
+        place: String,
+        /// SQLSTATE.
+        code: String,
+    },
+    /// A right is missing.
+    #[error("the database user lacks a right that is needed in {place} ({code})")]
+    Rights {
+        /// The server.
+        place: String,
+        /// SQLSTATE.
+        code: String,
+    },
+    /// TLS could not be set up as asked for.
+    #[error("no trusted TLS connection to {place}: {cause}")]
+    Tls {
+        /// The server.
+        place: String,
+        /// In words.
+        cause: String,
+    },
+    /// Only SQLite can do this.
+    #[error("{0} is for SQLite databases only")]
+    SqliteOnly(&'static str),
+    /// A target file of a command.
+    #[error("{} cannot be written: {cause}", path.display())]
+    Target {
+        /// The file.
+        path: PathBuf,
+        /// The system's words.
+        cause: io::Error,
+    },
+    /// A statement failed in a way that was not foreseen.
+    #[error("a statement failed in {place} ({code})")]
+    Statement {
+        /// The file or server.
+        place: String,
+        /// The engine's code.
+        code: String,
+    },
+}
+
+/// Why nothing can be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WriteCause {
+    /// No space left.
+    Full,
+    /// Read-only.
+    ReadOnly,
+    /// No permission.
+    Permission,
+    /// The device failed.
+    Io,
+}
+
+impl fmt::Display for WriteCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full => "the disk is full",
+            Self::ReadOnly => "it is read-only",
+            Self::Permission => "permission denied",
+            Self::Io => "the device reports an I/O error",
+        })
+    }
+}
+
+impl StoreError {
+    /// How the process ends.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Url(_)
+            | Self::Directory { .. }
+            | Self::NoFolder { .. }
+            | Self::Absent { .. }
+            | Self::NotOurs { .. }
+            | Self::Newer { .. }
+            | Self::Older { .. }
+            | Self::Altered { .. }
+            | Self::SqliteOnly(_)
+            | Self::NoSuchDatabase { .. } => Exit::Config,
+            Self::Corrupt { .. } => Exit::Data,
+            Self::Write { .. } | Self::Target { .. } | Self::Statement { .. } => Exit::Write,
+            Self::Unreachable { .. }
+            | Self::Locked { .. }
+            | Self::Contended { .. }
+            | Self::Busy { .. }
+            | Self::ReaderInTheWay { .. }
+            | Self::Fenced => Exit::Retry,
+            Self::Login { .. } | Self::Rights { .. } => Exit::Refused,
+            Self::Tls { .. } => Exit::Unavailable,
+        }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Url(_) => "use sqlite://FILE or postgres://USER:PASSWORD@HOST/DATABASE",
+            Self::Directory { .. } => "let database.url name a file inside it",
+            Self::NoFolder { .. } => "make the folder, or correct database.url",
+            Self::Absent { .. } => {
+                "run `understory-sync --run-once` or `understory-sync migrate` first, or correct database.url"
+            }
+            Self::NotOurs { .. } => {
+                "let database.url name a file or schema of its own; this one was left as it is"
+            }
+            Self::Newer { .. } => {
+                "install the newer program again, or restore the backup from before the upgrade"
+            }
+            Self::Older { .. } => "run `understory-sync migrate`",
+            Self::Altered { .. } => "use a released build; the database was left as it is",
+            Self::NoSuchDatabase { .. } => "create it (`createdb NAME`), or correct database.url",
+            Self::Corrupt { .. } => {
+                "keep the file, restore the last backup; a fresh database fills itself again with the next run, but without history"
+            }
+            Self::Write {
+                cause: WriteCause::Full,
+                ..
+            } => "make room on the disk; nothing that was stored is lost",
+            Self::Write { .. } | Self::Target { .. } => {
+                "check the mount and the rights of the file and its folder; nothing that was stored is lost"
+            }
+            Self::Unreachable { .. } => {
+                "check that the server runs and can be reached; the next run tries again"
+            }
+            Self::Locked { .. } => {
+                "find who holds the lock (an open sqlite3 shell, a backup); the next run tries again"
+            }
+            Self::Contended { .. } => "the next run tries again",
+            Self::Busy { .. } => {
+                "let it finish; if it died, PostgreSQL frees the lease after 90 seconds, SQLite at once"
+            }
+            Self::Fenced => {
+                "nothing to do: the other run goes on; a machine that sleeps often makes this happen"
+            }
+            Self::ReaderInTheWay { .. } => {
+                "end the reader (an open sqlite3 shell, a backup), then run the command again"
+            }
+            Self::Login { .. } => "check user and password in database.url",
+            Self::Rights { .. } => {
+                "grant the user CREATE and USAGE on the schema, or run `understory-sync migrate` once as its owner"
+            }
+            Self::Tls { .. } => {
+                "check the host name and the certificate (sslrootcert=FILE for an authority of your own); sslmode=disable only on a network that you trust"
+            }
+            Self::SqliteOnly(_) => "use pg_dump for PostgreSQL",
+            Self::Statement { .. } => {
+                "run `understory-sync check`; please report it with this message if it stays"
+            }
+        })
+    }
+
+    /// Whether a new connection may help.
+    pub(super) fn is_connection_lost(&self) -> bool {
+        matches!(self, Self::Unreachable { .. })
+    }
+
+    /// Whether the same transaction may go through when tried again.
+    pub(super) fn is_conflict(&self) -> bool {
+        matches!(self, Self::Contended { .. })
+    }
+}
+
+/// Turns a driver's error into ours, dropping its text.
+pub(super) fn from_sqlx(error: &sqlx::Error, place: &str) -> StoreError {
+    let place = place.to_owned();
+    match error {
+        sqlx::Error::Database(db) => {
+            let code = db.code().unwrap_or_default().into_owned();
+            if db.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some() {
+                sqlite(&code, place)
+            } else {
+                postgres(code, place)
+            }
+        }
+        sqlx::Error::Io(cause) => StoreError::Unreachable {
+            place,
+            cause: cause.kind().to_string(),
+        },
+        sqlx::Error::Tls(cause) => StoreError::Tls {
+            place,
+            cause: tls_words(cause.as_ref()),
+        },
+        sqlx::Error::WorkerCrashed | sqlx::Error::Protocol(_) => StoreError::Unreachable {
+            place,
+            cause: "the connection broke".to_owned(),
+        },
+        sqlx::Error::Configuration(_) => StoreError::Url("the driver does not understand it"),
+        sqlx::Error::ColumnDecode { index, .. } => StoreError::Statement {
+            place,
+            code: format!("column {index}"),
+        },
+        sqlx::Error::Migrate(_) => StoreError::Statement {
+            place,
+            code: "migration".to_owned(),
+        },
+        _ => StoreError::Statement {
+            place,
+            code: "driver".to_owned(),
+        },
+    }
+}
+
+fn tls_words(cause: &(dyn std::error::Error + 'static)) -> String {
+    let mut source = Some(cause);
+    while let Some(error) = source {
+        if let Some(io) = error.downcast_ref::<io::Error>()
+            && let Some(inner) = io.get_ref()
+            && let Some(tls) = inner.downcast_ref::<rustls::Error>()
+        {
+            return tls.to_string();
+        }
+        if let Some(tls) = error.downcast_ref::<rustls::Error>() {
+            return tls.to_string();
+        }
+        source = error.source();
+    }
+    cause.to_string()
+}
+
+/// SQLite's extended result codes (sqlite.org/rescode.html); the low byte is the primary code.
+fn sqlite(code: &str, place: String) -> StoreError {
+    let extended = code.parse::<u32>().unwrap_or(1);
+    let write = |cause| StoreError::Write {
+        place: place.clone(),
+        cause,
+    };
+    match extended & 0xff {
+        5 | 6 => StoreError::Locked { place },
+        8 => write(WriteCause::ReadOnly),
+        3 | 23 => write(WriteCause::Permission),
+        13 => write(WriteCause::Full),
+        10 | 14 => write(WriteCause::Io),
+        11 => StoreError::Corrupt {
+            place,
+            code: format!("SQLite code {extended}"),
+        },
+        26 => StoreError::NotOurs { place },
+        _ => StoreError::Statement {
+            place,
+            code: format!("SQLite code {extended}"),
+        },
+    }
+}
+
+/// PostgreSQL's SQLSTATE (PostgreSQL documentation, Appendix A).
+fn postgres(code: String, place: String) -> StoreError {
+    match code.as_str() {
+        "3D000" => StoreError::NoSuchDatabase { place },
+        "28000" | "28P01" => StoreError::Login { place, code },
+        "42501" => StoreError::Rights { place, code },
+        "53100" => StoreError::Write {
+            place,
+            cause: WriteCause::Full,
+        },
+        "25006" => StoreError::Write {
+            place,
+            cause: WriteCause::ReadOnly,
+        },
+        "58030" => StoreError::Write {
+            place,
+            cause: WriteCause::Io,
+        },
+        "40001" | "40P01" | "40003" => StoreError::Contended { place, code },
+        "55P03" => StoreError::Locked { place },
+        "XX001" | "XX002" => StoreError::Corrupt { place, code },
+        _ if ["08", "53", "57"]
+            .iter()
+            .any(|class| code.starts_with(class))
+            || code == "25P03" =>
+        {
+            StoreError::Unreachable {
+                place,
+                cause: format!("SQLSTATE {code}"),
+            }
+        }
+        _ => StoreError::Statement {
+            place,
+            code: format!("SQLSTATE {code}"),
+        },
+    }
+}

@@ -1,0 +1,220 @@
+//! Reading rows out: the export, a table for the demo, and SQLite's backup.
+
+use std::path::Path;
+
+use serde::Serialize;
+use sqlx::{Column as _, Row as _};
+
+use super::conn::{Conn, rows};
+use super::error::{StoreError, from_sqlx};
+use super::lock::write_error;
+use super::{Store, Timestamp};
+
+/// One row of `consents` as it is exported: the columns of the contract.
+#[derive(Debug, Serialize, sqlx::FromRow)]
+pub struct ExportRow {
+    /// Primary key.
+    pub consent_key: String,
+    /// The API's id.
+    pub consent_id: Option<String>,
+    /// The company.
+    pub company_id: String,
+    /// The address; none where retention erased it.
+    pub email: Option<String>,
+    /// The name.
+    pub full_name: Option<String>,
+    /// Where the consent was given.
+    pub source: Option<String>,
+    /// JSON text.
+    pub refs: Option<String>,
+    /// JSON text.
+    pub extra: Option<String>,
+    /// When this program first saw it.
+    pub first_seen_at: Timestamp,
+    /// Last change of content or state.
+    pub changed_at: Timestamp,
+    /// First judged run that did not list it.
+    pub missing_since: Option<Timestamp>,
+    /// First complete run since when the guard keeps it active.
+    pub withheld_since: Option<Timestamp>,
+    /// When its removal was recorded.
+    pub removed_at: Option<Timestamp>,
+    /// When retention erased its personal data.
+    pub erased_at: Option<Timestamp>,
+    /// The run that first saw it.
+    pub first_run_id: i64,
+    /// The run that last changed it.
+    pub changed_run_id: i64,
+}
+
+/// A query's answer as text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table {
+    /// Names.
+    pub columns: Vec<String>,
+    /// Cells.
+    pub rows: Vec<Vec<Option<String>>>,
+}
+
+macro_rules! export_sql {
+    ($json:literal) => {
+        concat!(
+            "select consent_key, consent_id, company_id, email, full_name, source, refs",
+            $json,
+            " as refs, extra",
+            $json,
+            " as extra, first_seen_at, changed_at, missing_since, withheld_since, removed_at, erased_at, ",
+            "first_run_id, changed_run_id from consents where consent_key > $1 ",
+            "and ($2 or (missing_since is null and removed_at is null)) order by consent_key limit 1000"
+        )
+    };
+}
+
+const EXPORT_SQLITE: &str = export_sql!("");
+const EXPORT_POSTGRES: &str = export_sql!("::text");
+
+impl Store {
+    /// Gives every active row (or every row), in the order of the key, from one view of the database. Memory does not
+    /// follow the table.
+    ///
+    /// # Errors
+    /// What the database says, or what `sink` says.
+    pub async fn export<E: From<StoreError>>(
+        &mut self,
+        all: bool,
+        mut sink: impl FnMut(&[ExportRow]) -> Result<(), E>,
+    ) -> Result<u64, E> {
+        let place = self.place();
+        self.begin_view().await?;
+        let mut count = 0;
+        let mut last = String::new();
+        let result = loop {
+            let conn = &mut self.conn;
+            let found: Result<Vec<ExportRow>, sqlx::Error> = match conn {
+                Conn::Sqlite(c) => {
+                    sqlx::query_as(EXPORT_SQLITE)
+                        .bind(&last)
+                        .bind(all)
+                        .fetch_all(&mut **c)
+                        .await
+                }
+                Conn::Postgres(c) => {
+                    let query = sqlx::query_as(EXPORT_POSTGRES)
+                        .bind(&last)
+                        .bind(all)
+                        .persistent(false);
+                    query.fetch_all(&mut **c).await
+                }
+            };
+            let found = match found {
+                Ok(found) => found,
+                Err(error) => break Err(from_sqlx(&error, &place).into()),
+            };
+            let Some(row) = found.last() else {
+                break Ok(count);
+            };
+            last.clone_from(&row.consent_key);
+            count += found.len() as u64;
+            if let Err(error) = sink(&found) {
+                break Err(error);
+            }
+        };
+        let _ = self.conn.rollback().await;
+        result
+    }
+
+    async fn begin_view(&mut self) -> Result<(), StoreError> {
+        let schema = self.schema().map(str::to_owned);
+        let begun = self
+            .conn
+            .begin(super::Intent::Read, schema.as_deref())
+            .await;
+        begun.map_err(|error| self.failed(&error))?;
+        if let Conn::Postgres(_) = &self.conn {
+            let isolated = self
+                .conn
+                .raw("set transaction isolation level repeatable read")
+                .await;
+            isolated.map_err(|error| self.failed(&error))?;
+        }
+        Ok(())
+    }
+
+    /// Runs a query of the program's own and gives its answer as text. SQLite only: it is for the demo.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn query_table(&mut self, sql: &'static str) -> Result<Table, StoreError> {
+        let place = self.place();
+        let Conn::Sqlite(conn) = &mut self.conn else {
+            return Err(StoreError::SqliteOnly("this query"));
+        };
+        let found = sqlx::query(sql)
+            .fetch_all(&mut **conn)
+            .await
+            .map_err(|error| from_sqlx(&error, &place))?;
+        let columns = found
+            .first()
+            .map(|row| {
+                row.columns()
+                    .iter()
+                    .map(|column| column.name().to_owned())
+                    .collect()
+            })
+            .unwrap_or_default();
+        let rows = found
+            .iter()
+            .map(|row| {
+                (0..row.len())
+                    .map(|at| {
+                        row.try_get_unchecked::<Option<String>, _>(at)
+                            .map_err(|error| from_sqlx(&error, &place))
+                    })
+                    .collect()
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Table { columns, rows })
+    }
+
+    /// SQLite: a consistent copy in a new file with mode 0600, made beside the target and moved into its place at the end.
+    ///
+    /// # Errors
+    /// What the database or the target's folder says.
+    pub async fn backup(&mut self, target: &Path) -> Result<(), StoreError> {
+        let place = self.place();
+        let Conn::Sqlite(conn) = &mut self.conn else {
+            return Err(StoreError::SqliteOnly("backup"));
+        };
+        if target.is_dir() {
+            return Err(StoreError::Directory {
+                path: target.to_path_buf(),
+            });
+        }
+        let draft =
+            crate::file::Draft::beside(target).map_err(|cause| write_error(target, &cause))?;
+        let text = draft.path().display().to_string();
+        let copied = sqlx::query("vacuum into $1")
+            .bind(text)
+            .execute(&mut **conn)
+            .await;
+        copied.map_err(|error| from_sqlx(&error, &place))?;
+        draft
+            .keep(target)
+            .map_err(|cause| write_error(target, &cause))
+    }
+
+    /// The names of the tables and views of ours that are there, for `check`.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn last_run_id(&mut self) -> Result<Option<i64>, StoreError> {
+        let place = self.place();
+        self.read(async |conn| {
+            let found: Vec<(i64,)> =
+                rows!(conn, "select id from sync_runs order by id desc limit 1")
+                    .map_err(|error| from_sqlx(&error, &place))?;
+            Ok(found.first().map(|(id,)| *id))
+        })
+        .await
+    }
+}

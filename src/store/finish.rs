@@ -1,0 +1,361 @@
+//! The end of a run: what absence means for the rows, and the last state of the run row, in one transaction.
+
+use serde_json::json;
+
+use super::bulk::on_keys;
+use super::conn::{Conn, execute, row, rows};
+use super::error::{StoreError, from_sqlx};
+use super::lease::{Lease, Run};
+use super::write::{Scene, enter, next_changed_at, save_run};
+use super::{RunRow, Store, Timestamp};
+use crate::hash::RowHash;
+
+/// Keys or hashes in one statement.
+const CHUNK: usize = 20_000;
+
+/// A missing consent whose removal this run would confirm, if its own page agrees.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct Candidate {
+    /// The row.
+    pub consent_key: String,
+    /// What its page is asked by.
+    pub consent_id: String,
+}
+
+/// What the end of a complete run writes besides the run row.
+#[derive(Debug, Default)]
+pub struct Ending {
+    /// Absence was judged: the number of judged runs grows.
+    pub judged: bool,
+    /// Rows that become missing.
+    pub missing: Vec<String>,
+    /// Rows that the guard keeps active from now on.
+    pub withheld: Vec<String>,
+    /// Rows with an id whose page is gone.
+    pub removed: Vec<String>,
+    /// Rows whose page was asked for.
+    pub checked: Vec<String>,
+    /// Rows without an id are removed after so many judged runs.
+    pub confirm_runs: u32,
+    /// Rejected items on record that the pass held again.
+    pub rejects_seen: Vec<i64>,
+    /// Whether some on record were not held.
+    pub rejects_gone: bool,
+}
+
+impl Store {
+    /// The keys of rows by their hashes, in no order.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn keys_of(&mut self, hashes: &[RowHash]) -> Result<Vec<String>, StoreError> {
+        const SQLITE: &str = "select consent_key from consents where row_hash in (select unhex(value) from json_each($1))";
+        const POSTGRES: &str =
+            "select consent_key from consents where row_hash in (select unnest($1::bytea[]))";
+        let place = self.place();
+        self.read(async |conn| {
+            let mut keys = Vec::with_capacity(hashes.len());
+            for chunk in hashes.chunks(CHUNK) {
+                let found: Vec<(String,)> = match conn {
+                    Conn::Sqlite(c) => {
+                        let list: Vec<String> = chunk
+                            .iter()
+                            .map(|hash| crate::consent::hex(&hash.to_bytes()))
+                            .collect();
+                        sqlx::query_as(SQLITE)
+                            .bind(json!(list).to_string())
+                            .fetch_all(&mut **c)
+                            .await
+                    }
+                    Conn::Postgres(c) => {
+                        let list: Vec<Vec<u8>> =
+                            chunk.iter().map(|hash| hash.to_bytes().to_vec()).collect();
+                        sqlx::query_as(POSTGRES)
+                            .bind(list)
+                            .persistent(false)
+                            .fetch_all(&mut **c)
+                            .await
+                    }
+                }
+                .map_err(|error| from_sqlx(&error, &place))?;
+                keys.extend(found.into_iter().map(|(key,)| key));
+            }
+            Ok(keys)
+        })
+        .await
+    }
+
+    /// Missing rows with an id that were absent from enough judged runs, this one included; those unasked longest first.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn candidates(
+        &mut self,
+        confirm_runs: u32,
+        most: u32,
+    ) -> Result<Vec<Candidate>, StoreError> {
+        const CANDIDATES: &str = "select c.consent_key, c.consent_id from consents c \
+             left join consent_checks k on k.consent_key = c.consent_key \
+             where c.missing_since is not null and c.removed_at is null and c.consent_id is not null \
+             and c.missing_judged <= (select judged_runs from sync_state where id = 1) + 2 - $1 \
+             order by (k.checked_at is not null), k.checked_at, c.missing_judged, c.consent_key limit $2";
+        let place = self.place();
+        self.read(async |conn| {
+            rows!(conn, CANDIDATES, i64::from(confirm_runs), i64::from(most))
+                .map_err(|error| from_sqlx(&error, &place))
+        })
+        .await
+    }
+
+    /// Whether an item without a usable id was rejected for the first time in this run.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn has_new_nameless_reject(&mut self, run: &Run) -> Result<bool, StoreError> {
+        const NAMELESS: &str =
+            "select exists (select 1 from rejected_items where first_run_id = $1 and has_id = 0)";
+        let place = self.place();
+        let id = run.row.id;
+        self.read(async |conn| {
+            let (found,): (bool,) =
+                row!(conn, NAMELESS, id).map_err(|error| from_sqlx(&error, &place))?;
+            Ok(found)
+        })
+        .await
+    }
+
+    /// Ends a complete run: marks, counters, outcome. All of it or nothing.
+    ///
+    /// # Errors
+    /// As [`Store::write_batch`].
+    pub async fn finish(
+        &mut self,
+        mut run: Run,
+        mut last: RunRow,
+        ending: &Ending,
+        now: Timestamp,
+    ) -> Result<(RunRow, Lease), StoreError> {
+        let place = self.place();
+        let mut done: Option<RunRow> = None;
+        let row = self
+            .write(async |conn| {
+                if enter(conn, &run, now, &place).await?
+                    && let Some(row) = done.take()
+                {
+                    return Ok(row);
+                }
+                let mut row = last.clone();
+                end_rows(conn, &run, ending, &mut row, now, &place).await?;
+                end_rejects(conn, run.row.id, ending, now, &place).await?;
+                execute!(
+                    conn,
+                    "update sync_state set endpoint = coalesce($1, endpoint) where id = 1",
+                    &row.endpoint
+                )
+                .map_err(|error| from_sqlx(&error, &place))?;
+                save_run(conn, &row, run.batches + 1, &place).await?;
+                done = Some(row.clone());
+                Ok(row)
+            })
+            .await?;
+        run.batches += 1;
+        last.clone_from(&row);
+        Ok((row, run.lease))
+    }
+
+    /// Ends a run that failed or was interrupted. What was stored stays.
+    ///
+    /// # Errors
+    /// As [`Store::write_batch`].
+    pub async fn fail(
+        &mut self,
+        run: &Run,
+        row: &RunRow,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let place = self.place();
+        self.write(async |conn| {
+            enter(conn, run, now, &place).await?;
+            execute!(
+                conn,
+                "update sync_state set endpoint = coalesce($1, endpoint) where id = 1",
+                &row.endpoint
+            )
+            .map_err(|error| from_sqlx(&error, &place))?;
+            save_run(conn, row, run.batches + 1, &place).await
+        })
+        .await
+    }
+}
+
+async fn end_rows(
+    conn: &mut Conn,
+    run: &Run,
+    ending: &Ending,
+    row: &mut RunRow,
+    now: Timestamp,
+    place: &str,
+) -> Result<(), StoreError> {
+    let failed = |error: sqlx::Error| from_sqlx(&error, place);
+    let judged_runs = if ending.judged {
+        let bumped = "update sync_state set judged_runs = judged_runs + 1 where id = 1 returning judged_runs";
+        let (judged_runs,): (i64,) = row!(conn, bumped).map_err(failed)?;
+        judged_runs
+    } else {
+        0
+    };
+    let nameless = if ending.judged {
+        nameless_removals(conn, ending, judged_runs, place).await?
+    } else {
+        Vec::new()
+    };
+    if !(ending.missing.is_empty()
+        && ending.withheld.is_empty()
+        && ending.removed.is_empty()
+        && nameless.is_empty())
+    {
+        let changed_at = next_changed_at(conn, now, place).await?;
+        let scene = Scene {
+            run_id: run.row.id,
+            changed_at,
+            place,
+        };
+        for keys in ending.missing.chunks(CHUNK) {
+            mark(conn, &scene, MISSING, keys).await?;
+        }
+        execute!(
+            conn,
+            "update consents set missing_judged = $1 where missing_since is not null and missing_judged is null",
+            judged_runs
+        )
+        .map_err(failed)?;
+        for keys in ending.withheld.chunks(CHUNK) {
+            on_keys(conn, &scene, WITHHELD, keys).await?;
+        }
+        for keys in ending.removed.chunks(CHUNK).chain(nameless.chunks(CHUNK)) {
+            mark(conn, &scene, REMOVED, keys).await?;
+        }
+        row.missing += ending.missing.len() as i64;
+        row.removed += (ending.removed.len() + nameless.len()) as i64;
+    }
+    note_checks(conn, ending, now, place).await
+}
+
+/// Rows without an id have no page of their own: the number of runs decides alone.
+async fn nameless_removals(
+    conn: &mut Conn,
+    ending: &Ending,
+    judged_runs: i64,
+    place: &str,
+) -> Result<Vec<String>, StoreError> {
+    const NAMELESS: &str = "select consent_key from consents where missing_since is not null and removed_at is null \
+         and consent_id is null and missing_judged <= $1";
+    let found: Vec<(String,)> = rows!(
+        conn,
+        NAMELESS,
+        judged_runs + 1 - i64::from(ending.confirm_runs)
+    )
+    .map_err(|error| from_sqlx(&error, place))?;
+    Ok(found.into_iter().map(|(key,)| key).collect())
+}
+
+type Pair = (&'static str, &'static str);
+
+/// History first, then the rows.
+type Mark = (Pair, Pair);
+
+const MISSING: Mark = (
+    (
+        "insert into consent_changes (consent_key, run_id, changed_at, change) \
+         select value, $3, $2, 'missing' from json_each($1)",
+        "insert into consent_changes (consent_key, run_id, changed_at, change) \
+         select key, $3, $2, 'missing' from unnest($1::text[]) as k(key)",
+    ),
+    (
+        "update consents set missing_since = $2, withheld_since = null, changed_at = $2, changed_run_id = $3 \
+         where consent_key in (select value from json_each($1))",
+        "update consents set missing_since = $2, withheld_since = null, changed_at = $2, changed_run_id = $3 \
+         where consent_key = any($1)",
+    ),
+);
+
+const REMOVED: Mark = (
+    (
+        "insert into consent_changes (consent_key, run_id, changed_at, change) \
+         select value, $3, $2, 'removed' from json_each($1)",
+        "insert into consent_changes (consent_key, run_id, changed_at, change) \
+         select key, $3, $2, 'removed' from unnest($1::text[]) as k(key)",
+    ),
+    (
+        "update consents set removed_at = $2, changed_at = $2, changed_run_id = $3 \
+         where consent_key in (select value from json_each($1))",
+        "update consents set removed_at = $2, changed_at = $2, changed_run_id = $3 where consent_key = any($1)",
+    ),
+);
+
+const WITHHELD: Pair = (
+    "update consents set withheld_since = $2, changed_at = $2, changed_run_id = $3 \
+     where withheld_since is null and consent_key in (select value from json_each($1))",
+    "update consents set withheld_since = $2, changed_at = $2, changed_run_id = $3 \
+     where withheld_since is null and consent_key = any($1)",
+);
+
+async fn mark(
+    conn: &mut Conn,
+    scene: &Scene<'_>,
+    (history, rows): Mark,
+    keys: &[String],
+) -> Result<(), StoreError> {
+    on_keys(conn, scene, history, keys).await?;
+    on_keys(conn, scene, rows, keys).await
+}
+
+async fn note_checks(
+    conn: &mut Conn,
+    ending: &Ending,
+    now: Timestamp,
+    place: &str,
+) -> Result<(), StoreError> {
+    const CHECKED: &str = "insert into consent_checks (consent_key, checked_at) values ($1, $2) \
+         on conflict (consent_key) do update set checked_at = excluded.checked_at";
+    for key in &ending.checked {
+        execute!(conn, CHECKED, key, now).map_err(|error| from_sqlx(&error, place))?;
+    }
+    Ok(())
+}
+
+async fn end_rejects(
+    conn: &mut Conn,
+    run_id: i64,
+    ending: &Ending,
+    now: Timestamp,
+    place: &str,
+) -> Result<(), StoreError> {
+    const SEEN_SQLITE: &str =
+        "update rejected_items set last_run_id = $2 where id in (select value from json_each($1))";
+    const SEEN_POSTGRES: &str = "update rejected_items set last_run_id = $2 where id = any($1)";
+    const GONE: &str = "update rejected_items set resolved_at = $2 where resolved_at is null and last_run_id <> $1";
+    let failed = |error: sqlx::Error| from_sqlx(&error, place);
+    for ids in ending.rejects_seen.chunks(CHUNK) {
+        match conn {
+            Conn::Sqlite(c) => {
+                let query = sqlx::query(SEEN_SQLITE)
+                    .bind(json!(ids).to_string())
+                    .bind(run_id);
+                query.execute(&mut **c).await.map(drop)
+            }
+            Conn::Postgres(c) => {
+                let query = sqlx::query(SEEN_POSTGRES)
+                    .bind(ids)
+                    .bind(run_id)
+                    .persistent(false);
+                query.execute(&mut **c).await.map(drop)
+            }
+        }
+        .map_err(failed)?;
+    }
+    if ending.rejects_gone {
+        execute!(conn, GONE, run_id, now).map_err(failed)?;
+    }
+    Ok(())
+}

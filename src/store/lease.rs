@@ -1,0 +1,281 @@
+//! One run at a time: the lease row, and the run row that stands or falls with it.
+//!
+//! SQLite: the file lock decides, its owner takes the row over whatever it says. PostgreSQL: the row decides, 90 s by the
+//! database's clock; its fence is checked in every transaction that writes, so a holder that slept past its end can write
+//! nothing more.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::conn::{Conn, Intent, execute, row, rows};
+use super::error::{StoreError, from_sqlx};
+use super::location::Location;
+use super::{RunRow, Store, Timestamp};
+
+/// How long a lease lives without being renewed, in seconds.
+const LEASE_SECONDS: u64 = 90;
+
+/// How often a run that waits renews it, in seconds.
+pub const RENEW_SECONDS: u64 = 25;
+
+const ACQUIRE_SQLITE: &str = "update sync_lease set holder = $1, fence = fence + 1, expires_at = $2 \
+     where name = 'sync' returning fence";
+
+const ACQUIRE_POSTGRES: &str = "update sync_lease set holder = $1, fence = fence + 1, \
+     expires_at = clock_timestamp() + interval '90 seconds' \
+     where name = 'sync' and (holder is null or holder = $1 or expires_at <= clock_timestamp()) returning fence";
+
+const RENEW_SQLITE: &str =
+    "update sync_lease set expires_at = $3 where name = 'sync' and holder = $1 and fence = $2";
+
+const RENEW_POSTGRES: &str = "update sync_lease set expires_at = clock_timestamp() + interval '90 seconds' \
+     where name = 'sync' and holder = $1 and fence = $2";
+
+const HOLDER: &str = "select coalesce(holder, 'unknown') from sync_lease where name = 'sync'";
+
+/// The right to write, for the time of a run or a command. Every transaction that writes proves it.
+#[derive(Debug, Clone)]
+pub struct Lease {
+    pub(super) holder: String,
+    pub(super) fence: i64,
+}
+
+impl Lease {
+    /// Who holds it.
+    #[must_use]
+    pub fn holder(&self) -> &str {
+        &self.holder
+    }
+
+    /// First act of every transaction that writes: renews the lease, or finds that it is lost.
+    pub(super) async fn prove(
+        &self,
+        conn: &mut Conn,
+        now: Timestamp,
+        place: &str,
+    ) -> Result<(), StoreError> {
+        let failed = |error: sqlx::Error| from_sqlx(&error, place);
+        let held = match conn {
+            Conn::Sqlite(_) => {
+                let until = now.plus_millis(LEASE_SECONDS.cast_signed() * 1000);
+                execute!(conn, RENEW_SQLITE, &self.holder, self.fence, until).map_err(failed)?
+            }
+            Conn::Postgres(_) => {
+                conn.raw("set local lock_timeout = '1s'")
+                    .await
+                    .map_err(failed)?;
+                let held =
+                    execute!(conn, RENEW_POSTGRES, &self.holder, self.fence).map_err(failed)?;
+                conn.raw("set local lock_timeout = '10s'")
+                    .await
+                    .map_err(failed)?;
+                held
+            }
+        };
+        if held == 1 {
+            Ok(())
+        } else {
+            Err(StoreError::Fenced)
+        }
+    }
+}
+
+/// The holder's name as others see it: host, process, and a number for this process's attempts.
+fn new_holder() -> String {
+    static ATTEMPT: AtomicU32 = AtomicU32::new(0);
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host = match host.trim() {
+        "" => "unknown host",
+        host => host,
+    };
+    let attempt = ATTEMPT.fetch_add(1, Ordering::Relaxed);
+    let started = Timestamp::now().millis();
+    format!(
+        "{host}, process {}, {started:x}.{attempt}",
+        std::process::id()
+    )
+}
+
+/// Who holds the database now, read past the lock.
+pub(super) async fn holder_of(location: &Location) -> String {
+    let unknown = || "another process (it holds the lock file)".to_owned();
+    let Ok(mut conn) = Conn::open(location).await else {
+        return unknown();
+    };
+    let found: Result<(String,), sqlx::Error> = row!(&mut conn, HOLDER);
+    let _ = conn.close().await;
+    match found {
+        Ok((holder,)) if holder != "unknown" => holder,
+        _ => unknown(),
+    }
+}
+
+impl Store {
+    /// Takes the lease, or says who has it.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`]; else what the database says.
+    pub async fn acquire(&mut self, now: Timestamp) -> Result<Lease, StoreError> {
+        let holder = new_holder();
+        let place = self.place();
+        let taken = self
+            .write(async |conn| take(conn, &holder, now, &place).await)
+            .await;
+        let fence = match taken {
+            Ok(Some(fence)) => fence,
+            Ok(None) => return Err(self.busy().await),
+            // The row itself is locked: its holder is in the middle of a transaction.
+            Err(StoreError::Locked { .. }) if matches!(self.conn, Conn::Postgres(_)) => {
+                return Err(self.busy().await);
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(Lease { holder, fence })
+    }
+
+    async fn busy(&mut self) -> StoreError {
+        let place = self.place();
+        let found = self
+            .read(async |conn| {
+                let found: Vec<(String,)> =
+                    rows!(conn, HOLDER).map_err(|error| from_sqlx(&error, &place))?;
+                Ok(found.into_iter().next().map(|(holder,)| holder))
+            })
+            .await;
+        match found {
+            Ok(holder) => StoreError::Busy {
+                holder: holder.unwrap_or_else(|| "unknown".to_owned()),
+            },
+            Err(error) => error,
+        }
+    }
+
+    /// Keeps the lease over a wait.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] where it is lost.
+    pub async fn renew(&mut self, lease: &Lease, now: Timestamp) -> Result<(), StoreError> {
+        // SQLite's lock does not run out.
+        if matches!(self.conn, Conn::Sqlite(_)) {
+            return Ok(());
+        }
+        let place = self.place();
+        self.write(async |conn| lease.prove(conn, now, &place).await)
+            .await
+    }
+
+    /// Gives the lease back. A lease that was lost is nobody's to give back.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn release(&mut self, lease: &Lease, now: Timestamp) -> Result<(), StoreError> {
+        const RELEASE: &str = "update sync_lease set holder = null, expires_at = $3 \
+             where name = 'sync' and holder = $1 and fence = $2";
+        let place = self.place();
+        self.write(async |conn| {
+            execute!(conn, RELEASE, &lease.holder, lease.fence, now)
+                .map_err(|error| from_sqlx(&error, &place))?;
+            Ok(())
+        })
+        .await
+    }
+}
+
+async fn take(
+    conn: &mut Conn,
+    holder: &str,
+    now: Timestamp,
+    place: &str,
+) -> Result<Option<i64>, StoreError> {
+    let failed = |error: sqlx::Error| from_sqlx(&error, place);
+    let taken: Vec<(i64,)> = match conn {
+        Conn::Sqlite(c) => {
+            let until = now.plus_millis(LEASE_SECONDS.cast_signed() * 1000);
+            sqlx::query_as(ACQUIRE_SQLITE)
+                .bind(holder)
+                .bind(until)
+                .fetch_all(&mut **c)
+                .await
+                .map_err(failed)?
+        }
+        Conn::Postgres(_) => {
+            conn.raw("set local lock_timeout = '1s'")
+                .await
+                .map_err(failed)?;
+            rows!(conn, ACQUIRE_POSTGRES, holder).map_err(failed)?
+        }
+    };
+    Ok(taken.first().map(|(fence,)| *fence))
+}
+
+/// A run that is on. No page can be written without one, and finishing consumes it.
+#[derive(Debug)]
+pub struct Run {
+    /// The row as it will stand when the next transaction commits.
+    pub row: RunRow,
+    pub(super) lease: Lease,
+    /// Transactions committed: tells after a lost connection whether the last one went through.
+    pub(super) batches: i64,
+    pub(super) suppression_no: i64,
+}
+
+impl Run {
+    /// The right to write.
+    #[must_use]
+    pub fn lease(&self) -> &Lease {
+        &self.lease
+    }
+}
+
+impl Store {
+    /// Writes the row of a new run. Rows of runs that died are `interrupted` first.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn begin_run(
+        &mut self,
+        lease: Lease,
+        trigger: super::Trigger,
+        now: Timestamp,
+    ) -> Result<Run, StoreError> {
+        const BURY: &str = "update sync_runs set outcome = 'interrupted', finished_at = $1, \
+             error = coalesce(error, 'the process ended in the middle of the run') where outcome = 'running'";
+        const BEGIN: &str = "insert into sync_runs (started_at, outcome, trigger) values ($1, 'running', $2) returning id";
+        const STATE: &str = "select suppression_no from sync_state where id = 1";
+        let place = self.place();
+        let (id, suppression_no) = self
+            .write(async |conn| {
+                let failed = |error: sqlx::Error| from_sqlx(&error, &place);
+                lease.prove(conn, now, &place).await?;
+                execute!(conn, BURY, now).map_err(failed)?;
+                let (id,): (i64,) = row!(conn, BEGIN, now, trigger.as_str()).map_err(failed)?;
+                let (suppression_no,): (i64,) = row!(conn, STATE).map_err(failed)?;
+                Ok((id, suppression_no))
+            })
+            .await?;
+        let row = RunRow {
+            id,
+            started_at: now,
+            outcome: "running".to_owned(),
+            trigger: trigger.as_str().to_owned(),
+            ..RunRow::default()
+        };
+        Ok(Run {
+            row,
+            lease,
+            batches: 0,
+            suppression_no,
+        })
+    }
+
+    /// Whether the connection lives; begins nothing.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn ping(&mut self) -> Result<(), StoreError> {
+        let schema = self.schema().map(str::to_owned);
+        let begun = self.conn.begin(Intent::Read, schema.as_deref()).await;
+        begun.map_err(|error| self.failed(&error))?;
+        let ended = self.conn.rollback().await;
+        ended.map_err(|error| self.failed(&error))
+    }
+}

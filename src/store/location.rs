@@ -1,0 +1,199 @@
+//! Where the database lies, and how a connection to it is made.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret as _, SecretString};
+use sqlx::ConnectOptions as _;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use sqlx::sqlite::SqliteConnectOptions;
+
+use super::error::StoreError;
+use crate::config;
+
+/// What may stand behind the `?` of a `postgres://` URL.
+const PARAMETERS: [&str; 17] = [
+    "sslmode",
+    "ssl-mode",
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "application_name",
+    "options",
+];
+
+/// Where the database lies.
+#[derive(Clone)]
+pub(super) enum Location {
+    /// A file; the path is absolute and without symbolic links, so that one file has one lock.
+    Sqlite { path: PathBuf },
+    /// A server.
+    Postgres {
+        options: Box<PgConnectOptions>,
+        place: String,
+        schema: Option<String>,
+    },
+}
+
+impl Location {
+    pub(super) fn new(database: &config::Database) -> Result<Self, StoreError> {
+        let url = database.url.expose_secret();
+        if let Some(path) = url.strip_prefix("sqlite:") {
+            let path = PathBuf::from(path.strip_prefix("//").unwrap_or(path));
+            return Ok(Self::Sqlite {
+                path: resolve(&path)?,
+            });
+        }
+        // The driver would log the value of a parameter that it does not know.
+        if let Ok(parsed) = url::Url::parse(url)
+            && parsed
+                .query_pairs()
+                .any(|(key, _)| !PARAMETERS.contains(&key.as_ref()))
+        {
+            return Err(StoreError::Url("it has a parameter that is not known"));
+        }
+        let options = PgConnectOptions::from_str(url)
+            .map_err(|_| StoreError::Url("the driver does not understand it"))?;
+        let options = secured(options, &database.url);
+        let place = match options.get_socket() {
+            Some(socket) => format!("PostgreSQL at {}", socket.display()),
+            None => format!(
+                "PostgreSQL at {}:{}",
+                options.get_host(),
+                options.get_port()
+            ),
+        };
+        let place = match options.get_database() {
+            Some(name) => format!("{place}, database {name}"),
+            None => place,
+        };
+        Ok(Self::Postgres {
+            options: Box::new(options),
+            place,
+            schema: database.schema.clone(),
+        })
+    }
+
+    /// For messages: never a password.
+    pub(super) fn place(&self) -> String {
+        match self {
+            Self::Sqlite { path } => path.display().to_string(),
+            Self::Postgres { place, .. } => place.clone(),
+        }
+    }
+
+    /// What makes this database another one than the next: the jitter is fixed by it.
+    pub(super) fn identity(&self) -> String {
+        match self {
+            Self::Sqlite { path } => path.display().to_string(),
+            Self::Postgres { place, schema, .. } => {
+                format!("{place} {}", schema.as_deref().unwrap_or_default())
+            }
+        }
+    }
+}
+
+/// The warning that an explicit `sslmode` deserves, if any.
+pub fn tls_warning(database: &config::Database) -> Option<&'static str> {
+    match Location::new(database).ok()? {
+        Location::Postgres { options, .. } => match options.get_ssl_mode() {
+            PgSslMode::Allow | PgSslMode::Prefer => {
+                Some("database.url: this sslmode can fall back to plaintext; verify-full cannot")
+            }
+            PgSslMode::Require if !is_local(&options) => {
+                Some("database.url: sslmode=require does not check who answers; verify-full does")
+            }
+            _ => None,
+        },
+        Location::Sqlite { .. } => None,
+    }
+}
+
+fn resolve(path: &Path) -> Result<PathBuf, StoreError> {
+    if let Ok(path) = path.canonicalize() {
+        return if path.is_dir() {
+            Err(StoreError::Directory { path })
+        } else {
+            Ok(path)
+        };
+    }
+    // A dangling symbolic link: the file will be made where it points.
+    let target = path.read_link().map_or_else(
+        |_| path.to_path_buf(),
+        |target| path.parent().unwrap_or(Path::new("/")).join(target),
+    );
+    let folder = match target.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let (Ok(folder), Some(name)) = (folder.canonicalize(), target.file_name()) else {
+        return Err(StoreError::NoFolder {
+            path: path.to_path_buf(),
+        });
+    };
+    if !folder.is_dir() {
+        return Err(StoreError::NoFolder {
+            path: path.to_path_buf(),
+        });
+    }
+    Ok(folder.join(name))
+}
+
+pub(super) fn sqlite_options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(false)
+        .busy_timeout(Duration::from_secs(10))
+        .foreign_keys(false)
+        .disable_statement_logging()
+}
+
+fn secured(options: PgConnectOptions, url: &SecretString) -> PgConnectOptions {
+    let named = url::Url::parse(url.expose_secret()).is_ok_and(|url| {
+        url.query_pairs()
+            .any(|(key, _)| key == "sslmode" || key == "ssl-mode")
+    });
+    let options = if named {
+        options
+    } else if is_local(&options) {
+        // On loopback and sockets nobody listens in, and servers seldom have a certificate for them.
+        options.ssl_mode(PgSslMode::Prefer)
+    } else {
+        options.ssl_mode(PgSslMode::VerifyFull)
+    };
+    let options = match options.get_application_name() {
+        Some(_) => options,
+        None => options.application_name("understory-sync"),
+    };
+    options
+        // A pooler in transaction mode knows no named statements and refuses this start-up parameter.
+        .statement_cache_capacity(0)
+        .extra_float_digits(None)
+        .disable_statement_logging()
+}
+
+fn is_local(options: &PgConnectOptions) -> bool {
+    if options.get_socket().is_some() {
+        return true;
+    }
+    let host = options
+        .get_host()
+        .trim_start_matches('[')
+        .trim_end_matches(']');
+    host.starts_with('/')
+        || host.eq_ignore_ascii_case("localhost")
+        || host
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
+}

@@ -1,0 +1,105 @@
+//! SQLite: the lock of one run, a file beside the database that the system unlocks when the process dies.
+//!
+//! The database file itself is not locked this way: closing a second handle of it would drop SQLite's own locks.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use super::error::{StoreError, WriteCause};
+
+/// Held until dropped.
+pub(super) struct FileLock {
+    _file: File,
+}
+
+impl FileLock {
+    /// Ok(None): somebody else holds it.
+    pub(super) fn acquire(database: &Path) -> Result<Option<Self>, StoreError> {
+        let file =
+            open_private(&lock_path(database)).map_err(|cause| write_error(database, &cause))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Self { _file: file })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(cause)) => Err(write_error(database, &cause)),
+        }
+    }
+}
+
+fn lock_path(database: &Path) -> PathBuf {
+    let mut name = database.as_os_str().to_owned();
+    name.push(".lock");
+    PathBuf::from(name)
+}
+
+/// Makes the database file before SQLite does, which would leave its rights to the umask.
+pub(super) fn create_private(database: &Path) -> Result<(), StoreError> {
+    let empty = match std::fs::metadata(database) {
+        Ok(metadata) => metadata.len() == 0,
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => true,
+        Err(cause) => return Err(write_error(database, &cause)),
+    };
+    if empty {
+        open_private(database).map_err(|cause| write_error(database, &cause))?;
+    }
+    Ok(())
+}
+
+fn open_private(path: &Path) -> io::Result<File> {
+    match OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+    {
+        Ok(file) => {
+            // The umask may have taken even the owner's bits.
+            file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+            Ok(file)
+        }
+        Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {
+            let file = OpenOptions::new().read(true).write(true).open(path)?;
+            if file.metadata()?.len() == 0 {
+                file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+            }
+            Ok(file)
+        }
+        Err(cause) => Err(cause),
+    }
+}
+
+/// The system's error as one of ours.
+pub(super) fn write_error(path: &Path, cause: &io::Error) -> StoreError {
+    let place = path.display().to_string();
+    let cause = match cause.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+            return StoreError::NoFolder {
+                path: path.to_path_buf(),
+            };
+        }
+        io::ErrorKind::IsADirectory => {
+            return StoreError::Directory {
+                path: path.to_path_buf(),
+            };
+        }
+        io::ErrorKind::PermissionDenied => WriteCause::Permission,
+        io::ErrorKind::ReadOnlyFilesystem => WriteCause::ReadOnly,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => WriteCause::Full,
+        _ => WriteCause::Io,
+    };
+    StoreError::Write { place, cause }
+}
+
+/// Whether the file carries our application id where SQLite keeps it (sqlite.org/fileformat2.html, offset 68).
+pub(super) fn has_mark(path: &Path, id: i64) -> bool {
+    use std::io::Read as _;
+    let mut header = [0; 72];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut header));
+    read.is_ok()
+        && header[68..]
+            .iter()
+            .fold(0, |value, byte| value << 8 | i64::from(*byte))
+            == id
+}

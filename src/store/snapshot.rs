@@ -1,0 +1,76 @@
+//! What is shown of the database: read without a lock, without personal data.
+
+use super::conn::{Conn, row, rows};
+use super::error::{StoreError, from_sqlx};
+use super::{Counts, RunRow, Snapshot, Store, Timestamp};
+
+/// Every column of [`RunRow`].
+macro_rules! run_columns {
+    ($tail:literal) => {
+        concat!(
+            "select id, started_at, finished_at, outcome, absence, trigger, endpoint, pages, items, added, updated, unchanged, ",
+            "returned, duplicates, rejected, suppressed, foreign_items, missing, removed, removals_withheld, active, requests, ",
+            "retries, error from sync_runs ",
+            $tail
+        )
+    };
+}
+
+const NEWEST: &str = run_columns!("order by id desc limit $1");
+const LAST_COMPLETE: &str = run_columns!("where outcome = 'succeeded' order by id desc limit 1");
+const LAST_JUDGED: &str = "select finished_at from sync_runs where absence = 'judged' and outcome = 'succeeded' \
+     order by id desc limit 1";
+/// Every so manieth complete run, so that a year of them makes a chart of at most 400 points.
+const OVER_TIME: &str = "select finished_at, active from (select finished_at, active, row_number() over (order by id desc) as n, \
+     count(*) over () as total from sync_runs where outcome = 'succeeded' and active is not null and finished_at is not null) t \
+     where (n - 1) % (total / 400 + 1) = 0 order by n desc";
+
+impl Store {
+    /// The state in one view: the newest `runs` runs, the counts, the curve.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn snapshot(&mut self, runs: u32) -> Result<Snapshot, StoreError> {
+        let place = self.place();
+        self.read(async |conn| {
+            let failed = |error: sqlx::Error| from_sqlx(&error, &place);
+            let newest: Vec<RunRow> = rows!(conn, NEWEST, i64::from(runs)).map_err(failed)?;
+            let complete: Vec<RunRow> = rows!(conn, LAST_COMPLETE).map_err(failed)?;
+            let judged: Vec<(Option<Timestamp>,)> = rows!(conn, LAST_JUDGED).map_err(failed)?;
+            let active_over_time: Vec<(Timestamp, i64)> = rows!(conn, OVER_TIME).map_err(failed)?;
+            let (withheld,): (i64,) = row!(
+                conn,
+                "select count(*) from consents where withheld_since is not null"
+            )
+            .map_err(failed)?;
+            let (rejected_items,): (i64,) = row!(
+                conn,
+                "select count(*) from rejected_items where resolved_at is null"
+            )
+            .map_err(failed)?;
+            Ok(Snapshot {
+                runs: newest,
+                last_complete: complete.into_iter().next(),
+                last_judged_at: judged.into_iter().next().and_then(|(at,)| at),
+                consents: counts(conn, &place).await?,
+                withheld,
+                rejected_items,
+                active_over_time,
+            })
+        })
+        .await
+    }
+}
+
+async fn counts(conn: &mut Conn, place: &str) -> Result<Counts, StoreError> {
+    let failed = |error: sqlx::Error| from_sqlx(&error, place);
+    let (all,): (i64,) = row!(conn, "select count(*) from consents").map_err(failed)?;
+    let unlisted =
+        "select count(*), count(removed_at) from consents where missing_since is not null";
+    let (unlisted, removed): (i64, i64) = row!(conn, unlisted).map_err(failed)?;
+    Ok(Counts {
+        active: all - unlisted,
+        missing: unlisted - removed,
+        removed,
+    })
+}

@@ -1,0 +1,232 @@
+//! After a run: what retention says has been kept long enough, and SQLite's write-ahead log back in the file.
+
+use std::time::Duration;
+
+use super::bulk::on_keys;
+use super::conn::{Conn, execute, row, rows};
+use super::error::{StoreError, from_sqlx};
+use super::lease::Lease;
+use super::write::{Scene, next_changed_at};
+use super::{Store, Timestamp};
+use crate::config::Retention;
+use crate::hash::Salt;
+
+/// Rows in one transaction.
+const BATCH: i64 = 500;
+
+/// What retention took away.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Lines of history.
+    pub changes: u64,
+    /// Run rows.
+    pub runs: u64,
+    /// Rows whose personal data was erased.
+    pub erased: u64,
+    /// Rejected items.
+    pub rejects: u64,
+}
+
+impl Store {
+    /// Applies `retention.*`, in small transactions.
+    ///
+    /// # Errors
+    /// As [`Store::write_batch`].
+    pub async fn retain(
+        &mut self,
+        lease: &Lease,
+        run_id: i64,
+        retention: &Retention,
+        now: Timestamp,
+    ) -> Result<Pruned, StoreError> {
+        let mut pruned = Pruned::default();
+        if let Some(age) = retention.removed {
+            let until = before(now, age);
+            pruned.erased = self.erase_removed(lease, run_id, until, now).await?;
+            pruned.rejects = self.prune(lease, now, PRUNE_REJECTS, until).await?;
+        }
+        if let Some(age) = retention.history {
+            let until = before(now, age);
+            pruned.changes = self.prune(lease, now, PRUNE_CHANGES, until).await?;
+            pruned.runs = self.prune(lease, now, PRUNE_RUNS, until).await?;
+        }
+        Ok(pruned)
+    }
+
+    async fn prune(
+        &mut self,
+        lease: &Lease,
+        now: Timestamp,
+        sql: &'static str,
+        until: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let place = self.place();
+        let mut total = 0;
+        loop {
+            let gone = self
+                .write(async |conn| {
+                    lease.prove(conn, now, &place).await?;
+                    execute!(conn, sql, until, BATCH).map_err(|error| from_sqlx(&error, &place))
+                })
+                .await?;
+            total += gone;
+            if gone < BATCH.cast_unsigned() {
+                return Ok(total);
+            }
+        }
+    }
+
+    async fn erase_removed(
+        &mut self,
+        lease: &Lease,
+        run_id: i64,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let place = self.place();
+        let mut total = 0;
+        loop {
+            let gone = self
+                .write(async |conn| {
+                    lease.prove(conn, now, &place).await?;
+                    erase_batch(conn, run_id, until, now, &place).await
+                })
+                .await?;
+            total += gone;
+            if gone < BATCH.cast_unsigned() {
+                return Ok(total);
+            }
+        }
+    }
+
+    /// SQLite: brings the write-ahead log back into the file and empties it. False where a reader holds it. PostgreSQL
+    /// needs nothing of the kind.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn checkpoint(&mut self) -> Result<bool, StoreError> {
+        let place = self.place();
+        let Conn::Sqlite(_) = &self.conn else {
+            return Ok(true);
+        };
+        let failed = |error: sqlx::Error| from_sqlx(&error, &place);
+        // The busy handler waits for readers; a short wait is polite, a long one would hold up the end of the run.
+        self.conn
+            .raw("pragma busy_timeout = 1000")
+            .await
+            .map_err(failed)?;
+        let conn = &mut self.conn;
+        let done: Result<(i64, i64, i64), sqlx::Error> =
+            row!(conn, "pragma wal_checkpoint(truncate)");
+        self.conn
+            .raw("pragma busy_timeout = 10000")
+            .await
+            .map_err(failed)?;
+        let (busy, _, _) = done.map_err(failed)?;
+        Ok(busy == 0)
+    }
+}
+
+const PRUNE_CHANGES: &str = "delete from consent_changes where id in \
+     (select id from consent_changes where changed_at < $1 order by id limit $2)";
+
+/// A run row that another row names stays, and so do the newest complete and the newest judged one: health is read there.
+const PRUNE_RUNS: &str = "delete from sync_runs where id in (\
+     select r.id from sync_runs r where r.finished_at < $1 and r.outcome <> 'running' \
+     and r.id < (select coalesce(max(id), 0) from sync_runs where outcome = 'succeeded') \
+     and r.id <> (select coalesce(max(id), 0) from sync_runs where outcome = 'succeeded' and absence = 'judged') \
+     and r.id not in (select first_run_id from consents union select changed_run_id from consents \
+     union select run_id from consent_changes union select first_run_id from rejected_items \
+     union select last_run_id from rejected_items) order by r.id limit $2)";
+
+const PRUNE_REJECTS: &str = "delete from rejected_items where id in \
+     (select id from rejected_items where resolved_at < $1 order by id limit $2)";
+
+fn before(now: Timestamp, age: Duration) -> Timestamp {
+    let millis = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+    now.plus_millis(-millis)
+}
+
+async fn erase_batch(
+    conn: &mut Conn,
+    run_id: i64,
+    until: Timestamp,
+    now: Timestamp,
+    place: &str,
+) -> Result<u64, StoreError> {
+    const OLD: &str = "select consent_key, (consent_id is null) as nameless from consents \
+         where missing_since is not null and removed_at < $1 and erased_at is null order by consent_key limit $2";
+    const TEXTS: (&str, &str) = (
+        "update consent_changes set before = null where before is not null \
+         and consent_key in (select value from json_each($1)) and $2 is not null and $3 is not null",
+        "update consent_changes set before = null where before is not null \
+         and consent_key = any($1) and $2::timestamptz is not null and $3::bigint is not null",
+    );
+    let failed = |error: sqlx::Error| from_sqlx(&error, place);
+    let old: Vec<(String, bool)> = rows!(conn, OLD, until, BATCH).map_err(failed)?;
+    if old.is_empty() {
+        return Ok(0);
+    }
+    let (salt,): (Vec<u8>,) =
+        row!(conn, "select salt from sync_state where id = 1").map_err(failed)?;
+    let salt = Salt::new(salt);
+    let scene = Scene {
+        run_id,
+        changed_at: next_changed_at(conn, now, place).await?,
+        place,
+    };
+    let keys: Vec<String> = old.iter().map(|(key, _)| key.clone()).collect();
+    on_keys(conn, &scene, TEXTS, &keys).await?;
+    for (key, nameless) in &old {
+        erase_row(conn, &scene, key, *nameless, &salt).await?;
+    }
+    Ok(old.len() as u64)
+}
+
+async fn erase_row(
+    conn: &mut Conn,
+    scene: &Scene<'_>,
+    key: &str,
+    nameless: bool,
+    salt: &Salt,
+) -> Result<(), StoreError> {
+    const ERASE: &str = "update consents set consent_key = $2, email = null, full_name = null, refs = null, extra = null, \
+         row_hash = $3, natural_hash = null, erased_at = $4, changed_at = $4, changed_run_id = $5 where consent_key = $1";
+    let failed = |error: sqlx::Error| scene.failed(&error);
+    let new_key = if nameless {
+        salt.erased_key(key)
+    } else {
+        key.to_owned()
+    };
+    let hash = crate::hash::RowHash {
+        key: salt.key(&new_key),
+        content: 0,
+    };
+    let bytes = hash.to_bytes();
+    execute!(
+        conn,
+        ERASE,
+        key,
+        &new_key,
+        bytes.as_slice(),
+        scene.changed_at,
+        scene.run_id
+    )
+    .map_err(failed)?;
+    execute!(
+        conn,
+        "delete from consent_checks where consent_key = $1",
+        key
+    )
+    .map_err(failed)?;
+    if nameless {
+        execute!(
+            conn,
+            "update consent_changes set consent_key = $2 where consent_key = $1",
+            key,
+            &new_key
+        )
+        .map_err(failed)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,331 @@
+//! Writing pages: whole ones, each transaction proving the lease first.
+
+use std::collections::{HashMap, HashSet};
+
+use super::bulk::{self, Change, RowWrite, WrittenRow};
+use super::conn::{Conn, execute, row};
+use super::error::{StoreError, from_sqlx};
+use super::lease::Run;
+use super::{RunRow, Store, Timestamp};
+use crate::consent::Rejected;
+use crate::reconcile::{Batch, Op, Put, PutKind, Tally};
+
+/// What a transaction of a run knows.
+pub(super) struct Scene<'a> {
+    pub(super) run_id: i64,
+    /// `changed_at` of everything it writes.
+    pub(super) changed_at: Timestamp,
+    pub(super) place: &'a str,
+}
+
+impl Scene<'_> {
+    pub(super) fn failed(&self, error: &sqlx::Error) -> StoreError {
+        from_sqlx(error, self.place)
+    }
+}
+
+const SAVE_RUN: &str = "update sync_runs set batches = $2, endpoint = $3, pages = $4, items = $5, added = $6, updated = $7, \
+     unchanged = $8, returned = $9, duplicates = $10, rejected = $11, suppressed = $12, foreign_items = $13, missing = $14, \
+     removed = $15, removals_withheld = $16, active = $17, requests = $18, retries = $19, outcome = $20, absence = $21, \
+     finished_at = $22, error = $23 where id = $1";
+
+/// Writes the row of the run as it stands.
+pub(super) async fn save_run(
+    conn: &mut Conn,
+    row: &RunRow,
+    batches: i64,
+    place: &str,
+) -> Result<(), StoreError> {
+    execute!(
+        conn,
+        SAVE_RUN,
+        row.id,
+        batches,
+        &row.endpoint,
+        row.pages,
+        row.items,
+        row.added,
+        row.updated,
+        row.unchanged,
+        row.returned,
+        row.duplicates,
+        row.rejected,
+        row.suppressed,
+        row.foreign_items,
+        row.missing,
+        row.removed,
+        row.removals_withheld,
+        row.active,
+        row.requests,
+        row.retries,
+        &row.outcome,
+        &row.absence,
+        row.finished_at,
+        &row.error
+    )
+    .map_err(|error| from_sqlx(&error, place))?;
+    Ok(())
+}
+
+/// The next value of `changed_at`: one for each transaction, greater than any committed before, whatever the clock does.
+pub(super) async fn next_changed_at(
+    conn: &mut Conn,
+    now: Timestamp,
+    place: &str,
+) -> Result<Timestamp, StoreError> {
+    let failed = |error: sqlx::Error| from_sqlx(&error, place);
+    // The update locks the row, so that two writers cannot take the same value.
+    execute!(conn, "update sync_state set id = id where id = 1").map_err(failed)?;
+    let (last,): (Timestamp,) =
+        row!(conn, "select last_changed_at from sync_state where id = 1").map_err(failed)?;
+    let next = now.max(last.plus_millis(1));
+    execute!(
+        conn,
+        "update sync_state set last_changed_at = $1 where id = 1",
+        next
+    )
+    .map_err(failed)?;
+    Ok(next)
+}
+
+/// Proves the lease and tells whether this transaction went through in an earlier try, whose answer got lost.
+pub(super) async fn enter(
+    conn: &mut Conn,
+    run: &Run,
+    now: Timestamp,
+    place: &str,
+) -> Result<bool, StoreError> {
+    run.lease.prove(conn, now, place).await?;
+    let failed = |error: sqlx::Error| from_sqlx(&error, place);
+    let (batches,): (i64,) = row!(
+        conn,
+        "select batches from sync_runs where id = $1",
+        run.row.id
+    )
+    .map_err(failed)?;
+    Ok(batches > run.batches)
+}
+
+impl Store {
+    /// Writes whole pages and the counters of the run with them, in one transaction.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] where the lease is lost; else what the database says. Nothing of the batch is written then.
+    pub async fn write_batch(
+        &mut self,
+        run: &mut Run,
+        batch: &Batch,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let place = self.place();
+        let mut done: Option<RunRow> = None;
+        let row = self
+            .write(async |conn| {
+                if enter(conn, run, now, &place).await?
+                    && let Some(row) = done.take()
+                {
+                    return Ok(row);
+                }
+                let scene = prepare(conn, run, now, &place).await?;
+                write_rejects(conn, &scene, &batch.rejects).await?;
+                let written = write_ops(conn, &scene, &batch.ops).await?;
+                let mut row = run.row.clone();
+                row.count(&batch.tally);
+                row.count(&written);
+                save_run(conn, &row, run.batches + 1, &place).await?;
+                done = Some(row.clone());
+                Ok(row)
+            })
+            .await?;
+        run.row = row;
+        run.batches += 1;
+        Ok(())
+    }
+}
+
+async fn prepare<'a>(
+    conn: &mut Conn,
+    run: &Run,
+    now: Timestamp,
+    place: &'a str,
+) -> Result<Scene<'a>, StoreError> {
+    let failed = |error: sqlx::Error| from_sqlx(&error, place);
+    let (suppression_no, _): (i64, i64) = row!(
+        conn,
+        "select suppression_no, (select count(*) from suppressions) from sync_state where id = 1"
+    )
+    .map_err(failed)?;
+    if suppression_no != run.suppression_no {
+        // Somebody was forgotten behind our back: what we hold in memory may bring them back.
+        return Err(StoreError::Fenced);
+    }
+    let changed_at = next_changed_at(conn, now, place).await?;
+    Ok(Scene {
+        run_id: run.row.id,
+        changed_at,
+        place,
+    })
+}
+
+async fn write_rejects(
+    conn: &mut Conn,
+    scene: &Scene<'_>,
+    rejects: &[Rejected],
+) -> Result<(), StoreError> {
+    const REJECT: &str = "insert into rejected_items (first_run_id, last_run_id, reason, item, has_id, fingerprint) \
+         values ($1, $1, $2, $3, $4, $5) on conflict (fingerprint) do update \
+         set last_run_id = excluded.last_run_id, resolved_at = null, reason = excluded.reason, item = excluded.item";
+    for reject in rejects {
+        execute!(
+            conn,
+            REJECT,
+            scene.run_id,
+            reject.reason.to_string(),
+            &reject.item,
+            i64::from(reject.id.is_some()),
+            reject.fingerprint.as_slice()
+        )
+        .map_err(|error| scene.failed(&error))?;
+    }
+    Ok(())
+}
+
+/// Writes the rows and tells how many were added, updated and returned.
+async fn write_ops(conn: &mut Conn, scene: &Scene<'_>, ops: &[Op]) -> Result<Tally, StoreError> {
+    let adds: Vec<&Put> = ops
+        .iter()
+        .filter_map(|op| match op {
+            Op::Put(put) if put.kind == PutKind::Add => Some(&**put),
+            _ => None,
+        })
+        .collect();
+    bulk::insert(conn, scene, &adds).await?;
+    let mut tally = Tally {
+        added: adds.len() as u64,
+        ..Tally::default()
+    };
+    // A row that is touched twice in one batch is written twice, in order: the second time builds on the first.
+    let mut touched = HashSet::new();
+    let mut segment = Vec::new();
+    for op in ops {
+        let (from, to) = match op {
+            Op::Put(put) => match &put.kind {
+                PutKind::Add => continue,
+                PutKind::Change { .. } => (put.key.as_str(), put.key.as_str()),
+                PutKind::TakeOver { old_key, .. } => (old_key.as_str(), put.key.as_str()),
+            },
+            Op::Relist { key, .. } => (key.as_str(), key.as_str()),
+        };
+        if touched.contains(from) || touched.contains(to) {
+            change_rows(conn, scene, &segment, &mut tally).await?;
+            segment.clear();
+            touched.clear();
+        }
+        touched.insert(from);
+        touched.insert(to);
+        segment.push((from, op));
+    }
+    change_rows(conn, scene, &segment, &mut tally).await?;
+    Ok(tally)
+}
+
+async fn change_rows(
+    conn: &mut Conn,
+    scene: &Scene<'_>,
+    segment: &[(&str, &Op)],
+    tally: &mut Tally,
+) -> Result<(), StoreError> {
+    if segment.is_empty() {
+        return Ok(());
+    }
+    let keys: Vec<&str> = segment.iter().map(|(from, _)| *from).collect();
+    let rows = bulk::read(conn, scene, &keys).await?;
+    let mut rows: HashMap<String, WrittenRow> = rows
+        .into_iter()
+        .map(|row| (row.consent_key.clone(), row))
+        .collect();
+    let mut plan = Plan::default();
+    let mut unknown: Vec<Put> = Vec::new();
+    for (from, op) in segment {
+        match (rows.remove(*from), op) {
+            (Some(row), Op::Put(put)) => plan.put(row, put, tally),
+            (Some(row), Op::Relist { .. }) => plan.relist(row),
+            // The hash of another key was taken for this one's: it is new after all.
+            (None, Op::Put(put)) => unknown.push(Put {
+                kind: PutKind::Add,
+                ..(**put).clone()
+            }),
+            (None, Op::Relist { .. }) => {}
+        }
+    }
+    tally.added += unknown.len() as u64;
+    bulk::insert(conn, scene, &unknown.iter().collect::<Vec<_>>()).await?;
+    bulk::follow_keys(conn, scene, &plan.moves).await?;
+    bulk::record(conn, scene, &plan.changes).await?;
+    bulk::relist(conn, scene, &plan.relisted).await?;
+    bulk::update(conn, scene, &plan.writes).await
+}
+
+/// What becomes of rows that exist.
+#[derive(Default)]
+struct Plan {
+    writes: Vec<RowWrite>,
+    changes: Vec<Change>,
+    relisted: Vec<String>,
+    moves: Vec<(String, String)>,
+}
+
+impl Plan {
+    fn put(&mut self, row: WrittenRow, put: &Put, tally: &mut Tally) {
+        let returned = row.is_unlisted();
+        let (change, before) = if returned {
+            tally.returned += 1;
+            ("returned", None)
+        } else {
+            tally.updated += 1;
+            ("updated", Some(row.before()))
+        };
+        self.changes.push(Change {
+            consent_key: put.key.clone(),
+            change,
+            before,
+        });
+        let mut write = RowWrite {
+            old_key: row.consent_key.clone(),
+            key: put.key.clone(),
+            consent: put.consent.clone(),
+            hash: put.hash,
+            natural: put.natural,
+        };
+        if let PutKind::TakeOver {
+            old_key,
+            keep_content,
+            ..
+        } = &put.kind
+        {
+            self.moves.push((old_key.clone(), put.key.clone()));
+            if *keep_content && let Some((content, consent)) = row.content() {
+                write.hash.content = content;
+                write.consent = crate::consent::Consent {
+                    consent_id: put.consent.consent_id.clone(),
+                    ..consent
+                };
+            }
+        } else {
+            // An item without id is stored to a row that has one: the row keeps it.
+            write.consent.consent_id = row.consent_id;
+        }
+        self.writes.push(write);
+    }
+
+    fn relist(&mut self, row: WrittenRow) {
+        if row.is_unlisted() {
+            self.changes.push(Change {
+                consent_key: row.consent_key.clone(),
+                change: "returned",
+                before: None,
+            });
+        }
+        self.relisted.push(row.consent_key);
+    }
+}
