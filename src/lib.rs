@@ -2,5 +2,6 @@
 
 pub mod config;
 pub mod consent;
+pub mod demo;
 pub mod exit;
 pub mod store;
