@@ -103,7 +103,7 @@ impl Default for Settings {
             scopes: vec!["openid".into(), "marketing.read".into()],
             audience: "https://api.understory.io".into(),
             token_life: Duration::from_secs(3_599),
-            cursor_life: Duration::from_secs(600),
+            cursor_life: Duration::from_mins(10),
             awkward_cursors: false,
             page_length: None,
             end: End::default(),

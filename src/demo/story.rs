@@ -28,15 +28,15 @@ order by run_id, change;";
 
 /// What the second run changed, besides who is new.
 pub const ASK_CHANGES: &str = "\
-select h.change, c.full_name, h.before ->> 'full_name' as name_before, c.email
+select h.change, c.full_name, h.before ->> 'full_name' as name_before,
+  c.extra
 from consent_history h join consents c on c.consent_key = h.consent_key
 where h.run_id = (select max(id) from sync_runs) and h.change <> 'added'
-order by h.change, c.email
-limit 8;";
+order by h.change, c.email;";
 
 /// Whom may we write to, and since when is it known?
 pub const ASK_ACTIVE: &str = "\
-select email, full_name, source, first_seen_at
+select email, full_name, first_seen_at
 from active_consents
 order by first_seen_at desc, email
 limit 5;";
@@ -156,7 +156,7 @@ pub fn render_change(change: &Change) -> String {
 #[must_use]
 pub fn render_next(database: &str) -> String {
     format!(
-        "Look around:     sqlite3 {database} 'select * from active_consents limit 10'\n\
+        "Look around: sqlite3 {database} 'select * from active_consents limit 9'\n\
          \n\
          With your own company (Understory Backoffice: Settings > Integrations):\n\n    \
          export UNDERSTORY_SYNC__AUTH__CLIENT_ID='...'\n    \
@@ -186,7 +186,7 @@ fn grouped(number: i64) -> String {
     let digits = number.unsigned_abs().to_string();
     let mut out = String::from(if number < 0 { "-" } else { "" });
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             out.push(',');
         }
         out.push(digit);
@@ -218,6 +218,7 @@ fn wrap(text: &str) -> String {
 #[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
     use super::*;
+    use crate::demo::{Table, render_query};
 
     #[test]
     fn the_world_changes_as_it_is_told() {
@@ -296,9 +297,9 @@ mod tests {
             render_start("http://127.0.0.1:65535", "./understory-demo.db"),
             render_change(&change),
             render_next("understory-demo.db"),
-            ASK_HISTORY.into(),
-            ASK_CHANGES.into(),
-            ASK_ACTIVE.into(),
+            render_query(ASK_HISTORY, &Table::default()),
+            render_query(ASK_CHANGES, &Table::default()),
+            render_query(ASK_ACTIVE, &Table::default()),
         ]
         .join("\n");
         assert!(
