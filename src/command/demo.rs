@@ -49,7 +49,11 @@ pub async fn run<E: From<io::Error>>(
 
     for (title, sql) in [
         ("What each run changed:", ASK_HISTORY),
-        ("Whom the second run changed:", ASK_CHANGES),
+        (
+            "Whom the second run changed (missing: not listed any more, hence no longer\n\
+             active; recorded as removed when the next run confirms it):",
+            ASK_CHANGES,
+        ),
         ("Whom we may write to, the newest first:", ASK_ACTIVE),
     ] {
         let table = query(&config, sql).await?;
@@ -72,27 +76,9 @@ async fn timed<E>(
 
 /// The defaults, but for where the stand-in is and that nobody needs to be spared.
 fn config(stand_in: &StandIn, database: &Path) -> io::Result<Config> {
-    let settings = stand_in.settings();
     Ok(Config {
-        auth: Auth {
-            client_id: settings.client_id,
-            client_secret: settings.client_secret.into(),
-            token_url: url(&stand_in.token_url())?,
-            audience: settings.audience,
-            scopes: settings.scopes,
-        },
-        api: Api {
-            base_url: url(&stand_in.base_url())?,
-            consents_path: ConsentsPath::Auto,
-            page_size: 100,
-            requests_per_second: 0.0,
-            user_agent: concat!("understory-sync/", env!("CARGO_PKG_VERSION")).into(),
-            company_id: None,
-            connect_timeout: Duration::from_secs(10),
-            read_timeout: Duration::from_secs(30),
-            request_timeout: Duration::from_mins(1),
-            max_page_bytes: 16_777_216,
-        },
+        auth: auth(stand_in)?,
+        api: api(url(&stand_in.base_url())?),
         retry: Retry {
             max_attempts: 5,
             base_delay: Duration::from_secs(1),
@@ -131,6 +117,33 @@ fn config(stand_in: &StandIn, database: &Path) -> io::Result<Config> {
             format: LogFormat::Text,
         },
     })
+}
+
+fn auth(stand_in: &StandIn) -> io::Result<Auth> {
+    let settings = stand_in.settings();
+    Ok(Auth {
+        client_id: settings.client_id,
+        client_secret: settings.client_secret.into(),
+        token_url: url(&stand_in.token_url())?,
+        audience: settings.audience,
+        scopes: settings.scopes,
+    })
+}
+
+/// One page after the other without a pause: the stand-in needs no sparing, and the demo is to be short.
+fn api(base_url: Url) -> Api {
+    Api {
+        base_url,
+        consents_path: ConsentsPath::Auto,
+        page_size: 100,
+        requests_per_second: 0.0,
+        user_agent: concat!("understory-sync/", env!("CARGO_PKG_VERSION")).into(),
+        company_id: None,
+        connect_timeout: Duration::from_secs(10),
+        read_timeout: Duration::from_secs(30),
+        request_timeout: Duration::from_mins(1),
+        max_page_bytes: 16_777_216,
+    }
 }
 
 fn url(text: &str) -> io::Result<Url> {
