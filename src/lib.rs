@@ -1,7 +1,9 @@
 //! understory-sync keeps a company's Understory marketing consents in a SQL table of its own.
 
+pub mod command;
 pub mod config;
 pub mod consent;
+pub mod demo;
 pub mod exit;
 pub mod file;
 pub mod hash;

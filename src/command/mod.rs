@@ -1,0 +1,3 @@
+//! One file for each command of the command line.
+
+pub mod demo;

@@ -1,0 +1,168 @@
+//! How an answer goes out: whole, or by steps on the bare connection.
+
+use std::fmt::Write as _;
+
+use super::answer::{Reply, played, true_reply};
+use super::fault::{Fault, Step};
+use super::list::refused_cursor;
+use super::state::{Seen, Shared};
+
+/// An answer and its way out.
+pub(super) enum Delivery {
+    /// By the framework.
+    Whole(Reply),
+    /// By steps; the status, if they begin with one.
+    Raw(Option<u16>, Vec<Step>),
+}
+
+impl Delivery {
+    pub(super) const fn status(&self) -> Option<u16> {
+        match self {
+            Self::Whole(reply) => Some(reply.status),
+            Self::Raw(status, _) => *status,
+        }
+    }
+}
+
+/// What this request gets.
+pub(super) fn deliver(
+    shared: &Shared,
+    call: &Seen,
+    faults: &[Fault],
+    in_flight: usize,
+) -> Delivery {
+    for fault in faults {
+        if let Fault::Change(hook) = fault {
+            hook(&mut shared.lock().roster);
+        }
+    }
+    let last = faults.last().filter(|fault| !fault.is_beside());
+    if let Some(delivery) = last.and_then(|fault| instead(call, fault)) {
+        return delivery;
+    }
+    let reply = true_reply(shared, call, faults, in_flight);
+    match last {
+        Some(fault) => spoiled(reply, fault),
+        None => Delivery::Whole(reply),
+    }
+}
+
+/// Faults that need no true answer.
+fn instead(call: &Seen, fault: &Fault) -> Option<Delivery> {
+    Some(match fault {
+        Fault::Status {
+            status,
+            retry_after,
+            body,
+        } => Delivery::Whole(played(call.endpoint, *status, retry_after.as_deref(), body)),
+        Fault::Redirect { status, location } => Delivery::Whole(
+            Reply {
+                status: *status,
+                headers: Vec::new(),
+                body: Vec::new(),
+            }
+            .with_header("location", location),
+        ),
+        Fault::Body {
+            content_type,
+            bytes,
+        } => Delivery::Whole(Reply::new(200, content_type, bytes.clone())),
+        Fault::Gzip(bytes) => Delivery::Whole(
+            Reply::new(200, "application/json", bytes.clone())
+                .with_header("content-encoding", "gzip"),
+        ),
+        Fault::RefuseCursor => {
+            call.query("cursor").filter(|cursor| !cursor.is_empty())?;
+            Delivery::Whole(refused_cursor())
+        }
+        Fault::Endless { prefix, then } => {
+            let head = Reply::new(200, "application/json", Vec::new());
+            Delivery::Raw(
+                Some(200),
+                vec![
+                    Step::Send(head_of(&head, Framing::Chunked)),
+                    Step::Send(chunk(prefix)),
+                    Step::Forever(chunk(then)),
+                ],
+            )
+        }
+        Fault::Hang => Delivery::Raw(None, vec![Step::Hang]),
+        Fault::Drop => Delivery::Raw(None, Vec::new()),
+        Fault::Reset => Delivery::Raw(None, vec![Step::Reset]),
+        Fault::Raw(steps) => Delivery::Raw(None, steps.clone()),
+        _ => return None,
+    })
+}
+
+/// The true answer on a bad way.
+fn spoiled(reply: Reply, fault: &Fault) -> Delivery {
+    let length = reply.body.len() as u64;
+    let start = |after: usize| reply.body[..after.min(reply.body.len())].to_vec();
+    let steps = match fault {
+        Fault::CutBody { after, reset } => {
+            let mut steps = vec![
+                Step::Send(head_of(&reply, Framing::Length(length))),
+                Step::Send(start(*after)),
+            ];
+            if *reset {
+                // What was sent must have come before the reset throws it away.
+                steps.push(Step::Wait(std::time::Duration::from_millis(20)));
+                steps.push(Step::Reset);
+            }
+            steps
+        }
+        Fault::CutChunks { after } => vec![
+            Step::Send(head_of(&reply, Framing::Chunked)),
+            Step::Send(chunk(&start(*after))),
+        ],
+        Fault::BrokenChunk { after } => vec![
+            Step::Send(head_of(&reply, Framing::Chunked)),
+            Step::Send(chunk(&start(*after))),
+            Step::Send(b"no length\r\n{}\r\n0\r\n\r\n".to_vec()),
+        ],
+        Fault::ContentLength(told) => vec![
+            Step::Send(head_of(&reply, Framing::Length(*told))),
+            Step::Send(reply.body.clone()),
+        ],
+        Fault::Drip { bytes, every } => {
+            let mut steps = vec![Step::Send(head_of(&reply, Framing::Length(length)))];
+            for drop in reply.body.chunks((*bytes).max(1)) {
+                steps.push(Step::Wait(*every));
+                steps.push(Step::Send(drop.to_vec()));
+            }
+            steps
+        }
+        _ => return Delivery::Whole(reply),
+    };
+    Delivery::Raw(Some(reply.status), steps)
+}
+
+/// How the end of a body is told.
+#[derive(Clone, Copy)]
+enum Framing {
+    Length(u64),
+    Chunked,
+}
+
+fn head_of(reply: &Reply, framing: Framing) -> Vec<u8> {
+    let mut head = format!("HTTP/1.1 {} Played\r\nconnection: close\r\n", reply.status);
+    for (name, value) in &reply.headers {
+        let _ = write!(head, "{name}: {value}\r\n");
+    }
+    let _ = match framing {
+        Framing::Length(length) => write!(head, "content-length: {length}\r\n\r\n"),
+        Framing::Chunked => write!(head, "transfer-encoding: chunked\r\n\r\n"),
+    };
+    head.into_bytes()
+}
+
+/// One chunk. Empty bytes make none: a chunk of no length would be the end.
+fn chunk(bytes: &[u8]) -> Vec<u8> {
+    if bytes.is_empty() {
+        return Vec::new();
+    }
+    let mut out = format!("{:x}\r\n", bytes.len()).into_bytes();
+    out.extend_from_slice(bytes);
+    out.extend_from_slice(b"\r\n");
+    out
+}

@@ -1,0 +1,122 @@
+//! How the stand-in behaves while no fault is played.
+
+use std::time::Duration;
+
+use super::people::COMPANY_ID;
+
+/// How `next` is written on the last page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum End {
+    /// `"next": ""`
+    #[default]
+    Empty,
+    /// No `next` at all.
+    Absent,
+    /// `"next": null`
+    Null,
+}
+
+/// Where listed items carry their `id`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ids {
+    /// On both paths.
+    #[default]
+    Everywhere,
+    /// On the newer path only, as an older schema had none.
+    NewerPath,
+    /// On neither.
+    Nowhere,
+}
+
+/// Whether a path answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Route {
+    /// It does.
+    #[default]
+    Works,
+    /// It is gone: this status (404 or 410) to every request.
+    Gone(u16),
+}
+
+/// More requests than this within the window are answered 429.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RateLimit {
+    /// How many the window may hold.
+    pub requests: usize,
+    /// Its length; it slides.
+    pub window: Duration,
+    /// The `Retry-After` of the refusal; the documentation promises none.
+    pub retry_after: Option<String>,
+}
+
+/// Everything that can be set. Has no `Debug`: it holds a secret, even if a made-up one.
+#[derive(Clone)]
+pub struct Settings {
+    /// 0: any free port of loopback. A fixed one lets a stopped stand-in come back at the same address.
+    pub port: u16,
+    /// The key's id.
+    pub client_id: String,
+    /// The key's secret.
+    pub client_secret: String,
+    /// The scopes that the key has.
+    pub scopes: Vec<String>,
+    /// The only audience that tokens are made for.
+    pub audience: String,
+    /// How long a token is good, told as `expires_in` in whole seconds.
+    pub token_life: Duration,
+    /// How long a cursor is good.
+    pub cursor_life: Duration,
+    /// Cursors that hold `+/=&%`.
+    pub awkward_cursors: bool,
+    /// Items of a page whatever `limit` says, at most 10,000; none: as `limit` says.
+    pub page_length: Option<usize>,
+    /// How the end is told.
+    pub end: End,
+    /// The last items come with a `next` which leads to an empty page.
+    pub empty_last_page: bool,
+    /// Which lists carry ids.
+    pub ids: Ids,
+    /// `GET /v1/grow/consents`
+    pub grow: Route,
+    /// `GET /v1/marketing-consents`
+    pub marketing: Route,
+    /// `GET /v1/marketing-consents/{id}`
+    pub single: Route,
+    /// What `/v1/me` tells.
+    pub company_id: String,
+    /// What `/v1/me` tells.
+    pub company_name: Option<String>,
+    /// Time that every answer takes. Requests that overlap can only be seen where this is not zero.
+    pub latency: Duration,
+    /// None: no limit.
+    pub rate_limit: Option<RateLimit>,
+    /// More requests than this at one time are answered 429; none: no limit.
+    pub max_concurrent: Option<usize>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            port: 0,
+            client_id: "stand-in-key".into(),
+            client_secret: "stand-in~secret".into(),
+            scopes: vec!["openid".into(), "marketing.read".into()],
+            audience: "https://api.understory.io".into(),
+            token_life: Duration::from_secs(3_599),
+            cursor_life: Duration::from_mins(10),
+            awkward_cursors: false,
+            page_length: None,
+            end: End::default(),
+            empty_last_page: false,
+            ids: Ids::default(),
+            grow: Route::default(),
+            marketing: Route::default(),
+            single: Route::default(),
+            company_id: COMPANY_ID.into(),
+            company_name: Some("Nøkken & Co".into()),
+            latency: Duration::ZERO,
+            rate_limit: None,
+            max_concurrent: None,
+        }
+    }
+}
