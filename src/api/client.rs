@@ -11,7 +11,8 @@ use reqwest::header::{CONTENT_LENGTH, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, ClientBuilder, NoProxy, Proxy, Request, Response};
 use rustls::crypto::{CryptoProvider, ring};
 
-use super::error::{ApiError, Cause, Certificate, Endpoint, Setup};
+use super::cause::{Cause, Certificate, Endpoint, Setup};
+use super::error::ApiError;
 use super::retry::{Fault, retry_after};
 
 /// The time-outs of one request.

@@ -9,8 +9,9 @@ use secrecy::{ExposeSecret as _, SecretString};
 use url::{Host, Url};
 
 use super::Api;
+use super::cause::{Cause, Endpoint, Setup};
 use super::client::{self, Timeouts, Want};
-use super::error::{ApiError, Cause, Endpoint, Setup};
+use super::error::ApiError;
 use super::retry::Fault;
 
 /// The whole of it.
@@ -25,7 +26,8 @@ impl Api {
         let bad_url = || ApiError::Setup(Setup::Url(Endpoint::Heartbeat));
         let url = Url::parse(url.expose_secret()).map_err(|_| bad_url())?;
         let https = url.scheme() == "https";
-        if !https && !(url.scheme() == "http" && is_loopback(&url)) {
+        let local = url.scheme() == "http" && is_loopback(&url);
+        if !https && !local {
             return Err(bad_url());
         }
         let timeouts = Timeouts {

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::error::Endpoint;
+use super::cause::Endpoint;
 
 /// The longest interval, so that a rate next to nothing is still one.
-const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const A_DAY: Duration = Duration::from_hours(24);
 
 /// Lets requests start at least one interval apart.
 #[derive(Debug)]
@@ -102,5 +102,4 @@ impl Drop for InFlight<'_> {
 }
 
 #[cfg(test)]
-#[path = "limit_test.rs"]
 mod tests;

@@ -2,8 +2,9 @@
 //!
 //! Owns what the answers mean for a removal: only 404 and 410 say that a consent is gone, and only 200 that it is there.
 
+use super::cause::Endpoint;
 use super::client::Want;
-use super::error::{ApiError, Endpoint};
+use super::error::ApiError;
 use super::json::{self, BadBody, Raw};
 use super::retry::{Deadline, Fault};
 use super::{Api, QUICKSTART_PATH, REFERENCE_PATH, token};

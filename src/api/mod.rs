@@ -4,6 +4,7 @@
 //! knows no database. One request is in flight at a time: every call takes `&mut Api`. Any future of this layer may be
 //! dropped at any time.
 
+mod cause;
 mod client;
 mod error;
 mod heartbeat;
@@ -27,7 +28,8 @@ use limit::Limiter;
 use retry::Policy;
 use token::Token;
 
-pub use error::{ApiError, Cause, Certificate, Endpoint, Refusal, Setup};
+pub use cause::{Cause, Certificate, Endpoint, Refusal, Setup};
+pub use error::ApiError;
 pub use limit::Traffic;
 pub use lookup::{Lookup, Me};
 pub use pager::{Paths, QUICKSTART_PATH, REFERENCE_PATH, Walk};

@@ -7,7 +7,8 @@ use std::collections::HashSet;
 use sha2::{Digest as _, Sha256};
 
 use super::Api;
-use super::error::{ApiError, Endpoint};
+use super::cause::Endpoint;
+use super::error::ApiError;
 use super::retry::Deadline;
 use super::wire;
 use crate::consent::{Cursor, Page};

@@ -10,8 +10,9 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::Api;
+use super::cause::{Cause, Endpoint, Refusal};
 use super::client::{self, Answer, Want};
-use super::error::{ApiError, Cause, Endpoint, Refusal};
+use super::error::ApiError;
 use super::json::BadBody;
 use super::retry::{Deadline, Fault};
 use super::token::{self, Token};
@@ -39,8 +40,8 @@ impl Api {
             .run(
                 Endpoint::Token,
                 deadline,
-                &mut *self,
-                async |api: &mut &mut Api, attempt| {
+                self,
+                async |api: &mut Api, attempt| {
                     api.count_retry(attempt);
                     api.ask_token().await
                 },
@@ -60,9 +61,9 @@ impl Api {
         deadline: Deadline,
     ) -> Result<T, ApiError> {
         let policy = self.policy.clone();
-        let state = (self, false);
+        let mut state = (self, false);
         policy
-            .run(endpoint, deadline, state, async |state, attempt| {
+            .run(endpoint, deadline, &mut state, async |state, attempt| {
                 let (api, renewed) = state;
                 api.count_retry(attempt);
                 let want = Want {
@@ -165,18 +166,17 @@ impl Api {
         let in_flight = self.traffic.start(endpoint);
         let answer = client::send(&self.client, endpoint, request, want).await;
         let took = begun.elapsed();
-        match &answer {
-            Ok(answer) => {
-                in_flight.answered(answer.status);
-                tracing::debug!(
-                    endpoint = endpoint.name(),
-                    status = answer.status,
-                    bytes = answer.body.len(),
-                    ?took,
-                    "answered"
-                );
-            }
-            Err(_) => tracing::debug!(endpoint = endpoint.name(), ?took, "no complete answer"),
+        if let Ok(Answer { status, body, .. }) = &answer {
+            in_flight.answered(*status);
+            tracing::debug!(
+                endpoint = endpoint.name(),
+                status,
+                bytes = body.len(),
+                ?took,
+                "answered"
+            );
+        } else {
+            tracing::debug!(endpoint = endpoint.name(), ?took, "no complete answer");
         }
         answer
     }

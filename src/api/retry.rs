@@ -10,14 +10,15 @@ use backon::Retryable as _;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::error::{ApiError, Cause, Endpoint};
+use super::cause::{Cause, Endpoint};
+use super::error::ApiError;
 use crate::config;
 
 /// The longest `Retry-After` that is waited for where no deadline is set (contract 5.10).
-const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
+const LONGEST_WAIT: Duration = Duration::from_hours(1);
 
 /// More than anybody waits, and still a time that can be added to now.
-const FOR_EVER: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+const FOR_EVER: Duration = Duration::from_hours(365 * 24);
 
 /// When a run must have ended; waiting beyond it is pointless. That the run really ends then is the caller's part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,7 +152,7 @@ impl Policy {
         &self,
         endpoint: Endpoint,
         deadline: Deadline,
-        state: S,
+        state: &mut S,
         mut attempt: impl AsyncFnMut(&mut S, u32) -> Result<T, Fault>,
     ) -> Result<T, ApiError> {
         let shared = Mutex::new((state, &mut attempt, 0_u32));
@@ -239,5 +240,4 @@ fn random_unit() -> f64 {
 }
 
 #[cfg(test)]
-#[path = "retry_test.rs"]
 mod tests;

@@ -11,7 +11,8 @@ use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::Instant;
 
-use super::error::{ApiError, Cause, Endpoint, Refusal};
+use super::cause::{Cause, Endpoint, Refusal};
+use super::error::ApiError;
 use super::json::{self, BadBody, Raw};
 use super::retry::Fault;
 use crate::config;
@@ -25,13 +26,13 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'~');
 
 /// A token is renewed when less than this is left of its life …
-const LEAST_LEFT: Duration = Duration::from_secs(60);
+const LEAST_LEFT: Duration = Duration::from_mins(1);
 /// … or this part of it, where that is less.
 const LEAST_PART: f64 = 0.2;
 /// How long a token of unknown life is used, unless it is refused before.
-const UNKNOWN_LIFE: Duration = Duration::from_secs(60 * 60);
+const UNKNOWN_LIFE: Duration = Duration::from_hours(1);
 /// A longer life is taken for this one: far beyond anything a run needs, and safe to reckon with.
-const LONGEST_LIFE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+const LONGEST_LIFE: Duration = Duration::from_hours(30 * 24);
 /// A longer token fits into no header that servers take.
 const MAX_TOKEN_BYTES: usize = 32 * 1024;
 
@@ -177,5 +178,4 @@ fn error_code(body: &mut [u8]) -> Option<String> {
 }
 
 #[cfg(test)]
-#[path = "token_test.rs"]
 mod tests;

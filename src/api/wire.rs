@@ -26,7 +26,7 @@ pub(super) fn page(body: &mut [u8]) -> Result<Page, BadBody> {
     let mut items = Err(BadBody::Shape("`items` is missing"));
     let mut next = None;
     let mut first = true;
-    while let Some(key) = scanner.next_key(&mut first).ok_or(BadBody::NotJson)? {
+    while let Some(key) = scanner.next_key(&mut first)? {
         if key == "items" && scanner.take(b'[') {
             items = Ok(read_items(&mut scanner)?);
             continue;
@@ -89,7 +89,7 @@ impl<'a> Fields<'a> {
     fn read(scanner: &mut Scanner<'a>) -> Option<Self> {
         let mut fields = Self::default();
         let mut first = true;
-        while let Some(key) = scanner.next_key(&mut first)? {
+        while let Some(key) = scanner.next_key(&mut first).ok()? {
             let value = scanner.value()?;
             fields.depth = fields.depth.max(value.depth + 1);
             match key.as_ref() {
@@ -206,5 +206,4 @@ fn rejected(raw: &str, id: Option<String>, reason: RejectReason) -> Item {
 }
 
 #[cfg(test)]
-#[path = "wire_test.rs"]
 mod tests;
