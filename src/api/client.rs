@@ -1,0 +1,240 @@
+//! One HTTP request and its answer: the only place that talks to reqwest.
+//!
+//! Owns how the client is built, the cap on an answer's size, and what reqwest's errors mean. Repeats nothing, follows
+//! nothing, and lets no word of the libraries out: their messages can hold URLs, and those hold cursors.
+
+use std::error::Error as StdError;
+use std::io;
+use std::time::{Duration, SystemTime};
+
+use reqwest::header::{CONTENT_LENGTH, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::{Client, ClientBuilder, NoProxy, Proxy, Request, Response};
+use rustls::crypto::{CryptoProvider, ring};
+
+use super::cause::{Cause, Certificate, Endpoint, Setup};
+use super::error::ApiError;
+use super::retry::{Fault, retry_after};
+
+/// The time-outs of one request.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Timeouts {
+    pub(super) connect: Duration,
+    pub(super) read: Duration,
+    pub(super) request: Duration,
+}
+
+/// How much of an answer's body is wanted.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Want {
+    /// The most bytes, after decompression.
+    pub(super) limit: usize,
+    /// Read it only with these statuses; else it is left where it is.
+    pub(super) with: fn(u16) -> bool,
+}
+
+/// What came back. The body is empty where it was not wanted.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) asked_wait: Option<Duration>,
+    pub(super) body: Vec<u8>,
+}
+
+/// Builds the client. Where no URL is https, the system's certificates are neither needed nor read, so that a test or a
+/// demo on loopback works in an image without any.
+pub(super) fn build(user_agent: &str, timeouts: Timeouts, https: bool) -> Result<Client, ApiError> {
+    let agent = HeaderValue::from_str(user_agent).map_err(|_| ApiError::Setup(Setup::UserAgent))?;
+    let builder = Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .referer(false)
+        .http1_only()
+        .gzip(true)
+        .tcp_nodelay(true)
+        .pool_max_idle_per_host(1)
+        .connect_timeout(timeouts.connect)
+        .read_timeout(timeouts.read)
+        .timeout(timeouts.request)
+        .user_agent(agent)
+        .no_proxy();
+    let builder = if https {
+        with_proxy(with_system_roots(builder))?
+    } else {
+        without_roots(builder)?
+    };
+    builder.build().map_err(|_| ApiError::Setup(Setup::Tls))
+}
+
+/// The platform's verifier (which honours SSL_CERT_FILE). reqwest asks for the process's crypto provider, and would
+/// panic where none is set.
+fn with_system_roots(builder: ClientBuilder) -> ClientBuilder {
+    if CryptoProvider::get_default().is_none() {
+        // Loses only against somebody who just set one.
+        let _ = ring::default_provider().install_default();
+    }
+    builder.tls_backend_rustls()
+}
+
+/// TLS that trusts nobody: it is never used, as no URL is https and no redirect is followed.
+fn without_roots(builder: ClientBuilder) -> Result<ClientBuilder, ApiError> {
+    let tls = rustls::ClientConfig::builder_with_provider(ring::default_provider().into())
+        .with_safe_default_protocol_versions()
+        .map_err(|_| ApiError::Setup(Setup::Tls))?
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    Ok(builder.tls_backend_preconfigured(tls))
+}
+
+/// `HTTPS_PROXY` for https, but for what `NO_PROXY` names. Plain http is loopback only and never goes through a proxy.
+fn with_proxy(builder: ClientBuilder) -> Result<ClientBuilder, ApiError> {
+    let set = |name: &str| {
+        std::env::var(name)
+            .ok()
+            .filter(|value| !value.trim().is_empty())
+    };
+    let Some(url) = set("HTTPS_PROXY").or_else(|| set("https_proxy")) else {
+        return Ok(builder);
+    };
+    let proxy = Proxy::https(url.trim())
+        .map_err(|_| ApiError::Setup(Setup::Proxy))?
+        .no_proxy(NoProxy::from_env());
+    Ok(builder.proxy(proxy))
+}
+
+/// Sends a request and reads what is wanted of the answer.
+pub(super) async fn send(
+    client: &Client,
+    endpoint: Endpoint,
+    request: Request,
+    want: Want,
+) -> Result<Answer, Fault> {
+    let response = client
+        .execute(request)
+        .await
+        .map_err(|error| fault(endpoint, &error))?;
+    let status = response.status().as_u16();
+    let asked_wait = wait_of(response.headers());
+    let body = if (want.with)(status) {
+        match read(endpoint, response, want.limit).await {
+            Err(_) if status != 200 => Vec::new(), // errors are judged by their status, whatever their body does
+            body => body?,
+        }
+    } else {
+        Vec::new()
+    };
+    Ok(Answer {
+        status,
+        asked_wait,
+        body,
+    })
+}
+
+fn wait_of(headers: &HeaderMap) -> Option<Duration> {
+    let value = headers.get(RETRY_AFTER)?.to_str().ok()?;
+    retry_after(value, SystemTime::now())
+}
+
+/// Reads a body up to the limit. Memory follows what arrives, never what was announced.
+async fn read(endpoint: Endpoint, mut response: Response, limit: usize) -> Result<Vec<u8>, Fault> {
+    let too_large = || Fault::Final(ApiError::TooLarge { endpoint, limit });
+    if announced(&response).is_some_and(|length| length > limit as u64) {
+        return Err(too_large());
+    }
+    let mut body = Vec::new();
+    while let Some(chunk) = response
+        .chunk()
+        .await
+        .map_err(|error| fault(endpoint, &error))?
+    {
+        if chunk.len() > limit - body.len() {
+            return Err(too_large());
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+fn announced(response: &Response) -> Option<u64> {
+    let header = || {
+        response
+            .headers()
+            .get(CONTENT_LENGTH)?
+            .to_str()
+            .ok()?
+            .parse()
+            .ok()
+    };
+    response.content_length().or_else(header)
+}
+
+/// What reqwest's error means to us.
+fn fault(endpoint: Endpoint, error: &reqwest::Error) -> Fault {
+    let mut tls = false;
+    let mut damaged = false;
+    let mut io_kind = None;
+    let mut unresolved = false;
+    let mut next: Option<&(dyn StdError + 'static)> = Some(error);
+    while let Some(link) = next {
+        if let Some(rustls::Error::InvalidCertificate(why)) = link.downcast_ref() {
+            return Fault::Final(ApiError::Certificate {
+                endpoint,
+                why: certificate(why),
+            });
+        }
+        tls |= link.is::<rustls::Error>();
+        if let Some(error) = link.downcast_ref::<io::Error>() {
+            io_kind = Some(error.kind());
+            damaged |= matches!(
+                error.kind(),
+                io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput
+            );
+        }
+        // hyper-util's connector has no public type for it, but a fixed word.
+        unresolved |= link.to_string() == "dns error";
+        next = inner(link);
+    }
+    let cause = if error.is_timeout() {
+        if error.is_connect() {
+            Cause::ConnectTimeout
+        } else {
+            Cause::Timeout
+        }
+    } else if tls {
+        Cause::Tls
+    } else if error.is_connect() {
+        match io_kind {
+            _ if unresolved => Cause::Resolve,
+            Some(io::ErrorKind::ConnectionRefused) => Cause::ConnectionRefused,
+            Some(io::ErrorKind::UnexpectedEof) => Cause::Tls,
+            _ => Cause::Connect,
+        }
+    } else if damaged && error.is_decode() {
+        Cause::Encoding
+    } else {
+        Cause::Broken
+    };
+    cause.into()
+}
+
+/// The next error within. An io::Error that wraps another passes it over in `source`.
+fn inner<'a>(link: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
+    let wrapped = link
+        .downcast_ref::<io::Error>()
+        .and_then(io::Error::get_ref);
+    match wrapped {
+        Some(error) => Some(error),
+        None => link.source(),
+    }
+}
+
+fn certificate(error: &rustls::CertificateError) -> Certificate {
+    use rustls::CertificateError as Is;
+    match error {
+        Is::Expired | Is::ExpiredContext { .. } => Certificate::Expired,
+        Is::NotValidYet | Is::NotValidYetContext { .. } => Certificate::NotYet,
+        Is::UnknownIssuer => Certificate::UnknownIssuer,
+        Is::NotValidForName | Is::NotValidForNameContext { .. } => Certificate::WrongName,
+        Is::Revoked => Certificate::Revoked,
+        _ => Certificate::Other,
+    }
+}

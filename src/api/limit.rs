@@ -1,0 +1,105 @@
+//! The pace of requests, and the count of them.
+//!
+//! Owns when the next request may start (contract 5.2: evenly spaced, no burst) and the traffic counters.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::cause::Endpoint;
+
+/// The longest interval, so that a rate next to nothing is still one.
+const A_DAY: Duration = Duration::from_hours(24);
+
+/// Lets requests start at least one interval apart.
+#[derive(Debug)]
+pub(super) struct Limiter {
+    interval: Duration,
+    next: Option<Instant>,
+}
+
+impl Limiter {
+    /// `per_second` of 0 (or nonsense) is no limit.
+    pub(super) fn new(per_second: f64) -> Self {
+        let interval = if per_second > 0.0 {
+            Duration::try_from_secs_f64(per_second.recip())
+                .map_or(A_DAY, |interval| interval.min(A_DAY))
+        } else {
+            Duration::ZERO
+        };
+        Self {
+            interval,
+            next: None,
+        }
+    }
+
+    /// Waits for the next slot, without taking it: a caller that gives up while waiting uses none up.
+    pub(super) async fn ready(&self) {
+        if let Some(next) = self.next {
+            tokio::time::sleep_until(next).await;
+        }
+    }
+
+    /// Takes the slot: a request starts now.
+    pub(super) fn take(&mut self, now: Instant) {
+        self.next = now.checked_add(self.interval);
+    }
+}
+
+/// What was asked since the process began.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// All requests, those for tokens and those that failed included.
+    pub requests: u64,
+    /// Requests that repeat one that failed.
+    pub retries: u64,
+    /// Requests for a token.
+    pub token_requests: u64,
+    /// By endpoint (`token`, `consents`, `consent`, `me`) and status (`error` where no complete answer came).
+    pub by_endpoint_and_status: BTreeMap<(&'static str, String), u64>,
+}
+
+impl Traffic {
+    /// Counts a request that starts now. Its status is counted when the guard is told it, or, where the caller gave up
+    /// waiting, as `error` when the guard falls.
+    pub(super) fn start(&mut self, endpoint: Endpoint) -> InFlight<'_> {
+        self.requests += 1;
+        if endpoint == Endpoint::Token {
+            self.token_requests += 1;
+        }
+        InFlight {
+            traffic: self,
+            endpoint,
+            status: None,
+        }
+    }
+}
+
+/// A request without an answer so far.
+#[derive(Debug)]
+pub(super) struct InFlight<'a> {
+    traffic: &'a mut Traffic,
+    endpoint: Endpoint,
+    status: Option<u16>,
+}
+
+impl InFlight<'_> {
+    /// A complete answer came.
+    pub(super) fn answered(mut self, status: u16) {
+        self.status = Some(status);
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        let status = self
+            .status
+            .map_or_else(|| "error".to_owned(), |status| status.to_string());
+        let key = (self.endpoint.name(), status);
+        *self.traffic.by_endpoint_and_status.entry(key).or_default() += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests;

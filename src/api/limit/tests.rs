@@ -1,0 +1,55 @@
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn requests_start_at_least_one_interval_apart_and_never_in_a_burst() {
+    let mut limiter = Limiter::new(5.0);
+    let begun = Instant::now();
+    for nth in 0..10 {
+        limiter.ready().await;
+        let now = Instant::now();
+        assert!(now - begun >= Duration::from_millis(200) * nth);
+        limiter.take(now);
+    }
+    // A long pause saves nothing up.
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    limiter.ready().await;
+    let now = Instant::now();
+    limiter.take(now);
+    limiter.ready().await;
+    assert!(now.elapsed() >= Duration::from_millis(200));
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_rate_is_no_limit_and_a_rate_next_to_nothing_is_one() {
+    let begun = Instant::now();
+    let mut free = Limiter::new(0.0);
+    free.take(begun);
+    free.ready().await;
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+    let mut slow = Limiter::new(1e-300);
+    slow.take(begun);
+    slow.ready().await;
+    assert!(begun.elapsed() >= A_DAY);
+}
+
+#[test]
+fn every_request_is_counted_once_even_if_nobody_waits_for_its_answer() {
+    let mut traffic = Traffic::default();
+    traffic.start(Endpoint::Token).answered(200);
+    traffic.start(Endpoint::Consents).answered(503);
+    drop(traffic.start(Endpoint::Consents));
+    assert_eq!((traffic.requests, traffic.token_requests), (3, 1));
+    let counted: Vec<_> = traffic
+        .by_endpoint_and_status
+        .iter()
+        .map(|((endpoint, status), count)| (*endpoint, status.as_str(), *count))
+        .collect();
+    assert_eq!(
+        counted,
+        [
+            ("consents", "503", 1),
+            ("consents", "error", 1),
+            ("token", "200", 1)
+        ]
+    );
+}

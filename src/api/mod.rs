@@ -1,0 +1,125 @@
+//! The client of the Understory API: tokens, the list of consents, single consents.
+//!
+//! Owns everything HTTP: retries, the pace, the caps, the meaning of each status. Makes [`crate::consent::Page`]s and
+//! knows no database. One request is in flight at a time: every call takes `&mut Api`. Any future of this layer may be
+//! dropped at any time.
+
+mod cause;
+mod client;
+mod error;
+mod heartbeat;
+mod json;
+mod limit;
+mod lookup;
+mod pager;
+mod request;
+mod retry;
+mod token;
+mod wire;
+
+use reqwest::Client;
+use secrecy::SecretString;
+use url::Url;
+
+use crate::config;
+use crate::consent::Cursor;
+use client::Timeouts;
+use limit::Limiter;
+use retry::Policy;
+use token::Token;
+
+pub use cause::{Cause, Certificate, Endpoint, Refusal, Setup};
+pub use error::ApiError;
+pub use limit::Traffic;
+pub use lookup::{Lookup, Me};
+pub use pager::{Paths, QUICKSTART_PATH, REFERENCE_PATH, Walk};
+pub use retry::{Deadline, delay, retry_after};
+
+/// The API as one process sees it: the connection, the token, the pace and the counters outlive the runs.
+#[derive(Debug)]
+pub struct Api {
+    client: Client,
+    token_url: Url,
+    base_url: Url,
+    form: SecretString,
+    page_size: u16,
+    max_bytes: usize,
+    policy: Policy,
+    limiter: Limiter,
+    token: Option<Token>,
+    had_token: bool,
+    traffic: Traffic,
+}
+
+impl Api {
+    /// Builds the client; asks nobody.
+    ///
+    /// # Errors
+    /// [`ApiError::Setup`] where the user agent, the proxy or the system's certificates cannot be used.
+    pub fn new(
+        auth: &config::Auth,
+        api: &config::Api,
+        retry: &config::Retry,
+    ) -> Result<Self, ApiError> {
+        let timeouts = Timeouts {
+            connect: api.connect_timeout,
+            read: api.read_timeout,
+            request: api.request_timeout,
+        };
+        let https = [&auth.token_url, &api.base_url]
+            .iter()
+            .any(|url| url.scheme() != "http");
+        Ok(Self {
+            client: client::build(&api.user_agent, timeouts, https)?,
+            token_url: auth.token_url.clone(),
+            base_url: api.base_url.clone(),
+            form: token::form(auth),
+            page_size: api.page_size,
+            max_bytes: api.max_page_bytes,
+            policy: Policy::new(retry),
+            limiter: Limiter::new(api.requests_per_second),
+            token: None,
+            had_token: false,
+            traffic: Traffic::default(),
+        })
+    }
+
+    /// A new walk over the list, from the start.
+    pub fn walk(&mut self, paths: Paths, deadline: Deadline) -> Walk<'_> {
+        Walk::new(self, paths, deadline)
+    }
+
+    /// What was asked since the process began.
+    #[must_use]
+    pub fn traffic(&self) -> &Traffic {
+        &self.traffic
+    }
+
+    /// Did this process ever get a token?
+    #[must_use]
+    pub fn ever_had_token(&self) -> bool {
+        self.had_token
+    }
+
+    /// `api.base_url` with a path behind it, whether or not it ends with a slash. The rest is already encoded.
+    fn url(&self, endpoint: Endpoint, path: &str, query: &str) -> Result<Url, ApiError> {
+        let base = self
+            .base_url
+            .as_str()
+            .split(['?', '#'])
+            .next()
+            .unwrap_or_default();
+        let (base, path) = (base.trim_end_matches('/'), path.trim_start_matches('/'));
+        Url::parse(&format!("{base}/{path}{query}"))
+            .map_err(|_| ApiError::Setup(Setup::Url(endpoint)))
+    }
+
+    fn list_url(&self, path: &str, cursor: Option<&Cursor>) -> Result<Url, ApiError> {
+        let limit = self.page_size;
+        let query = match cursor {
+            Some(Cursor(text)) => format!("?limit={limit}&cursor={}", token::encoded(text)),
+            None => format!("?limit={limit}"),
+        };
+        self.url(Endpoint::Consents, path, &query)
+    }
+}

@@ -1,0 +1,223 @@
+//! One run, from the lease to the last state of its row: the only place that knows both the API and the store.
+//!
+//! A [`Syncer`] lives as long as the process and keeps what outlives a run: the access token and the connection to the API.
+//! The database is opened for a run and closed after it.
+
+mod dry;
+mod ending;
+mod error;
+mod wait;
+mod walk;
+
+pub use dry::{Change, DryReport};
+pub use error::{Failure, RunError};
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::{Api, ApiError, Deadline, Traffic};
+use crate::config::Config;
+use crate::exit::Exit;
+use crate::store::{Lease, Run, RunRow, Store, StoreError, Timestamp, Trigger};
+use wait::Wait;
+
+/// How long a run that was told to stop may go on with what it does in the database.
+const STOP_WITHIN: Duration = Duration::from_secs(3);
+
+/// How far a run has come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// The run's number; 0 in a dry run.
+    pub run_id: i64,
+    /// Pages read.
+    pub pages: u64,
+    /// Their items.
+    pub items: u64,
+}
+
+/// What this run may do that others may not.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RunOptions {
+    /// `--accept-removals`
+    pub accept_removals: Option<u64>,
+}
+
+/// A complete run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunReport {
+    /// As recorded.
+    pub row: RunRow,
+    /// 0, or 65 where the guard withheld removals.
+    pub exit: Exit,
+    /// What to say besides the figures: removals withheld, or absence not judged.
+    pub message: Option<String>,
+}
+
+/// What brings the database into line with the API.
+pub struct Syncer {
+    config: Config,
+    api: Api,
+}
+
+impl Syncer {
+    /// With a client, but without any connection yet.
+    ///
+    /// # Errors
+    /// Where the client cannot be built: no trust anchors, a proxy that cannot be understood.
+    pub fn new(config: Config) -> Result<Self, ApiError> {
+        let api = Api::new(&config.auth, &config.api, &config.retry)?;
+        Ok(Self { config, api })
+    }
+
+    /// Requests since the process began.
+    #[must_use]
+    pub fn traffic(&self) -> &Traffic {
+        self.api.traffic()
+    }
+
+    /// Whether the API has ever given this process a token.
+    #[must_use]
+    pub fn ever_had_token(&self) -> bool {
+        self.api.ever_had_token()
+    }
+
+    /// One run. `progress` is called with every page and at least every 15 seconds while the run waits.
+    ///
+    /// # Errors
+    /// [`Failure`] with the row of the run, where it came that far. What was stored stays, and nobody was marked missing.
+    pub async fn run_once(
+        &mut self,
+        trigger: Trigger,
+        options: RunOptions,
+        cancel: &CancellationToken,
+        progress: &dyn Fn(Progress),
+    ) -> Result<RunReport, Failure> {
+        let started = Instant::now();
+        let before = self.api.traffic().clone();
+        let (mut store, run) = tokio::select! {
+            biased;
+            () = cancel.cancelled() => return Err(RunError::Interrupted.into()),
+            opened = begin(&self.config, trigger) => opened.map_err(RunError::from)?,
+        };
+        tracing::debug!(database = %store.place(), run_id = run.row.id, "run begins");
+        let deadline = self.config.schedule.run_timeout.map(|timeout| started + timeout);
+        let wait = Wait { cancel, deadline, timeout: self.config.schedule.run_timeout, progress };
+        let result = self.run_in(&mut store, run, options, &wait, &before).await;
+        store.close().await;
+        result
+    }
+
+    async fn run_in(
+        &mut self,
+        store: &mut Store,
+        mut run: Run,
+        options: RunOptions,
+        wait: &Wait<'_>,
+        before: &Traffic,
+    ) -> Result<RunReport, Failure> {
+        let lease = run.lease().clone();
+        let passed = {
+            let pass = self.pass(store, &mut run, options, wait);
+            tokio::select! {
+                biased;
+                passed = pass => Some(passed),
+                () = wait.give_up(STOP_WITHIN) => None,
+            }
+        };
+        let (ending, broken) = match passed {
+            Some(Ok(ending)) => (Ok(ending), false),
+            Some(Err(error)) => (Err(error), false),
+            // What the database was doing is abandoned with its connection.
+            None => (Err(wait.reason(&run.row)), true),
+        };
+        count_requests(&mut run.row, before, self.api.traffic());
+        let result = match ending {
+            Ok(ending) => self.complete(store, run, ending).await,
+            Err(error) => Err(fail(store, run, error, broken).await),
+        };
+        self.clean_up(store, &lease, &result).await;
+        result
+    }
+
+    /// Whatever comes after the run's last transaction can wait for the next run, and does not fail this one.
+    async fn clean_up(&self, store: &mut Store, lease: &Lease, result: &Result<RunReport, Failure>) {
+        if matches!(result, Err(failure) if failure.leaves_database_alone()) {
+            return;
+        }
+        if let Ok(report) = result {
+            let pruned = store.retain(lease, report.row.id, &self.config.retention, Timestamp::now()).await;
+            match pruned {
+                Ok(pruned) if pruned != crate::store::Pruned::default() => tracing::info!(
+                    erased = pruned.erased,
+                    rejected_items = pruned.rejects,
+                    changes = pruned.changes,
+                    runs = pruned.runs,
+                    "retention applied"
+                ),
+                Ok(_) => {}
+                Err(error) => tracing::warn!(%error, "retention could not be applied; the next run tries again"),
+            }
+        }
+        if let Err(error) = store.release(lease, Timestamp::now()).await {
+            tracing::warn!(%error, "the lease could not be given back; it ends by itself");
+        }
+        match store.checkpoint().await {
+            Ok(true) => {}
+            Ok(false) => tracing::warn!(
+                database = %store.place(),
+                "another program is reading the database, so its -wal file could not be emptied; copy both files, or use `backup`"
+            ),
+            Err(error) => tracing::warn!(%error, "the write-ahead log could not be brought back into the file"),
+        }
+    }
+}
+
+async fn begin(config: &Config, trigger: Trigger) -> Result<(Store, Run), StoreError> {
+    let mut store = Store::open(&config.database).await?;
+    let begun = async {
+        let lease = store.acquire(Timestamp::now()).await?;
+        store.begin_run(lease, trigger, Timestamp::now()).await
+    };
+    match begun.await {
+        Ok(run) => Ok((store, run)),
+        Err(error) => {
+            store.close().await;
+            Err(error)
+        }
+    }
+}
+
+/// Records how the run ended, as far as the database lets us.
+async fn fail(store: &mut Store, run: Run, error: RunError, broken: bool) -> Failure {
+    let mut row = run.row.clone();
+    row.outcome = if matches!(error, RunError::Interrupted) { "interrupted" } else { "failed" }.to_owned();
+    row.finished_at = Some(Timestamp::now());
+    row.error = Some(error.to_string());
+    if !error.leaves_database_alone() {
+        let recorded = tokio::time::timeout(Duration::from_millis(1500), async {
+            if broken {
+                store.reopen().await?;
+            }
+            store.fail(&run, &row, Timestamp::now()).await
+        });
+        match recorded.await {
+            Ok(Ok(())) => {}
+            Ok(Err(cause)) => tracing::warn!(error = %cause, "the end of the run could not be recorded"),
+            Err(_) => tracing::warn!("the end of the run could not be recorded in time"),
+        }
+    }
+    Failure { error, row: Some(row) }
+}
+
+fn count_requests(row: &mut RunRow, before: &Traffic, after: &Traffic) {
+    row.requests = (after.requests - before.requests).cast_signed();
+    row.retries = (after.retries - before.retries).cast_signed();
+}
+
+impl Wait<'_> {
+    fn api_deadline(&self) -> Deadline {
+        self.deadline.map_or_else(Deadline::none, Deadline::at)
+    }
+}

@@ -1,0 +1,134 @@
+//! Why a run did not end well.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::api::ApiError;
+use crate::exit::Exit;
+use crate::store::{RunRow, StoreError};
+
+/// What ended a run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The API.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The key is another company's.
+    #[error(
+        "the list belongs to another company than the consents in the database: nothing was written (was the key changed?)"
+    )]
+    OtherCompany,
+    /// The walk was refused a cursor again and again.
+    #[error("the API refused a cursor of its own three times in one run (status 400)")]
+    CursorRefused,
+    /// Told to stop.
+    #[error("interrupted: told to stop in the middle of the run")]
+    Interrupted,
+    /// `schedule.run_timeout`
+    #[error(
+        "the run took longer than schedule.run_timeout ({} s) and was ended after {pages} pages with {items} items; raise schedule.run_timeout, or set it to \"off\"",
+        timeout.as_secs()
+    )]
+    Timeout {
+        /// The limit.
+        timeout: Duration,
+        /// Pages stored.
+        pages: i64,
+        /// Their items.
+        items: i64,
+    },
+}
+
+impl RunError {
+    /// How the process ends.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Api(error) => error.exit(),
+            Self::Store(error) => error.exit(),
+            Self::OtherCompany => Exit::Data,
+            Self::CursorRefused | Self::Interrupted | Self::Timeout { .. } => Exit::Retry,
+        }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Api(error) => error.hint(),
+            Self::Store(error) => error.hint().map(str::to_owned),
+            Self::OtherCompany => Some(
+                "use the key of the company that this database is for, or another database.url for this one; \
+                 api.company_id says which company is meant"
+                    .to_owned(),
+            ),
+            Self::CursorRefused => Some("the next run tries again; cursors are short-lived, so a faster api.requests_per_second can help".to_owned()),
+            Self::Interrupted => None,
+            Self::Timeout { .. } => Some("raise schedule.run_timeout, or api.requests_per_second".to_owned()),
+        }
+    }
+
+    /// The database cannot or must not be told how the run ended.
+    pub(super) fn leaves_database_alone(&self) -> bool {
+        matches!(self, Self::Store(StoreError::Fenced))
+    }
+}
+
+/// A run that did not end well, and its row where there is one.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct Failure {
+    /// Why.
+    pub error: RunError,
+    /// As recorded; None where the run had not begun.
+    pub row: Option<RunRow>,
+}
+
+impl Failure {
+    /// How the process ends.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        self.error.exit()
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        self.error.hint()
+    }
+
+    /// Another run is in progress.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        matches!(self.error, RunError::Store(StoreError::Busy { .. }))
+    }
+
+    /// Told to stop.
+    #[must_use]
+    pub fn is_interrupted(&self) -> bool {
+        matches!(self.error, RunError::Interrupted)
+    }
+
+    /// Before when the API wants no further request.
+    #[must_use]
+    pub fn not_before(&self) -> Option<Instant> {
+        match &self.error {
+            RunError::Api(error) => error.not_before(),
+            _ => None,
+        }
+    }
+
+    pub(super) fn leaves_database_alone(&self) -> bool {
+        self.row.is_none() || self.error.leaves_database_alone()
+    }
+}
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Self {
+        Self { error, row: None }
+    }
+}

@@ -1,0 +1,241 @@
+//! From the first page to the last: read, decide, store.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::ending::Walked;
+use super::wait::Wait;
+use super::{Progress, RunError, RunOptions, Syncer};
+use crate::api::{ApiError, Paths, QUICKSTART_PATH};
+use crate::config::ConsentsPath;
+use crate::consent::{Item, Page};
+use crate::reconcile::{Batch, Namesakes, Pass, Settings};
+use crate::store::{Ending, Loaded, RENEW_SECONDS, Run, RunRow, Store, Timestamp};
+
+/// A walk whose cursor is refused begins anew, so often.
+const MAX_RESTARTS: u32 = 2;
+
+/// Pages wait so long for others to share their transaction: a disk makes only so many a second.
+const GATHER: Duration = Duration::from_secs(1);
+
+/// Rows that share a transaction at the most, whole pages apart.
+const GATHER_ROWS: usize = 5_000;
+
+/// Progress is told at least so often.
+const TELL: Duration = Duration::from_secs(15);
+
+/// A complete run that waits to be recorded.
+pub(super) struct Complete {
+    pub(super) row: RunRow,
+    pub(super) ending: Ending,
+    pub(super) message: Option<String>,
+    pub(super) exit: crate::exit::Exit,
+}
+
+impl Syncer {
+    /// Reads to the end and decides what absence means. Everything but the end is stored.
+    pub(super) async fn pass(
+        &mut self,
+        store: &mut Store,
+        run: &mut Run,
+        options: RunOptions,
+        wait: &Wait<'_>,
+    ) -> Result<Complete, RunError> {
+        let mut active_before = None;
+        for restarts in 0.. {
+            let loaded = store.load().await?;
+            let of = *active_before.get_or_insert(loaded.known.active_before());
+            let blocked_in_a_row = loaded.blocked_in_a_row;
+            match self.walk(store, run, loaded, wait).await {
+                Ok(pass) => {
+                    let walked = Walked { pass, active_before: of, blocked_in_a_row };
+                    return self.decide(store, run, walked, options, wait).await;
+                }
+                Err(RunError::Api(ApiError::CursorRefused)) if restarts < MAX_RESTARTS => {
+                    tracing::warn!(run_id = run.row.id, "the API refused a cursor of its own; the walk begins anew");
+                    run.row.restart();
+                }
+                Err(RunError::Api(ApiError::CursorRefused)) => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Err(RunError::CursorRefused)
+    }
+
+    /// Where the list may be, the path that last worked first.
+    pub(super) fn paths(&self, endpoint: Option<String>) -> Paths {
+        match &self.config.api.consents_path {
+            ConsentsPath::Auto => Paths::Auto { first: endpoint.unwrap_or_else(|| QUICKSTART_PATH.to_owned()) },
+            ConsentsPath::Fixed(path) => Paths::Fixed(path.clone()),
+        }
+    }
+
+    async fn walk(
+        &mut self,
+        store: &mut Store,
+        run: &mut Run,
+        loaded: Loaded,
+        wait: &Wait<'_>,
+    ) -> Result<Pass, RunError> {
+        let paths = self.paths(loaded.endpoint);
+        let salt = loaded.salt.clone();
+        let settings =
+            Settings { salt: loaded.salt, company_id: self.config.api.company_id.clone(), suppressed: loaded.suppressed };
+        let mut pass = Pass::new(settings, loaded.known, loaded.rejects);
+        // Where a company is set, its items are picked one by one.
+        let mut gather = Gather::new(self.config.api.company_id.is_some());
+        let mut walk = self.api.walk(paths, wait.api_deadline());
+        loop {
+            let page = next_page(&mut walk, store, run, &mut gather, wait).await;
+            if run.row.endpoint.as_deref() != Some(walk.endpoint()) && !matches!(page, Err(_)) {
+                tracing::info!(run_id = run.row.id, endpoint = walk.endpoint(), "the consents are listed at this path");
+                run.row.endpoint = Some(walk.endpoint().to_owned());
+            }
+            let page = match page {
+                Ok(Some(page)) => page,
+                Ok(None) => break,
+                Err(error) => {
+                    // What was received before is good, and stays.
+                    gather.flush(store, run).await?;
+                    return Err(error);
+                }
+            };
+            gather.check_company(store, &page).await?;
+            let questions = pass.questions(&page);
+            let namesakes = if questions.is_empty() {
+                Namesakes::new()
+            } else {
+                gather.flush(store, run).await?;
+                store.namesakes(&questions, &salt).await?
+            };
+            gather.push(pass.take(page, &namesakes));
+            run.row.active = Some(pass.known().active_now().cast_signed());
+            gather.flush_if_due(store, run).await?;
+            (wait.progress)(gather.progress(run.row.id));
+        }
+        gather.trusted = true;
+        gather.flush(store, run).await?;
+        Ok(pass)
+    }
+}
+
+/// The next page. While it is on its way, pages that waited long enough are stored and the lease is renewed.
+async fn next_page(
+    walk: &mut crate::api::Walk<'_>,
+    store: &mut Store,
+    run: &mut Run,
+    gather: &mut Gather,
+    wait: &Wait<'_>,
+) -> Result<Option<Page>, RunError> {
+    let mut page = pin!(walk.next_page());
+    let mut tell = tokio::time::interval_at(Instant::now() + TELL, TELL);
+    let mut renewed = Instant::now();
+    loop {
+        let due = gather.due();
+        tokio::select! {
+            biased;
+            () = wait.over() => return Err(wait.reason(&run.row)),
+            page = &mut page => return Ok(page?),
+            () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                gather.flush(store, run).await?;
+            }
+            _ = tell.tick() => {
+                (wait.progress)(gather.progress(run.row.id));
+                if renewed.elapsed() + TELL > Duration::from_secs(RENEW_SECONDS) {
+                    store.renew(run.lease(), Timestamp::now()).await?;
+                    renewed = Instant::now();
+                }
+            }
+        }
+    }
+}
+
+/// Pages that share a transaction.
+struct Gather {
+    batch: Batch,
+    since: Option<Instant>,
+    /// The list is known to belong to the company whose consents the database holds.
+    trusted: bool,
+    pages: u64,
+    items: u64,
+}
+
+impl Gather {
+    fn new(trusted: bool) -> Self {
+        Self { batch: Batch::default(), since: None, trusted, pages: 0, items: 0 }
+    }
+
+    fn push(&mut self, batch: Batch) {
+        self.pages += batch.tally.pages;
+        self.items += batch.tally.items;
+        if !batch.is_empty() {
+            self.since.get_or_insert_with(Instant::now);
+        }
+        self.batch.append(batch);
+    }
+
+    fn progress(&self, run_id: i64) -> Progress {
+        Progress { run_id, pages: self.pages, items: self.items }
+    }
+
+    /// When the pages have waited long enough.
+    fn due(&self) -> Option<Instant> {
+        self.since.filter(|_| self.trusted).map(|since| since + GATHER)
+    }
+
+    async fn flush_if_due(&mut self, store: &mut Store, run: &mut Run) -> Result<(), RunError> {
+        let full = self.batch.ops.len() + self.batch.rejects.len() >= GATHER_ROWS;
+        if (full && self.trusted) || self.due().is_some_and(|due| Instant::now() >= due) {
+            self.flush(store, run).await?;
+        }
+        Ok(())
+    }
+
+    /// Stores what there is. Pages without anything to write are only counted: they cost no transaction.
+    async fn flush(&mut self, store: &mut Store, run: &mut Run) -> Result<(), RunError> {
+        if !self.trusted {
+            return Ok(());
+        }
+        self.since = None;
+        let batch = std::mem::take(&mut self.batch);
+        if batch.is_empty() {
+            run.row.count(&batch.tally);
+        } else {
+            store.write_batch(run, &batch, Timestamp::now()).await?;
+        }
+        Ok(())
+    }
+
+    /// The first page with an item that can be used must share a company with the database (contract, `api.company_id`).
+    async fn check_company(&mut self, store: &mut Store, page: &Page) -> Result<(), RunError> {
+        if self.trusted {
+            return Ok(());
+        }
+        let companies = companies(page);
+        if companies.is_empty() {
+            return Ok(());
+        }
+        if !store.knows_company(&companies).await? {
+            return Err(RunError::OtherCompany);
+        }
+        self.trusted = true;
+        Ok(())
+    }
+}
+
+/// The companies on a page.
+pub(super) fn companies(page: &Page) -> Vec<String> {
+    let mut companies: Vec<String> = page
+        .items
+        .iter()
+        .filter_map(|item| match item {
+            Item::Consent(consent) => Some(consent.company_id.clone()),
+            Item::Rejected(_) => None,
+        })
+        .collect();
+    companies.sort_unstable();
+    companies.dedup();
+    companies
+}
