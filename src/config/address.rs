@@ -15,8 +15,7 @@ pub(super) fn endpoint(setting: &Setting) -> Parsed<Url> {
     if url.query().is_some() {
         return Err(Complaint::new("it has a query (?…)", allowed));
     }
-    let shown = quoted(url.as_str());
-    Ok((url, shown))
+    Ok((url, quoted(setting.as_text()?)))
 }
 
 /// A heartbeat: as an endpoint, but its path and query may hold the key, so they are a secret; or `off`.

@@ -16,6 +16,9 @@ mod problem;
 mod reader;
 mod secret;
 mod section;
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+mod tests;
 mod value;
 
 pub use cron::{Cron, CronError};

@@ -217,7 +217,7 @@ fn span(setting: &Setting, bounds: &RangeInclusive<Duration>, allowed: &str) -> 
     };
     match parse_duration(text) {
         None => Err(Complaint::new("it is no duration", allowed)),
-        Some(value) if bounds.contains(&value) => Ok((value, quoted(&show_duration(value)))),
+        Some(value) if bounds.contains(&value) => Ok((value, quoted(text))),
         Some(_) => Err(Complaint::new("it is out of bounds", allowed)),
     }
 }
