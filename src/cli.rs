@@ -13,15 +13,20 @@ Exit codes:
    0  done
    1  healthcheck: not healthy
    2  the command line cannot be understood
-  65  the data cannot be trusted: removals withheld, answers of a wrong shape, another company's key, corrupt database
-  69  lasting unavailability: route gone, redirect, oversize answer, certificate refused
+  65  the data cannot be trusted: removals withheld, answers of a wrong shape,
+      another company's key, corrupt database
+  69  lasting unavailability: route gone, redirect, oversize answer,
+      certificate refused
   74  the database cannot be written: disk full, read-only, I/O error
-  75  try again later: network, 5xx, 429, database unreachable or locked, another run in progress, interrupted
+  75  try again later: network, 5xx, 429, database unreachable or locked,
+      another run in progress, interrupted, run_timeout
   77  refused: credentials, scope or rights, of the API or the database
-  78  configuration: a value is wrong or missing, no such database, a schema newer than the program
+  78  configuration: a value wrong or missing, no such database,
+      a schema newer than the program, a file that is not ours
 
-Configuration, later wins: defaults, file, environment (UNDERSTORY_SYNC__AUTH__CLIENT_ID and so on), flags.
-`understory-sync config` shows every value and where it came from.";
+Configuration, later wins: defaults, file, environment, flags.
+auth.client_id in the file is UNDERSTORY_SYNC__AUTH__CLIENT_ID in the
+environment. `understory-sync config` shows every value and its origin.";
 
 /// Keeps a company's Understory marketing consents in a SQL table of its own.
 ///
@@ -326,7 +331,8 @@ mod tests {
         for command in root.get_subcommands_mut() {
             let mut command = command.clone().term_width(100);
             let help = command.render_long_help();
-            all.push_str(&format!("---- {}\n{help}\n", command.get_name()));
+            all.extend(["---- ", command.get_name(), "\n"]);
+            all.extend([help.to_string(), "\n".to_owned()]);
         }
         insta::assert_snapshot!("help_of_commands", all);
     }

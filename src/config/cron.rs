@@ -11,6 +11,8 @@ use chrono::{DateTime, LocalResult, NaiveDateTime, TimeDelta, TimeZone, Timelike
 use chrono_tz::Tz;
 use tokio_cron_scheduler::JobBuilder;
 
+use super::Schedule;
+
 /// How many ticks ahead the interval looks (the contract's number).
 const TICKS_AHEAD: usize = 400;
 
@@ -24,10 +26,10 @@ pub enum CronError {
     #[error("it has {0} fields")]
     Fields(usize),
     /// A field cannot be read.
-    #[error("a field cannot be understood")]
+    #[error("it has a field that cannot be understood")]
     Field,
     /// Every field is right, yet no such moment exists.
-    #[error("no such moment ever comes, it would never fire")]
+    #[error("it would never fire: no such moment ever comes")]
     Never,
 }
 
@@ -135,6 +137,25 @@ impl Cron {
             LocalResult::Ambiguous(_, second) => Some(second),
             _ => None,
         }
+    }
+}
+
+impl Schedule {
+    /// The schedule's ticks, of a validated configuration.
+    ///
+    /// # Errors
+    /// Never for one that [`super::load`] gave.
+    pub fn ticks(&self) -> Result<Cron, CronError> {
+        Cron::parse(&self.cron)
+    }
+
+    /// The longest gap between the next 400 ticks.
+    #[must_use]
+    pub fn interval(&self, from: DateTime<Utc>) -> Duration {
+        let ticks = self.ticks().ok();
+        ticks.map_or(Duration::from_hours(1), |ticks| {
+            ticks.interval(from, self.timezone)
+        })
     }
 }
 

@@ -48,9 +48,8 @@ pub struct Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.key)?;
-        match &self.origin {
-            Some(origin) => write!(f, " (from {origin})")?,
-            None => {}
+        if let Some(origin) = &self.origin {
+            write!(f, " (from {origin})")?;
         }
         write!(f, ": {}", self.what)?;
         if !self.allowed.is_empty() {

@@ -98,19 +98,20 @@ impl Reader {
             !key.secret && !key.name.ends_with("_url") && !key.name.starts_with("auth.")
         });
         let quote = match &setting.raw {
-            _ if !quotable => String::new(),
-            Raw::Text(text) if text.is_empty() => String::new(),
-            Raw::Text(text) => format!("\"{}\": ", show_name(text)),
-            Raw::Integer(number) => format!("{number}: "),
-            Raw::Float(number) => format!("{number}: "),
-            Raw::Boolean(value) => format!("{value}: "),
-            Raw::List(_) => String::new(),
+            _ if !quotable => None,
+            Raw::Text(text) if text.is_empty() => None,
+            Raw::Text(text) => Some(format!("\"{}\"", show_name(text))),
+            Raw::Integer(number) => Some(number.to_string()),
+            Raw::Float(number) => Some(number.to_string()),
+            Raw::Boolean(value) => Some(value.to_string()),
+            Raw::List(_) => None,
         };
-        let what = format!("{quote}{}", complaint.what);
-        self.complain(
-            key,
-            Some(setting.origin.clone()),
-            Complaint { what, ..complaint },
-        );
+        let what = match (quote, complaint.what.strip_prefix("it ")) {
+            (Some(quote), Some(rest)) => format!("{quote} {rest}"),
+            (Some(quote), None) => format!("{quote}: {}", complaint.what),
+            (None, _) => complaint.what.clone(),
+        };
+        let complaint = Complaint { what, ..complaint };
+        self.complain(key, Some(setting.origin.clone()), complaint);
     }
 }

@@ -71,7 +71,7 @@ mod tests {
             (&b""[..], "empty"),
             (b"\n", "empty"),
             (b"\xff", "UTF-8"),
-            (&[b'a'; 70_000], "larger"),
+            (&vec![b'a'; 70_000], "larger"),
         ] {
             std::fs::write(&path, content).unwrap();
             let what = read(&path).unwrap_err().what;

@@ -16,11 +16,11 @@ use super::{Database, address, database, secret};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
-const HOUR: Duration = Duration::from_secs(3_600);
-const DAY: Duration = Duration::from_secs(86_400);
+const HOUR: Duration = Duration::from_hours(1);
+const DAY: Duration = Duration::from_hours(24);
 
-/// Ten years less than what calendars can subtract safely.
-const CENTURY: Duration = Duration::from_secs(86_400 * 36_500);
+/// Longer than anybody waits, and short enough to be taken from any date.
+const CENTURY: Duration = Duration::from_hours(24 * 36_500);
 
 fn up_to(longest: Duration) -> RangeInclusive<Duration> {
     MILLISECOND..=longest
@@ -121,7 +121,7 @@ fn timezone(setting: &Setting) -> Parsed<chrono_tz::Tz> {
         .map_err(|complaint| Complaint::new(complaint.what, allowed))?;
     text.parse::<chrono_tz::Tz>()
         .map(|zone| (zone, quoted(zone.name())))
-        .map_err(|_| Complaint::new("there is no such time zone", allowed))
+        .map_err(|_| Complaint::new("it is no time zone", allowed))
 }
 
 /// The schedule, and its interval seen from `now`.
@@ -215,7 +215,7 @@ pub(super) fn health(reader: &mut Reader, interval: Option<Duration>) -> Option<
     let stale_after = match (stale_after?, interval) {
         (Some(set), _) => set,
         (None, Some(interval)) => {
-            let derived = interval * 2 + Duration::from_secs(600);
+            let derived = interval * 2 + Duration::from_mins(10);
             reader.note(
                 "health.stale_after",
                 Some(quoted(&show_duration(derived))),
@@ -369,6 +369,7 @@ pub(super) fn both_set(
 }
 
 /// A path that a key names, for the sections that read files.
+#[expect(clippy::option_option, reason = "wrong and unset are two things")]
 pub(super) fn path_key(reader: &mut Reader, key: &'static str) -> Option<Option<String>> {
     reader.optional(key, path)
 }

@@ -103,14 +103,11 @@ fn nothing_but_credentials_is_needed() {
     assert_eq!(loaded.config.auth.client_id, "id");
     assert_eq!(loaded.config.auth.client_secret.expose_secret(), "hunter2");
     assert_eq!(loaded.config.auth.scopes, ["openid", "marketing.read"]);
-    assert_eq!(
-        loaded.config.health.stale_after,
-        Duration::from_secs(130 * 60)
-    );
-    assert_eq!(loaded.config.schedule.jitter, Duration::from_secs(300));
+    assert_eq!(loaded.config.health.stale_after, Duration::from_mins(130));
+    assert_eq!(loaded.config.schedule.jitter, Duration::from_mins(5));
     assert_eq!(
         loaded.config.schedule.run_timeout,
-        Some(Duration::from_secs(3_000))
+        Some(Duration::from_mins(50))
     );
     assert_eq!((loaded.file, loaded.warnings.len()), (None, 0));
 }
@@ -442,7 +439,7 @@ fn jitter_is_at_most_a_tenth_of_the_interval() {
         (loaded.config.schedule.jitter, loaded.warnings.len()),
         (Duration::from_secs(6), 0)
     );
-    assert_eq!(loaded.config.health.stale_after, Duration::from_secs(720));
+    assert_eq!(loaded.config.health.stale_after, Duration::from_mins(12));
     let loaded = every_minute()
         .set("UNDERSTORY_SYNC__SCHEDULE__JITTER", "10s")
         .load();

@@ -85,8 +85,12 @@ pub(super) fn quoted(text: &str) -> String {
             '"' | '\\' => shown.extend(['\\', character]),
             '\n' => shown.push_str("\\n"),
             '\t' => shown.push_str("\\t"),
+            // The control characters end at U+009F: two hexadecimal digits are enough.
             control if control.is_control() => {
-                shown.push_str(&format!("\\u{:04X}", u32::from(control)))
+                let code = u32::from(control);
+                let digits = [code >> 4, code & 15].map(|digit| char::from_digit(digit, 16));
+                shown.push_str("\\u00");
+                shown.extend(digits.into_iter().flatten());
             }
             other => shown.push(other),
         }
@@ -126,7 +130,8 @@ pub(super) fn integer(bounds: RangeInclusive<u64>) -> impl FnOnce(&Setting) -> P
         };
         match number {
             Some(number) if bounds.contains(&number) => Ok((number, number.to_string())),
-            _ => Err(Complaint::new("it is no such number", allowed)),
+            Some(_) => Err(Complaint::new("it is out of range", allowed)),
+            None => Err(Complaint::new("it is no such number", allowed)),
         }
     }
 }
@@ -164,7 +169,8 @@ pub(super) fn number(bounds: RangeInclusive<f64>) -> impl FnOnce(&Setting) -> Pa
                 let number = if number == 0.0 { 0.0 } else { number };
                 Ok((number, number.to_string()))
             }
-            _ => Err(Complaint::new("it is no such number", allowed)),
+            Some(_) => Err(Complaint::new("it is out of range", allowed)),
+            None => Err(Complaint::new("it is no such number", allowed)),
         }
     }
 }
@@ -218,7 +224,7 @@ fn span(setting: &Setting, bounds: &RangeInclusive<Duration>, allowed: &str) -> 
     match parse_duration(text) {
         None => Err(Complaint::new("it is no duration", allowed)),
         Some(value) if bounds.contains(&value) => Ok((value, quoted(text))),
-        Some(_) => Err(Complaint::new("it is out of bounds", allowed)),
+        Some(_) => Err(Complaint::new("it is out of range", allowed)),
     }
 }
 
@@ -243,7 +249,7 @@ pub(super) fn word<T: Clone>(choices: &[(&str, T)]) -> impl FnOnce(&Setting) -> 
         let found = choices.iter().find(|(name, _)| *name == text);
         found
             .map(|(name, value)| (value.clone(), quoted(name)))
-            .ok_or_else(|| Complaint::new("there is no such choice", allowed))
+            .ok_or_else(|| Complaint::new("it is none of the choices", allowed))
     }
 }
 
