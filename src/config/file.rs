@@ -66,8 +66,11 @@ fn unreadable(path: &Path, origin: Option<Origin>, what: &str) -> Problem {
     }
 }
 
-/// Reads what the file sets; unknown keys and nonsense become problems.
-pub(super) fn parse(path: &Path, text: &str) -> (Settings, Vec<Problem>) {
+/// Reads what the file sets; unknown keys become problems.
+///
+/// # Errors
+/// When the text is no TOML: then nothing is known of what it sets.
+pub(super) fn parse(path: &Path, text: &str) -> Result<(Settings, Vec<Problem>), Problem> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let origin = Origin::File(path.to_owned());
     let mut found = Found {
@@ -75,15 +78,13 @@ pub(super) fn parse(path: &Path, text: &str) -> (Settings, Vec<Problem>) {
         problems: Vec::new(),
         origin,
     };
-    match File::from_str(text, FileFormat::Toml).collect() {
-        Ok(table) => {
-            for (name, value) in sorted(table) {
-                found.top(&name, value);
-            }
-        }
-        Err(error) => found.problems.push(syntax(path, text, &error)),
+    let table = File::from_str(text, FileFormat::Toml)
+        .collect()
+        .map_err(|error| syntax(path, text, &error))?;
+    for (name, value) in sorted(table) {
+        found.top(&name, value);
     }
-    (found.settings, found.problems)
+    Ok((found.settings, found.problems))
 }
 
 fn sorted(table: ::config::Map<String, Value>) -> std::collections::BTreeMap<String, Value> {

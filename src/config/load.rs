@@ -61,45 +61,49 @@ pub struct Loaded {
 /// When something that is set is wrong, or something that the command needs is missing: all of it at once.
 pub fn load(sources: &Sources<'_>, needs: Needs) -> Result<Loaded, ConfigError> {
     let mut reader = Reader::default();
-    let found = file::find(sources.file, sources.environment, sources.working_dir);
-    let found = found.unwrap_or_else(|problem| {
-        reader.problems.push(problem);
-        None
-    });
-    if let Some((path, text)) = &found {
-        let (settings, problems) = file::parse(path, text);
-        warn_of_open_secrets(&mut reader, path, &settings);
-        reader.lay(settings);
-        reader.problems.extend(problems);
-    }
-    let file = found.map(|(path, _)| path);
+    let found = file_layer(&mut reader, sources);
     let (settings, problems) = sources.environment.settings();
     reader.lay(settings);
     reader.problems.extend(problems);
     reader.lay(flags(sources));
+    // What stands in a file that cannot be read is not missing.
+    let readable = found.is_some();
+    let file = found.flatten();
     let base = file
         .as_deref()
         .and_then(Path::parent)
         .unwrap_or(sources.working_dir);
-    // A file that cannot be read would make everything in it look missing: those would be false alarms.
-    let complete = reader
-        .problems
-        .iter()
-        .all(|problem| !problem.what.starts_with("this is not TOML"))
-        && (file.is_some()
-            || reader
-                .problems
-                .iter()
-                .all(|problem| !problem.key.starts_with("configuration file")));
     let (config, missing) = sections(&mut reader, sources, base, needs);
-    finish(
-        reader,
-        config,
-        if complete { missing } else { Vec::new() },
-        needs,
-        sources,
-        file,
-    )
+    let missing = if readable { missing } else { Vec::new() };
+    finish(reader, config, missing, needs, sources, file)
+}
+
+/// Lays the file's layer and tells where it lies; the outer `None` where it cannot be read at all.
+#[expect(
+    clippy::option_option,
+    reason = "no file and an unreadable one are two things"
+)]
+fn file_layer(reader: &mut Reader, sources: &Sources<'_>) -> Option<Option<PathBuf>> {
+    let parsed =
+        file::find(sources.file, sources.environment, sources.working_dir).and_then(|found| {
+            let Some((path, text)) = found else {
+                return Ok(None);
+            };
+            file::parse(&path, &text).map(|(settings, problems)| Some((path, settings, problems)))
+        });
+    match parsed {
+        Ok(Some((path, settings, problems))) => {
+            warn_of_open_secrets(reader, &path, &settings);
+            reader.lay(settings);
+            reader.problems.extend(problems);
+            Some(Some(path))
+        }
+        Ok(None) => Some(None),
+        Err(problem) => {
+            reader.problems.push(problem);
+            None
+        }
+    }
 }
 
 fn sections(
@@ -203,9 +207,11 @@ fn warn_of_open_secrets(reader: &mut Reader, path: &Path, settings: &file::Setti
         use std::os::unix::fs::PermissionsExt;
         let open = std::fs::metadata(path)
             .is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0);
-        let secret = settings
-            .iter()
-            .find(|(name, _)| *name == "auth.client_secret");
+        let secret = settings.iter().find(|(name, setting)| match *name {
+            "auth.client_secret" => true,
+            "database.url" => setting.as_text().is_ok_and(|url| url.contains('@')),
+            _ => false,
+        });
         if let (true, Some((name, _))) = (open, secret) {
             let path = show_path(path);
             reader.warnings.push(format!(

@@ -99,7 +99,8 @@ impl Reader {
         });
         let quote = match &setting.raw {
             _ if !quotable => None,
-            Raw::Text(text) if text.is_empty() => None,
+            // What holds credentials looks like this, and may stand in the wrong place.
+            Raw::Text(text) if text.is_empty() || text.contains("://") => None,
             Raw::Text(text) => Some(format!("\"{}\"", show_name(text))),
             Raw::Integer(number) => Some(number.to_string()),
             Raw::Float(number) => Some(number.to_string()),

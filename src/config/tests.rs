@@ -1,12 +1,15 @@
 //! The configuration as a whole: layers, complaints, secrets, the sample file.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use secrecy::ExposeSecret;
 use tempfile::TempDir;
 
 use super::*;
+
+mod refusal;
+mod shown;
 
 /// A folder to stand in, with or without a file, and variables.
 struct Place {
@@ -154,169 +157,6 @@ fn the_file_is_the_flag_s_then_the_variable_s_then_the_working_folder_s() {
 }
 
 #[test]
-fn a_named_file_must_be_there() {
-    let mut place = Place::empty().toml("");
-    for name in ["none.toml", "."] {
-        place.file = Some(PathBuf::from(name));
-        let problems = place.problems();
-        assert_eq!(problems.len(), 1, "{problems:?}");
-        assert_eq!(problems[0].origin, Some(Origin::Flag("--config")));
-    }
-    let place = Place::empty().set("UNDERSTORY_SYNC_CONFIG", "none.toml");
-    assert_eq!(place.problems().len(), 1);
-}
-
-#[test]
-fn every_problem_is_told_at_once_with_key_origin_and_cure() {
-    let place = Place::empty()
-        .toml("[api]\npage_size = 500\npagesize = 3\nread_timeout = 30\n[schedule]\ncron = '* * *'\n[oops]\nx = 1\n")
-        .set("UNDERSTORY_SYNC__AUTH__TOKEN_URL", "http://example.org")
-        .set("UNDERSTORY_SYNC_API_PAGE_SIZE", "5")
-        .set("UNDERSTORY_SYNC__REMOVAL__MAX_PERCENT", "NaN");
-    let error = place.load_for(Needs::Credentials).unwrap_err();
-    let told = error
-        .to_string()
-        .replace(&place.folder.path().display().to_string(), "/work");
-    insta::assert_snapshot!("every_problem", told);
-}
-
-#[test]
-fn wrong_values_are_refused_wherever_they_stand() {
-    for (key, values) in [
-        ("api.page_size", &["0", "101", "-1", "1.5", "ten", "+5"][..]),
-        (
-            "api.requests_per_second",
-            &["-1", "NaN", "inf", "0.0000001", "x"],
-        ),
-        ("api.max_page_bytes", &["1023", "99999999999999999999"]),
-        (
-            "api.connect_timeout",
-            &[
-                "0s",
-                "10",
-                "10 s",
-                "-1s",
-                "off",
-                "never",
-                "99999999999999999999d",
-            ],
-        ),
-        ("api.company_id", &[" ", "a\nb"]),
-        ("api.user_agent", &["a\nb", "ü", " a"]),
-        ("retry.max_attempts", &["0", "101"]),
-        (
-            "schedule.cron",
-            &["* * * * *", "0 0 0 30 2 *", "x", "0 0 * * * * *"],
-        ),
-        ("schedule.timezone", &["Mars/Olympus", "+01:00"]),
-        ("schedule.run_at_start", &["yes", "1", "TRUE"]),
-        ("schedule.run_timeout", &["0s", "never"]),
-        ("database.url", &["mysql://h/d", "x.db", "sqlite::memory:"]),
-        ("database.schema", &["s"]),
-        ("removal.confirm_runs", &["1", "101"]),
-        ("removal.max_percent", &["-1", "100.1", "NaN"]),
-        ("removal.min_count", &["-1"]),
-        ("retention.history", &["off", "0s"]),
-        ("http.listen", &["9187", "localhost:9187"]),
-        ("health.heartbeat_url", &["http://example.org/x", "never"]),
-        ("log.level", &["loud", "INFO", "off"]),
-        ("log.format", &["xml"]),
-    ] {
-        for value in values {
-            let place = Place::new().set(&key::variable(key), value);
-            let problems = place.problems_for(Needs::Database);
-            assert_eq!(problems.len(), 1, "{key} {value}: {problems:?}");
-            assert_eq!(problems[0].key, key);
-            assert!(!problems[0].allowed.is_empty(), "{key}");
-        }
-    }
-}
-
-#[test]
-fn a_file_s_kinds_are_told_apart() {
-    for line in [
-        "api.page_size = '50'",
-        "api.page_size = 5.0",
-        "api.page_size = [5]",
-        "api.page_size = {}",
-        "api.requests_per_second = '5'",
-        "schedule.run_at_start = 'true'",
-        "schedule.run_timeout = false",
-        "auth.audience = 5",
-        "auth.audience = ''",
-        "auth.scopes = [1]",
-        "auth.scopes = []",
-        "api = 3",
-        "auth.client_secret = 12345",
-        "auth.client_id = ''",
-    ] {
-        assert_eq!(
-            Place::empty().toml(line).problems_for(Needs::Nothing).len(),
-            1,
-            "{line}"
-        );
-    }
-}
-
-#[test]
-fn a_syntax_error_names_the_place_but_quotes_nothing() {
-    for (text, key) in [
-        ("[auth]\nclient_secret = hunter2\n", "auth.client_secret"),
-        ("[auth]\nclient_secret = \"hunter2\n", "auth.client_secret"),
-        (
-            "auth.client_secret = 'hunter2' hunter2",
-            "auth.client_secret",
-        ),
-        (
-            "[auth]\nclient_secret = 'hunter2'\nclient_secret = 'hunter2'\n",
-            "auth.client_secret",
-        ),
-        (
-            "[database]\nurl = postgres://u:hunter2@h/d\n",
-            "database.url",
-        ),
-        ("[api]\npage_size = 99999999999999999999\n", "api.page_size"),
-    ] {
-        let problems = Place::empty().toml(text).problems();
-        assert_eq!(problems.len(), 1, "{problems:?}");
-        assert_eq!(problems[0].key, key, "{problems:?}");
-    }
-    let problems = Place::empty().toml("hunter2").problems();
-    assert!(problems[0].what.contains("line 1, column"), "{problems:?}");
-}
-
-#[test]
-fn unknown_keys_name_the_nearest() {
-    for (line, unknown, nearest) in [
-        (
-            "[auth]\nclientid = 'hunter2'",
-            "auth.clientid",
-            "auth.client_id",
-        ),
-        ("client_id = 'x'", "client_id", "auth.client_id"),
-        (
-            "[auht]\nclient_id = 'x'",
-            "auht.client_id",
-            "auth.client_id",
-        ),
-        (
-            "'auth.client_id' = 'x'",
-            "\"auth.client_id\"",
-            "auth.client_id",
-        ),
-        (
-            "[auth.client_id]\nx = 1",
-            "auth.client_id.x",
-            "auth.client_id",
-        ),
-    ] {
-        let problems = Place::new().toml(line).problems();
-        assert_eq!((problems.len(), problems[0].key.as_str()), (1, unknown));
-        assert!(problems[0].allowed.contains(nearest), "{problems:?}");
-    }
-}
-
-#[test]
 fn commands_without_need_run_without_credentials() {
     let place = Place::empty();
     let keys: Vec<String> = place
@@ -450,17 +290,6 @@ fn jitter_is_at_most_a_tenth_of_the_interval() {
 }
 
 #[test]
-fn delays_stand_in_order() {
-    let problems = Place::new()
-        .set("UNDERSTORY_SYNC__RETRY__BASE_DELAY", "2m")
-        .problems();
-    assert_eq!(
-        (problems.len(), problems[0].key.as_str()),
-        (1, "retry.base_delay")
-    );
-}
-
-#[test]
 fn scopes_in_a_variable_stand_with_commas_or_spaces_between() {
     for text in ["a,b.c", "a b.c", "a, b.c", " a  b.c,"] {
         let scopes = Place::new()
@@ -471,87 +300,4 @@ fn scopes_in_a_variable_stand_with_commas_or_spaces_between() {
             .scopes;
         assert_eq!(scopes, ["a", "b.c"], "{text}");
     }
-}
-
-#[test]
-fn config_shows_everything_but_secrets() {
-    let place = Place::empty()
-        .toml("[auth]\nclient_id = 'id'\n[health]\nheartbeat_url = 'https://hc.example.org/hunter2'\n")
-        .write("secret", "hunter2")
-        .set("UNDERSTORY_SYNC__AUTH__CLIENT_SECRET_FILE", "secret")
-        .set("DATABASE_URL", "postgres://u:hunter2@h/d?sslmode=require")
-        .set("HTTPS_PROXY", "http://u:hunter2@proxy:3128")
-        .set("https_proxy", "u:hunter2@proxy:3128")
-        .set("NO_PROXY", "localhost,.example.org");
-    insta::assert_snapshot!(
-        "config",
-        place.shown().replace(env!("CARGO_PKG_VERSION"), "VERSION")
-    );
-}
-
-#[test]
-fn config_tells_what_is_missing_and_can_be_read_back() {
-    let place = Place::empty();
-    let loaded = place.load_for(Needs::Nothing).unwrap();
-    let (mut out, mut err) = (Vec::new(), Vec::new());
-    let exit = crate::command::config::run(&loaded, &mut out, &mut err).unwrap();
-    assert_eq!(exit, crate::exit::Exit::Config);
-    assert!(
-        String::from_utf8(err)
-            .unwrap()
-            .contains("UNDERSTORY_SYNC__AUTH__CLIENT_ID")
-    );
-    let again = Place::new().toml(&String::from_utf8(out).unwrap()).load();
-    assert_eq!(
-        format!("{:?}", again.config.schedule),
-        format!("{:?}", loaded.config.schedule)
-    );
-}
-
-/// The sample's keys, with the comment signs taken away where a key follows.
-fn sample() -> String {
-    let text =
-        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config.example.toml"))
-            .unwrap();
-    let key = |line: &str| line.starts_with('#') && !line.starts_with("# ");
-    let lines = text
-        .lines()
-        .map(|line| if key(line) { &line[1..] } else { line });
-    lines.collect::<Vec<_>>().join("\n")
-}
-
-#[test]
-fn the_sample_file_can_be_used_as_it_is() {
-    let sample =
-        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config.example.toml"))
-            .unwrap();
-    let loaded = Place::new().toml(&sample).load();
-    assert!(
-        loaded
-            .entries
-            .iter()
-            .all(|entry| !matches!(entry.origin, Origin::File(_)))
-    );
-}
-
-#[test]
-fn the_sample_file_has_every_key_with_its_default() {
-    let (settings, problems) = file::parse(Path::new("sample"), &sample());
-    assert_eq!(problems, []);
-    let names: Vec<&str> = settings.iter().map(|(name, _)| *name).collect();
-    assert_eq!(names.len(), key::KEYS.len());
-    let without_default = |line: &&str| !line.contains('…') && !line.contains("/run/secrets");
-    let sample = sample().replace("VERSION", env!("CARGO_PKG_VERSION"));
-    let sample: Vec<&str> = sample.lines().filter(without_default).collect();
-    let shown = |loaded: Loaded| -> Vec<_> {
-        loaded
-            .entries
-            .into_iter()
-            .map(|entry| (entry.key, entry.value))
-            .collect()
-    };
-    // Both in one folder: the database's full path is part of what is shown.
-    let place = Place::new();
-    let defaults = shown(place.load());
-    assert_eq!(shown(place.toml(&sample.join("\n")).load()), defaults);
 }
