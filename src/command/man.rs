@@ -26,19 +26,30 @@ fn render(page: &mut Vec<u8>) -> io::Result<()> {
     man.render_synopsis_section(page)?;
     man.render_description_section(page)?;
     man.render_options_section(page)?;
-    for command in command.get_subcommands() {
+    // Not built: the options that every command takes stand above, once.
+    for command in Cli::command().get_subcommands() {
         section(command, page)?;
     }
-    man.render_extra_section(page)?;
+    let mut extra = Vec::new();
+    man.render_extra_section(&mut extra)?;
+    // A table keeps its lines (.nf).
+    let heading = ".SH \"EXIT STATUS AND CONFIGURATION\"\n.nf";
+    writeln!(
+        page,
+        "{}.fi",
+        String::from_utf8_lossy(&extra).replace(".SH EXTRA", heading)
+    )?;
     man.render_version_section(page)
 }
 
 /// One command, in the page of them all: a page for each would be a dozen files to install.
 fn section(command: &clap::Command, page: &mut Vec<u8>) -> io::Result<()> {
     let mut body = Vec::new();
-    clap_mangen::Man::new(command.clone()).render_options_section(&mut body)?;
+    clap_mangen::Man::new(command.clone().disable_help_flag(true))
+        .render_options_section(&mut body)?;
     let about = command
-        .get_about()
+        .get_long_about()
+        .or_else(|| command.get_about())
         .map(ToString::to_string)
         .unwrap_or_default();
     writeln!(
