@@ -102,8 +102,17 @@ impl Syncer {
             opened = begin(&self.config, trigger) => opened.map_err(RunError::from)?,
         };
         tracing::debug!(database = %store.place(), run_id = run.row.id, "run begins");
-        let deadline = self.config.schedule.run_timeout.map(|timeout| started + timeout);
-        let wait = Wait { cancel, deadline, timeout: self.config.schedule.run_timeout, progress };
+        let deadline = self
+            .config
+            .schedule
+            .run_timeout
+            .map(|timeout| started + timeout);
+        let wait = Wait {
+            cancel,
+            deadline,
+            timeout: self.config.schedule.run_timeout,
+            progress,
+        };
         let result = self.run_in(&mut store, run, options, &wait, &before).await;
         store.close().await;
         result
@@ -142,12 +151,24 @@ impl Syncer {
     }
 
     /// Whatever comes after the run's last transaction can wait for the next run, and does not fail this one.
-    async fn clean_up(&self, store: &mut Store, lease: &Lease, result: &Result<RunReport, Failure>) {
+    async fn clean_up(
+        &self,
+        store: &mut Store,
+        lease: &Lease,
+        result: &Result<RunReport, Failure>,
+    ) {
         if matches!(result, Err(failure) if failure.leaves_database_alone()) {
             return;
         }
         if let Ok(report) = result {
-            let pruned = store.retain(lease, report.row.id, &self.config.retention, Timestamp::now()).await;
+            let pruned = store
+                .retain(
+                    lease,
+                    report.row.id,
+                    &self.config.retention,
+                    Timestamp::now(),
+                )
+                .await;
             match pruned {
                 Ok(pruned) if pruned != crate::store::Pruned::default() => tracing::info!(
                     erased = pruned.erased,
@@ -157,7 +178,9 @@ impl Syncer {
                     "retention applied"
                 ),
                 Ok(_) => {}
-                Err(error) => tracing::warn!(%error, "retention could not be applied; the next run tries again"),
+                Err(error) => {
+                    tracing::warn!(%error, "retention could not be applied; the next run tries again")
+                }
             }
         }
         if let Err(error) = store.release(lease, Timestamp::now()).await {
@@ -169,7 +192,9 @@ impl Syncer {
                 database = %store.place(),
                 "another program is reading the database, so its -wal file could not be emptied; copy both files, or use `backup`"
             ),
-            Err(error) => tracing::warn!(%error, "the write-ahead log could not be brought back into the file"),
+            Err(error) => {
+                tracing::warn!(%error, "the write-ahead log could not be brought back into the file")
+            }
         }
     }
 }
@@ -192,7 +217,12 @@ async fn begin(config: &Config, trigger: Trigger) -> Result<(Store, Run), StoreE
 /// Records how the run ended, as far as the database lets us.
 async fn fail(store: &mut Store, run: Run, error: RunError, broken: bool) -> Failure {
     let mut row = run.row.clone();
-    row.outcome = if matches!(error, RunError::Interrupted) { "interrupted" } else { "failed" }.to_owned();
+    row.outcome = if matches!(error, RunError::Interrupted) {
+        "interrupted"
+    } else {
+        "failed"
+    }
+    .to_owned();
     row.finished_at = Some(Timestamp::now());
     row.error = Some(error.to_string());
     if !error.leaves_database_alone() {
@@ -204,11 +234,16 @@ async fn fail(store: &mut Store, run: Run, error: RunError, broken: bool) -> Fai
         });
         match recorded.await {
             Ok(Ok(())) => {}
-            Ok(Err(cause)) => tracing::warn!(error = %cause, "the end of the run could not be recorded"),
+            Ok(Err(cause)) => {
+                tracing::warn!(error = %cause, "the end of the run could not be recorded")
+            }
             Err(_) => tracing::warn!("the end of the run could not be recorded in time"),
         }
     }
-    Failure { error, row: Some(row) }
+    Failure {
+        error,
+        row: Some(row),
+    }
 }
 
 fn count_requests(row: &mut RunRow, before: &Traffic, after: &Traffic) {

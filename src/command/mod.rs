@@ -1,3 +1,18 @@
-//! One file for each command of the command line.
+//! The commands, one file each: what they print goes to a writer that the caller gives.
 
+pub mod completions;
+pub mod config;
 pub mod demo;
+pub mod man;
+
+use std::io;
+
+use crate::exit::Exit;
+
+/// A reader that has seen enough (`| head`) is no failure of ours.
+fn unless_closed(result: io::Result<()>, exit: Exit) -> io::Result<Exit> {
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(exit),
+    }
+}

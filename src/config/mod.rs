@@ -1,6 +1,32 @@
 //! The configuration: sections, named defaults, where each value came from.
 //!
-//! Imports nothing of ours. Durations are `std::time::Duration`.
+//! Imports nothing of ours but the exit codes. Durations are `std::time::Duration`. The caller gives everything that a
+//! value may come from ([`Sources`]); nothing here asks the process or the clock.
+
+mod address;
+mod credentials;
+mod cron;
+mod database;
+mod duration;
+mod environment;
+mod file;
+mod key;
+mod load;
+mod problem;
+mod reader;
+mod secret;
+mod section;
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+mod tests;
+mod value;
+
+pub use cron::{Cron, CronError};
+pub use duration::{parse_duration, show_duration};
+pub use environment::Environment;
+pub use load::{Loaded, Needs, Sources, load};
+pub use problem::{ConfigError, Origin, Problem};
+pub use reader::Entry;
 
 use std::path::PathBuf;
 use std::time::Duration;

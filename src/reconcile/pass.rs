@@ -68,6 +68,14 @@ impl Pass {
         self.lists_somebody
     }
 
+    /// Whether the row with this key is one that the pass has not listed.
+    #[must_use]
+    pub fn is_unlisted(&self, key: &str) -> bool {
+        self.known
+            .find(self.settings.salt.key(key))
+            .is_some_and(|slot| !self.known.is_listed(slot))
+    }
+
     /// The natural keys that the store must be asked for before [`Pass::take`]: an item without id lists every row of its
     /// natural key, and rows with an id are not found by it otherwise.
     #[must_use]
@@ -107,7 +115,10 @@ impl Pass {
         {
             self.relist(slot, id, batch);
         }
-        if self.rejects.note(&rejected.fingerprint) {
+        if self
+            .rejects
+            .note(&rejected.fingerprint, rejected.id.is_none())
+        {
             batch.rejects.push(rejected);
         }
     }

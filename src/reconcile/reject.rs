@@ -15,7 +15,7 @@ pub struct KnownReject {
 #[derive(Debug, Default)]
 pub struct KnownRejects {
     rows: HashMap<u64, (KnownReject, bool)>,
-    any_new: bool,
+    new_nameless: bool,
 }
 
 impl KnownRejects {
@@ -25,7 +25,7 @@ impl KnownRejects {
     }
 
     /// Notes an item; true where the record is to be written (a new item, or one that was resolved).
-    pub(super) fn note(&mut self, fingerprint: &[u8]) -> bool {
+    pub(super) fn note(&mut self, fingerprint: &[u8], nameless: bool) -> bool {
         match self.rows.get_mut(&short(fingerprint)) {
             Some((row, seen)) => {
                 let write = row.resolved && !*seen;
@@ -33,7 +33,7 @@ impl KnownRejects {
                 write
             }
             None => {
-                self.any_new = true;
+                self.new_nameless |= nameless;
                 self.rows.insert(
                     short(fingerprint),
                     (
@@ -47,6 +47,12 @@ impl KnownRejects {
                 true
             }
         }
+    }
+
+    /// Whether an item without a usable id came that was not on record.
+    #[must_use]
+    pub fn has_new_nameless(&self) -> bool {
+        self.new_nameless
     }
 
     /// The rows on record that this pass held again.

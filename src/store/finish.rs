@@ -5,7 +5,7 @@ use serde_json::json;
 use super::bulk::on_keys;
 use super::conn::{Conn, execute, row, rows};
 use super::error::{StoreError, from_sqlx};
-use super::lease::{Lease, Run};
+use super::lease::Run;
 use super::write::{Scene, enter, next_changed_at, save_run};
 use super::{RunRow, Store, Timestamp};
 use crate::hash::RowHash;
@@ -107,6 +107,24 @@ impl Store {
         .await
     }
 
+    /// Missing rows without an id that were absent from enough judged runs, this one included.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn nameless_candidates(
+        &mut self,
+        confirm_runs: u32,
+    ) -> Result<Vec<String>, StoreError> {
+        let place = self.place();
+        self.read(async |conn| {
+            let (judged_runs,): (i64,) =
+                row!(conn, "select judged_runs from sync_state where id = 1")
+                    .map_err(|error| from_sqlx(&error, &place))?;
+            nameless_removals(conn, confirm_runs, judged_runs + 1, &place).await
+        })
+        .await
+    }
+
     /// Whether an item without a usable id was rejected for the first time in this run.
     ///
     /// # Errors
@@ -130,37 +148,33 @@ impl Store {
     /// As [`Store::write_batch`].
     pub async fn finish(
         &mut self,
-        mut run: Run,
-        mut last: RunRow,
+        run: &Run,
+        last: RunRow,
         ending: &Ending,
         now: Timestamp,
-    ) -> Result<(RunRow, Lease), StoreError> {
+    ) -> Result<RunRow, StoreError> {
         let place = self.place();
         let mut done: Option<RunRow> = None;
-        let row = self
-            .write(async |conn| {
-                if enter(conn, &run, now, &place).await?
-                    && let Some(row) = done.take()
-                {
-                    return Ok(row);
-                }
-                let mut row = last.clone();
-                end_rows(conn, &run, ending, &mut row, now, &place).await?;
-                end_rejects(conn, run.row.id, ending, now, &place).await?;
-                execute!(
-                    conn,
-                    "update sync_state set endpoint = coalesce($1, endpoint) where id = 1",
-                    &row.endpoint
-                )
-                .map_err(|error| from_sqlx(&error, &place))?;
-                save_run(conn, &row, run.batches + 1, &place).await?;
-                done = Some(row.clone());
-                Ok(row)
-            })
-            .await?;
-        run.batches += 1;
-        last.clone_from(&row);
-        Ok((row, run.lease))
+        self.write(async |conn| {
+            if enter(conn, run, now, &place).await?
+                && let Some(row) = done.take()
+            {
+                return Ok(row);
+            }
+            let mut row = last.clone();
+            end_rows(conn, run, ending, &mut row, now, &place).await?;
+            end_rejects(conn, run.row.id, ending, now, &place).await?;
+            execute!(
+                conn,
+                "update sync_state set endpoint = coalesce($1, endpoint) where id = 1",
+                &row.endpoint
+            )
+            .map_err(|error| from_sqlx(&error, &place))?;
+            save_run(conn, &row, run.batches + 1, &place).await?;
+            done = Some(row.clone());
+            Ok(row)
+        })
+        .await
     }
 
     /// Ends a run that failed or was interrupted. What was stored stays.
@@ -205,7 +219,7 @@ async fn end_rows(
         0
     };
     let nameless = if ending.judged {
-        nameless_removals(conn, ending, judged_runs, place).await?
+        nameless_removals(conn, ending.confirm_runs, judged_runs, place).await?
     } else {
         Vec::new()
     };
@@ -244,7 +258,7 @@ async fn end_rows(
 /// Rows without an id have no page of their own: the number of runs decides alone.
 async fn nameless_removals(
     conn: &mut Conn,
-    ending: &Ending,
+    confirm_runs: u32,
     judged_runs: i64,
     place: &str,
 ) -> Result<Vec<String>, StoreError> {
@@ -253,7 +267,7 @@ async fn nameless_removals(
     let found: Vec<(String,)> = rows!(
         conn,
         NAMELESS,
-        judged_runs + 1 - i64::from(ending.confirm_runs)
+        judged_runs + 1 - i64::from(confirm_runs)
     )
     .map_err(|error| from_sqlx(&error, place))?;
     Ok(found.into_iter().map(|(key,)| key).collect())

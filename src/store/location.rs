@@ -48,22 +48,13 @@ pub(super) enum Location {
 
 impl Location {
     pub(super) fn new(database: &config::Database) -> Result<Self, StoreError> {
-        let url = database.url.expose_secret();
-        if let Some(path) = url.strip_prefix("sqlite:") {
-            let path = PathBuf::from(path.strip_prefix("//").unwrap_or(path));
+        if let Some(path) = database.sqlite_path() {
             return Ok(Self::Sqlite {
                 path: resolve(&path)?,
             });
         }
-        // The driver would log the value of a parameter that it does not know.
-        if let Ok(parsed) = url::Url::parse(url)
-            && parsed
-                .query_pairs()
-                .any(|(key, _)| !PARAMETERS.contains(&key.as_ref()))
-        {
-            return Err(StoreError::Url("it has a parameter that is not known"));
-        }
-        let options = PgConnectOptions::from_str(url)
+        let url = known_parameters(database.url.expose_secret())?;
+        let options = PgConnectOptions::from_str(url.as_str())
             .map_err(|_| StoreError::Url("the driver does not understand it"))?;
         let options = secured(options, &database.url);
         let place = match options.get_socket() {
@@ -104,20 +95,19 @@ impl Location {
     }
 }
 
-/// The warning that an explicit `sslmode` deserves, if any.
-pub fn tls_warning(database: &config::Database) -> Option<&'static str> {
-    match Location::new(database).ok()? {
-        Location::Postgres { options, .. } => match options.get_ssl_mode() {
-            PgSslMode::Allow | PgSslMode::Prefer => {
-                Some("database.url: this sslmode can fall back to plaintext; verify-full cannot")
-            }
-            PgSslMode::Require if !is_local(&options) => {
-                Some("database.url: sslmode=require does not check who answers; verify-full does")
-            }
-            _ => None,
-        },
-        Location::Sqlite { .. } => None,
+/// The URL without parameters that the driver does not know: it would log their values.
+fn known_parameters(url: &str) -> Result<url::Url, StoreError> {
+    let mut url = url::Url::parse(url).map_err(|_| StoreError::Url("it is no URL"))?;
+    let known: Vec<(String, String)> = url
+        .query_pairs()
+        .filter(|(key, _)| PARAMETERS.contains(&key.as_ref()))
+        .map(|(k, v)| (k.into_owned(), v.into_owned()))
+        .collect();
+    url.set_query(None);
+    if !known.is_empty() {
+        url.query_pairs_mut().extend_pairs(known);
     }
+    Ok(url)
 }
 
 fn resolve(path: &Path) -> Result<PathBuf, StoreError> {

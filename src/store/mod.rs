@@ -27,7 +27,6 @@ pub use finish::{Candidate, Ending};
 pub use forget::Forgotten;
 pub use lease::{Lease, RENEW_SECONDS, Run};
 pub use load::Loaded;
-pub use location::tls_warning;
 pub use run::{Counts, RunRow, Snapshot, Trigger};
 pub use timestamp::Timestamp;
 pub use upkeep::Pruned;
@@ -254,6 +253,14 @@ impl Store {
                 Err(error)
             }
         }
+    }
+
+    /// Gives up the connection, with whatever it was doing, and opens another.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn reopen(&mut self) -> Result<(), StoreError> {
+        self.reconnect().await
     }
 
     async fn reconnect(&mut self) -> Result<(), StoreError> {

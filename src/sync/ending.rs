@@ -44,19 +44,32 @@ impl Syncer {
         match absence {
             Absence::Judged => {
                 ending.judged = true;
-                ending.missing = store.keys_of(&known.unlisted_active_rows().collect::<Vec<_>>()).await?;
-                let candidates = store.candidates(removal.confirm_runs, removal.max_checks).await?;
-                self.look_up(store, run, candidates, &mut ending, wait).await?;
+                ending.missing = store
+                    .keys_of(&known.unlisted_active_rows().collect::<Vec<_>>())
+                    .await?;
+                let candidates = store
+                    .candidates(removal.confirm_runs, removal.max_checks)
+                    .await?;
+                self.look_up(store, run, candidates, &mut ending, wait)
+                    .await?;
             }
             Absence::Withheld => {
-                ending.withheld = store.keys_of(&known.newly_withheld_rows().collect::<Vec<_>>()).await?;
+                ending.withheld = store
+                    .keys_of(&known.newly_withheld_rows().collect::<Vec<_>>())
+                    .await?;
             }
             Absence::Blocked => {}
         }
         let mut row = run.row.clone();
-        row.active = Some(known.active_now().cast_signed() - ending.missing.len().cast_signed() as i64);
+        row.active =
+            Some(known.active_now().cast_signed() - ending.missing.len().cast_signed() as i64);
         let (message, exit) = conclude(&mut row, absence, &evidence);
-        Ok(Complete { row, ending, message, exit })
+        Ok(Complete {
+            row,
+            ending,
+            message,
+            exit,
+        })
     }
 
     /// Asks for the page of each candidate: 404 or 410 confirms the removal, 200 keeps the row missing, anything else ends
@@ -69,7 +82,11 @@ impl Syncer {
         ending: &mut Ending,
         wait: &Wait<'_>,
     ) -> Result<(), RunError> {
-        let list_path = run.row.endpoint.clone().unwrap_or_else(|| QUICKSTART_PATH.to_owned());
+        let list_path = run
+            .row
+            .endpoint
+            .clone()
+            .unwrap_or_else(|| QUICKSTART_PATH.to_owned());
         let mut renewed = Instant::now();
         for candidate in candidates {
             let answer = tokio::select! {
@@ -82,7 +99,10 @@ impl Syncer {
                 Ok(Lookup::Gone) => ending.removed.push(candidate.consent_key.clone()),
                 Ok(Lookup::Listed) => {}
                 Ok(Lookup::Unclear { .. }) => {
-                    tracing::warn!(run_id = run.row.id, "the page of a single consent gave no clear answer; the other removals wait for the next run");
+                    tracing::warn!(
+                        run_id = run.row.id,
+                        "the page of a single consent gave no clear answer; the other removals wait for the next run"
+                    );
                     break;
                 }
                 Err(error) => {
@@ -105,8 +125,18 @@ impl Syncer {
     }
 
     /// Records a complete run.
-    pub(super) async fn complete(&mut self, store: &mut Store, run: Run, complete: Complete) -> Result<RunReport, Failure> {
-        let Complete { mut row, ending, message, exit } = complete;
+    pub(super) async fn complete(
+        &mut self,
+        store: &mut Store,
+        run: Run,
+        complete: Complete,
+    ) -> Result<RunReport, Failure> {
+        let Complete {
+            mut row,
+            ending,
+            message,
+            exit,
+        } = complete;
         row.requests = run.row.requests;
         row.retries = run.row.retries;
         match store.finish(&run, row, &ending, Timestamp::now()).await {
@@ -130,7 +160,11 @@ impl Walked {
 }
 
 /// Completes the row and says what the figures alone do not.
-pub(super) fn conclude(row: &mut RunRow, absence: Absence, evidence: &Evidence) -> (Option<String>, Exit) {
+pub(super) fn conclude(
+    row: &mut RunRow,
+    absence: Absence,
+    evidence: &Evidence,
+) -> (Option<String>, Exit) {
     "succeeded".clone_into(&mut row.outcome);
     row.absence = Some(absence.as_str().to_owned());
     row.finished_at = Some(Timestamp::now());

@@ -80,7 +80,7 @@ impl RunError {
 
 /// A run that did not end well, and its row where there is one.
 #[derive(Debug, thiserror::Error)]
-#[error(transparent)]
+#[error("{error}")]
 pub struct Failure {
     /// Why.
     pub error: RunError,

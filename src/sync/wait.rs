@@ -37,15 +37,20 @@ impl Wait<'_> {
     }
 
     pub(super) fn is_over(&self) -> bool {
-        self.cancel.is_cancelled() || self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+        self.cancel.is_cancelled()
+            || self
+                .deadline
+                .is_some_and(|deadline| Instant::now() >= deadline)
     }
 
     /// Why the wait is over.
     pub(super) fn reason(&self, row: &RunRow) -> RunError {
         match self.timeout {
-            Some(timeout) if !self.cancel.is_cancelled() => {
-                RunError::Timeout { timeout, pages: row.pages, items: row.items }
-            }
+            Some(timeout) if !self.cancel.is_cancelled() => RunError::Timeout {
+                timeout,
+                pages: row.pages,
+                items: row.items,
+            },
             _ => RunError::Interrupted,
         }
     }

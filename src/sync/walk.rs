@@ -50,11 +50,18 @@ impl Syncer {
             let blocked_in_a_row = loaded.blocked_in_a_row;
             match self.walk(store, run, loaded, wait).await {
                 Ok(pass) => {
-                    let walked = Walked { pass, active_before: of, blocked_in_a_row };
+                    let walked = Walked {
+                        pass,
+                        active_before: of,
+                        blocked_in_a_row,
+                    };
                     return self.decide(store, run, walked, options, wait).await;
                 }
                 Err(RunError::Api(ApiError::CursorRefused)) if restarts < MAX_RESTARTS => {
-                    tracing::warn!(run_id = run.row.id, "the API refused a cursor of its own; the walk begins anew");
+                    tracing::warn!(
+                        run_id = run.row.id,
+                        "the API refused a cursor of its own; the walk begins anew"
+                    );
                     run.row.restart();
                 }
                 Err(RunError::Api(ApiError::CursorRefused)) => break,
@@ -67,7 +74,9 @@ impl Syncer {
     /// Where the list may be, the path that last worked first.
     pub(super) fn paths(&self, endpoint: Option<String>) -> Paths {
         match &self.config.api.consents_path {
-            ConsentsPath::Auto => Paths::Auto { first: endpoint.unwrap_or_else(|| QUICKSTART_PATH.to_owned()) },
+            ConsentsPath::Auto => Paths::Auto {
+                first: endpoint.unwrap_or_else(|| QUICKSTART_PATH.to_owned()),
+            },
             ConsentsPath::Fixed(path) => Paths::Fixed(path.clone()),
         }
     }
@@ -81,8 +90,11 @@ impl Syncer {
     ) -> Result<Pass, RunError> {
         let paths = self.paths(loaded.endpoint);
         let salt = loaded.salt.clone();
-        let settings =
-            Settings { salt: loaded.salt, company_id: self.config.api.company_id.clone(), suppressed: loaded.suppressed };
+        let settings = Settings {
+            salt: loaded.salt,
+            company_id: self.config.api.company_id.clone(),
+            suppressed: loaded.suppressed,
+        };
         let mut pass = Pass::new(settings, loaded.known, loaded.rejects);
         // Where a company is set, its items are picked one by one.
         let mut gather = Gather::new(self.config.api.company_id.is_some());
@@ -90,7 +102,11 @@ impl Syncer {
         loop {
             let page = next_page(&mut walk, store, run, &mut gather, wait).await;
             if run.row.endpoint.as_deref() != Some(walk.endpoint()) && !matches!(page, Err(_)) {
-                tracing::info!(run_id = run.row.id, endpoint = walk.endpoint(), "the consents are listed at this path");
+                tracing::info!(
+                    run_id = run.row.id,
+                    endpoint = walk.endpoint(),
+                    "the consents are listed at this path"
+                );
                 run.row.endpoint = Some(walk.endpoint().to_owned());
             }
             let page = match page {
@@ -164,7 +180,13 @@ struct Gather {
 
 impl Gather {
     fn new(trusted: bool) -> Self {
-        Self { batch: Batch::default(), since: None, trusted, pages: 0, items: 0 }
+        Self {
+            batch: Batch::default(),
+            since: None,
+            trusted,
+            pages: 0,
+            items: 0,
+        }
     }
 
     fn push(&mut self, batch: Batch) {
@@ -177,12 +199,18 @@ impl Gather {
     }
 
     fn progress(&self, run_id: i64) -> Progress {
-        Progress { run_id, pages: self.pages, items: self.items }
+        Progress {
+            run_id,
+            pages: self.pages,
+            items: self.items,
+        }
     }
 
     /// When the pages have waited long enough.
     fn due(&self) -> Option<Instant> {
-        self.since.filter(|_| self.trusted).map(|since| since + GATHER)
+        self.since
+            .filter(|_| self.trusted)
+            .map(|since| since + GATHER)
     }
 
     async fn flush_if_due(&mut self, store: &mut Store, run: &mut Run) -> Result<(), RunError> {

@@ -1,0 +1,339 @@
+//! The command line: what can be asked for, in which words. No logic, and nothing is read but the arguments.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use secrecy::SecretString;
+
+/// What every `--help` and the manual end with.
+const EXIT_CODES: &str = "\
+Exit codes:
+   0  done
+   1  healthcheck: not healthy
+   2  the command line cannot be understood
+  65  the data cannot be trusted: removals withheld, answers of a wrong shape,
+      another company's key, corrupt database
+  69  lasting unavailability: route gone, redirect, oversize answer,
+      certificate refused
+  74  the database cannot be written: disk full, read-only, I/O error
+  75  try again later: network, 5xx, 429, database unreachable or locked,
+      another run in progress, interrupted, run_timeout
+  77  refused: credentials, scope or rights, of the API or the database
+  78  configuration: a value wrong or missing, no such database,
+      a schema newer than the program, a file that is not ours
+
+Configuration, later wins: defaults, file, environment, flags.
+auth.client_id in the file is UNDERSTORY_SYNC__AUTH__CLIENT_ID in the
+environment. `understory-sync config` shows every value and its origin.";
+
+/// Keeps a company's Understory marketing consents in a SQL table of its own.
+///
+/// Without a command it is the daemon: a run at start, then one at every tick of the schedule. With --run-once it makes one
+/// run and exits, for cron, a systemd timer or a Kubernetes CronJob.
+#[derive(Debug, Parser)]
+#[command(name = "understory-sync", version, after_help = EXIT_CODES, max_term_width = 100)]
+#[command(disable_help_subcommand = true)]
+pub struct Cli {
+    /// The configuration file
+    ///
+    /// Without it: $UNDERSTORY_SYNC_CONFIG, else ./config.toml, else /etc/understory-sync/config.toml, else none.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// How log lines are written (they go to stderr)
+    #[arg(long, global = true, value_name = "FORMAT", value_parser = ["text", "json"])]
+    pub log_format: Option<String>,
+
+    /// How much is logged
+    #[arg(long, global = true, value_name = "LEVEL", value_parser = ["error", "warn", "info", "debug", "trace"])]
+    pub log_level: Option<String>,
+
+    /// One run, then exit
+    #[arg(long)]
+    pub run_once: bool,
+
+    /// How the one run goes.
+    #[command(flatten)]
+    pub run: RunArgs,
+
+    /// What to do instead.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What goes with `--run-once` only.
+#[derive(Debug, Clone, Default, Args)]
+pub struct RunArgs {
+    /// With --run-once: let this run mark up to N consents as missing that the removal guard would withhold
+    #[arg(long, value_name = "N", requires = "run_once")]
+    pub accept_removals: Option<u64>,
+
+    /// With --run-once: the whole pass, but nothing is written; prints what would change
+    #[arg(long, requires = "run_once")]
+    pub dry_run: bool,
+
+    /// With --run-once: print nothing on success (cron mails whatever is printed)
+    #[arg(long, requires = "run_once")]
+    pub quiet: bool,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Try configuration, database, token and API, one line each, with the cure for what is wrong
+    Check,
+
+    /// The last runs, what they changed, how many consents there are, when the next run is due
+    Status {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+
+    /// The effective configuration and where each value came from, secrets redacted
+    Config,
+
+    /// Bring the database's schema up to date and exit
+    Migrate,
+
+    /// Write the active consents, one a line
+    Export(ExportArgs),
+
+    /// Erase a person everywhere in the database, for good
+    ///
+    /// Only a salted hash of the address is kept, so that no later run brings the person back.
+    Forget(ForgetArgs),
+
+    /// A consistent copy of a SQLite database, while the daemon runs
+    Backup {
+        /// Where the copy goes; it must not exist yet
+        file: PathBuf,
+    },
+
+    /// Exit 0 if the last complete run is fresh enough, else 1 (for a container's HEALTHCHECK)
+    Healthcheck,
+
+    /// The whole job against a built-in stand-in of the API, into a local SQLite file; no account needed
+    Demo(DemoArgs),
+
+    /// Print a shell's completions
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+
+    /// Print the manual page
+    Man,
+}
+
+/// What to export.
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// What a line looks like
+    #[arg(long, value_enum)]
+    pub format: ExportFormat,
+
+    /// Consents that are missing or removed too
+    #[arg(long)]
+    pub all: bool,
+
+    /// A file instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// What a line of an export looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// Comma-separated values with a heading
+    Csv,
+    /// One JSON object a line
+    Jsonl,
+}
+
+/// Whom to forget.
+#[derive(Debug, Args)]
+pub struct ForgetArgs {
+    /// Allow the person again: the next run that lists them brings them back
+    #[arg(long)]
+    pub undo: bool,
+
+    /// The address; - reads one a line from standard input, which keeps it out of the process list
+    #[arg(value_name = "EMAIL|-", value_parser = secret)]
+    pub who: SecretString,
+}
+
+/// How the demo goes.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Where the demo's database lies
+    #[arg(long, value_name = "FILE", default_value = "understory-demo.db")]
+    pub database: PathBuf,
+}
+
+/// Personal data: kept out of every `Debug`.
+#[expect(clippy::unnecessary_wraps, reason = "the parser wants a result")]
+fn secret(text: &str) -> Result<SecretString, std::convert::Infallible> {
+    Ok(SecretString::from(text))
+}
+
+impl Cli {
+    /// Reads the arguments, the program's name first.
+    ///
+    /// # Errors
+    /// When they cannot be understood, and where help or the version is asked for: `clap::Error` knows what to print where,
+    /// and its `exit_code` is 0 or 2.
+    pub fn parse_arguments(
+        arguments: impl IntoIterator<Item = OsString>,
+    ) -> Result<Self, clap::Error> {
+        let arguments: Vec<OsString> = arguments.into_iter().collect();
+        let cli =
+            Self::try_parse_from(&arguments).map_err(|error| hide_addresses(error, &arguments))?;
+        if cli.run_once && cli.command.is_some() {
+            let message = "the argument '--run-once' cannot be used with a command";
+            return Err(Self::command().error(ErrorKind::ArgumentConflict, message));
+        }
+        Ok(cli)
+    }
+}
+
+/// A message about the command line quotes it, and on `forget`'s there is an address.
+fn hide_addresses(error: clap::Error, arguments: &[OsString]) -> clap::Error {
+    if !error.use_stderr() {
+        return error;
+    }
+    let told = error.to_string();
+    let addresses = arguments
+        .iter()
+        .skip(1)
+        .filter_map(|argument| argument.to_str())
+        .filter(|argument| argument.contains('@'));
+    let hidden = addresses.fold(told.clone(), |told, address| {
+        told.replace(address, "[redacted]")
+    });
+    if hidden == told {
+        return error;
+    }
+    let hidden = hidden.strip_prefix("error: ").unwrap_or(&hidden);
+    clap::Error::raw(error.kind(), hidden)
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+mod tests {
+    use super::*;
+
+    fn parse(arguments: &str) -> Result<Cli, clap::Error> {
+        let arguments = std::iter::once("understory-sync").chain(arguments.split_whitespace());
+        Cli::parse_arguments(arguments.map(OsString::from))
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_the_contract_names_is_understood() {
+        for arguments in [
+            "",
+            "--config c.toml --log-format json --log-level debug",
+            "--run-once",
+            "--run-once --accept-removals 50 --dry-run --quiet",
+            "check",
+            "check --config c.toml --log-level trace",
+            "--config c.toml status --json",
+            "config",
+            "migrate",
+            "export --format csv",
+            "export --format jsonl --all -o out.jsonl",
+            "forget a@example.org",
+            "forget --undo -",
+            "backup copy.db",
+            "healthcheck",
+            "demo",
+            "demo --database x.db",
+            "completions bash",
+            "man",
+        ] {
+            assert!(parse(arguments).is_ok(), "{arguments}");
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_a_usage_error() {
+        for arguments in [
+            "--nonsense",
+            "nonsense",
+            "--log-level loud",
+            "--log-format xml",
+            "--dry-run",
+            "--quiet",
+            "--accept-removals 3",
+            "--run-once --accept-removals",
+            "--run-once --accept-removals -1",
+            "--run-once --accept-removals many",
+            "--run-once check",
+            "check --run-once",
+            "--quiet check",
+            "export",
+            "export --format xml",
+            "forget",
+            "forget a@example.org b@example.org",
+            "backup",
+            "completions",
+            "--config",
+        ] {
+            let error = parse(arguments).unwrap_err();
+            assert_eq!(
+                (error.exit_code(), error.use_stderr()),
+                (2, true),
+                "{arguments}"
+            );
+        }
+    }
+
+    #[test]
+    fn help_and_version_are_no_errors() {
+        for arguments in ["--help", "-h", "--version", "-V", "export --help"] {
+            let error = parse(arguments).unwrap_err();
+            assert_eq!(
+                (error.exit_code(), error.use_stderr()),
+                (0, false),
+                "{arguments}"
+            );
+        }
+    }
+
+    #[test]
+    fn no_message_and_no_debug_form_repeats_an_address() {
+        let told = parse("forget a@example.org b@example.org")
+            .unwrap_err()
+            .to_string();
+        assert!(!told.contains('@') && told.starts_with("error: "), "{told}");
+        let told = format!("{:?}", parse("forget a@example.org").unwrap());
+        assert!(!told.contains("example"), "{told}");
+    }
+
+    #[test]
+    fn the_help_is_what_it_was() {
+        let help = Cli::command().term_width(100).render_long_help();
+        insta::assert_snapshot!("help", help);
+    }
+
+    #[test]
+    fn the_help_of_every_command_is_what_it_was() {
+        let mut all = String::new();
+        let mut root = Cli::command().term_width(100);
+        root.build();
+        for command in root.get_subcommands_mut() {
+            let mut command = command.clone().term_width(100);
+            let help = command.render_long_help();
+            all.extend(["---- ", command.get_name(), "\n"]);
+            all.extend([help.to_string(), "\n".to_owned()]);
+        }
+        insta::assert_snapshot!("help_of_commands", all);
+    }
+}

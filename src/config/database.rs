@@ -1,0 +1,323 @@
+//! The database's URL: which engine, which file, and what of it may be shown.
+
+use std::path::{Component, Path, PathBuf};
+
+use percent_encoding::percent_decode_str;
+use secrecy::{ExposeSecret, SecretString};
+use url::Url;
+
+use super::Database;
+use super::value::Complaint;
+
+/// What PostgreSQL's driver reads from a URL's query.
+const PARAMETERS: [&str; 17] = [
+    "sslmode",
+    "ssl-mode",
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "statement-cache-capacity",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "application_name",
+];
+
+const SSL_MODES: [&str; 6] = [
+    "disable",
+    "allow",
+    "prefer",
+    "require",
+    "verify-ca",
+    "verify-full",
+];
+
+/// A database URL that was understood.
+#[derive(Debug)]
+pub(super) struct Address {
+    /// SQLite paths are absolute here.
+    pub url: SecretString,
+    /// Without its password.
+    pub shown: String,
+    pub warnings: Vec<String>,
+}
+
+impl Database {
+    /// The file, where the database is SQLite.
+    #[must_use]
+    pub fn sqlite_path(&self) -> Option<PathBuf> {
+        let path = self.url.expose_secret().strip_prefix("sqlite://")?;
+        let path = percent_decode_str(path).decode_utf8().ok()?;
+        Some(PathBuf::from(path.into_owned()))
+    }
+
+    /// Whether the database is PostgreSQL.
+    #[must_use]
+    pub fn is_postgres(&self) -> bool {
+        self.url.expose_secret().starts_with("postgres")
+    }
+
+    /// The URL without its password, for people.
+    #[must_use]
+    pub fn shown_url(&self) -> String {
+        redact_password(self.url.expose_secret())
+    }
+}
+
+/// Reads a database URL; a relative SQLite path counts from `base`, which must be absolute.
+pub(super) fn parse(text: &str, base: &Path) -> Result<Address, Complaint> {
+    let allowed = "a URL like \"sqlite://understory.db\", \"sqlite:///folder/file.db\" or \
+                   \"postgres://user:password@host/database\" is wanted";
+    if let Some(rest) = text.strip_prefix("sqlite:") {
+        sqlite(rest, base)
+    } else if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+        postgres(text)
+    } else if text.contains("://") || text.starts_with("sqlite3:") || text.starts_with("file:") {
+        Err(Complaint::new(
+            "its scheme is neither sqlite nor postgres",
+            allowed,
+        ))
+    } else {
+        Err(Complaint::new("it is no URL", allowed))
+    }
+}
+
+fn sqlite(rest: &str, base: &Path) -> Result<Address, Complaint> {
+    let allowed =
+        "a file like \"sqlite://understory.db\" or \"sqlite:///folder/file.db\" is wanted";
+    let wrong = |what: &str| Err(Complaint::new(what, allowed));
+    let rest = rest.strip_prefix("//").unwrap_or(rest);
+    if rest.contains('?') {
+        return wrong(
+            "SQLite takes no parameters here (?…); write %3F for a question mark in a file's name",
+        );
+    }
+    if rest.starts_with(":memory:") {
+        return wrong("a database in memory would forget everything between two runs");
+    }
+    let Ok(path) = percent_decode_str(rest).decode_utf8() else {
+        return wrong("its path is not UTF-8 once %XX is decoded");
+    };
+    if path.is_empty() || path.ends_with('/') || path == "." || path == ".." {
+        return wrong("it names no file");
+    }
+    if path.contains('\0') {
+        return wrong("its path holds a NUL");
+    }
+    let absolute = clean(&base.join(&*path));
+    let Some(absolute) = absolute.to_str() else {
+        return wrong("the folder that a relative path counts from is not UTF-8");
+    };
+    let url = format!(
+        "sqlite://{}",
+        absolute
+            .replace('%', "%25")
+            .replace('?', "%3F")
+            .replace('#', "%23")
+    );
+    Ok(Address {
+        shown: url.clone(),
+        url: SecretString::from(url),
+        warnings: Vec::new(),
+    })
+}
+
+/// Without `.`; `..` stays, for what it means depends on links.
+fn clean(path: &Path) -> PathBuf {
+    path.components()
+        .filter(|part| *part != Component::CurDir)
+        .collect()
+}
+
+fn postgres(text: &str) -> Result<Address, Complaint> {
+    let allowed = "a URL like \"postgres://user:password@host/database\" is wanted, where @ : / ? # % in the name or \
+                   the password are written %40 %3A %2F %3F %23 %25";
+    let wrong = |what: &str| Complaint::new(what, allowed);
+    let url = Url::parse(text).map_err(|error| wrong(&format!("it is no URL ({error})")))?;
+    // What a password with an unescaped / ? # looks like: its tail would be taken for the path, and shown.
+    let torn = |part: Option<&str>| part.is_some_and(|part| part.contains('@'));
+    if url.fragment().is_some() || torn(Some(url.path())) || torn(url.query()) {
+        return Err(wrong("it holds a character that must be escaped"));
+    }
+    let mut warnings = Vec::new();
+    for (name, value) in url.query_pairs() {
+        match &*name {
+            "sslmode" | "ssl-mode" => warnings.extend(ssl_mode(&value)?),
+            name if PARAMETERS.contains(&name)
+                || name == "options"
+                || name.starts_with("options[") => {}
+            name => warnings.push(format!(
+                "database.url: the parameter {} is not known here and has no effect",
+                super::problem::show_name(name)
+            )),
+        }
+    }
+    Ok(Address {
+        url: SecretString::from(text.to_owned()),
+        shown: redact_password(text),
+        warnings,
+    })
+}
+
+fn ssl_mode(value: &str) -> Result<Option<String>, Complaint> {
+    if !SSL_MODES.contains(&value) {
+        let allowed = format!("one of {} is wanted", SSL_MODES.join(", "));
+        return Err(Complaint::new("there is no such sslmode", allowed));
+    }
+    let plain = matches!(value, "disable" | "allow" | "prefer");
+    Ok(plain.then(|| {
+        format!("database.url: sslmode={value} may send data and password in plain text; verify-full does not")
+    }))
+}
+
+/// Replaces the password, wherever the URL holds it.
+fn redact_password(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return text.to_owned();
+    };
+    if scheme == "sqlite" {
+        return text.to_owned();
+    }
+    let (address, query) = rest
+        .split_once('?')
+        .map_or((rest, None), |(address, query)| (address, Some(query)));
+    let end = address.find('/').unwrap_or(address.len());
+    let (authority, path) = address.split_at(end);
+    let authority = match authority.rsplit_once('@') {
+        Some((user, host)) => match user.split_once(':') {
+            Some((user, _)) => format!("{user}:[redacted]@{host}"),
+            None => authority.to_owned(),
+        },
+        None => authority.to_owned(),
+    };
+    let hide = |pair: &str| {
+        let name = pair.split('=').next().unwrap_or_default();
+        let plain = percent_decode_str(name).decode_utf8_lossy().into_owned();
+        if plain == "password" {
+            format!("{name}=[redacted]")
+        } else {
+            pair.to_owned()
+        }
+    };
+    let query = query.map_or_else(String::new, |query| {
+        let pairs: Vec<String> = query.split('&').map(hide).collect();
+        format!("?{}", pairs.join("&"))
+    });
+    format!("{scheme}://{authority}{path}{query}")
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+mod tests {
+    use super::*;
+
+    fn base() -> &'static Path {
+        Path::new("/etc/sync")
+    }
+
+    #[test]
+    fn sqlite_paths_become_absolute() {
+        for (text, path) in [
+            ("sqlite://understory.db", "/etc/sync/understory.db"),
+            ("sqlite:understory.db", "/etc/sync/understory.db"),
+            ("sqlite://./a/b.db", "/etc/sync/a/b.db"),
+            ("sqlite://../b.db", "/etc/sync/../b.db"),
+            ("sqlite:///var/lib/x.db", "/var/lib/x.db"),
+            ("sqlite:/var/lib/x.db", "/var/lib/x.db"),
+            ("sqlite://my%20file.db", "/etc/sync/my file.db"),
+            ("sqlite://100%25.db", "/etc/sync/100%.db"),
+            ("sqlite://a%3Fb#c.db", "/etc/sync/a?b#c.db"),
+        ] {
+            let address = parse(text, base()).unwrap();
+            let database = Database {
+                url: address.url,
+                schema: None,
+            };
+            assert_eq!(database.sqlite_path().unwrap(), Path::new(path), "{text}");
+            assert!(!database.is_postgres());
+            assert!(!database.url.expose_secret().contains('?'));
+        }
+    }
+
+    #[test]
+    fn what_is_no_database_is_refused() {
+        for text in [
+            "understory.db",
+            "/var/lib/x.db",
+            "sqlite:",
+            "sqlite://",
+            "sqlite::memory:",
+            "sqlite://:memory:",
+            "sqlite://x.db?mode=ro",
+            "sqlite:///folder/",
+            "sqlite://%ff.db",
+            "sqlite3://x.db",
+            "file:x.db",
+            "mysql://hunter2@host/db",
+            "postgres:host",
+            "postgres://user:hunter2#x@host/db",
+            "postgres://user:1/hunter2@host/db",
+            "postgres://user:1?hunter2@host/db",
+            "postgres://user:hunter2/2@host/db",
+            "postgres://user:hunter2@host/db?sslmode=hunter2",
+        ] {
+            let complaint = parse(text, base()).unwrap_err();
+            assert!(!format!("{complaint:?}").contains("hunter2"), "{text}");
+        }
+    }
+
+    #[test]
+    fn passwords_are_not_shown() {
+        for (text, shown) in [
+            (
+                "postgres://u:hunter2@h:5432/db",
+                "postgres://u:[redacted]@h:5432/db",
+            ),
+            (
+                "postgresql://u:hunter2@[::1]/db?sslmode=require",
+                "postgresql://u:[redacted]@[::1]/db?sslmode=require",
+            ),
+            ("postgres://u:hun@ter2@h/db", "postgres://u:[redacted]@h/db"),
+            (
+                "postgres://u@h/db?password=hunter2&user=x",
+                "postgres://u@h/db?password=[redacted]&user=x",
+            ),
+            (
+                "postgres://u@h/db?%70assword=hunter2",
+                "postgres://u@h/db?%70assword=[redacted]",
+            ),
+            (
+                "postgres:///db?host=/run/postgresql",
+                "postgres:///db?host=/run/postgresql",
+            ),
+        ] {
+            let address = parse(text, base()).unwrap();
+            assert_eq!(address.shown, shown);
+            assert_eq!(address.url.expose_secret(), text);
+        }
+    }
+
+    #[test]
+    fn what_may_go_in_plain_text_is_warned_of() {
+        for (mode, warnings) in [
+            ("prefer", 1),
+            ("allow", 1),
+            ("disable", 1),
+            ("require", 0),
+            ("verify-full", 0),
+        ] {
+            let address = parse(&format!("postgres://h/db?sslmode={mode}"), base()).unwrap();
+            assert_eq!(address.warnings.len(), warnings, "{mode}");
+        }
+        let address = parse("postgres://h/db?channel_binding=hunter2", base()).unwrap();
+        assert!(address.warnings.concat().contains("channel_binding"));
+        assert!(!address.warnings.concat().contains("hunter2"));
+    }
+}

@@ -1,0 +1,263 @@
+//! From the layers to one configuration, or to everything that is wrong with them.
+
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, Utc};
+
+use super::environment::Environment;
+use super::problem::{ConfigError, Origin, Problem, show_path};
+use super::reader::{Entry, Reader};
+use super::value::{Raw, Setting};
+use super::{Config, credentials, file, key, section};
+
+/// What a command cannot do without. Values that are set and wrong are errors for every command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// The client's id and secret too.
+    Credentials,
+    /// The database only: credentials may be missing, and a secret's file is not even opened.
+    Database,
+    /// Nothing: what is missing is told in [`Loaded::missing`], for `config`.
+    Nothing,
+}
+
+/// Where values may come from; all of the process's surroundings that matter, given by the caller.
+#[derive(Debug)]
+pub struct Sources<'a> {
+    /// `--config`
+    pub file: Option<&'a Path>,
+    /// The process's variables.
+    pub environment: &'a Environment,
+    /// `--log-level`
+    pub log_level: Option<&'a str>,
+    /// `--log-format`
+    pub log_format: Option<&'a str>,
+    /// Absolute.
+    pub working_dir: &'a Path,
+    /// The moment that the schedule's interval is seen from.
+    pub now: DateTime<Utc>,
+}
+
+/// A configuration that can be used, and how it came about.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What counts.
+    pub config: Config,
+    /// Every key in its order, with its value and origin.
+    pub entries: Vec<Entry>,
+    /// Proxies and certificates: variables that are not ours but change what happens, without passwords.
+    pub surroundings: Vec<(&'static str, String)>,
+    /// What works, but probably not as meant.
+    pub warnings: Vec<String>,
+    /// Credentials that are missing or cannot be read, where the command can do without.
+    pub missing: Vec<Problem>,
+    /// The configuration file, absolute; none where there is none.
+    pub file: Option<PathBuf>,
+}
+
+/// Reads the configuration from all its layers.
+///
+/// # Errors
+/// When something that is set is wrong, or something that the command needs is missing: all of it at once.
+pub fn load(sources: &Sources<'_>, needs: Needs) -> Result<Loaded, ConfigError> {
+    let mut reader = Reader::default();
+    let found = file_layer(&mut reader, sources);
+    let (settings, problems) = sources.environment.settings();
+    reader.lay(settings);
+    reader.problems.extend(problems);
+    reader.lay(flags(sources));
+    // What stands in a file that cannot be read is not missing.
+    let readable = found.is_some();
+    let file = found.flatten();
+    let base = file
+        .as_deref()
+        .and_then(Path::parent)
+        .unwrap_or(sources.working_dir);
+    let (config, missing) = sections(&mut reader, sources, base, needs);
+    let missing = if readable { missing } else { Vec::new() };
+    finish(reader, config, missing, needs, sources, file)
+}
+
+/// Lays the file's layer and tells where it lies; the outer `None` where it cannot be read at all.
+#[expect(
+    clippy::option_option,
+    reason = "no file and an unreadable one are two things"
+)]
+fn file_layer(reader: &mut Reader, sources: &Sources<'_>) -> Option<Option<PathBuf>> {
+    let parsed =
+        file::find(sources.file, sources.environment, sources.working_dir).and_then(|found| {
+            let Some((path, text)) = found else {
+                return Ok(None);
+            };
+            file::parse(&path, &text).map(|(settings, problems)| Some((path, settings, problems)))
+        });
+    match parsed {
+        Ok(Some((path, settings, problems))) => {
+            warn_of_open_secrets(reader, &path, &settings);
+            reader.lay(settings);
+            reader.problems.extend(problems);
+            Some(Some(path))
+        }
+        Ok(None) => Some(None),
+        Err(problem) => {
+            reader.problems.push(problem);
+            None
+        }
+    }
+}
+
+fn sections(
+    reader: &mut Reader,
+    sources: &Sources<'_>,
+    base: &Path,
+    needs: Needs,
+) -> (Option<Config>, Vec<Problem>) {
+    let (auth, missing) = credentials::read(reader, sources.environment, base, needs);
+    let api = section::api(reader);
+    let retry = section::retry(reader);
+    let schedule = section::schedule(reader, sources.now);
+    let database = section::database(reader, base, sources.environment.get("DATABASE_URL"));
+    let removal = section::removal(reader);
+    let retention = section::retention(reader);
+    let http = section::http(reader);
+    let health = section::health(reader, schedule.as_ref().map(|(_, interval)| *interval));
+    let log = section::log(reader);
+    let config = || {
+        Some(Config {
+            auth: auth?,
+            api: api?,
+            retry: retry?,
+            schedule: schedule?.0,
+            database: database?,
+            removal: removal?,
+            retention: retention?,
+            http: http?,
+            health: health?,
+            log: log?,
+        })
+    };
+    (config(), missing)
+}
+
+fn finish(
+    mut reader: Reader,
+    config: Option<Config>,
+    missing: Vec<Problem>,
+    needs: Needs,
+    sources: &Sources<'_>,
+    file: Option<PathBuf>,
+) -> Result<Loaded, ConfigError> {
+    if needs == Needs::Credentials {
+        reader.problems.extend(missing.iter().cloned());
+    }
+    reader
+        .problems
+        .sort_by_key(|problem| key::position(&problem.key));
+    match config {
+        Some(config) if reader.problems.is_empty() => {
+            reader.entries.sort_by_key(|entry| key::position(entry.key));
+            let missing = if needs == Needs::Nothing {
+                missing
+            } else {
+                Vec::new()
+            };
+            let surroundings = surroundings(sources.environment);
+            let Reader {
+                entries, warnings, ..
+            } = reader;
+            Ok(Loaded {
+                config,
+                entries,
+                surroundings,
+                warnings,
+                missing,
+                file,
+            })
+        }
+        _ => Err(ConfigError {
+            problems: reader.problems,
+        }),
+    }
+}
+
+fn flags(sources: &Sources<'_>) -> Vec<(&'static str, Setting)> {
+    let setting = |key, flag, value: Option<&str>| {
+        let raw = Raw::Text(value?.to_owned());
+        Some((
+            key,
+            Setting {
+                raw,
+                origin: Origin::Flag(flag),
+            },
+        ))
+    };
+    [
+        setting("log.level", "--log-level", sources.log_level),
+        setting("log.format", "--log-format", sources.log_format),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// A secret in a file that every user of the machine may read.
+fn warn_of_open_secrets(reader: &mut Reader, path: &Path, settings: &file::Settings) {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let open = std::fs::metadata(path)
+            .is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0);
+        let secret = settings.iter().find(|(name, setting)| match *name {
+            "auth.client_secret" => true,
+            "database.url" => setting.as_text().is_ok_and(|url| url.contains('@')),
+            _ => false,
+        });
+        if let (true, Some((name, _))) = (open, secret) {
+            let path = show_path(path);
+            reader.warnings.push(format!(
+                "{path} holds {name} and every user may read it; try: chmod 600 {path}"
+            ));
+        }
+    }
+}
+
+/// Variables of others that the HTTP client honours.
+const SURROUNDINGS: [&str; 10] = [
+    "HTTPS_PROXY",
+    "https_proxy",
+    "HTTP_PROXY",
+    "http_proxy",
+    "ALL_PROXY",
+    "all_proxy",
+    "NO_PROXY",
+    "no_proxy",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+];
+
+fn surroundings(environment: &Environment) -> Vec<(&'static str, String)> {
+    let shown = |name: &&'static str| {
+        let value = environment.get(name)?;
+        Some((
+            *name,
+            if name.ends_with("PROXY") || name.ends_with("proxy") {
+                redact_proxy(value)
+            } else {
+                value.to_owned()
+            },
+        ))
+    };
+    SURROUNDINGS.iter().filter_map(shown).collect()
+}
+
+/// Without user and password, with or without a scheme.
+fn redact_proxy(value: &str) -> String {
+    let (scheme, rest) = value
+        .split_once("://")
+        .map_or(("", value), |(scheme, rest)| (scheme, rest));
+    let separator = if scheme.is_empty() { "" } else { "://" };
+    match rest.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}{separator}[redacted]@{host}"),
+        None => value.to_owned(),
+    }
+}

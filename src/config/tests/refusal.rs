@@ -1,0 +1,177 @@
+//! What is refused, and how it is told.
+
+use super::*;
+
+#[test]
+fn a_named_file_must_be_there() {
+    let mut place = Place::empty().toml("");
+    for name in ["none.toml", "."] {
+        place.file = Some(PathBuf::from(name));
+        let problems = place.problems();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert_eq!(problems[0].origin, Some(Origin::Flag("--config")));
+    }
+    let place = Place::empty().set("UNDERSTORY_SYNC_CONFIG", "none.toml");
+    assert_eq!(place.problems().len(), 1);
+}
+
+#[test]
+fn every_problem_is_told_at_once_with_key_origin_and_cure() {
+    let place = Place::empty()
+        .toml("[api]\npage_size = 500\npagesize = 3\nread_timeout = 30\n[schedule]\ncron = '* * *'\n[oops]\nx = 1\n")
+        .set("UNDERSTORY_SYNC__AUTH__TOKEN_URL", "http://example.org")
+        .set("UNDERSTORY_SYNC_API_PAGE_SIZE", "5")
+        .set("UNDERSTORY_SYNC__REMOVAL__MAX_PERCENT", "NaN");
+    let error = place.load_for(Needs::Credentials).unwrap_err();
+    let told = error
+        .to_string()
+        .replace(&place.folder.path().display().to_string(), "/work");
+    insta::assert_snapshot!("every_problem", told);
+}
+
+#[test]
+fn wrong_values_are_refused_wherever_they_stand() {
+    for (key, values) in [
+        ("api.page_size", &["0", "101", "-1", "1.5", "ten", "+5"][..]),
+        (
+            "api.requests_per_second",
+            &["-1", "NaN", "inf", "0.0000001", "x"],
+        ),
+        ("api.max_page_bytes", &["1023", "99999999999999999999"]),
+        (
+            "api.connect_timeout",
+            &[
+                "0s",
+                "10",
+                "10 s",
+                "-1s",
+                "off",
+                "never",
+                "99999999999999999999d",
+            ],
+        ),
+        ("api.company_id", &[" ", "a\nb"]),
+        ("api.user_agent", &["a\nb", "ü", " a"]),
+        ("retry.max_attempts", &["0", "101"]),
+        (
+            "schedule.cron",
+            &["* * * * *", "0 0 0 30 2 *", "x", "0 0 * * * * *"],
+        ),
+        ("schedule.timezone", &["Mars/Olympus", "+01:00"]),
+        ("schedule.run_at_start", &["yes", "1", "TRUE"]),
+        ("schedule.run_timeout", &["0s", "never"]),
+        ("database.url", &["mysql://h/d", "x.db", "sqlite::memory:"]),
+        ("database.schema", &["s"]),
+        ("removal.confirm_runs", &["1", "101"]),
+        ("removal.max_percent", &["-1", "100.1", "NaN"]),
+        ("removal.min_count", &["-1"]),
+        ("retention.history", &["off", "0s"]),
+        ("http.listen", &["9187", "localhost:9187"]),
+        ("health.heartbeat_url", &["http://example.org/x", "never"]),
+        ("log.level", &["loud", "INFO", "off"]),
+        ("log.format", &["xml"]),
+    ] {
+        for value in values {
+            let place = Place::new().set(&key::variable(key), value);
+            let problems = place.problems_for(Needs::Database);
+            assert_eq!(problems.len(), 1, "{key} {value}: {problems:?}");
+            assert_eq!(problems[0].key, key);
+            assert!(!problems[0].allowed.is_empty(), "{key}");
+        }
+    }
+}
+
+#[test]
+fn a_file_s_kinds_are_told_apart() {
+    for line in [
+        "api.page_size = '50'",
+        "api.page_size = 5.0",
+        "api.page_size = [5]",
+        "api.page_size = {}",
+        "api.requests_per_second = '5'",
+        "schedule.run_at_start = 'true'",
+        "schedule.run_timeout = false",
+        "auth.audience = 5",
+        "auth.audience = ''",
+        "auth.scopes = [1]",
+        "auth.scopes = []",
+        "api = 3",
+        "auth.client_secret = 12345",
+        "auth.client_id = ''",
+    ] {
+        assert_eq!(
+            Place::empty().toml(line).problems_for(Needs::Nothing).len(),
+            1,
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn a_syntax_error_names_the_place_but_quotes_nothing() {
+    for (text, key) in [
+        ("[auth]\nclient_secret = hunter2\n", "auth.client_secret"),
+        ("[auth]\nclient_secret = \"hunter2\n", "auth.client_secret"),
+        (
+            "auth.client_secret = 'hunter2' hunter2",
+            "auth.client_secret",
+        ),
+        (
+            "[auth]\nclient_secret = 'hunter2'\nclient_secret = 'hunter2'\n",
+            "auth.client_secret",
+        ),
+        (
+            "[database]\nurl = postgres://u:hunter2@h/d\n",
+            "database.url",
+        ),
+        ("[api]\npage_size = 99999999999999999999\n", "api.page_size"),
+    ] {
+        let problems = Place::empty().toml(text).problems();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert_eq!(problems[0].key, key, "{problems:?}");
+    }
+    let problems = Place::empty().toml("hunter2").problems();
+    assert!(problems[0].what.contains("line 1, column"), "{problems:?}");
+}
+
+#[test]
+fn unknown_keys_name_the_nearest() {
+    for (line, unknown, nearest) in [
+        (
+            "[auth]\nclientid = 'hunter2'",
+            "auth.clientid",
+            "auth.client_id",
+        ),
+        ("client_id = 'x'", "client_id", "auth.client_id"),
+        (
+            "[auht]\nclient_id = 'x'",
+            "auht.client_id",
+            "auth.client_id",
+        ),
+        (
+            "'auth.client_id' = 'x'",
+            "\"auth.client_id\"",
+            "auth.client_id",
+        ),
+        (
+            "[auth.client_id]\nx = 1",
+            "auth.client_id.x",
+            "auth.client_id",
+        ),
+    ] {
+        let problems = Place::new().toml(line).problems();
+        assert_eq!((problems.len(), problems[0].key.as_str()), (1, unknown));
+        assert!(problems[0].allowed.contains(nearest), "{problems:?}");
+    }
+}
+
+#[test]
+fn delays_stand_in_order() {
+    let problems = Place::new()
+        .set("UNDERSTORY_SYNC__RETRY__BASE_DELAY", "2m")
+        .problems();
+    assert_eq!(
+        (problems.len(), problems[0].key.as_str()),
+        (1, "retry.base_delay")
+    );
+}

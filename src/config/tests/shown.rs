@@ -1,0 +1,106 @@
+//! What `config` shows, and what the sample file says.
+
+use super::*;
+
+#[test]
+fn config_shows_everything_but_secrets() {
+    let place = Place::empty()
+        .toml("[auth]\nclient_id = 'id'\n[health]\nheartbeat_url = 'https://hc.example.org/hunter2'\n")
+        .write("secret", "hunter2")
+        .set("UNDERSTORY_SYNC__AUTH__CLIENT_SECRET_FILE", "secret")
+        .set("DATABASE_URL", "postgres://u:hunter2@h/d?sslmode=require")
+        .set("HTTPS_PROXY", "http://u:hunter2@proxy:3128")
+        .set("https_proxy", "u:hunter2@proxy:3128")
+        .set("NO_PROXY", "localhost,.example.org");
+    insta::assert_snapshot!(
+        "config",
+        place.shown().replace(env!("CARGO_PKG_VERSION"), "VERSION")
+    );
+}
+
+#[test]
+fn config_tells_what_is_missing_and_can_be_read_back() {
+    let place = Place::empty();
+    let loaded = place.load_for(Needs::Nothing).unwrap();
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let exit = crate::command::config::run(&loaded, &mut out, &mut err).unwrap();
+    assert_eq!(exit, crate::exit::Exit::Config);
+    assert!(
+        String::from_utf8(err)
+            .unwrap()
+            .contains("UNDERSTORY_SYNC__AUTH__CLIENT_ID")
+    );
+    let again = Place::new().toml(&String::from_utf8(out).unwrap()).load();
+    assert_eq!(
+        format!("{:?}", again.config.schedule),
+        format!("{:?}", loaded.config.schedule)
+    );
+}
+
+/// The sample's keys, with the comment signs taken away where a key follows.
+fn sample() -> String {
+    let text =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config.example.toml"))
+            .unwrap();
+    let key = |line: &str| line.starts_with('#') && !line.starts_with("# ");
+    let lines = text
+        .lines()
+        .map(|line| if key(line) { &line[1..] } else { line });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_sample_file_can_be_used_as_it_is() {
+    let sample =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config.example.toml"))
+            .unwrap();
+    let loaded = Place::new().toml(&sample).load();
+    assert!(
+        loaded
+            .entries
+            .iter()
+            .all(|entry| !matches!(entry.origin, Origin::File(_)))
+    );
+}
+
+#[test]
+fn the_sample_file_has_every_key_with_its_default() {
+    let (settings, problems) = file::parse(Path::new("sample"), &sample()).unwrap();
+    assert_eq!(problems, []);
+    let names: Vec<&str> = settings.iter().map(|(name, _)| *name).collect();
+    assert_eq!(names.len(), key::KEYS.len());
+    let without_default = |line: &&str| !line.contains('…') && !line.contains("/run/secrets");
+    let sample = sample().replace("VERSION", env!("CARGO_PKG_VERSION"));
+    let sample: Vec<&str> = sample.lines().filter(without_default).collect();
+    let shown = |loaded: Loaded| -> Vec<_> {
+        loaded
+            .entries
+            .into_iter()
+            .map(|entry| (entry.key, entry.value))
+            .collect()
+    };
+    // Both in one folder: the database's full path is part of what is shown.
+    let place = Place::new();
+    let defaults = shown(place.load());
+    assert_eq!(shown(place.toml(&sample.join("\n")).load()), defaults);
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_failure() {
+    struct Closed;
+    impl std::io::Write for Closed {
+        fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+            Err(std::io::ErrorKind::BrokenPipe.into())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let loaded = Place::new().load();
+    let exit = crate::command::config::run(&loaded, &mut Closed, &mut Vec::new()).unwrap();
+    assert_eq!(exit, crate::exit::Exit::Done);
+    assert_eq!(
+        crate::command::man::run(&mut Closed).unwrap(),
+        crate::exit::Exit::Done
+    );
+}
