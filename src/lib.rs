@@ -3,4 +3,5 @@
 pub mod config;
 pub mod consent;
 pub mod exit;
+pub mod schedule;
 pub mod store;

@@ -3,5 +3,5 @@
 mod run;
 mod timestamp;
 
-pub use run::{Counts, RunRow, Snapshot};
+pub use run::{Counts, RunRow, Snapshot, Trigger};
 pub use timestamp::Timestamp;

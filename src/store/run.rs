@@ -4,6 +4,32 @@ use serde::Serialize;
 
 use super::Timestamp;
 
+/// What made a run begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Trigger {
+    /// A tick of the schedule.
+    Schedule,
+    /// The daemon's start.
+    Start,
+    /// SIGHUP.
+    Signal,
+    /// `--run-once`.
+    Once,
+}
+
+impl Trigger {
+    /// As `sync_runs.trigger` has it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Schedule => "schedule",
+            Self::Start => "start",
+            Self::Signal => "signal",
+            Self::Once => "once",
+        }
+    }
+}
+
 /// A run as the database records it (contract, section 4). Counters are those of the contract, to the letter.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, sqlx::FromRow)]
 pub struct RunRow {
