@@ -2,6 +2,8 @@
 
 pub mod config;
 pub mod consent;
+pub mod daemon;
 pub mod exit;
+pub mod lifecycle;
 pub mod schedule;
 pub mod store;
