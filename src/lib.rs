@@ -5,5 +5,6 @@ pub mod consent;
 pub mod daemon;
 pub mod exit;
 pub mod lifecycle;
+pub mod observe;
 pub mod schedule;
 pub mod store;

@@ -1,0 +1,12 @@
+//! What can be seen from outside: logs, metrics, health, the status page, words about runs.
+//!
+//! Looks at values only (run rows, snapshots, the clock as an argument); the one thing that acts is the HTTP listener.
+
+mod chart;
+pub mod health;
+pub mod metrics;
+pub mod page;
+pub mod report;
+#[cfg(test)]
+mod sample;
+pub mod text;
