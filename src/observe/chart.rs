@@ -154,10 +154,11 @@ impl Scale {
             let _ = write!(path, "{pen}{:.1} {:.1}", self.x(*at), self.y(*value));
         }
         let (right, base) = (self.size.width - RIGHT, self.base());
-        let _ = write!(
-            svg,
-            r#"<path class="area" d="{path}V{base:.1}H{LEFT}Z"/><path class="line" d="{path}"/>"#
-        );
+        // A filled area tells its height: it would lie over an axis that does not begin at nought.
+        if self.bottom == 0 {
+            let _ = write!(svg, r#"<path class="area" d="{path}V{base:.1}H{LEFT}Z"/>"#);
+        }
+        let _ = write!(svg, r#"<path class="line" d="{path}"/>"#);
         if let Some((_, value)) = points.last() {
             let _ = write!(
                 svg,

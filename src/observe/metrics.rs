@@ -251,8 +251,19 @@ impl Metrics {
             .filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter"))
             .collect();
         let mut page = String::with_capacity(open.len() + 16 * counters.len());
-        for line in open.lines().filter(|line| *line != "# EOF") {
-            let _ = writeln!(page, "{}", classic(line, &counters));
+        // A family's samples come out of a hash map: sorted, the page reads the same at each look. A histogram has its own order.
+        let lines: Vec<&str> = open.lines().filter(|line| *line != "# EOF").collect();
+        for chunk in lines.chunk_by(|one, next| one.starts_with('#') == next.starts_with('#')) {
+            let mut chunk = chunk.to_vec();
+            if !chunk
+                .iter()
+                .any(|line| line.starts_with('#') || line.contains("_bucket{"))
+            {
+                chunk.sort_unstable();
+            }
+            for line in chunk {
+                let _ = writeln!(page, "{}", classic(line, &counters));
+            }
         }
         page
     }

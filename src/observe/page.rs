@@ -74,7 +74,7 @@ pub fn render(data: &PageData<'_>) -> String {
 <main>
 "#,
         icon = icon(mood),
-        sentence = escape(&sentence),
+        sentence = unbroken(&escape(&sentence)),
     );
     match data {
         PageData::Known(view) => body(&mut page, view),
@@ -82,6 +82,12 @@ pub fn render(data: &PageData<'_>) -> String {
             page.push_str("<dl class=\"facts\">");
             next_fact(&mut page, *next_run, now);
             page.push_str("</dl>\n");
+            let note = Note {
+                text: "Runs go on being tried at their times, and the table keeps what it holds. To see what is wrong and how to cure it:"
+                    .to_owned(),
+                command: Some("understory-sync check".to_owned()),
+            };
+            todo(&mut page, &[note]);
         }
     }
     let _ = write!(
@@ -91,6 +97,25 @@ pub fn render(data: &PageData<'_>) -> String {
         env!("CARGO_PKG_VERSION")
     );
     page
+}
+
+/// A date must not be broken over two lines: its hyphens become ones that do not break.
+fn unbroken(text: &str) -> String {
+    let digit = |place: Option<usize>| {
+        place
+            .and_then(|place| text.as_bytes().get(place))
+            .is_some_and(u8::is_ascii_digit)
+    };
+    text.char_indices()
+        .map(|(place, letter)| {
+            let inside = digit(place.checked_sub(1)) && digit(Some(place + 1));
+            if letter == '-' && inside {
+                '\u{2011}'
+            } else {
+                letter
+            }
+        })
+        .collect()
 }
 
 /// Class, word and sign; the sign is for the eye, the sentence says the same.
@@ -242,6 +267,8 @@ fn over_time(page: &mut String, points: &[(Timestamp, i64)]) {
     );
 }
 
+/// The roles repeat what the elements say, because on a telephone the rows are laid out as cards, and a table that is no longer laid
+/// out as one loses its meaning to screen readers.
 fn runs(page: &mut String, runs: &[RunRow]) {
     if runs.is_empty() {
         return;
@@ -249,10 +276,10 @@ fn runs(page: &mut String, runs: &[RunRow]) {
     let shown = runs.len().min(RUNS_SHOWN);
     let _ = write!(
         page,
-        r#"<section aria-labelledby="runs"><div class="scroll" role="region" aria-labelledby="runs" tabindex="0"><table>
+        r#"<section aria-labelledby="runs"><div class="scroll" role="region" aria-labelledby="runs" tabindex="0"><table role="table">
 <caption><strong id="runs">The last {}</strong><span>Newest first; times are UTC</span></caption>
-<thead><tr><th scope="col">Started</th><th scope="col">Outcome</th><th scope="col" class="number took">Took</th><th scope="col" class="number">Active</th><th scope="col">Changes</th></tr></thead>
-<tbody>
+<thead role="rowgroup"><tr role="row"><th scope="col" role="columnheader">Started</th><th scope="col" role="columnheader">Outcome</th><th scope="col" role="columnheader" class="number">Took</th><th scope="col" role="columnheader" class="number">Active</th><th scope="col" role="columnheader">Changes</th></tr></thead>
+<tbody role="rowgroup">
 "#,
         counted(i64::try_from(shown).unwrap_or(0), "run", "runs")
     );
@@ -273,7 +300,7 @@ fn row(page: &mut String, run: &RunRow) {
     let started = run.started_at.to_utc().format("%b %-d, %H:%M").to_string();
     let _ = write!(
         page,
-        r#"<tr><th scope="row" class="when">{}<span class="small">run {}, {}</span></th><td><span class="tag {class}">{}</span></td><td class="number took">{}</td><td class="number">{}</td><td>{}"#,
+        r#"<tr role="row"><th scope="row" role="rowheader" class="when">{}<span class="small">run {}, {}</span></th><td role="cell" class="how"><span class="tag {class}">{}</span></td><td role="cell" class="number took">{}</td><td role="cell" class="number active">{}</td><td role="cell" class="what">{}"#,
         time(run.started_at, &started),
         run.id,
         escape(&run.trigger),
