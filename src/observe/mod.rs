@@ -2,11 +2,14 @@
 //!
 //! Looks at values only (run rows, snapshots, the clock as an argument); the one thing that acts is the HTTP listener.
 
+mod bounded;
 mod chart;
 pub mod health;
+pub mod http;
 pub mod metrics;
 pub mod page;
 pub mod report;
 #[cfg(test)]
 mod sample;
 pub mod text;
+pub mod view;

@@ -7,8 +7,9 @@ use std::fmt::Write as _;
 use crate::store::{RunRow, Timestamp};
 
 use super::chart::{Size, draw};
-use super::report::{Mood, Note, View, changes, outcome, took};
+use super::report::{changes, outcome, took};
 use super::text::{counted, duration, escape, relative, thousands, utc};
+use super::view::{Mood, Note, View};
 
 const CSS: &str = include_str!("page.css");
 const RUNS_SHOWN: usize = 20;
@@ -300,14 +301,18 @@ fn row(page: &mut String, run: &RunRow) {
     let started = run.started_at.to_utc().format("%b %-d, %H:%M").to_string();
     let _ = write!(
         page,
-        r#"<tr role="row"><th scope="row" role="rowheader" class="when">{}<span class="small">run {}, {}</span></th><td role="cell" class="how"><span class="tag {class}">{}</span></td><td role="cell" class="number took">{}</td><td role="cell" class="number active">{}</td><td role="cell" class="what">{}"#,
+        r#"<tr role="row"><th scope="row" role="rowheader" class="when">{}<span class="small">run {}, {}</span></th><td role="cell" class="how"><span class="tag {class}">{}</span></td><td role="cell" class="number took">{}</td><td role="cell" class="number active{}">{}</td><td role="cell" class="what">{}"#,
         time(run.started_at, &started),
         run.id,
         escape(&run.trigger),
         escape(label),
         took(run).map(duration).unwrap_or_default(),
+        if run.active.is_none() { " empty" } else { "" },
         run.active.map_or_else(|| "–".to_owned(), thousands),
-        changes(run),
+        match changes(run).as_str() {
+            "none" => "no changes",
+            told => told,
+        },
     );
     if let Some(error) = &run.error {
         let _ = write!(page, "<span class=\"small\">{}</span>", escape(error));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::config::Health;
 use crate::store::{Counts, RunRow, Snapshot, Timestamp};
 
-use super::report::View;
+use super::view::View;
 
 pub(super) const HEALTH: Health = Health {
     stale_after: Duration::from_mins(130),
