@@ -1,5 +1,6 @@
 //! understory-sync keeps a company's Understory marketing consents in a SQL table of its own.
 
+pub mod command;
 pub mod config;
 pub mod consent;
 pub mod daemon;

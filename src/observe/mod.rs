@@ -6,8 +6,10 @@ mod bounded;
 mod chart;
 pub mod health;
 pub mod http;
+pub mod logging;
 pub mod metrics;
 pub mod page;
+pub mod progress;
 pub mod report;
 #[cfg(test)]
 mod sample;
