@@ -59,16 +59,16 @@ fn describe(
     first: &(Timestamp, i64),
     last: &(Timestamp, i64),
 ) -> String {
-    let least = points.iter().map(|point| point.1).min().unwrap_or(0);
-    let most = points.iter().map(|point| point.1).max().unwrap_or(0);
+    let lowest = points.iter().map(|point| point.1).min().unwrap_or(0);
+    let highest = points.iter().map(|point| point.1).max().unwrap_or(0);
     format!(
         "From {} on {} to {} on {}; at least {}, at most {}.",
         counted(first.1, "active consent", "active consents"),
         utc(first.0),
         thousands(last.1),
         utc(last.0),
-        thousands(least),
-        thousands(most)
+        thousands(lowest),
+        thousands(highest)
     )
 }
 
@@ -83,16 +83,16 @@ struct Scale {
 
 impl Scale {
     fn of(points: &[(Timestamp, i64)], first: Timestamp, last: Timestamp, size: Size) -> Self {
-        let least = points.iter().map(|point| point.1).min().unwrap_or(0).max(0);
-        let most = points
+        let lowest = points.iter().map(|point| point.1).min().unwrap_or(0).max(0);
+        let highest = points
             .iter()
             .map(|point| point.1)
             .max()
             .unwrap_or(0)
-            .max(least);
-        let step = nice_step(most - least);
-        let bottom = least / step * step;
-        let steps = (most - bottom).div_euclid(step) + i64::from((most - bottom) % step != 0);
+            .max(lowest);
+        let step = nice_step(highest - lowest);
+        let bottom = lowest / step * step;
+        let steps = (highest - bottom).div_euclid(step) + i64::from((highest - bottom) % step != 0);
         Self {
             from: exact(first.millis()),
             span: exact(last.millis() - first.millis()),

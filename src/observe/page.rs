@@ -246,9 +246,9 @@ fn healed(page: &mut String, view: &View<'_>) {
     else {
         return;
     };
-    let _ = write!(
+    let _ = writeln!(
         page,
-        "<section aria-labelledby=\"healed\"><h2 id=\"healed\">The last error</h2><p>Run {}, {}: {}</p><p>Nothing to do: run {} healed it.</p></section>\n",
+        "<section aria-labelledby=\"healed\"><h2 id=\"healed\">The last error</h2><p>Run {}, {}: {}</p><p>Nothing to do: run {} healed it.</p></section>",
         run.id,
         time(run.started_at, &utc(run.started_at)),
         escape(error),
@@ -261,9 +261,9 @@ fn over_time(page: &mut String, points: &[(Timestamp, i64)]) {
     if wide.is_empty() {
         return;
     }
-    let _ = write!(
+    let _ = writeln!(
         page,
-        "<section aria-labelledby=\"over-time\"><h2 id=\"over-time\">Active consents over time</h2>{wide}{}</section>\n",
+        "<section aria-labelledby=\"over-time\"><h2 id=\"over-time\">Active consents over time</h2>{wide}{}</section>",
         draw(points, NARROW)
     );
 }

@@ -44,7 +44,7 @@ pub fn duration(duration: Duration) -> String {
         }
     };
     match seconds {
-        0..10 => format!("{:.1} s", duration.as_millis().min(9_900) as f64 / 1000.0),
+        0..10 => format!("{seconds}.{} s", duration.subsec_millis() / 100),
         10..60 => format!("{seconds} s"),
         60..3_600 => pair(seconds / 60, "min", seconds % 60, "s"),
         3_600..86_400 => pair(seconds / 3_600, "h", seconds % 3_600 / 60, "min"),
