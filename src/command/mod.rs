@@ -3,7 +3,9 @@
 pub mod completions;
 pub mod config;
 pub mod demo;
+pub mod healthcheck;
 pub mod man;
+pub mod status;
 
 use std::io;
 

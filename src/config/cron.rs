@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, LocalResult, NaiveDateTime, TimeDelta, TimeZone, Timelike, Utc};
 use chrono_tz::Tz;
-use tokio_cron_scheduler::JobBuilder;
+use croner::parser::{CronParser, Seconds, Year};
 
 use super::Schedule;
 
@@ -35,8 +35,7 @@ pub enum CronError {
 
 /// A schedule: second, minute, hour, day, month, weekday.
 pub struct Cron {
-    /// The builder holds the parsed schedule in a public field: this way the very parser of the scheduler answers.
-    job: JobBuilder<Utc>,
+    pattern: croner::Cron,
     /// Second, minute and hour are each one number.
     fixed: bool,
 }
@@ -64,13 +63,16 @@ impl Cron {
         if !text.is_ascii() || fields.iter().any(odd) {
             return Err(CronError::Field);
         }
-        let job = JobBuilder::new()
-            .with_schedule(text)
+        let pattern = CronParser::builder()
+            .seconds(Seconds::Required)
+            .year(Year::Disallowed)
+            .build()
+            .parse(text)
             .map_err(|_| CronError::Field)?;
         let fixed = fields[..3]
             .iter()
             .all(|field| field.bytes().all(|byte| byte.is_ascii_digit()));
-        let cron = Self { job, fixed };
+        let cron = Self { pattern, fixed };
         // Any start serves: what fires at all fires again within the 400 years of the calendar's cycle.
         cron.next_local(DateTime::UNIX_EPOCH.naive_utc(), true)
             .ok_or(CronError::Never)?;
@@ -116,8 +118,7 @@ impl Cron {
 
     /// The next match of wall time, blind to zones.
     fn next_local(&self, after: NaiveDateTime, inclusive: bool) -> Option<NaiveDateTime> {
-        let schedule = self.job.schedule.as_ref()?;
-        let next = schedule.find_next_occurrence(&after.and_utc(), inclusive);
+        let next = self.pattern.find_next_occurrence(&after.and_utc(), inclusive);
         next.ok().map(|next| next.naive_utc())
     }
 

@@ -4,6 +4,32 @@ use serde::Serialize;
 
 use super::Timestamp;
 
+/// What made a run begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Trigger {
+    /// A tick of the schedule.
+    Schedule,
+    /// The daemon's start.
+    Start,
+    /// SIGHUP.
+    Signal,
+    /// `--run-once`.
+    Once,
+}
+
+impl Trigger {
+    /// As `sync_runs.trigger` has it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Schedule => "schedule",
+            Self::Start => "start",
+            Self::Signal => "signal",
+            Self::Once => "once",
+        }
+    }
+}
+
 /// A run as the database records it (contract, section 4). Counters are those of the contract, to the letter.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, sqlx::FromRow)]
 pub struct RunRow {
@@ -116,31 +142,5 @@ impl RunRow {
         self.rejected = 0;
         self.suppressed = 0;
         self.foreign_items = 0;
-    }
-}
-
-/// What made a run begin (`sync_runs.trigger`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trigger {
-    /// A tick.
-    Schedule,
-    /// The daemon's start.
-    Start,
-    /// SIGHUP.
-    Signal,
-    /// `--run-once`
-    Once,
-}
-
-impl Trigger {
-    /// As in `sync_runs.trigger`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Schedule => "schedule",
-            Self::Start => "start",
-            Self::Signal => "signal",
-            Self::Once => "once",
-        }
     }
 }

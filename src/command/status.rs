@@ -1,0 +1,43 @@
+//! `status [--json]`: the state in the terminal, the same as on the status page.
+
+use crate::observe::view::View;
+
+/// What to print. The state is what is told, not what is returned: an unhealthy state is no failure of this command.
+#[must_use]
+pub fn run(view: &View<'_>, json: bool) -> String {
+    if json {
+        format!("{:#}\n", view.to_json())
+    } else {
+        view.to_text()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::Health;
+    use crate::store::{Snapshot, Timestamp};
+
+    #[test]
+    fn both_forms_tell_the_same_state() {
+        let health = Health {
+            stale_after: Duration::from_hours(2),
+            absence_after: Duration::from_hours(168),
+            heartbeat_url: None,
+        };
+        let view = View {
+            snapshot: &Snapshot::default(),
+            health: &health,
+            run_timeout: None,
+            next_run: None,
+            now: Timestamp::default(),
+        };
+        assert!(run(&view, false).starts_with("Needs attention: no run has been complete yet."));
+        let json: serde_json::Value = serde_json::from_str(&run(&view, true)).unwrap_or_default();
+        assert_eq!(json["healthy"], false);
+        assert_eq!(json["reasons"][0], "no run has been complete yet");
+        assert_eq!(json["next_run_at"], serde_json::Value::Null);
+    }
+}

@@ -1,0 +1,294 @@
+//! The daemon's one loop: when to run, when not to, and when to end.
+//!
+//! It is handed what a run is as a closure and never looks inside: no API, no database, no figures. There is one loop, so there is one
+//! run at a time; what comes while it is busy is skipped and said so, never stacked.
+
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::exit::Exit;
+use crate::lifecycle::{Heart, Signals, Word};
+use crate::schedule::Ticks;
+use crate::store::{Timestamp, Trigger};
+
+/// How often the run at start looks whether another run's lease has ended.
+const LOOK_AT_LEASE_EVERY: Duration = Duration::from_secs(3);
+/// No answer of the API silences the daemon for longer.
+const SILENT_AT_MOST: Duration = Duration::from_hours(24);
+
+/// What the loop has to know of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The pass went to its end and is stored (also where removals were withheld).
+    Complete {
+        /// "ok: 10,345 consents, 12 new, 3 changed"
+        words: String,
+    },
+    /// Another run holds the lease.
+    Busy {
+        /// Who.
+        holder: String,
+    },
+    /// The run failed.
+    Failed {
+        /// The error in words; no personal data, no secret.
+        words: String,
+        /// How the process ends, where it does: see [`ends_daemon`].
+        end: Option<Exit>,
+        /// The API asked not to be asked before.
+        not_before: Option<std::time::Instant>,
+    },
+    /// It was told to stop.
+    Interrupted,
+}
+
+/// Whether this failure ends the daemon: configuration always; a database that cannot be written (74) or a refusal (77) only while the
+/// process has not yet opened its database or not yet held a token, for then it is a mistake of the installation and not of the day.
+#[must_use]
+pub fn ends_daemon(exit: Exit, database_opened: bool, had_token: bool) -> Option<Exit> {
+    let ends = match exit {
+        Exit::Config | Exit::Usage => true,
+        Exit::Write => !database_opened,
+        Exit::Refused => !(database_opened && had_token),
+        _ => false,
+    };
+    ends.then_some(exit)
+}
+
+/// What was found when the process began.
+#[derive(Debug, Clone, Default)]
+pub struct Found {
+    /// `schedule.run_at_start`
+    pub run_at_start: bool,
+    /// The longest gap between ticks.
+    pub interval: Duration,
+    /// When the last complete run ended, where the database could tell.
+    pub last_complete: Option<Timestamp>,
+    /// Why the database could not be reached: no failure of the start, but said.
+    pub database_down: Option<String>,
+}
+
+impl Found {
+    /// A last run from the future means a clock that was wrong, and is not trusted.
+    fn wants_run(&self, now: DateTime<Utc>) -> bool {
+        let age = self
+            .last_complete
+            .and_then(|last| (now - last.to_utc()).to_std().ok());
+        self.run_at_start && age.is_none_or(|age| age >= self.interval)
+    }
+}
+
+/// The loop and what it goes by.
+pub struct Daemon {
+    /// When runs are due.
+    pub ticks: Ticks,
+    /// What ends it, and what makes it run now.
+    pub signals: Signals,
+    /// The watchdog's.
+    pub heart: Heart,
+    /// `lifecycle::tell_systemd`, or a test's ear.
+    pub tell: Box<dyn Fn(Word<'_>)>,
+    /// When the next run is due, for the metrics and the status page.
+    pub next_run: watch::Sender<Option<Timestamp>>,
+}
+
+impl Daemon {
+    /// Runs until told to stop (0), or until a failure that [`ends_daemon`].
+    ///
+    /// Call it once configuration and schedule are accepted and the database was tried: the first thing it does is to say READY.
+    pub async fn serve(self, found: Found, mut run: impl AsyncFnMut(Trigger) -> Outcome) -> Exit {
+        let mut serving = Serving {
+            daemon: self,
+            last_complete: found.last_complete.map(Timestamp::to_utc),
+            silent_until: None,
+        };
+        serving.begin(&found);
+        let exit = serving.work(&found, &mut run).await;
+        serving.say(Word::Stopping);
+        exit
+    }
+}
+
+struct Serving {
+    daemon: Daemon,
+    last_complete: Option<DateTime<Utc>>,
+    silent_until: Option<Instant>,
+}
+
+impl Serving {
+    fn begin(&mut self, found: &Found) {
+        self.publish_next();
+        self.say(Word::Ready);
+        match &found.database_down {
+            Some(why) => self.status(&format!("database unreachable: {why}")),
+            None => self.status("no run yet in this process"),
+        }
+    }
+
+    async fn work(&mut self, found: &Found, run: &mut impl AsyncFnMut(Trigger) -> Outcome) -> Exit {
+        if found.wants_run(self.daemon.ticks.now()) {
+            if let Some(end) = self.run_at_start(run).await {
+                return end;
+            }
+        } else if found.run_at_start {
+            tracing::info!("no run at start: the last complete run is younger than the interval");
+        }
+        while let Some(trigger) = self.wait().await {
+            if self.is_silenced() {
+                continue;
+            }
+            let outcome = run(trigger).await;
+            if let Some(end) = self.settle(outcome) {
+                return end;
+            }
+        }
+        Exit::Done
+    }
+
+    /// The run at start waits for another run to end; a tick would not.
+    async fn run_at_start(
+        &mut self,
+        run: &mut impl AsyncFnMut(Trigger) -> Outcome,
+    ) -> Option<Exit> {
+        let mut said = false;
+        loop {
+            let outcome = run(Trigger::Start).await;
+            let Outcome::Busy { holder } = outcome else {
+                return self.settle(outcome);
+            };
+            if !said {
+                tracing::info!("the run at start waits for another run to end ({holder})");
+                self.status(&format!("waiting for another run to end ({holder})"));
+                said = true;
+            }
+            if !self.pause(LOOK_AT_LEASE_EVERY).await {
+                return None;
+            }
+        }
+    }
+
+    /// Sleeps; false where it was told to stop.
+    async fn pause(&mut self, how_long: Duration) -> bool {
+        let end = Instant::now() + how_long;
+        while Instant::now() < end {
+            self.daemon.heart.beat();
+            let nap = self.daemon.heart.nap().min(end - Instant::now());
+            tokio::select! {
+                biased;
+                () = self.daemon.signals.stop.cancelled() => return false,
+                () = tokio::time::sleep(nap) => {}
+            }
+        }
+        !self.daemon.signals.stop.is_cancelled()
+    }
+
+    /// Sleeps until a run is due; none where it was told to stop. Wakes at least once a second to look at the clock, which is what the
+    /// watchdog hears.
+    async fn wait(&mut self) -> Option<Trigger> {
+        loop {
+            self.daemon.heart.beat();
+            if let Some(missed) = self.daemon.ticks.due() {
+                if missed > 0 {
+                    tracing::info!(
+                        "{missed} ticks skipped: the clock was set or the machine slept"
+                    );
+                }
+                self.publish_next();
+                return Some(Trigger::Schedule);
+            }
+            self.publish_next();
+            let nap = self.daemon.ticks.nap().min(self.daemon.heart.nap());
+            tokio::select! {
+                biased;
+                () = self.daemon.signals.stop.cancelled() => return None,
+                () = self.daemon.signals.run_now.notified() => return Some(Trigger::Signal),
+                () = tokio::time::sleep(nap) => {}
+            }
+        }
+    }
+
+    fn is_silenced(&mut self) -> bool {
+        let Some(left) = self
+            .silent_until
+            .and_then(|until| until.checked_duration_since(Instant::now()))
+            .filter(|left| !left.is_zero())
+        else {
+            self.silent_until = None;
+            return false;
+        };
+        let until = self.daemon.ticks.now() + TimeDelta::from_std(left).unwrap_or_default();
+        let until = until.format("%Y-%m-%d %H:%M:%S UTC");
+        tracing::warn!("tick skipped: the API asked not to be asked before {until}");
+        self.status(&format!("waiting as the API asked, until {until}"));
+        true
+    }
+
+    fn settle(&mut self, outcome: Outcome) -> Option<Exit> {
+        let missed = self.daemon.ticks.skip_missed();
+        self.publish_next();
+        let now = self.daemon.ticks.now();
+        let at = now.format("%H:%M:%S");
+        let mut end = None;
+        match outcome {
+            Outcome::Complete { words } => {
+                self.last_complete = Some(now);
+                self.status(&format!("last run {at} {words}"));
+            }
+            Outcome::Busy { holder } => {
+                tracing::info!("tick skipped: another run is in progress ({holder})");
+                self.status(&format!("tick {at} skipped, another run is in progress"));
+            }
+            Outcome::Failed {
+                words,
+                end: ends,
+                not_before,
+            } => {
+                let latest = Instant::now() + SILENT_AT_MOST;
+                self.silent_until = not_before.map(|at| Instant::from_std(at).min(latest));
+                let good = self.last_complete.map_or_else(
+                    || "none complete yet".to_owned(),
+                    |good| format!("last complete {}", good.format("%Y-%m-%d %H:%M:%S")),
+                );
+                self.status(&format!("last run {at} failed: {words}; {good}"));
+                end = ends;
+            }
+            Outcome::Interrupted => {}
+        }
+        if missed > 0 && end.is_none() && !self.daemon.signals.stop.is_cancelled() {
+            let ticks = if missed == 1 { "tick" } else { "ticks" };
+            tracing::warn!("{missed} {ticks} skipped: a run took longer than the schedule's gap");
+        }
+        end
+    }
+
+    fn publish_next(&self) {
+        let next = Some(Timestamp::new(self.daemon.ticks.next()));
+        self.daemon.next_run.send_if_modified(|current| {
+            let differs = *current != next;
+            *current = next;
+            differs
+        });
+    }
+
+    fn say(&self, word: Word<'_>) {
+        (self.daemon.tell)(word);
+    }
+
+    /// Words, and when it goes on: the time alone where that is within a day.
+    fn status(&self, words: &str) {
+        let next = self.daemon.ticks.next();
+        let near = next - self.daemon.ticks.now() < TimeDelta::days(1);
+        let form = if near { "%H:%M" } else { "%Y-%m-%d %H:%M" };
+        self.say(Word::Status(&format!(
+            "{words}; next {} UTC",
+            next.format(form)
+        )));
+    }
+}
+
+#[cfg(test)]
+#[path = "daemon_tests.rs"]
+mod tests;

@@ -1,0 +1,303 @@
+#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use super::*;
+use crate::schedule::Schedule;
+
+/// A daemon whose wall clock follows tokio's paused one, and everything it said.
+struct Bench {
+    signals: Signals,
+    said: Rc<RefCell<Vec<String>>>,
+    began: Instant,
+    shift: Rc<Cell<TimeDelta>>,
+}
+
+fn start() -> DateTime<Utc> {
+    "2026-01-01T11:30:00Z".parse().unwrap()
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self {
+            signals: Signals::default(),
+            said: Rc::default(),
+            began: Instant::now(),
+            shift: Rc::new(Cell::new(TimeDelta::zero())),
+        }
+    }
+
+    fn daemon(&self, cron: &str) -> Daemon {
+        let (began, shift) = (self.began, Rc::clone(&self.shift));
+        let clock = move || start() + began.elapsed() + shift.get();
+        let schedule = Schedule::parse(cron, chrono_tz::UTC, start()).unwrap();
+        let said = Rc::clone(&self.said);
+        Daemon {
+            ticks: Ticks::new(schedule, Duration::ZERO, Box::new(clock)),
+            signals: self.signals.clone(),
+            heart: Heart::new(None, || {}),
+            tell: Box::new(move |word| said.borrow_mut().push(format!("{word:?}"))),
+            next_run: watch::Sender::new(None),
+        }
+    }
+
+    fn seconds(&self) -> u64 {
+        self.began.elapsed().as_secs()
+    }
+
+    fn last_words(&self) -> String {
+        self.said.borrow()[self.said.borrow().len() - 2].clone()
+    }
+}
+
+fn hourly() -> Found {
+    Found {
+        run_at_start: true,
+        interval: Duration::from_hours(1),
+        ..Found::default()
+    }
+}
+
+fn ok() -> Outcome {
+    Outcome::Complete {
+        words: "ok: 3 consents, 1 new, 0 changed".to_owned(),
+    }
+}
+
+fn failed(end: Option<Exit>) -> Outcome {
+    Outcome::Failed {
+        words: "the API cannot be reached".to_owned(),
+        end,
+        not_before: None,
+    }
+}
+
+/// Serves until the script has no outcome left; tells when which run began.
+async fn play(bench: &Bench, cron: &str, found: Found, script: Vec<(u64, Outcome)>) -> Played {
+    let mut script = script.into_iter();
+    let mut runs = Vec::new();
+    let exit = bench
+        .daemon(cron)
+        .serve(found, async |trigger| {
+            let Some((takes, outcome)) = script.next() else {
+                bench.signals.stop.cancel();
+                return Outcome::Interrupted;
+            };
+            runs.push((bench.seconds(), trigger.as_str()));
+            tokio::time::sleep(Duration::from_secs(takes)).await;
+            outcome
+        })
+        .await;
+    (exit, runs)
+}
+
+type Played = (Exit, Vec<(u64, &'static str)>);
+
+#[tokio::test(start_paused = true)]
+async fn a_run_at_start_then_one_at_every_tick() {
+    let bench = Bench::new();
+    let script = vec![(4, ok()), (60, ok()), (1, ok())];
+    let (exit, runs) = play(&bench, "0 0 * * * *", hourly(), script).await;
+    assert_eq!(exit, Exit::Done);
+    assert_eq!(runs, [(0, "start"), (1800, "schedule"), (5400, "schedule")]);
+    let said = bench.said.borrow();
+    assert_eq!(said[0], "Ready");
+    assert_eq!(
+        said[2],
+        r#"Status("last run 11:30:04 ok: 3 consents, 1 new, 0 changed; next 12:00 UTC")"#
+    );
+    assert_eq!(said.last().unwrap(), "Stopping");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_run_at_start_is_skipped_while_the_last_one_is_younger_than_the_interval() {
+    for (age, first) in [(3599, "schedule"), (3600, "start"), (-5, "start")] {
+        let bench = Bench::new();
+        let found = Found {
+            last_complete: Some(Timestamp::new(start() - TimeDelta::seconds(age))),
+            ..hourly()
+        };
+        let (_, runs) = play(&bench, "0 0 * * * *", found, vec![(0, ok())]).await;
+        assert_eq!(runs[0].1, first, "{age} s");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn ticks_during_a_long_run_are_skipped_and_never_stacked() {
+    let bench = Bench::new();
+    let script = vec![(7, ok()), (3, ok()), (0, ok()), (0, ok())];
+    let (_, runs) = play(&bench, "*/2 * * * * *", hourly(), script).await;
+    let began: Vec<u64> = runs.iter().map(|run| run.0).collect();
+    assert_eq!(began, [0, 8, 12, 14]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_two_seconds_means_every_two_seconds() {
+    let bench = Bench::new();
+    let found = Found::default();
+    let (_, runs) = play(&bench, "*/2 * * * * *", found, vec![(0, ok()); 2000]).await;
+    let began: Vec<u64> = runs.iter().map(|run| run.0).collect();
+    let even: Vec<u64> = (1..=2000).map(|tick| tick * 2).collect();
+    assert_eq!(began, even);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tick_that_finds_the_lease_taken_is_skipped() {
+    let bench = Bench::new();
+    let found = Found::default();
+    let busy = Outcome::Busy {
+        holder: "host-a".to_owned(),
+    };
+    let (_, runs) = play(&bench, "0 0 * * * *", found, vec![(0, busy), (0, ok())]).await;
+    assert_eq!(runs, [(1800, "schedule"), (5400, "schedule")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_run_at_start_waits_for_the_lease_to_end_and_a_stop_ends_the_wait() {
+    let busy = || Outcome::Busy {
+        holder: "host-a".to_owned(),
+    };
+    let bench = Bench::new();
+    let script = vec![(0, busy()), (0, busy()), (0, ok())];
+    let (_, runs) = play(&bench, "0 0 * * * *", hourly(), script).await;
+    assert_eq!(runs, [(0, "start"), (3, "start"), (6, "start")]);
+
+    let bench = Bench::new();
+    let stop = bench.signals.stop.clone();
+    let serving = bench
+        .daemon("0 0 * * * *")
+        .serve(hourly(), async |_| busy());
+    let stopping = async {
+        tokio::time::sleep(Duration::from_millis(4500)).await;
+        stop.cancel();
+    };
+    let (exit, ()) = tokio::join!(serving, stopping);
+    assert_eq!(
+        (exit, bench.began.elapsed().as_millis()),
+        (Exit::Done, 4500)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_do_not_end_the_daemon_but_mistakes_of_the_installation_do() {
+    let bench = Bench::new();
+    let script = vec![
+        (0, failed(None)),
+        (0, ok()),
+        (0, failed(Some(Exit::Config))),
+    ];
+    let (exit, runs) = play(&bench, "0 0 * * * *", hourly(), script).await;
+    assert_eq!((exit, runs.len()), (Exit::Config, 3));
+    assert_eq!(
+        bench.last_words(),
+        r#"Status("last run 13:00:00 failed: the API cannot be reached; last complete 2026-01-01 12:00:00; next 14:00 UTC")"#
+    );
+    assert_eq!(ends_daemon(Exit::Config, true, true), Some(Exit::Config));
+    assert_eq!(ends_daemon(Exit::Write, false, false), Some(Exit::Write));
+    assert_eq!(ends_daemon(Exit::Write, true, false), None);
+    assert_eq!(ends_daemon(Exit::Refused, true, false), Some(Exit::Refused));
+    assert_eq!(ends_daemon(Exit::Refused, true, true), None);
+    assert_eq!(ends_daemon(Exit::Retry, false, false), None);
+    assert_eq!(ends_daemon(Exit::Data, true, true), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_asked_before_the_time_the_api_named_but_a_day_is_the_limit() {
+    for (wait, next) in [(2 * 3600, 9000), (30 * 86_400, 86_400)] {
+        let bench = Bench::new();
+        let throttled = Outcome::Failed {
+            words: "too many requests".to_owned(),
+            end: None,
+            not_before: Some((Instant::now() + Duration::from_secs(wait)).into_std()),
+        };
+        let (_, runs) = play(
+            &bench,
+            "0 0 * * * *",
+            hourly(),
+            vec![(0, throttled), (0, ok())],
+        )
+        .await;
+        let later = runs[1].0;
+        assert!(later >= next && later < next + 3600, "{later}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn sighup_runs_now_and_a_stop_ends_an_idle_daemon_within_a_second() {
+    let bench = Bench::new();
+    let signals = bench.signals.clone();
+    let mut runs = Vec::new();
+    let serving = bench
+        .daemon("0 0 * * * *")
+        .serve(Found::default(), async |trigger| {
+            runs.push((bench.seconds(), trigger.as_str()));
+            ok()
+        });
+    let outside = async {
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        signals.run_now.notify_one();
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        signals.stop.cancel();
+    };
+    let (exit, ()) = tokio::join!(serving, outside);
+    assert_eq!(exit, Exit::Done);
+    assert_eq!(bench.began.elapsed(), Duration::from_secs(20));
+    assert_eq!(runs, [(10, "signal")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_set_back_by_years_does_not_silence_the_daemon() {
+    let bench = Bench::new();
+    let shift = Rc::clone(&bench.shift);
+    let stop = bench.signals.stop.clone();
+    let mut runs = Vec::new();
+    let serving = bench
+        .daemon("0 0 * * * *")
+        .serve(Found::default(), async |_| {
+            runs.push(bench.seconds());
+            if runs.len() == 2 {
+                stop.cancel();
+            }
+            ok()
+        });
+    let outside = async {
+        tokio::time::sleep(Duration::from_secs(1900)).await;
+        shift.set(TimeDelta::days(-3650));
+    };
+    tokio::join!(serving, outside);
+    assert_eq!(runs, [1800, 5400]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_database_that_is_down_at_start_is_said_and_is_no_failure() {
+    let bench = Bench::new();
+    let found = Found {
+        database_down: Some("connection refused".to_owned()),
+        ..Found::default()
+    };
+    let (exit, _) = play(&bench, "0 0 * * * *", found, vec![(0, ok())]).await;
+    assert_eq!(exit, Exit::Done);
+    assert_eq!(
+        bench.said.borrow()[1],
+        r#"Status("database unreachable: connection refused; next 12:00 UTC")"#
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_loop_feeds_the_watchdog_and_a_stuck_run_does_not() {
+    let beats = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counter = std::sync::Arc::clone(&beats);
+    let bench = Bench::new();
+    let daemon = Daemon {
+        heart: Heart::new(Some(Duration::from_secs(40)), move || {
+            counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        }),
+        ..bench.daemon("0 0 * * * *")
+    };
+    let stuck = daemon.serve(Found::default(), async |_| std::future::pending().await);
+    let ended = tokio::time::timeout(Duration::from_hours(10), stuck).await;
+    assert!(ended.is_err());
+    let beats = beats.load(std::sync::atomic::Ordering::Relaxed);
+    assert!((160..=181).contains(&beats), "{beats} in the idle 1,800 s");
+}

@@ -1,0 +1,224 @@
+//! How the process begins and ends towards its surroundings: signals, and what systemd is told.
+//!
+//! Imports nothing of ours. Everything here is silent where there is no systemd, and works as process 1 of a container, whose signals
+//! have no default action: every signal promised is handled, none is left to the kernel.
+
+use std::future::Future;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// What is promised for a stop is five seconds; this leaves the rest for the exit itself.
+const STOP_WITHIN: Duration = Duration::from_millis(4500);
+/// Exit code where work was cut off: try again later.
+const CUT_OFF: i32 = 75;
+/// While one long step of work is awaited, the watchdog hears of it at least this often.
+const BEAT_EVERY: Duration = Duration::from_secs(10);
+
+/// Who is listening: it decides what SIGHUP means and how a stop that was waited for ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Stops with 0; SIGHUP is a run now.
+    Daemon,
+    /// Stops with 75; SIGHUP does what it does to any program.
+    Command,
+}
+
+/// What the signals have asked for.
+#[derive(Debug, Clone, Default)]
+pub struct Signals {
+    /// Cancelled by the first SIGTERM or SIGINT.
+    pub stop: CancellationToken,
+    /// Told at each SIGHUP of a daemon; several during one run are one.
+    pub run_now: Arc<Notify>,
+}
+
+impl Signals {
+    /// Takes the signals over for the life of the process. A second SIGTERM or SIGINT ends it at once with 75; so does work that has not
+    /// ended 4.5 s after the first (with 0 for a daemon): what the database has committed stays, the rest is rolled back by its death.
+    ///
+    /// # Errors
+    /// When the system refuses the handlers.
+    pub fn listen(role: Role) -> io::Result<Self> {
+        let signals = Self::default();
+        let mut term = signal(SignalKind::terminate())?;
+        let mut int = signal(SignalKind::interrupt())?;
+        if role == Role::Daemon {
+            let mut hup = signal(SignalKind::hangup())?;
+            let run_now = Arc::clone(&signals.run_now);
+            tokio::spawn(async move {
+                while hup.recv().await.is_some() {
+                    run_now.notify_one();
+                }
+            });
+        }
+        let stop = signals.stop.clone();
+        tokio::spawn(async move {
+            let first = tokio::select! { _ = term.recv() => "SIGTERM", _ = int.recv() => "SIGINT" };
+            tracing::info!("{first}: stopping; a second signal ends the process at once");
+            stop.cancel();
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = int.recv() => {}
+                () = tokio::time::sleep(STOP_WITHIN) => {
+                    tracing::warn!("work did not end in time and is cut off; the next run heals");
+                    std::process::exit(if role == Role::Daemon { 0 } else { CUT_OFF });
+                }
+            }
+            std::process::exit(CUT_OFF);
+        });
+        Ok(signals)
+    }
+}
+
+/// What systemd is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Word<'a> {
+    /// The start is over: configuration accepted, schedule standing, database tried.
+    Ready,
+    /// One line for `systemctl status`.
+    Status(&'a str),
+    /// The end has begun.
+    Stopping,
+}
+
+/// Tells systemd, where there is one (`NOTIFY_SOCKET`), and nobody else.
+pub fn tell_systemd(word: Word<'_>) {
+    match word {
+        Word::Ready => tell(&[NotifyState::Ready]),
+        Word::Stopping => tell(&[NotifyState::Stopping]),
+        Word::Status(words) => {
+            let line = words.replace(char::is_control, " ");
+            tell(&[NotifyState::Status(&line)]);
+        }
+    }
+}
+
+/// A manager that does not listen is no reason to stop working.
+fn tell(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::debug!("systemd could not be told: {}", error.kind());
+    }
+}
+
+/// The watchdog's pulse: it beats because work went on, never because time went by.
+///
+/// Who beats it:
+/// - the idle loop of the daemon, each time it looks whether a run is due (at least once a second): a loop that is stuck looks no more;
+/// - a run, after each page and each step of a wait (progress callback);
+/// - [`Heart::during`], around one step that may rightly take long without a sign of life (one request with its retries and waits): it
+///   beats while that step is awaited, but no longer than the step is allowed to take, and then falls silent.
+///
+/// Beats closer together than a quarter of `WATCHDOG_USEC` are not sent.
+#[derive(Clone)]
+pub struct Heart(Arc<Pulse>);
+
+struct Pulse {
+    every: Option<Duration>,
+    last: Mutex<Option<Instant>>,
+    ping: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Heart {
+    /// As systemd asked for in `WATCHDOG_USEC`; without it, a heart that nobody hears.
+    #[must_use]
+    pub fn of_systemd() -> Self {
+        Self::new(sd_notify::watchdog_enabled(), || {
+            tell(&[NotifyState::Watchdog]);
+        })
+    }
+
+    /// A heart for a watchdog that must hear `ping` once in `watchdog`.
+    pub fn new(watchdog: Option<Duration>, ping: impl Fn() + Send + Sync + 'static) -> Self {
+        Self(Arc::new(Pulse {
+            every: watchdog.map(|limit| limit / 4),
+            last: Mutex::new(None),
+            ping: Box::new(ping),
+        }))
+    }
+
+    /// The longest that an idle loop may sleep without starving the watchdog.
+    #[must_use]
+    pub fn nap(&self) -> Duration {
+        self.0.every.map_or(Duration::MAX, |quarter| quarter * 2)
+    }
+
+    /// Work went on.
+    pub fn beat(&self) {
+        let Some(every) = self.0.every else { return };
+        let now = Instant::now();
+        let mut last = self.0.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_none_or(|last| now.duration_since(last) >= every) {
+            *last = Some(now);
+            (self.0.ping)();
+        }
+    }
+
+    /// Awaits one long step and beats meanwhile, for `at_most` so long.
+    pub async fn during<T>(&self, at_most: Duration, step: impl Future<Output = T>) -> T {
+        let silent_from = Instant::now().checked_add(at_most);
+        let pace = self.nap().min(BEAT_EVERY).max(Duration::from_millis(10));
+        let mut step = std::pin::pin!(step);
+        loop {
+            self.beat();
+            if silent_from.is_some_and(|end| Instant::now() >= end) {
+                return step.await;
+            }
+            tokio::select! {
+                done = &mut step => {
+                    self.beat();
+                    return done;
+                }
+                () = tokio::time::sleep(pace) => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    fn counted(watchdog: Option<Duration>) -> (Heart, Arc<AtomicUsize>) {
+        let pings = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&pings);
+        let heart = Heart::new(watchdog, move || {
+            counter.fetch_add(1, Ordering::Relaxed);
+        });
+        (heart, pings)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn beats_are_sent_at_most_four_times_a_watchdog_period() {
+        let (heart, pings) = counted(Some(Duration::from_secs(40)));
+        for _ in 0..100 {
+            heart.beat();
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        assert_eq!(pings.load(Ordering::Relaxed), 10);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_step_that_hangs_beyond_its_limit_falls_silent() {
+        let (heart, pings) = counted(Some(Duration::from_secs(40)));
+        let step = heart.during(Duration::from_mins(1), std::future::pending::<()>());
+        let ended = tokio::time::timeout(Duration::from_hours(1), step).await;
+        assert!(ended.is_err());
+        assert_eq!(pings.load(Ordering::Relaxed), 7, "0, 10, … 60 s, then none");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_watchdog_nothing_is_sent() {
+        let (heart, pings) = counted(None);
+        heart.during(Duration::MAX, async { heart.beat() }).await;
+        assert_eq!(pings.load(Ordering::Relaxed), 0);
+    }
+}

@@ -1,0 +1,208 @@
+//! The listener of `http.listen`: `/healthz`, `/readyz`, `/metrics`, and a page for people at `/`.
+//!
+//! Reads only, answers only GET and HEAD, reads no request body, and never holds up a run: what it asks of the database it asks at most
+//! once in two seconds, however many look.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::get;
+use futures_util::future::BoxFuture;
+use tokio::net::TcpListener;
+use tokio::sync::{Mutex, watch};
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Health;
+use crate::store::{Snapshot, Timestamp};
+
+use super::bounded::{Bounded, Limits};
+use super::health;
+use super::metrics::{CONTENT_TYPE, Metrics};
+use super::page::{PageData, render};
+use super::view::View;
+
+/// How long one look at the database serves everybody.
+const FRESH_FOR: Duration = Duration::from_secs(2);
+/// How long the database may take to answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// What is left of the second in which an idle process must end.
+const STOP_WITHIN: Duration = Duration::from_millis(700);
+
+/// On every answer: nothing is run, framed, cached or guessed, and a connection is for one request.
+const HEADERS: [(HeaderName, &str); 7] = [
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (header::CACHE_CONTROL, "no-store"),
+    (
+        HeaderName::from_static("cross-origin-resource-policy"),
+        "same-origin",
+    ),
+    (header::CONNECTION, "close"),
+];
+
+/// A look at the database; the error in words, without secrets.
+pub type Look = Box<dyn Fn() -> BoxFuture<'static, Result<Snapshot, String>> + Send + Sync>;
+
+/// What the listener shows.
+pub struct Shown {
+    /// At `/metrics`.
+    pub metrics: Arc<Metrics>,
+    /// From the daemon's loop.
+    pub next_run: watch::Receiver<Option<Timestamp>>,
+    /// `health.*`
+    pub health: Health,
+    /// `schedule.run_timeout`
+    pub run_timeout: Option<Duration>,
+    /// Asks the database. Never dropped half way: a look that takes too long goes on, unheard, and the next begins after it.
+    pub look: Look,
+    /// The wall clock.
+    pub clock: fn() -> Timestamp,
+}
+
+/// Opens the port.
+///
+/// # Errors
+/// When the address is taken or may not be used.
+pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    TcpListener::bind(address).await
+}
+
+/// Serves until told to stop, and then at most 0.7 s longer.
+///
+/// # Errors
+/// Never in practice: a connection that cannot be taken is tried again.
+pub async fn serve(listener: TcpListener, shown: Shown, stop: CancellationToken) -> io::Result<()> {
+    serve_bounded(Bounded::new(listener, Limits::default()), shown, stop).await
+}
+
+async fn serve_bounded(listener: Bounded, shown: Shown, stop: CancellationToken) -> io::Result<()> {
+    let too_late = stop.clone();
+    let server =
+        axum::serve(listener, router(shown)).with_graceful_shutdown(stop.cancelled_owned());
+    tokio::select! {
+        ended = server => ended,
+        () = async {
+            too_late.cancelled().await;
+            tokio::time::sleep(STOP_WITHIN).await;
+        } => Ok(()),
+    }
+}
+
+type Seen = Result<Arc<Snapshot>, String>;
+
+struct Window {
+    shown: Shown,
+    seen: Arc<Mutex<Option<(Instant, Seen)>>>,
+}
+
+fn router(shown: Shown) -> Router {
+    let window = Arc::new(Window {
+        shown,
+        seen: Arc::default(),
+    });
+    Router::new()
+        .route("/", get(page))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .fallback(|| async { (StatusCode::NOT_FOUND, "not found\n") })
+        .layer(axum::middleware::map_response(with_headers))
+        .with_state(window)
+}
+
+async fn with_headers(mut response: Response) -> Response {
+    for (name, value) in HEADERS {
+        response
+            .headers_mut()
+            .insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+impl Window {
+    /// The database as it was at most two seconds ago.
+    async fn snapshot(self: &Arc<Self>) -> Seen {
+        let deadline = Instant::now() + ANSWER_WITHIN;
+        let late = || {
+            let seconds = ANSWER_WITHIN.as_secs();
+            format!("the database has not answered within {seconds} s")
+        };
+        let Ok(mut seen) = timeout_at(deadline, Arc::clone(&self.seen).lock_owned()).await else {
+            return Err(late());
+        };
+        if let Some((at, snapshot)) = seen.as_ref()
+            && at.elapsed() < FRESH_FOR
+        {
+            return snapshot.clone();
+        }
+        let window = Arc::clone(self);
+        let look = tokio::spawn(async move {
+            let snapshot = (window.shown.look)().await.map(Arc::new);
+            *seen = Some((Instant::now(), snapshot.clone()));
+            snapshot
+        });
+        match timeout_at(deadline, look).await {
+            Ok(Ok(snapshot)) => snapshot,
+            Ok(Err(_)) | Err(_) => Err(late()),
+        }
+    }
+
+    fn next_run(&self) -> Option<Timestamp> {
+        *self.shown.next_run.borrow()
+    }
+}
+
+async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+async fn readyz(State(window): State<Arc<Window>>) -> Response {
+    let verdict = match window.snapshot().await {
+        Ok(snapshot) => health::verdict(&snapshot, &window.shown.health, (window.shown.clock)()),
+        Err(why) => Err(vec![why]),
+    };
+    match verdict {
+        Ok(()) => "ok\n".into_response(),
+        Err(reasons) => {
+            let reasons = reasons.join("\n") + "\n";
+            (StatusCode::SERVICE_UNAVAILABLE, reasons).into_response()
+        }
+    }
+}
+
+async fn metrics(State(window): State<Arc<Window>>) -> Response {
+    let metrics = &window.shown.metrics;
+    metrics.set_next_run(window.next_run());
+    ([(header::CONTENT_TYPE, CONTENT_TYPE)], metrics.render()).into_response()
+}
+
+async fn page(State(window): State<Arc<Window>>) -> Html<String> {
+    let seen = window.snapshot().await;
+    let (next_run, now) = (window.next_run(), (window.shown.clock)());
+    Html(match &seen {
+        Ok(snapshot) => render(&PageData::Known(View {
+            snapshot,
+            health: &window.shown.health,
+            run_timeout: window.shown.run_timeout,
+            next_run,
+            now,
+        })),
+        Err(why) => render(&PageData::Unknown { why, next_run, now }),
+    })
+}
+
+#[cfg(test)]
+#[path = "http_tests.rs"]
+mod tests;

@@ -1,0 +1,330 @@
+//! The status page: one HTML file for people, complete in itself, without script. Pure.
+//!
+//! It is made of figures and of messages that never hold personal data; every text is escaped all the same.
+
+use std::fmt::Write as _;
+
+use crate::store::{RunRow, Timestamp};
+
+use super::chart::{Size, draw};
+use super::report::{changes, outcome, took};
+use super::text::{counted, duration, escape, relative, thousands, utc};
+use super::view::{Mood, Note, View};
+
+const CSS: &str = include_str!("page.css");
+const RUNS_SHOWN: usize = 20;
+const WIDE: Size = Size {
+    name: "wide",
+    width: 800.0,
+    height: 240.0,
+};
+const NARROW: Size = Size {
+    name: "narrow",
+    width: 350.0,
+    height: 220.0,
+};
+
+/// What the page is made of.
+#[derive(Debug, Clone, Copy)]
+pub enum PageData<'a> {
+    /// The database answered.
+    Known(View<'a>),
+    /// It did not.
+    Unknown {
+        /// Why, in words without secrets.
+        why: &'a str,
+        /// When the next run is due.
+        next_run: Option<Timestamp>,
+        /// The wall clock.
+        now: Timestamp,
+    },
+}
+
+/// The whole page.
+#[must_use]
+pub fn render(data: &PageData<'_>) -> String {
+    let (mood, sentence, now) = match data {
+        PageData::Known(view) => (view.mood(), view.sentence(), view.now),
+        PageData::Unknown { why, now, .. } => (
+            Mood::Bad,
+            format!("Needs attention: the database does not answer ({why})."),
+            *now,
+        ),
+    };
+    let (class, word, sign) = look(mood);
+    let mut page = String::with_capacity(32_768);
+    let _ = write!(
+        page,
+        r#"<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="refresh" content="60">
+<meta name="robots" content="noindex">
+<title>{word} · understory-sync</title>
+<link rel="icon" href="data:image/svg+xml,{icon}">
+<style>
+{CSS}</style>
+</head>
+<body>
+<header>
+<h1>understory-sync</h1>
+<p class="state {class}" role="status">{sign}<span>{sentence}</span></p>
+</header>
+<main>
+"#,
+        icon = icon(mood),
+        sentence = unbroken(&escape(&sentence)),
+    );
+    match data {
+        PageData::Known(view) => body(&mut page, view),
+        PageData::Unknown { next_run, .. } => {
+            page.push_str("<dl class=\"facts\">");
+            next_fact(&mut page, *next_run, now);
+            page.push_str("</dl>\n");
+            let note = Note {
+                text: "Runs go on being tried at their times, and the table keeps what it holds. To see what is wrong and how to cure it:"
+                    .to_owned(),
+                command: Some("understory-sync check".to_owned()),
+            };
+            todo(&mut page, &[note]);
+        }
+    }
+    let _ = write!(
+        page,
+        "</main>\n<footer><p>As of {}; all times are UTC. This page asks again every minute. understory-sync {}</p></footer>\n</body>\n</html>\n",
+        time(now, &utc(now)),
+        env!("CARGO_PKG_VERSION")
+    );
+    page
+}
+
+/// A date must not be broken over two lines: its hyphens become ones that do not break.
+fn unbroken(text: &str) -> String {
+    let digit = |place: Option<usize>| {
+        place
+            .and_then(|place| text.as_bytes().get(place))
+            .is_some_and(u8::is_ascii_digit)
+    };
+    text.char_indices()
+        .map(|(place, letter)| {
+            let inside = digit(place.checked_sub(1)) && digit(Some(place + 1));
+            if letter == '-' && inside {
+                '\u{2011}'
+            } else {
+                letter
+            }
+        })
+        .collect()
+}
+
+/// Class, word and sign; the sign is for the eye, the sentence says the same.
+fn look(mood: Mood) -> (&'static str, &'static str, &'static str) {
+    match mood {
+        Mood::Good => (
+            "good",
+            "Well",
+            r#"<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M12 1a11 11 0 1 0 0 22 11 11 0 0 0 0-22Zm-1.6 16-4.9-4.9 1.9-1.9 3 3 6.200-6.200 1.900 1.900Z" fill="currentColor"/></svg>"#,
+        ),
+        Mood::Watch => (
+            "watch",
+            "Look",
+            r#"<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M12 1.500 23.500 22H.5ZM10.800 9v6.500h2.400V9Zm0 8v2.400h2.400V17Z" fill="currentColor" fill-rule="evenodd"/></svg>"#,
+        ),
+        Mood::Bad => (
+            "bad",
+            "Attention",
+            r#"<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M12 1a11 11 0 1 0 0 22 11 11 0 0 0 0-22Zm-1.300 5h2.600v7.500h-2.600Zm0 9.500h2.600v2.600h-2.600Z" fill="currentColor" fill-rule="evenodd"/></svg>"#,
+        ),
+    }
+}
+
+fn icon(mood: Mood) -> String {
+    let colour = match mood {
+        Mood::Good => "1f9d61",
+        Mood::Watch => "e0a020",
+        Mood::Bad => "d0342c",
+    };
+    format!(
+        "%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 8 8'%3E%3Ccircle cx='4' cy='4' r='4' fill='%23{colour}'/%3E%3C/svg%3E"
+    )
+}
+
+fn body(page: &mut String, view: &View<'_>) {
+    facts(page, view);
+    todo(page, &view.notes());
+    healed(page, view);
+    over_time(page, &view.snapshot.active_over_time);
+    runs(page, &view.snapshot.runs);
+}
+
+fn facts(page: &mut String, view: &View<'_>) {
+    let consents = view.snapshot.consents;
+    page.push_str("<dl class=\"facts\">");
+    fact(
+        page,
+        "Active consents",
+        &thousands(consents.active),
+        &format!(
+            "{} missing, {} removed",
+            thousands(consents.missing),
+            thousands(consents.removed)
+        ),
+    );
+    match (view.running(), view.last_ended()) {
+        (Some(run), _) => fact(
+            page,
+            "Run",
+            "running now",
+            &format!(
+                "run {}, began {}",
+                run.id,
+                time(run.started_at, &relative(run.started_at, view.now))
+            ),
+        ),
+        (None, Some(run)) => {
+            let ended = run.finished_at.unwrap_or(run.started_at);
+            let words = format!(
+                "{}, took {}",
+                time(ended, &utc(ended)),
+                took(run).map(duration).unwrap_or_default()
+            );
+            let big = format!("{}, {}", outcome(run), relative(ended, view.now));
+            fact(page, "Last run", &escape(&big), &words);
+        }
+        (None, None) => fact(page, "Last run", "none yet", ""),
+    }
+    next_fact(page, view.next_run, view.now);
+    page.push_str("</dl>\n");
+}
+
+/// `big` and `more` are HTML.
+fn fact(page: &mut String, name: &str, big: &str, more: &str) {
+    let _ = write!(
+        page,
+        "<div><dt>{name}</dt><dd class=\"big\">{big}</dd><dd class=\"more\">{more}</dd></div>"
+    );
+}
+
+fn next_fact(page: &mut String, next: Option<Timestamp>, now: Timestamp) {
+    match next {
+        Some(at) if at > now => fact(page, "Next run", &relative(at, now), &time(at, &utc(at))),
+        Some(at) => fact(page, "Next run", "due", &time(at, &utc(at))),
+        None => fact(page, "Next run", "not known", ""),
+    }
+}
+
+fn todo(page: &mut String, notes: &[Note]) {
+    if notes.is_empty() {
+        return;
+    }
+    page.push_str("<section aria-labelledby=\"todo\"><h2 id=\"todo\">What to know, and to do</h2><ul class=\"todo\">");
+    for note in notes {
+        let _ = write!(page, "<li><p>{}</p>", escape(&note.text));
+        if let Some(command) = &note.command {
+            let _ = write!(page, "<code>{}</code>", escape(command));
+        }
+        page.push_str("</li>");
+    }
+    page.push_str("</ul></section>\n");
+}
+
+/// The last error, where a later run has made it a thing of the past.
+fn healed(page: &mut String, view: &View<'_>) {
+    let mut ended = view
+        .snapshot
+        .runs
+        .iter()
+        .filter(|run| run.finished_at.is_some());
+    let Some(last) = ended.next().filter(|run| run.outcome == "succeeded") else {
+        return;
+    };
+    let Some((run, error)) = ended
+        .filter(|run| run.outcome == "failed")
+        .find_map(|run| run.error.as_ref().map(|error| (run, error)))
+    else {
+        return;
+    };
+    let _ = writeln!(
+        page,
+        "<section aria-labelledby=\"healed\"><h2 id=\"healed\">The last error</h2><p>Run {}, {}: {}</p><p>Nothing to do: run {} healed it.</p></section>",
+        run.id,
+        time(run.started_at, &utc(run.started_at)),
+        escape(error),
+        last.id
+    );
+}
+
+fn over_time(page: &mut String, points: &[(Timestamp, i64)]) {
+    let wide = draw(points, WIDE);
+    if wide.is_empty() {
+        return;
+    }
+    let _ = writeln!(
+        page,
+        "<section aria-labelledby=\"over-time\"><h2 id=\"over-time\">Active consents over time</h2>{wide}{}</section>",
+        draw(points, NARROW)
+    );
+}
+
+/// The roles repeat what the elements say, because on a telephone the rows are laid out as cards, and a table that is no longer laid
+/// out as one loses its meaning to screen readers.
+fn runs(page: &mut String, runs: &[RunRow]) {
+    if runs.is_empty() {
+        return;
+    }
+    let shown = runs.len().min(RUNS_SHOWN);
+    let _ = write!(
+        page,
+        r#"<section aria-labelledby="runs"><div class="scroll" role="region" aria-labelledby="runs" tabindex="0"><table role="table">
+<caption><strong id="runs">The last {}</strong><span>Newest first; times are UTC</span></caption>
+<thead role="rowgroup"><tr role="row"><th scope="col" role="columnheader">Started</th><th scope="col" role="columnheader">Outcome</th><th scope="col" role="columnheader" class="number">Took</th><th scope="col" role="columnheader" class="number">Active</th><th scope="col" role="columnheader">Changes</th></tr></thead>
+<tbody role="rowgroup">
+"#,
+        counted(i64::try_from(shown).unwrap_or(0), "run", "runs")
+    );
+    for run in &runs[..shown] {
+        row(page, run);
+    }
+    page.push_str("</tbody></table></div></section>\n");
+}
+
+fn row(page: &mut String, run: &RunRow) {
+    let label = outcome(run);
+    let class = match label {
+        "ok" => "good",
+        "failed" => "bad",
+        "withheld" | "not judged" => "watch",
+        _ => "plain",
+    };
+    let started = run.started_at.to_utc().format("%b %-d, %H:%M").to_string();
+    let _ = write!(
+        page,
+        r#"<tr role="row"><th scope="row" role="rowheader" class="when">{}<span class="small">run {}, {}</span></th><td role="cell" class="how"><span class="tag {class}">{}</span></td><td role="cell" class="number took">{}</td><td role="cell" class="number active{}">{}</td><td role="cell" class="what">{}"#,
+        time(run.started_at, &started),
+        run.id,
+        escape(&run.trigger),
+        escape(label),
+        took(run).map(duration).unwrap_or_default(),
+        if run.active.is_none() { " empty" } else { "" },
+        run.active.map_or_else(|| "–".to_owned(), thousands),
+        match changes(run).as_str() {
+            "none" => "no changes",
+            told => told,
+        },
+    );
+    if let Some(error) = &run.error {
+        let _ = write!(page, "<span class=\"small\">{}</span>", escape(error));
+    }
+    page.push_str("</td></tr>\n");
+}
+
+/// `shown` is plain text.
+fn time(at: Timestamp, shown: &str) -> String {
+    format!("<time datetime=\"{at}\">{}</time>", escape(shown))
+}
+
+#[cfg(test)]
+#[path = "page_tests.rs"]
+mod tests;

@@ -1,0 +1,97 @@
+use super::*;
+use crate::observe::sample::{now, run, troubled, view, well};
+use crate::store::Snapshot;
+
+fn shown(snapshot: &Snapshot) -> String {
+    let page = render(&PageData::Known(view(snapshot)));
+    keep(&page);
+    page
+}
+
+/// Without the style sheet and the version, which would make every snapshot change with them.
+fn essence(page: &str) -> String {
+    page.replace(CSS, "")
+        .replace(env!("CARGO_PKG_VERSION"), "VERSION")
+}
+
+/// For a look in a browser: `PAGES=folder cargo test page`.
+fn keep(page: &str) {
+    let Some(folder) = std::env::var_os("PAGES") else {
+        return;
+    };
+    let name = page
+        .split("<p class=\"state ")
+        .nth(1)
+        .and_then(|rest| rest.split('"').next());
+    let name = format!("{}-{}.html", name.unwrap_or("page"), page.len());
+    let _ = std::fs::write(std::path::Path::new(&folder).join(name), page);
+}
+
+#[test]
+fn the_page_when_all_is_well() {
+    let mut snapshot = well();
+    snapshot.runs.truncate(2);
+    snapshot.active_over_time.drain(..395);
+    insta::assert_snapshot!(essence(&shown(&snapshot)));
+    shown(&well());
+}
+
+#[test]
+fn the_page_in_trouble() {
+    let mut snapshot = troubled();
+    shown(&snapshot);
+    snapshot.runs.truncate(4);
+    snapshot.active_over_time.clear();
+    insta::assert_snapshot!(essence(&shown(&snapshot)));
+}
+
+#[test]
+fn the_page_before_the_first_run() {
+    insta::assert_snapshot!(essence(&shown(&Snapshot::default())));
+}
+
+#[test]
+fn the_page_while_the_database_does_not_answer() {
+    let page = render(&PageData::Unknown {
+        why: "connection refused",
+        next_run: None,
+        now: now(),
+    });
+    keep(&page);
+    assert!(page.contains("the database does not answer (connection refused)"));
+}
+
+#[test]
+fn an_error_that_was_healed_asks_for_nothing() {
+    let mut snapshot = well();
+    snapshot.runs[4].outcome = "failed".to_owned();
+    snapshot.runs[4].error = Some("the network was down".to_owned());
+    let page = shown(&snapshot);
+    assert!(page.contains("the network was down</p><p>Nothing to do: run 142 healed it."));
+}
+
+#[test]
+fn nothing_from_the_database_becomes_markup() {
+    let mut evil = run(1, 0);
+    let script = "<script>\"'&";
+    evil.outcome = script.to_owned();
+    evil.trigger = script.to_owned();
+    evil.error = Some(script.to_owned());
+    let snapshot = Snapshot {
+        runs: vec![evil.clone()],
+        last_complete: Some(evil),
+        ..well()
+    };
+    let page = shown(&snapshot);
+    assert!(!page.contains("<script"));
+    assert!(page.contains("&lt;script&gt;&quot;&#39;&amp;"));
+}
+
+#[test]
+fn nothing_is_fetched_from_anywhere() {
+    let page = shown(&well());
+    for reach in ["src=", "url(", "@import", "https://", "<script", "<iframe"] {
+        assert!(!page.contains(reach), "{reach}");
+    }
+    assert!(page.len() < 60_000, "{}", page.len());
+}

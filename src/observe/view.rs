@@ -1,0 +1,304 @@
+//! How things are, for `status` and the status page: one sentence, what to do, the runs. Pure.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::config::Health;
+use crate::store::{RunRow, Snapshot, Timestamp};
+
+use super::health;
+use super::report::{changes, outcome, took};
+use super::text::{counted, duration, relative, thousands, utc};
+
+/// Runs shown in the terminal.
+const RUNS_SHOWN: usize = 10;
+
+/// Everything that a report is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    /// What the database says.
+    pub snapshot: &'a Snapshot,
+    /// `health.*`
+    pub health: &'a Health,
+    /// `schedule.run_timeout`
+    pub run_timeout: Option<Duration>,
+    /// When the next run is due.
+    pub next_run: Option<Timestamp>,
+    /// The wall clock.
+    pub now: Timestamp,
+}
+
+/// How things are, in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mood {
+    /// Nothing to do.
+    Good,
+    /// Fresh, but somebody should look.
+    Watch,
+    /// Not healthy.
+    Bad,
+}
+
+/// Something to know or to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    /// What, in a sentence.
+    pub text: String,
+    /// What to type: a command or a query.
+    pub command: Option<String>,
+}
+
+impl View<'_> {
+    /// How things are.
+    #[must_use]
+    pub fn mood(&self) -> Mood {
+        if self.reasons().is_empty() {
+            let failed = self.last_ended().is_some_and(|run| run.outcome == "failed");
+            if failed || self.snapshot.withheld > 0 {
+                Mood::Watch
+            } else {
+                Mood::Good
+            }
+        } else {
+            Mood::Bad
+        }
+    }
+
+    /// Why it is not healthy; empty where it is.
+    #[must_use]
+    pub fn reasons(&self) -> Vec<String> {
+        health::verdict(self.snapshot, self.health, self.now)
+            .err()
+            .unwrap_or_default()
+    }
+
+    /// The state in one sentence.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        let as_of = health::finished(self.snapshot).map_or_else(
+            || "never yet".to_owned(),
+            |at| format!("{} ({})", utc(at), relative(at, self.now)),
+        );
+        let active = self.snapshot.consents.active;
+        match self.mood() {
+            Mood::Bad => format!("Needs attention: {}.", self.reasons().join("; ")),
+            Mood::Watch if self.snapshot.withheld > 0 => format!(
+                "In line with Understory as of {as_of}, but {} for your word.",
+                if self.snapshot.withheld == 1 {
+                    "1 removal waits".to_owned()
+                } else {
+                    format!("{} removals wait", thousands(self.snapshot.withheld))
+                }
+            ),
+            Mood::Watch => {
+                format!("The last run failed, but the table is still fresh: as of {as_of}.")
+            }
+            Mood::Good => format!(
+                "All is well: {} in line with Understory as of {as_of}.",
+                counted(active, "active consent is", "active consents are")
+            ),
+        }
+    }
+
+    /// The newest run that has ended.
+    #[must_use]
+    pub fn last_ended(&self) -> Option<&RunRow> {
+        self.snapshot
+            .runs
+            .iter()
+            .find(|run| run.finished_at.is_some())
+    }
+
+    /// The run that goes on now.
+    #[must_use]
+    pub fn running(&self) -> Option<&RunRow> {
+        self.snapshot
+            .runs
+            .first()
+            .filter(|run| run.outcome == "running")
+    }
+
+    /// What to know and to do, the most urgent first.
+    #[must_use]
+    pub fn notes(&self) -> Vec<Note> {
+        [
+            self.withheld_note(),
+            self.failure_note(),
+            self.blocked_note(),
+            self.rejected_note(),
+            self.slow_note(),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+
+    fn withheld_note(&self) -> Option<Note> {
+        let n = self.snapshot.withheld;
+        (n > 0).then(|| Note {
+            text: format!(
+                "{} no longer listed by Understory, more at once than the guard (removal.max_percent, removal.min_count) believes. They \
+                 stay active until listed again or let through. If they really left:",
+                counted(n, "active consent is", "active consents are")
+            ),
+            command: Some(format!("understory-sync --run-once --accept-removals {n}")),
+        })
+    }
+
+    fn failure_note(&self) -> Option<Note> {
+        let last = self.last_ended().filter(|run| run.outcome == "failed")?;
+        let in_a_row = self
+            .snapshot
+            .runs
+            .iter()
+            .filter(|run| run.finished_at.is_some())
+            .take_while(|run| run.outcome == "failed")
+            .count();
+        let error = last.error.as_deref().unwrap_or("no reason was recorded");
+        let often = if in_a_row > 1 {
+            format!(" (and {} before it)", in_a_row - 1)
+        } else {
+            String::new()
+        };
+        Some(Note {
+            text: format!(
+                "Run {}{often} failed: {error}. What was stored stays, and the next run tries again by itself. To see what is wrong and \
+                 how to cure it:",
+                last.id,
+                error = error.trim_end_matches('.')
+            ),
+            command: Some("understory-sync check".to_owned()),
+        })
+    }
+
+    fn blocked_note(&self) -> Option<Note> {
+        let last = self.last_ended()?;
+        (last.absence.as_deref() == Some("blocked")).then(|| Note {
+            text: format!(
+                "Run {} did not judge who is absent: an item that could not be read might have been anybody. After two such runs it is \
+                 judged nevertheless.",
+                last.id
+            ),
+            command: None,
+        })
+    }
+
+    fn rejected_note(&self) -> Option<Note> {
+        let n = self.snapshot.rejected_items;
+        (n > 0).then(|| Note {
+            text: format!(
+                "{} of the API cannot be used and {} kept aside; nobody else is held up. To see why:",
+                counted(n, "item", "items"),
+                if n == 1 { "is" } else { "are" }
+            ),
+            command: Some(
+                "select reason, count(*) from rejected_items where resolved_at is null group by reason"
+                    .to_owned(),
+            ),
+        })
+    }
+
+    fn slow_note(&self) -> Option<Note> {
+        let (limit, run) = (self.run_timeout?, self.last_ended()?);
+        let time = took(run)?;
+        (time > limit / 2).then(|| Note {
+            text: format!(
+                "Run {} took {}, more than half of what schedule.run_timeout allows ({}). Raise it before runs are cut off.",
+                run.id,
+                duration(time),
+                duration(limit)
+            ),
+            command: None,
+        })
+    }
+
+    /// `status`: for people.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let snapshot = self.snapshot;
+        let at = |at: Timestamp| format!("{} ({})", utc(at), relative(at, self.now));
+        let none = || "none yet".to_owned();
+        let last = self.last_ended().map_or_else(none, |run| {
+            let time = took(run).map(duration).unwrap_or_default();
+            let ended = run.finished_at.unwrap_or(run.started_at);
+            format!("{} {}, {}, took {time}", run.id, outcome(run), at(ended))
+        });
+        let mut page = format!("{}\n\n", self.sentence());
+        let _ = writeln!(
+            page,
+            "Consents  {} active, {} missing, {} removed",
+            thousands(snapshot.consents.active),
+            thousands(snapshot.consents.missing),
+            thousands(snapshot.consents.removed)
+        );
+        if let Some(run) = self.running() {
+            let _ = writeln!(page, "Running   {}, since {}", run.id, at(run.started_at));
+        }
+        let _ = writeln!(page, "Last run  {last}");
+        let _ = writeln!(page, "Next run  {}", self.next_run.map_or_else(none, at));
+        let judged = snapshot.last_judged_at.map_or_else(none, at);
+        let _ = writeln!(page, "Absence   last judged: {judged}");
+        for note in self.notes() {
+            let _ = write!(page, "\n! {}\n", note.text);
+            if let Some(command) = note.command {
+                let _ = writeln!(page, "    {command}");
+            }
+        }
+        self.write_runs(&mut page);
+        page
+    }
+
+    fn write_runs(&self, page: &mut String) {
+        if self.snapshot.runs.is_empty() {
+            return;
+        }
+        let _ = writeln!(
+            page,
+            "\n{:>6}  {:<19}  {:<8}  {:<11}  {:>11}  {:>10}  changes",
+            "run", "started (UTC)", "trigger", "outcome", "took", "active"
+        );
+        for run in self.snapshot.runs.iter().take(RUNS_SHOWN) {
+            let _ = writeln!(
+                page,
+                "{:>6}  {:<19}  {:<8}  {:<11}  {:>11}  {:>10}  {}",
+                run.id,
+                run.started_at.to_utc().format("%Y-%m-%d %H:%M:%S"),
+                run.trigger,
+                outcome(run),
+                took(run).map(duration).unwrap_or_default(),
+                run.active.map(thousands).unwrap_or_default(),
+                changes(run)
+            );
+        }
+    }
+
+    /// `status --json`: for scripts; the names do not change.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let reasons = self.reasons();
+        let warnings: Vec<Value> = self
+            .notes()
+            .into_iter()
+            .map(|note| json!({ "text": note.text, "command": note.command }))
+            .collect();
+        json!({
+            "healthy": reasons.is_empty(),
+            "reasons": reasons,
+            "at": self.now,
+            "next_run_at": self.next_run,
+            "consents": self.snapshot.consents,
+            "withheld": self.snapshot.withheld,
+            "rejected_items": self.snapshot.rejected_items,
+            "last_complete": self.snapshot.last_complete,
+            "last_judged_at": self.snapshot.last_judged_at,
+            "warnings": warnings,
+            "runs": self.snapshot.runs,
+        })
+    }
+}
+
+#[cfg(test)]
+#[path = "view_tests.rs"]
+mod tests;

@@ -1,0 +1,213 @@
+#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use super::*;
+
+fn at(text: &str) -> DateTime<Utc> {
+    text.parse().unwrap()
+}
+
+fn schedule(cron: &str, zone: &str) -> Schedule {
+    Schedule::parse(cron, zone.parse().unwrap(), at("2026-01-01T00:00:00Z")).unwrap()
+}
+
+fn ticks_between(schedule: &Schedule, from: &str, to: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut tick = schedule.next_after(at(from));
+    while let Some(now) = tick.filter(|now| *now < at(to)) {
+        found.push(now.format("%d %H:%M:%S").to_string());
+        tick = schedule.next_after(now);
+    }
+    found
+}
+
+fn every_hour_between(from: &str, to: &str) -> Vec<String> {
+    let mut hour = at(from) + TimeDelta::hours(1);
+    let mut hours = Vec::new();
+    while hour < at(to) {
+        hours.push(hour.format("%d %H:%M:%S").to_string());
+        hour += TimeDelta::hours(1);
+    }
+    hours
+}
+
+#[test]
+fn an_hourly_schedule_has_one_tick_a_real_hour_over_both_nights_of_copenhagen() {
+    for line in ["0 0 * * * *", "0 0 */1 * * *", "0 0 0-23 * * *"] {
+        let hourly = schedule(line, "Europe/Copenhagen");
+        for (from, to) in [
+            ("2026-03-28T12:00:00Z", "2026-03-29T12:00:00Z"),
+            ("2026-10-24T12:00:00Z", "2026-10-25T12:00:00Z"),
+        ] {
+            assert_eq!(
+                ticks_between(&hourly, from, to),
+                every_hour_between(from, to),
+                "{line}"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_zone_with_whole_hours_has_one_tick_a_real_hour_for_a_year() {
+    for zone in [
+        "America/New_York",
+        "Australia/Sydney",
+        "Europe/London",
+        "UTC",
+    ] {
+        let hourly = schedule("0 0 * * * *", zone);
+        let (from, to) = ("2026-01-01T00:00:00Z", "2027-01-01T00:00:00Z");
+        assert_eq!(
+            ticks_between(&hourly, from, to),
+            every_hour_between(from, to),
+            "{zone}"
+        );
+    }
+}
+
+#[test]
+fn a_daily_schedule_keeps_its_local_hour_over_both_nights() {
+    let daily = schedule("0 0 3 * * *", "Europe/Copenhagen");
+    assert_eq!(
+        ticks_between(&daily, "2026-03-27T12:00:00Z", "2026-03-31T00:00:00Z"),
+        ["28 02:00:00", "29 01:00:00", "30 01:00:00"]
+    );
+    assert_eq!(
+        ticks_between(&daily, "2026-10-23T12:00:00Z", "2026-10-27T00:00:00Z"),
+        ["24 01:00:00", "25 02:00:00", "26 02:00:00"]
+    );
+}
+
+#[test]
+fn a_daily_tick_in_the_hour_that_is_skipped_or_comes_twice_comes_once() {
+    let daily = schedule("0 30 2 * * *", "Europe/Copenhagen");
+    assert_eq!(
+        ticks_between(&daily, "2026-03-28T12:00:00Z", "2026-03-30T12:00:00Z").len(),
+        2
+    );
+    assert_eq!(
+        ticks_between(&daily, "2026-10-24T12:00:00Z", "2026-10-26T12:00:00Z").len(),
+        2
+    );
+}
+
+#[test]
+fn a_fraction_of_a_second_does_not_shift_the_ticks() {
+    let often = schedule("*/2 * * * * *", "UTC");
+    assert_eq!(
+        often.next_after(at("2026-01-01T00:00:00.500Z")),
+        Some(at("2026-01-01T00:00:02Z"))
+    );
+    assert_eq!(
+        often.next_after(at("2026-01-01T00:00:01.999Z")),
+        Some(at("2026-01-01T00:00:02Z"))
+    );
+}
+
+#[test]
+fn the_interval_is_the_longest_gap() {
+    let from = at("2026-01-05T00:00:00Z");
+    for (line, seconds) in [
+        ("0 0 * * * *", 3600),
+        ("*/2 * * * * *", 2),
+        ("0 0 9,17 * * *", 16 * 3600),
+        ("0 0 9 * * MON-FRI", 3 * 86_400),
+    ] {
+        assert_eq!(
+            schedule(line, "UTC").interval(from).as_secs(),
+            seconds,
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn lines_that_are_no_schedule_are_refused_with_the_cure() {
+    let parse = |line: &str| {
+        Schedule::parse(line, Tz::UTC, at("2026-01-01T00:00:00Z"))
+            .unwrap_err()
+            .to_string()
+    };
+    assert!(parse("0 * * * *").contains("\"0 0 * * * *\""));
+    assert!(parse("").contains("second minute hour day month weekday"));
+    assert!(parse("61 * * * * *").contains("no schedule"));
+    assert!(parse("0 0 0 30 2 *").contains("never comes"));
+}
+
+#[test]
+fn jitter_is_fixed_below_its_limit_and_differs_between_hosts() {
+    let (most, hour) = (Duration::from_mins(5), Duration::from_hours(1));
+    assert_eq!(jitter(b"a", most, hour), jitter(b"a", most, hour));
+    assert_eq!(jitter(b"a", Duration::ZERO, hour), Duration::ZERO);
+    let mut halves = [0, 0];
+    for host in 0..1000_u32 {
+        let delay = jitter(&host.to_be_bytes(), most, hour);
+        assert!(delay < most);
+        assert!(jitter(&host.to_be_bytes(), most, Duration::from_secs(2)).as_millis() < 200);
+        halves[usize::from(delay >= most / 2)] += 1;
+    }
+    assert!(halves.iter().all(|half| *half > 400), "{halves:?}");
+}
+
+fn clocked(line: &str, start: &str, jitter: Duration) -> (Ticks, Rc<Cell<DateTime<Utc>>>) {
+    let time = Rc::new(Cell::new(at(start)));
+    let clock = Rc::clone(&time);
+    let ticks = Ticks::new(schedule(line, "UTC"), jitter, Box::new(move || clock.get()));
+    (ticks, time)
+}
+
+#[test]
+fn each_tick_is_told_once_and_shifted_by_the_jitter() {
+    let (mut ticks, time) = clocked(
+        "0 0 * * * *",
+        "2026-01-01T11:30:00Z",
+        Duration::from_secs(90),
+    );
+    assert_eq!(ticks.next(), at("2026-01-01T12:01:30Z"));
+    time.set(at("2026-01-01T12:01:29.999Z"));
+    assert_eq!(ticks.due(), None);
+    assert_eq!(ticks.nap(), Duration::from_millis(1));
+    time.set(at("2026-01-01T12:01:30.001Z"));
+    assert_eq!(ticks.due(), Some(0));
+    assert_eq!(ticks.due(), None);
+    assert_eq!(ticks.next(), at("2026-01-01T13:01:30Z"));
+}
+
+#[test]
+fn ticks_during_a_run_are_skipped_and_counted() {
+    let (mut ticks, time) = clocked("*/2 * * * * *", "2026-01-01T00:00:01Z", Duration::ZERO);
+    time.set(at("2026-01-01T00:00:02Z"));
+    assert_eq!(ticks.due(), Some(0));
+    time.set(at("2026-01-01T00:00:09Z"));
+    assert_eq!(ticks.skip_missed(), 3);
+    assert_eq!(ticks.skip_missed(), 0);
+    assert_eq!(ticks.next(), at("2026-01-01T00:00:10Z"));
+}
+
+#[test]
+fn a_machine_that_slept_runs_once_when_it_wakes() {
+    let (mut ticks, time) = clocked("0 0 * * * *", "2026-01-01T11:30:00Z", Duration::ZERO);
+    time.set(at("2026-01-02T11:30:00Z"));
+    assert_eq!(ticks.due(), Some(23));
+    assert_eq!(ticks.due(), None);
+    time.set(at("2126-01-02T11:30:00Z"));
+    assert_eq!(ticks.due(), Some(MISSED_AT_MOST - 1));
+    assert_eq!(ticks.next(), at("2126-01-02T12:00:00Z"));
+}
+
+#[test]
+fn a_clock_set_back_neither_repeats_a_tick_nor_silences_the_schedule() {
+    let (mut ticks, time) = clocked("0 0 * * * *", "2026-01-01T11:59:00Z", Duration::ZERO);
+    time.set(at("2026-01-01T12:00:00Z"));
+    assert_eq!(ticks.due(), Some(0));
+    time.set(at("2026-01-01T11:59:58Z"));
+    assert_eq!(ticks.due(), None);
+    time.set(at("2026-01-01T12:00:01Z"));
+    assert_eq!(ticks.due(), None, "12:00 has been told");
+    time.set(at("2020-01-01T00:10:00Z"));
+    assert_eq!(ticks.due(), None);
+    assert_eq!(ticks.next(), at("2020-01-01T01:00:00Z"));
+}
