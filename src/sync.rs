@@ -11,11 +11,13 @@ mod walk;
 
 pub use dry::{Change, DryReport};
 pub use error::{Failure, RunError};
+pub use walk::companies;
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use crate::api::{Api, ApiError, Deadline, Traffic};
 use crate::config::Config;
@@ -101,7 +103,7 @@ impl Syncer {
             () = cancel.cancelled() => return Err(RunError::Interrupted.into()),
             opened = begin(&self.config, trigger) => opened.map_err(RunError::from)?,
         };
-        tracing::debug!(database = %store.place(), run_id = run.row.id, "run begins");
+        tracing::debug!(database = %store.place(), "run begins");
         let deadline = self
             .config
             .schedule

@@ -1,11 +1,19 @@
 //! The commands, one file each: what they print goes to a writer that the caller gives.
 
+pub mod backup;
+pub mod check;
 pub mod completions;
 pub mod config;
 pub mod demo;
+pub mod error;
+pub mod export;
+pub mod forget;
 pub mod healthcheck;
 pub mod man;
+pub mod migrate;
 pub mod status;
+
+pub use error::CommandError;
 
 use std::io;
 

@@ -118,7 +118,9 @@ impl Cron {
 
     /// The next match of wall time, blind to zones.
     fn next_local(&self, after: NaiveDateTime, inclusive: bool) -> Option<NaiveDateTime> {
-        let next = self.pattern.find_next_occurrence(&after.and_utc(), inclusive);
+        let next = self
+            .pattern
+            .find_next_occurrence(&after.and_utc(), inclusive);
         next.ok().map(|next| next.naive_utc())
     }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::Serialize;
 use sqlx::{Column as _, Row as _};
 
-use super::conn::{Conn, rows};
+use super::conn::Conn;
 use super::error::{StoreError, from_sqlx};
 use super::lock::write_error;
 use super::{Store, Timestamp};
@@ -201,20 +201,5 @@ impl Store {
         draft
             .keep(target)
             .map_err(|cause| write_error(target, &cause))
-    }
-
-    /// The names of the tables and views of ours that are there, for `check`.
-    ///
-    /// # Errors
-    /// What the database says.
-    pub async fn last_run_id(&mut self) -> Result<Option<i64>, StoreError> {
-        let place = self.place();
-        self.read(async |conn| {
-            let found: Vec<(i64,)> =
-                rows!(conn, "select id from sync_runs order by id desc limit 1")
-                    .map_err(|error| from_sqlx(&error, &place))?;
-            Ok(found.first().map(|(id,)| *id))
-        })
-        .await
     }
 }

@@ -264,12 +264,8 @@ async fn nameless_removals(
 ) -> Result<Vec<String>, StoreError> {
     const NAMELESS: &str = "select consent_key from consents where missing_since is not null and removed_at is null \
          and consent_id is null and missing_judged <= $1";
-    let found: Vec<(String,)> = rows!(
-        conn,
-        NAMELESS,
-        judged_runs + 1 - i64::from(confirm_runs)
-    )
-    .map_err(|error| from_sqlx(&error, place))?;
+    let found: Vec<(String,)> = rows!(conn, NAMELESS, judged_runs + 1 - i64::from(confirm_runs))
+        .map_err(|error| from_sqlx(&error, place))?;
     Ok(found.into_iter().map(|(key,)| key).collect())
 }
 

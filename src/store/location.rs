@@ -84,8 +84,7 @@ impl Location {
         }
     }
 
-    /// What makes this database another one than the next: the jitter is fixed by it.
-    pub(super) fn identity(&self) -> String {
+    fn identity(&self) -> String {
         match self {
             Self::Sqlite { path } => path.display().to_string(),
             Self::Postgres { place, schema, .. } => {
@@ -93,6 +92,14 @@ impl Location {
             }
         }
     }
+}
+
+/// What makes this database another one than the next: the schedule's jitter is fixed by it.
+#[must_use]
+pub fn identity(database: &config::Database) -> String {
+    Location::new(database)
+        .map(|location| location.identity())
+        .unwrap_or_default()
 }
 
 /// The URL without parameters that the driver does not know: it would log their values.

@@ -27,13 +27,14 @@ pub use finish::{Candidate, Ending};
 pub use forget::Forgotten;
 pub use lease::{Lease, RENEW_SECONDS, Run};
 pub use load::Loaded;
+pub use location::identity;
 pub use run::{Counts, RunRow, Snapshot, Trigger};
 pub use timestamp::Timestamp;
 pub use upkeep::Pruned;
 
 use std::time::Duration;
 
-use conn::{Conn, Intent};
+use conn::{Conn, Intent, row};
 use error::from_sqlx;
 use location::Location;
 use lock::FileLock;
@@ -43,6 +44,17 @@ use crate::config;
 
 /// How often a transaction is tried again after a conflict or a lost connection.
 const MAX_TRIES: u32 = 8;
+
+/// What `check` finds.
+pub enum Probe {
+    /// As this program needs it, and it can be written.
+    Ready(Box<Store>),
+    /// Nothing is there yet, and it can be made.
+    Absent {
+        /// Where.
+        place: String,
+    },
+}
 
 /// An open database.
 pub struct Store {
@@ -136,6 +148,114 @@ impl Store {
                 Err(error)
             }
         }
+    }
+
+    /// Opens the database for a command that writes, waiting for a run to end.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] where the run outlasts `patience`; else what the database says.
+    pub async fn open_between_runs(
+        database: &config::Database,
+        patience: Duration,
+    ) -> Result<(Self, Lease), StoreError> {
+        let until = tokio::time::Instant::now() + patience;
+        loop {
+            let busy = match Self::open(database).await {
+                Ok(mut store) => match store.acquire(Timestamp::now()).await {
+                    Ok(lease) => return Ok((store, lease)),
+                    Err(error) => {
+                        store.close().await;
+                        error
+                    }
+                },
+                Err(error) => error,
+            };
+            if !matches!(busy, StoreError::Busy { .. }) || tokio::time::Instant::now() >= until {
+                return Err(busy);
+            }
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+    }
+
+    /// SQLite: opens the database as it is, whatever its schema, while no run is on. For a backup, which must not change
+    /// what it copies.
+    ///
+    /// # Errors
+    /// As [`Store::open_between_runs`].
+    pub async fn open_as_it_is(
+        database: &config::Database,
+        patience: Duration,
+    ) -> Result<Self, StoreError> {
+        let location = Location::new(database)?;
+        let Location::Sqlite { path } = &location else {
+            return Err(StoreError::SqliteOnly("backup"));
+        };
+        if std::fs::metadata(path).map_or(0, |metadata| metadata.len()) == 0 {
+            return Err(StoreError::Absent {
+                place: location.place(),
+            });
+        }
+        let until = tokio::time::Instant::now() + patience;
+        let lock = loop {
+            match FileLock::acquire(path)? {
+                Some(lock) => break lock,
+                None if tokio::time::Instant::now() < until => {
+                    tokio::time::sleep(Duration::from_millis(250)).await
+                }
+                None => {
+                    return Err(StoreError::Busy {
+                        holder: lease::holder_of(&location).await,
+                    });
+                }
+            }
+        };
+        let mut store = Self {
+            conn: Conn::open(&location).await?,
+            location,
+            lock: Some(lock),
+        };
+        let place = store.place();
+        match migration::inspect(&mut store.conn, &place).await {
+            Ok(Schema::Absent) => Err(StoreError::Absent { place }),
+            Ok(_) | Err(StoreError::Newer { .. } | StoreError::Altered { .. }) => Ok(store),
+            Err(error) => Err(store.explain(error)),
+        }
+    }
+
+    /// Whether the database can be used as configured. Leaves nothing behind.
+    ///
+    /// # Errors
+    /// What would be in the way of a run.
+    pub async fn probe(database: &config::Database) -> Result<Probe, StoreError> {
+        let location = Location::new(database)?;
+        if let Location::Sqlite { path } = &location {
+            // A run makes files beside the database, so their folder must let it.
+            crate::file::Draft::beside(path).map_err(|cause| lock::write_error(path, &cause))?;
+        }
+        let Some(mut store) = Self::open_to_read(database).await? else {
+            return Ok(Probe::Absent {
+                place: location.place(),
+            });
+        };
+        let place = store.place();
+        if let Conn::Postgres(_) = &store.conn {
+            const RIGHTS: &str = "select has_table_privilege('consents', 'insert') \
+                 and has_table_privilege('consents', 'update') and has_table_privilege('sync_runs', 'insert')";
+            let allowed = store
+                .read(async |conn| {
+                    let (allowed,): (bool,) =
+                        row!(conn, RIGHTS).map_err(|error| from_sqlx(&error, &place))?;
+                    Ok(allowed)
+                })
+                .await?;
+            if !allowed {
+                return Err(StoreError::Rights {
+                    place,
+                    code: "42501".to_owned(),
+                });
+            }
+        }
+        Ok(Probe::Ready(Box::new(store)))
     }
 
     async fn find_schema(&mut self) -> Result<Schema, StoreError> {

@@ -100,13 +100,12 @@ impl Syncer {
                 Ok(Lookup::Listed) => {}
                 Ok(Lookup::Unclear { .. }) => {
                     tracing::warn!(
-                        run_id = run.row.id,
                         "the page of a single consent gave no clear answer; the other removals wait for the next run"
                     );
                     break;
                 }
                 Err(error) => {
-                    tracing::warn!(run_id = run.row.id, %error, "the pages of single consents could not be asked for; the other removals wait for the next run");
+                    tracing::warn!(%error, "the pages of single consents could not be asked for; the other removals wait for the next run");
                     break;
                 }
             }

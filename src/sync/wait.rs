@@ -36,13 +36,6 @@ impl Wait<'_> {
         }
     }
 
-    pub(super) fn is_over(&self) -> bool {
-        self.cancel.is_cancelled()
-            || self
-                .deadline
-                .is_some_and(|deadline| Instant::now() >= deadline)
-    }
-
     /// Why the wait is over.
     pub(super) fn reason(&self, row: &RunRow) -> RunError {
         match self.timeout {

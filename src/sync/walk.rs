@@ -58,10 +58,7 @@ impl Syncer {
                     return self.decide(store, run, walked, options, wait).await;
                 }
                 Err(RunError::Api(ApiError::CursorRefused)) if restarts < MAX_RESTARTS => {
-                    tracing::warn!(
-                        run_id = run.row.id,
-                        "the API refused a cursor of its own; the walk begins anew"
-                    );
+                    tracing::warn!("the API refused a cursor of its own; the walk begins anew");
                     run.row.restart();
                 }
                 Err(RunError::Api(ApiError::CursorRefused)) => break,
@@ -103,7 +100,6 @@ impl Syncer {
             let page = next_page(&mut walk, store, run, &mut gather, wait).await;
             if run.row.endpoint.as_deref() != Some(walk.endpoint()) && !matches!(page, Err(_)) {
                 tracing::info!(
-                    run_id = run.row.id,
                     endpoint = walk.endpoint(),
                     "the consents are listed at this path"
                 );
@@ -253,8 +249,9 @@ impl Gather {
     }
 }
 
-/// The companies on a page.
-pub(super) fn companies(page: &Page) -> Vec<String> {
+/// The companies on a page, each once.
+#[must_use]
+pub fn companies(page: &Page) -> Vec<String> {
     let mut companies: Vec<String> = page
         .items
         .iter()

@@ -1,0 +1,78 @@
+//! Why a command did not do what was asked.
+
+use std::io;
+
+use crate::api::ApiError;
+use crate::config::ConfigError;
+use crate::exit::Exit;
+use crate::store::StoreError;
+use crate::sync::Failure;
+
+/// What ended a command.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The API.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// A run.
+    #[error(transparent)]
+    Run(#[from] Failure),
+    /// What was typed does not say what to do.
+    #[error("{0}")]
+    Usage(&'static str),
+    /// A file or a stream of the system.
+    #[error("{what}: {cause}")]
+    Io {
+        /// What was being done.
+        what: &'static str,
+        /// The system's words.
+        cause: io::Error,
+    },
+    /// Told to stop.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl CommandError {
+    /// How the process ends.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Config(error) => error.exit(),
+            Self::Store(error) => error.exit(),
+            Self::Api(error) => error.exit(),
+            Self::Run(failure) => failure.exit(),
+            Self::Usage(_) => Exit::Usage,
+            Self::Io { .. } => Exit::Write,
+            Self::Interrupted => Exit::Retry,
+        }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Config(error) => error.hint(),
+            Self::Store(error) => error.hint().map(str::to_owned),
+            Self::Api(error) => error.hint(),
+            Self::Run(failure) => failure.hint(),
+            Self::Usage(_) => Some("see `understory-sync --help`".to_owned()),
+            Self::Io { .. } | Self::Interrupted => None,
+        }
+    }
+}
+
+impl From<io::Error> for CommandError {
+    fn from(cause: io::Error) -> Self {
+        Self::Io {
+            what: "cannot write the output",
+            cause,
+        }
+    }
+}
