@@ -1,11 +1,22 @@
 //! What a run shows on a terminal while it goes on: pages, consents, rate, elapsed. Elsewhere nothing: there the log speaks.
 
+use std::fmt;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::style::TemplateError;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
-const TEMPLATE: &str = "{spinner} {msg}, {human_pos} consents, {per_sec}, {elapsed}";
+const TEMPLATE: &str = "{spinner} {msg}, {human_pos} consents, {rate}, {elapsed}";
+
+fn style() -> Result<ProgressStyle, TemplateError> {
+    let style = ProgressStyle::with_template(TEMPLATE)?;
+    Ok(
+        style.with_key("rate", |state: &ProgressState, out: &mut dyn fmt::Write| {
+            let _ = write!(out, "{:.0}/s", state.per_sec());
+        }),
+    )
+}
 
 /// One line at the bottom of standard error, or nothing at all. Clones are the same line.
 #[derive(Debug, Clone, Default)]
@@ -19,8 +30,7 @@ impl Progress {
         if !wanted || dumb || !io::stderr().is_terminal() {
             return Self(None);
         }
-        let style = ProgressStyle::with_template(TEMPLATE)
-            .unwrap_or_else(|_| ProgressStyle::default_spinner());
+        let style = style().unwrap_or_else(|_| ProgressStyle::default_spinner());
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
         Self(Some(bar.with_style(style).with_message("no page yet")))
     }
@@ -72,7 +82,7 @@ mod tests {
 
     #[test]
     fn the_template_is_one() {
-        assert!(ProgressStyle::with_template(TEMPLATE).is_ok());
+        assert!(style().is_ok());
     }
 
     #[test]
