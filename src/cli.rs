@@ -116,7 +116,7 @@ pub enum Command {
     Healthcheck,
 
     /// The whole job against a built-in stand-in of the API, into a local SQLite file; no account needed
-    Demo(DemoArgs),
+    Demo,
 
     /// Print a shell's completions
     Completions {
@@ -163,14 +163,6 @@ pub struct ForgetArgs {
     /// The address; - reads one a line from standard input, which keeps it out of the process list
     #[arg(value_name = "EMAIL|-", value_parser = secret)]
     pub who: SecretString,
-}
-
-/// How the demo goes.
-#[derive(Debug, Args)]
-pub struct DemoArgs {
-    /// Where the demo's database lies
-    #[arg(long, value_name = "FILE", default_value = "understory-demo.db")]
-    pub database: PathBuf,
 }
 
 /// Personal data: kept out of every `Debug`.
@@ -254,7 +246,6 @@ mod tests {
             "backup copy.db",
             "healthcheck",
             "demo",
-            "demo --database x.db",
             "completions bash",
             "man",
         ] {

@@ -1,6 +1,7 @@
 //! understory-sync keeps a company's Understory marketing consents in a SQL table of its own.
 
 pub mod api;
+pub mod app;
 pub mod cli;
 pub mod command;
 pub mod config;

@@ -1,3 +1,7 @@
-//! The end of the process.
+//! The end of the process: the command line in, an exit code out.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    understory_sync::app::main(std::env::args_os())
+}

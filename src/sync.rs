@@ -115,7 +115,11 @@ impl Syncer {
             timeout: self.config.schedule.run_timeout,
             progress,
         };
-        let result = self.run_in(&mut store, run, options, &wait, &before).await;
+        let span = tracing::info_span!("run", run_id = run.row.id);
+        let result = self
+            .run_in(&mut store, run, options, &wait, &before)
+            .instrument(span)
+            .await;
         store.close().await;
         result
     }

@@ -34,6 +34,14 @@ pub enum CommandError {
         /// The system's words.
         cause: io::Error,
     },
+    /// The port of `http.listen`.
+    #[error("http.listen: cannot listen at {address}: {cause}")]
+    Listen {
+        /// As configured.
+        address: std::net::SocketAddr,
+        /// The system's words.
+        cause: io::Error,
+    },
     /// Told to stop.
     #[error("interrupted")]
     Interrupted,
@@ -49,6 +57,7 @@ impl CommandError {
             Self::Api(error) => error.exit(),
             Self::Run(failure) => failure.exit(),
             Self::Usage(_) => Exit::Usage,
+            Self::Listen { .. } => Exit::Config,
             Self::Io { .. } => Exit::Write,
             Self::Interrupted => Exit::Retry,
         }
@@ -63,6 +72,9 @@ impl CommandError {
             Self::Api(error) => error.hint(),
             Self::Run(failure) => failure.hint(),
             Self::Usage(_) => Some("see `understory-sync --help`".to_owned()),
+            Self::Listen { .. } => {
+                Some("choose a free port, or end the program that has it".to_owned())
+            }
             Self::Io { .. } | Self::Interrupted => None,
         }
     }

@@ -1,0 +1,262 @@
+//! The composition root: from the command line to an exit code.
+//!
+//! Builds what each command needs and hands it down; decides what is printed where. Results go to standard output, logs and
+//! errors to standard error.
+
+mod once;
+mod serve;
+
+use std::ffi::OsString;
+use std::io::{self, BufReader, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use chrono::Utc;
+use secrecy::ExposeSecret as _;
+use tokio::runtime::Runtime;
+
+use crate::cli::{Cli, Command};
+use crate::command::{self, CommandError};
+use crate::config::{Config, Environment, Loaded, LogFormat, Needs, Sources, load};
+use crate::exit::Exit;
+use crate::lifecycle::{Role, Signals};
+use crate::observe::logging;
+use crate::observe::progress::Progress;
+use crate::observe::view::View;
+use crate::schedule::Schedule;
+use crate::store::{Snapshot, Store, StoreError, Timestamp};
+
+/// Everything that `main` does.
+#[must_use]
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    logging::hush_panics();
+    // Both TLS users, the API's client and PostgreSQL's driver, share one set of algorithms. A second install is refused, and as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let cli = match Cli::parse_arguments(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage.code()));
+        }
+    };
+    match run(&cli) {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            complain(&error, cli.log_format.as_deref());
+            error.exit().into()
+        }
+    }
+}
+
+/// One clear message: what failed, why, and what to do.
+fn complain(error: &CommandError, format: Option<&str>) {
+    let hint = error.hint();
+    if format == Some("json") && tracing::dispatcher::has_been_set() {
+        tracing::error!(exit = error.exit().code(), hint, "{error}");
+        return;
+    }
+    let mut err = io::stderr().lock();
+    let _ = writeln!(err, "error: {error}");
+    if let Some(hint) = hint {
+        let _ = writeln!(err, "hint: {hint}");
+    }
+}
+
+fn run(cli: &Cli) -> Result<Exit, CommandError> {
+    let mut out = io::stdout().lock();
+    match &cli.command {
+        Some(Command::Completions { shell }) => {
+            return Ok(command::completions::run(*shell, &mut out)?);
+        }
+        Some(Command::Man) => return Ok(command::man::run(&mut out)?),
+        Some(Command::Config) => {
+            let loaded = configuration(cli, Needs::Nothing)?;
+            return Ok(command::config::run(
+                &loaded,
+                &mut out,
+                &mut io::stderr().lock(),
+            )?);
+        }
+        _ => drop(out),
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|cause| CommandError::Io {
+            what: "cannot start",
+            cause,
+        })?;
+    let exit = dispatch(cli, &runtime);
+    // A blocking look-up of a host name must not hold up the end.
+    runtime.shutdown_background();
+    exit
+}
+
+fn dispatch(cli: &Cli, runtime: &Runtime) -> Result<Exit, CommandError> {
+    match &cli.command {
+        None if cli.run_once => {
+            let loaded = configuration(cli, Needs::Credentials)?;
+            runtime.block_on(once::run(cli, loaded))
+        }
+        None => {
+            let loaded = configuration(cli, Needs::Credentials)?;
+            runtime.block_on(serve::run(loaded))
+        }
+        Some(Command::Demo) => runtime.block_on(interruptible(demo())),
+        Some(Command::Check) => {
+            let loaded = configuration(cli, Needs::Credentials)?;
+            quiet_log(&loaded);
+            runtime.block_on(interruptible(async {
+                Ok(command::check::run(&loaded, &mut io::stdout().lock()).await?)
+            }))
+        }
+        Some(command) => {
+            let loaded = configuration(cli, Needs::Database)?;
+            quiet_log(&loaded);
+            warn(&loaded);
+            runtime.block_on(interruptible(on_database(command, loaded.config)))
+        }
+    }
+}
+
+/// Commands that work on the database alone.
+async fn on_database(command: &Command, config: Config) -> Result<Exit, CommandError> {
+    let mut out = io::stdout();
+    match command {
+        Command::Status { json } => {
+            let snapshot = snapshot(&config).await?;
+            let view = view(&config, &snapshot);
+            out.write_all(command::status::run(&view, *json).as_bytes())?;
+            Ok(Exit::Done)
+        }
+        Command::Healthcheck => {
+            let found = snapshot(&config).await;
+            let (words, exit) =
+                command::healthcheck::run(found.as_ref(), &config.health, Timestamp::now());
+            out.write_all(words.as_bytes())?;
+            Ok(exit)
+        }
+        Command::Migrate => command::migrate::run(&config, &mut out).await,
+        Command::Export(args) => {
+            command::export::run(&config, args.format, args.all, args.output.as_deref()).await
+        }
+        Command::Forget(args) => {
+            let mut input = BufReader::new(io::stdin());
+            let emails = command::forget::addresses(args.who.expose_secret(), &mut input)?;
+            if args.undo {
+                command::forget::undo(&config, &emails, &mut out).await
+            } else {
+                command::forget::erase(&config, &emails, &mut out).await
+            }
+        }
+        Command::Backup { file } => command::backup::run(&config, file, &mut out).await,
+        _ => Ok(Exit::Done),
+    }
+}
+
+/// A command that is told to stop ends with 75; what it was doing in the database is rolled back with its connection.
+async fn interruptible(
+    work: impl Future<Output = Result<Exit, CommandError>>,
+) -> Result<Exit, CommandError> {
+    let signals = listen(Role::Command)?;
+    tokio::select! {
+        biased;
+        () = signals.stop.cancelled() => Err(CommandError::Interrupted),
+        done = work => done,
+    }
+}
+
+fn listen(role: Role) -> Result<Signals, CommandError> {
+    Signals::listen(role).map_err(|cause| CommandError::Io {
+        what: "cannot listen to signals",
+        cause,
+    })
+}
+
+fn configuration(cli: &Cli, needs: Needs) -> Result<Loaded, CommandError> {
+    let environment: Environment = std::env::vars_os().collect();
+    let working_dir = std::env::current_dir().map_err(|cause| CommandError::Io {
+        what: "cannot find the working directory",
+        cause,
+    })?;
+    let sources = Sources {
+        file: cli.config.as_deref(),
+        environment: &environment,
+        log_level: cli.log_level.as_deref(),
+        log_format: cli.log_format.as_deref(),
+        working_dir: &working_dir,
+        now: Utc::now(),
+    };
+    Ok(load(&sources, needs)?)
+}
+
+/// Commands that print a result log nothing but warnings.
+fn quiet_log(loaded: &Loaded) {
+    let mut log = loaded.config.log.clone();
+    log.level = log.level.min(tracing::Level::WARN);
+    logging::begin(&log, Progress::default());
+}
+
+/// What the configuration makes one doubt.
+fn warn(loaded: &Loaded) {
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+}
+
+/// The state of the database; what is not there yet has no runs.
+async fn snapshot(config: &Config) -> Result<Snapshot, StoreError> {
+    match Store::open_to_read(&config.database).await? {
+        None => Ok(Snapshot::default()),
+        Some(mut store) => {
+            let snapshot = store.snapshot(20).await;
+            store.close().await;
+            snapshot
+        }
+    }
+}
+
+/// What `status` is made of.
+fn view<'a>(config: &'a Config, snapshot: &'a Snapshot) -> View<'a> {
+    let now = Utc::now();
+    let next_run = serve::ticks(config, now).map(|ticks| Timestamp::new(ticks.next()));
+    View {
+        snapshot,
+        health: &config.health,
+        run_timeout: config.schedule.run_timeout,
+        next_run,
+        now: Timestamp::new(now),
+    }
+}
+
+/// The schedule of a validated configuration.
+fn schedule(config: &Config, now: chrono::DateTime<Utc>) -> Option<Schedule> {
+    Schedule::parse(&config.schedule.cron, config.schedule.timezone, now).ok()
+}
+
+async fn demo() -> Result<Exit, CommandError> {
+    let log = crate::config::Log {
+        level: tracing::Level::ERROR,
+        format: LogFormat::Text,
+    };
+    logging::begin(&log, Progress::default());
+    let folder = PathBuf::from(".");
+    command::demo::run(&folder, &mut io::stdout(), once::quietly, query).await?;
+    Ok(Exit::Done)
+}
+
+async fn query(config: &Config, sql: &'static str) -> Result<crate::demo::Table, CommandError> {
+    let place = || StoreError::Absent {
+        place: config.database.shown_url(),
+    };
+    let mut store = Store::open_to_read(&config.database)
+        .await?
+        .ok_or_else(place)?;
+    let table = store.query_table(sql).await;
+    store.close().await;
+    let table = table?;
+    Ok(crate::demo::Table {
+        columns: table.columns,
+        rows: table.rows,
+    })
+}

@@ -1,0 +1,276 @@
+//! The daemon: what its loop runs, what its listener shows, what it finds at start.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use tokio::sync::watch;
+
+use super::{listen, schedule, snapshot, warn};
+use crate::api::{Api, Traffic};
+use crate::command::CommandError;
+use crate::config::{Config, Loaded};
+use crate::daemon::{Daemon, Found, Outcome, ends_daemon};
+use crate::exit::Exit;
+use crate::lifecycle::{Heart, Role, Signals, tell_systemd};
+use crate::observe::metrics::Metrics;
+use crate::observe::progress::Progress;
+use crate::observe::{http, logging, report};
+use crate::schedule::{Ticks, jitter};
+use crate::store::{RunRow, Store, StoreError, Timestamp, Trigger, identity};
+use crate::sync::{Failure, RunOptions, RunReport, Syncer};
+
+/// Runs until told to stop, or until a mistake of the installation shows.
+pub(super) async fn run(loaded: Loaded) -> Result<Exit, CommandError> {
+    logging::begin(&loaded.config.log, Progress::default());
+    let signals = listen(Role::Daemon)?;
+    warn(&loaded);
+    let config = loaded.config;
+    let heart = Heart::of_systemd();
+    let (next_run, next_seen) = watch::channel(None);
+    let metrics = Arc::new(Metrics::new());
+    let listener = listener(&config, &metrics, &next_seen, &signals).await?;
+    let Some(ticks) = ticks(&config, Utc::now()) else {
+        return Err(CommandError::Usage("schedule.cron never fires"));
+    };
+    let (found, opened) = find(&config, &metrics).await?;
+    let mut work = Work {
+        syncer: Syncer::new(config.clone())?,
+        config,
+        metrics,
+        heart: heart.clone(),
+        signals: signals.clone(),
+        seen: Traffic::default(),
+        opened,
+    };
+    let daemon = Daemon {
+        ticks,
+        signals: signals.clone(),
+        heart,
+        tell: Box::new(tell_systemd),
+        next_run,
+    };
+    let exit = daemon
+        .serve(found, async |trigger| work.run(trigger).await)
+        .await;
+    signals.stop.cancel();
+    if let Some(listener) = listener {
+        let _ = tokio::time::timeout(Duration::from_millis(900), listener).await;
+    }
+    Ok(exit)
+}
+
+/// When this installation's runs are due.
+pub(super) fn ticks(config: &Config, now: DateTime<Utc>) -> Option<Ticks> {
+    let schedule = schedule(config, now)?;
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let seed = format!("{} {}", host.trim(), identity(&config.database));
+    let jitter = jitter(
+        seed.as_bytes(),
+        config.schedule.jitter,
+        schedule.interval(now),
+    );
+    Some(Ticks::new(schedule, jitter, Box::new(Utc::now)))
+}
+
+async fn listener(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+    next_run: &watch::Receiver<Option<Timestamp>>,
+    signals: &Signals,
+) -> Result<Option<tokio::task::JoinHandle<()>>, CommandError> {
+    let Some(address) = config.http.listen else {
+        return Ok(None);
+    };
+    let listener = http::bind(address)
+        .await
+        .map_err(|cause| CommandError::Listen { address, cause })?;
+    tracing::info!(%address, "listening");
+    let database = config.clone();
+    let shown = http::Shown {
+        metrics: Arc::clone(metrics),
+        next_run: next_run.clone(),
+        health: config.health.clone(),
+        run_timeout: config.schedule.run_timeout,
+        look: Box::new(move || {
+            let config = database.clone();
+            Box::pin(async move {
+                // Another thread waits for the database, so that the loop's thread never does.
+                let runtime = tokio::runtime::Handle::current();
+                let look = move || runtime.block_on(snapshot(&config));
+                match tokio::task::spawn_blocking(look).await {
+                    Ok(seen) => seen.map_err(|error| error.to_string()),
+                    Err(_) => Err("the look at the database failed".to_owned()),
+                }
+            })
+        }),
+        clock: Timestamp::now,
+    };
+    let stop = signals.stop.clone();
+    Ok(Some(tokio::spawn(async move {
+        if let Err(error) = http::serve(listener, shown, stop).await {
+            tracing::error!(error = %error.kind(), "the listener ended");
+        }
+    })))
+}
+
+/// Tries the database. One that cannot be reached is no failure of the start; one that can never be written is.
+async fn find(config: &Config, metrics: &Metrics) -> Result<(Found, bool), CommandError> {
+    let now = Utc::now();
+    let mut found = Found {
+        run_at_start: config.schedule.run_at_start,
+        interval: schedule(config, now)
+            .map(|schedule| schedule.interval(now))
+            .unwrap_or_default(),
+        ..Found::default()
+    };
+    let tried = match Store::open(&config.database).await {
+        Ok(mut store) => {
+            let snapshot = store.snapshot(1).await;
+            let _ = store.checkpoint().await;
+            store.close().await;
+            snapshot
+        }
+        // Another process is in the middle of a run: the database is there.
+        Err(StoreError::Busy { .. }) => snapshot(config).await,
+        Err(error) => Err(error),
+    };
+    match tried {
+        Ok(snapshot) => {
+            metrics.set_snapshot(&snapshot);
+            found.last_complete = snapshot.last_complete.and_then(|run| run.finished_at);
+            Ok((found, true))
+        }
+        Err(error) => match ends_daemon(error.exit(), false, true) {
+            Some(_) => Err(error.into()),
+            None => {
+                tracing::error!(
+                    hint = error.hint(),
+                    "{error}; the daemon stays up and tries again at the next tick"
+                );
+                found.database_down = Some(error.to_string());
+                Ok((found, false))
+            }
+        },
+    }
+}
+
+/// What a tick sets going.
+struct Work {
+    syncer: Syncer,
+    config: Config,
+    metrics: Arc<Metrics>,
+    heart: Heart,
+    signals: Signals,
+    seen: Traffic,
+    opened: bool,
+}
+
+impl Work {
+    async fn run(&mut self, trigger: Trigger) -> Outcome {
+        let began = Instant::now();
+        let heart = self.heart.clone();
+        let beat = |_| heart.beat();
+        let run = self
+            .syncer
+            .run_once(trigger, RunOptions::default(), &self.signals.stop, &beat);
+        let done = run.await;
+        self.count_requests();
+        let outcome = match done {
+            Ok(report) => {
+                self.opened = true;
+                self.metrics.record_run(&report.row, began.elapsed());
+                self.succeeded(&report).await
+            }
+            Err(failure) => self.failed(&failure, began.elapsed()),
+        };
+        if let Ok(snapshot) = snapshot(&self.config).await {
+            self.metrics.set_snapshot(&snapshot);
+        }
+        outcome
+    }
+
+    async fn succeeded(&mut self, report: &RunReport) -> Outcome {
+        log_run(&report.row);
+        super::once::speak(report);
+        if let Some(url) = &self.config.health.heartbeat_url
+            && report.row.absence.as_deref() == Some("judged")
+            && let Err(error) = Api::heartbeat(url, &self.config.api.user_agent).await
+        {
+            tracing::warn!(%error, "health.heartbeat_url did not take the heartbeat");
+        }
+        Outcome::Complete {
+            words: report::status_words(&report.row),
+        }
+    }
+
+    fn failed(&mut self, failure: &Failure, took: Duration) -> Outcome {
+        if let Some(row) = &failure.row {
+            self.opened = true;
+            self.metrics.record_run(row, took);
+        }
+        if failure.is_interrupted() {
+            tracing::info!("the run was interrupted");
+            return Outcome::Interrupted;
+        }
+        if let crate::sync::RunError::Store(StoreError::Busy { holder }) = &failure.error {
+            return Outcome::Busy {
+                holder: holder.clone(),
+            };
+        }
+        let end = ends_daemon(failure.exit(), self.opened, self.syncer.ever_had_token());
+        let run_id = failure.row.as_ref().map(|row| row.id);
+        tracing::error!(
+            run_id,
+            exit = failure.exit().code(),
+            hint = failure.hint(),
+            "the run failed: {failure}"
+        );
+        Outcome::Failed {
+            words: failure.to_string(),
+            end,
+            not_before: failure.not_before().map(tokio::time::Instant::into_std),
+        }
+    }
+
+    /// Adds what was asked since the last run to the metrics.
+    fn count_requests(&mut self) {
+        let now = self.syncer.traffic().clone();
+        self.metrics
+            .observe_retries(now.retries - self.seen.retries);
+        self.metrics
+            .observe_token_requests(now.token_requests - self.seen.token_requests);
+        let before: &BTreeMap<_, _> = &self.seen.by_endpoint_and_status;
+        for ((endpoint, status), count) in &now.by_endpoint_and_status {
+            let more = count
+                - before
+                    .get(&(*endpoint, status.clone()))
+                    .copied()
+                    .unwrap_or(0);
+            self.metrics.observe_http(endpoint, status, more);
+        }
+        self.seen = now;
+    }
+}
+
+/// The one line of a run in the log.
+fn log_run(row: &RunRow) {
+    tracing::info!(
+        run_id = row.id,
+        outcome = row.outcome,
+        absence = row.absence,
+        pages = row.pages,
+        items = row.items,
+        added = row.added,
+        updated = row.updated,
+        unchanged = row.unchanged,
+        returned = row.returned,
+        missing = row.missing,
+        removed = row.removed,
+        active = row.active,
+        requests = row.requests,
+        "{}",
+        report::run_line(row)
+    );
+}
