@@ -149,7 +149,7 @@ pub struct Page {
 /// Whether a rejected item, as received, names one of these normalised addresses: in any text of it, alone or among other
 /// words, in any case of letters.
 #[must_use]
-pub fn mentions(item: &str, emails: &std::collections::HashSet<String>) -> bool {
+pub fn mentions(item: &str, emails: &[String]) -> bool {
     // Escapes hide letters; where the item is no JSON that can be read, its plain text has to do.
     let text = match serde_json::from_str::<serde_json::Value>(item) {
         Ok(value) => {

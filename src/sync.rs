@@ -185,7 +185,7 @@ impl Syncer {
                 ),
                 Ok(_) => {}
                 Err(error) => {
-                    tracing::warn!(%error, "retention could not be applied; the next run tries again")
+                    tracing::warn!(%error, "retention could not be applied; the next run tries again");
                 }
             }
         }
@@ -199,7 +199,7 @@ impl Syncer {
                 "another program is reading the database, so its -wal file could not be emptied; copy both files, or use `backup`"
             ),
             Err(error) => {
-                tracing::warn!(%error, "the write-ahead log could not be brought back into the file")
+                tracing::warn!(%error, "the write-ahead log could not be brought back into the file");
             }
         }
     }
@@ -223,12 +223,12 @@ async fn begin(config: &Config, trigger: Trigger) -> Result<(Store, Run), StoreE
 /// Records how the run ended, as far as the database lets us.
 async fn fail(store: &mut Store, run: Run, error: RunError, broken: bool) -> Failure {
     let mut row = run.row.clone();
-    row.outcome = if matches!(error, RunError::Interrupted) {
+    let outcome = if matches!(error, RunError::Interrupted) {
         "interrupted"
     } else {
         "failed"
-    }
-    .to_owned();
+    };
+    outcome.clone_into(&mut row.outcome);
     row.finished_at = Some(Timestamp::now());
     row.error = Some(error.to_string());
     if !error.leaves_database_alone() {
@@ -241,14 +241,14 @@ async fn fail(store: &mut Store, run: Run, error: RunError, broken: bool) -> Fai
         match recorded.await {
             Ok(Ok(())) => {}
             Ok(Err(cause)) => {
-                tracing::warn!(error = %cause, "the end of the run could not be recorded")
+                tracing::warn!(error = %cause, "the end of the run could not be recorded");
             }
             Err(_) => tracing::warn!("the end of the run could not be recorded in time"),
         }
     }
     Failure {
         error,
-        row: Some(row),
+        row: Some(Box::new(row)),
     }
 }
 

@@ -142,9 +142,10 @@ async fn find(config: &Config, metrics: &Metrics) -> Result<(Found, bool), Comma
             found.last_complete = snapshot.last_complete.and_then(|run| run.finished_at);
             Ok((found, true))
         }
-        Err(error) => match ends_daemon(error.exit(), false, true) {
-            Some(_) => Err(error.into()),
-            None => {
+        Err(error) => {
+            if ends_daemon(error.exit(), false, true).is_some() {
+                Err(error.into())
+            } else {
                 tracing::error!(
                     hint = error.hint(),
                     "{error}; the daemon stays up and tries again at the next tick"
@@ -152,7 +153,7 @@ async fn find(config: &Config, metrics: &Metrics) -> Result<(Found, bool), Comma
                 found.database_down = Some(error.to_string());
                 Ok((found, false))
             }
-        },
+        }
     }
 }
 

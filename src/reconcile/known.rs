@@ -6,6 +6,10 @@ use std::hash::{BuildHasherDefault, Hasher};
 use crate::hash::RowHash;
 
 /// The state of a row as far as a pass needs it.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "four facts that do not depend on each other"
+)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RowState {
     /// `missing_since` or `removed_at` set.

@@ -101,7 +101,7 @@ impl Pass {
             match item {
                 Item::Rejected(rejected) => self.take_rejected(rejected, &mut batch),
                 Item::Consent(consent) => {
-                    self.take_consent(consent, namesakes, &mut here, &mut batch)
+                    self.take_consent(consent, namesakes, &mut here, &mut batch);
                 }
             }
         }
@@ -282,9 +282,11 @@ impl Pass {
     }
 
     fn put(&self, key: String, hash: u64, consent: Consent, kind: PutKind, batch: &mut Batch) {
-        let content = self.settings.salt.content(&consent);
         let natural = self.settings.salt.natural(&consent.natural_key());
-        let hash = RowHash { key: hash, content };
+        let hash = RowHash {
+            key: hash,
+            content: self.settings.salt.content(&consent),
+        };
         batch.ops.push(Op::Put(Box::new(Put {
             key,
             consent,

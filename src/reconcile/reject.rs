@@ -26,26 +26,23 @@ impl KnownRejects {
 
     /// Notes an item; true where the record is to be written (a new item, or one that was resolved).
     pub(super) fn note(&mut self, fingerprint: &[u8], nameless: bool) -> bool {
-        match self.rows.get_mut(&short(fingerprint)) {
-            Some((row, seen)) => {
-                let write = row.resolved && !*seen;
-                *seen = true;
-                write
-            }
-            None => {
-                self.new_nameless |= nameless;
-                self.rows.insert(
-                    short(fingerprint),
-                    (
-                        KnownReject {
-                            id: 0,
-                            resolved: false,
-                        },
-                        true,
-                    ),
-                );
-                true
-            }
+        if let Some((row, seen)) = self.rows.get_mut(&short(fingerprint)) {
+            let write = row.resolved && !*seen;
+            *seen = true;
+            write
+        } else {
+            self.new_nameless |= nameless;
+            self.rows.insert(
+                short(fingerprint),
+                (
+                    KnownReject {
+                        id: 0,
+                        resolved: false,
+                    },
+                    true,
+                ),
+            );
+            true
         }
     }
 

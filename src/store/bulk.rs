@@ -78,7 +78,7 @@ pub(super) struct RowWrite {
 /// A line of `consent_changes`.
 pub(super) struct Change {
     pub(super) consent_key: String,
-    pub(super) change: &'static str,
+    pub(super) kind: &'static str,
     pub(super) before: Option<String>,
 }
 
@@ -420,7 +420,7 @@ pub(super) async fn record(
         Conn::Sqlite(c) => {
             let list: Vec<_> = changes
                 .iter()
-                .map(|change| json!([change.consent_key, change.change, change.before]))
+                .map(|change| json!([change.consent_key, change.kind, change.before]))
                 .collect();
             let list = serde_json::Value::from(list).to_string();
             let query = sqlx::query(SQLITE)
@@ -434,7 +434,7 @@ pub(super) async fn record(
                 .iter()
                 .map(|change| change.consent_key.as_str())
                 .collect();
-            let kinds: Vec<&str> = changes.iter().map(|change| change.change).collect();
+            let kinds: Vec<&str> = changes.iter().map(|change| change.kind).collect();
             let before: Vec<Option<&str>> = changes
                 .iter()
                 .map(|change| change.before.as_deref())

@@ -249,8 +249,8 @@ async fn end_rows(
         for keys in ending.removed.chunks(CHUNK).chain(nameless.chunks(CHUNK)) {
             mark(conn, &scene, REMOVED, keys).await?;
         }
-        row.missing += ending.missing.len() as i64;
-        row.removed += (ending.removed.len() + nameless.len()) as i64;
+        row.missing += ending.missing.len().cast_signed() as i64;
+        row.removed += (ending.removed.len() + nameless.len()).cast_signed() as i64;
     }
     note_checks(conn, ending, now, place).await
 }

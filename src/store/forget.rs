@@ -290,6 +290,7 @@ async fn erase_rejects(
 ) -> Result<u64, StoreError> {
     const STRETCH_OF: &str =
         "select id, item from rejected_items where id > $1 order by id limit $2";
+    let wanted: Vec<String> = wanted.iter().cloned().collect();
     let mut erased = 0;
     let mut last = 0;
     loop {
@@ -300,7 +301,7 @@ async fn erase_rejects(
         };
         last = *id;
         for (id, item) in found {
-            if crate::consent::mentions(&item, wanted) {
+            if crate::consent::mentions(&item, &wanted) {
                 erased += execute!(conn, "delete from rejected_items where id = $1", id)
                     .map_err(|error| scene.failed(&error))?;
             }

@@ -165,18 +165,19 @@ async fn load_rows(conn: &mut Conn, place: &str) -> Result<Known, StoreError> {
                     .bind(low)
                     .bind(low + STRETCH)
                     .fetch_all(&mut **c);
-                for (state, hashes) in stretch.await.map_err(failed)? {
-                    push(&mut known, state, hashes, place)?;
+                let stretch: Vec<(i64, Vec<u8>)> = stretch.await.map_err(failed)?;
+                for (state, hashes) in stretch {
+                    push(&mut known, state, &hashes, place)?;
                 }
                 low += STRETCH;
             }
         }
         Conn::Postgres(c) => {
-            let mut groups = sqlx::query_as(ROWS_POSTGRES)
+            let mut groups = sqlx::query_as::<_, (i64, Vec<u8>)>(ROWS_POSTGRES)
                 .persistent(false)
                 .fetch(&mut **c);
             while let Some((state, hashes)) = groups.try_next().await.map_err(failed)? {
-                push(&mut known, state, hashes, place)?;
+                push(&mut known, state, &hashes, place)?;
             }
         }
     }
@@ -184,7 +185,7 @@ async fn load_rows(conn: &mut Conn, place: &str) -> Result<Known, StoreError> {
     Ok(known)
 }
 
-fn push(known: &mut Known, state: i64, hashes: Vec<u8>, place: &str) -> Result<(), StoreError> {
+fn push(known: &mut Known, state: i64, hashes: &[u8], place: &str) -> Result<(), StoreError> {
     let state = RowState {
         unlisted: state & 1 != 0,
         withheld: state & 2 != 0,

@@ -71,16 +71,15 @@ impl Store {
     pub async fn open(database: &config::Database) -> Result<Self, StoreError> {
         let location = Location::new(database)?;
         let lock = match &location {
-            Location::Sqlite { path } => match FileLock::acquire(path)? {
-                Some(lock) => {
+            Location::Sqlite { path } => {
+                if let Some(lock) = FileLock::acquire(path)? {
                     lock::create_private(path)?;
                     Some(lock)
-                }
-                None => {
+                } else {
                     let holder = lease::holder_of(&location).await;
                     return Err(StoreError::Busy { holder });
                 }
-            },
+            }
             Location::Postgres { .. } => None,
         };
         let mut store = Self {
@@ -200,7 +199,7 @@ impl Store {
             match FileLock::acquire(path)? {
                 Some(lock) => break lock,
                 None if tokio::time::Instant::now() < until => {
-                    tokio::time::sleep(Duration::from_millis(250)).await
+                    tokio::time::sleep(Duration::from_millis(250)).await;
                 }
                 None => {
                     return Err(StoreError::Busy {

@@ -287,7 +287,7 @@ impl Plan {
         };
         self.changes.push(Change {
             consent_key: put.key.clone(),
-            change,
+            kind: change,
             before,
         });
         let mut write = RowWrite {
@@ -322,7 +322,7 @@ impl Plan {
         if row.is_unlisted() {
             self.changes.push(Change {
                 consent_key: row.consent_key.clone(),
-                change: "returned",
+                kind: "returned",
                 before: None,
             });
         }

@@ -179,7 +179,9 @@ impl Syncer {
                 row.missing = keys.len().cast_signed() as i64;
                 row.active = row.active.map(|active| active - row.missing);
             }
-            keys.into_iter().for_each(|key| would(Change { kind, key }));
+            for key in keys {
+                would(Change { kind, key });
+            }
             if absence == Absence::Judged {
                 let still_missing = |key: &str| walked.pass.is_unlisted(key);
                 let nameless = store.nameless_candidates(removal.confirm_runs).await?;

@@ -85,7 +85,7 @@ pub struct Failure {
     /// Why.
     pub error: RunError,
     /// As recorded; None where the run had not begun.
-    pub row: Option<RunRow>,
+    pub row: Option<Box<RunRow>>,
 }
 
 impl Failure {

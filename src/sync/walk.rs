@@ -98,7 +98,7 @@ impl Syncer {
         let mut walk = self.api.walk(paths, wait.api_deadline());
         loop {
             let page = next_page(&mut walk, store, run, &mut gather, wait).await;
-            if run.row.endpoint.as_deref() != Some(walk.endpoint()) && !matches!(page, Err(_)) {
+            if run.row.endpoint.as_deref() != Some(walk.endpoint()) && page.is_ok() {
                 tracing::info!(
                     endpoint = walk.endpoint(),
                     "the consents are listed at this path"

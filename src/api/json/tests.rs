@@ -84,7 +84,7 @@ fn canonical_text_has_sorted_keys_no_white_space_and_numbers_as_received() {
         canonical(text).unwrap(),
         r#"{"a":{"z":"A\n","é":{}},"b":[]}"#
     );
-    let text = r#"[1.50, 2E+1, -0, 123456789012345678901234567890.10]"#;
+    let text = r"[1.50, 2E+1, -0, 123456789012345678901234567890.10]";
     assert_eq!(
         canonical(text).unwrap(),
         "[1.50,2E+1,-0,123456789012345678901234567890.10]"

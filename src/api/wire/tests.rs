@@ -124,6 +124,7 @@ fn of_equal_keys_the_last_counts_however_it_is_escaped() {
 
 #[test]
 fn a_bad_item_is_rejected_with_its_reason_and_stops_no_other() {
+    use RejectReason::{NoCompany, NoEmail, NotAnObject};
     let page = read(
         r#"{"items":[7,null,"x",[],{},{"company_id":"c"},{"company_id":" ","email":"e"},{"company_id":7,"email":"e"},
             {"company_id":"c","email":"\t"},{"company_id":"c","email":["e"]},{"company_id":"c","email":"e"}],"next":"n"}"#,
@@ -137,7 +138,6 @@ fn a_bad_item_is_rejected_with_its_reason_and_stops_no_other() {
             Item::Consent(_) => None,
         })
         .collect();
-    use RejectReason::{NoCompany, NoEmail, NotAnObject};
     let mut expected = vec![Some(NotAnObject); 4];
     expected.extend([NoCompany, NoEmail, NoCompany, NoCompany, NoEmail, NoEmail].map(Some));
     expected.push(None);
