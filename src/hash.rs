@@ -10,7 +10,7 @@ use siphasher::sip::SipHasher13;
 
 use crate::consent::{Consent, hex, normalized_email};
 
-/// 8 bytes of the key, 7 of the content: what is known of a row.
+/// 64 bits of the key, 56 of the content: what is known of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RowHash {
     /// Of `consent_key`.
@@ -19,29 +19,31 @@ pub struct RowHash {
     pub content: u64,
 }
 
-/// How many bytes a [`RowHash`] takes in the database.
-pub const ROW_HASH_BYTES: usize = 15;
+/// How many hex digits a [`RowHash`] takes in the database.
+pub const ROW_HASH_DIGITS: usize = 30;
 
 impl RowHash {
-    /// As stored in `consents.row_hash`.
+    /// As stored in `consents.row_hash`: text, so that every tool can copy the table.
     #[must_use]
-    pub fn to_bytes(self) -> [u8; ROW_HASH_BYTES] {
-        let mut bytes = [0; ROW_HASH_BYTES];
-        bytes[..8].copy_from_slice(&self.key.to_be_bytes());
-        bytes[8..].copy_from_slice(&self.content.to_be_bytes()[1..]);
-        bytes
+    pub fn to_hex(self) -> String {
+        format!("{:016x}{:014x}", self.key, self.content)
     }
 
-    /// From the database; None where the length is wrong.
+    /// From the database; None where it is not what this program writes.
     #[must_use]
-    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (key, content) = bytes.split_first_chunk::<8>()?;
-        let content: [u8; 7] = content.try_into().ok()?;
-        let mut wide = [0; 8];
-        wide[1..].copy_from_slice(&content);
+    pub fn from_hex(digits: &[u8]) -> Option<Self> {
+        if digits.len() != ROW_HASH_DIGITS {
+            return None;
+        }
+        let number = |digits: &[u8]| {
+            digits.iter().try_fold(0_u64, |number, digit| {
+                let digit = char::from(*digit).to_digit(16)?;
+                Some(number << 4 | u64::from(digit))
+            })
+        };
         Some(Self {
-            key: u64::from_be_bytes(*key),
-            content: u64::from_be_bytes(wide),
+            key: number(&digits[..16])?,
+            content: number(&digits[16..])?,
         })
     }
 }

@@ -15,9 +15,9 @@ create table consents (
     erased_at         timestamptz,
     first_run_id      bigint not null,
     changed_run_id    bigint not null,
-    -- Internal from here on: 8 bytes keyed hash of the key, 7 of the content; 8 bytes of the natural key;
+    -- Internal from here on: 16 hex digits keyed hash of the key, 14 of the content; a hash of the natural key;
     -- the number of the judged run that marked the row missing.
-    row_hash          bytea not null,
+    row_hash          text collate "C" not null,
     natural_hash      bigint,
     missing_judged    bigint,
     check (email is not null or erased_at is not null)

@@ -22,7 +22,7 @@ pub(super) struct WrittenRow {
     source: Option<String>,
     refs: Option<String>,
     extra: Option<String>,
-    row_hash: Vec<u8>,
+    row_hash: String,
     unlisted: bool,
 }
 
@@ -52,7 +52,7 @@ impl WrittenRow {
 
     /// The content and its hash; None where retention erased it.
     pub(super) fn content(self) -> Option<(u64, Consent)> {
-        let hash = RowHash::from_bytes(&self.row_hash)?;
+        let hash = RowHash::from_hex(self.row_hash.as_bytes())?;
         let consent = Consent {
             consent_id: None,
             company_id: self.company_id,
@@ -122,7 +122,7 @@ const INSERT_POSTGRES: &str = "insert into consents (consent_key, consent_id, co
      select v.consent_key, v.consent_id, v.company_id, v.email, v.full_name, v.source, v.refs::jsonb, v.extra::jsonb, \
      v.row_hash, v.natural_hash, $11, $11, $12, $12 \
      from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], \
-     $9::bytea[], $10::bigint[]) as v(consent_key, consent_id, company_id, email, full_name, source, refs, extra, row_hash, \
+     $9::text[], $10::bigint[]) as v(consent_key, consent_id, company_id, email, full_name, source, refs, extra, row_hash, \
      natural_hash)";
 
 /// Inserts new rows.
@@ -154,7 +154,7 @@ pub(super) async fn insert(
                         .bind(&consent.source)
                         .bind(&consent.refs)
                         .bind(&consent.extra)
-                        .bind(put.hash.to_bytes().to_vec())
+                        .bind(put.hash.to_hex())
                         .bind(put.natural);
                 }
                 let done = query
@@ -193,7 +193,7 @@ struct Columns<'a> {
     source: Vec<Option<&'a str>>,
     refs: Vec<Option<&'a str>>,
     extra: Vec<Option<&'a str>>,
-    row_hash: Vec<Vec<u8>>,
+    row_hash: Vec<String>,
     natural: Vec<i64>,
 }
 
@@ -211,7 +211,7 @@ impl<'a> Columns<'a> {
             source: field(|consent| consent.source.as_deref()),
             refs: field(|consent| consent.refs.as_deref()),
             extra: field(|consent| consent.extra.as_deref()),
-            row_hash: rows.iter().map(|row| row.2.to_bytes().to_vec()).collect(),
+            row_hash: rows.iter().map(|row| row.2.to_hex()).collect(),
             natural: rows.iter().map(|row| row.3).collect(),
         }
     }
@@ -267,7 +267,7 @@ pub(super) async fn read(
 
 const UPDATE_SQLITE: &str = "update consents set consent_key = v.value ->> 1, consent_id = v.value ->> 2, \
      company_id = v.value ->> 3, email = v.value ->> 4, full_name = v.value ->> 5, source = v.value ->> 6, \
-     refs = v.value ->> 7, extra = v.value ->> 8, row_hash = unhex(v.value ->> 9), natural_hash = v.value ->> 10, \
+     refs = v.value ->> 7, extra = v.value ->> 8, row_hash = v.value ->> 9, natural_hash = v.value ->> 10, \
      missing_since = null, withheld_since = null, removed_at = null, erased_at = null, missing_judged = null, \
      changed_at = $2, changed_run_id = $3 from json_each($1) as v where consents.consent_key = v.value ->> 0";
 
@@ -277,7 +277,7 @@ const UPDATE_POSTGRES: &str = "update consents as c set consent_key = v.consent_
      missing_since = null, withheld_since = null, removed_at = null, erased_at = null, missing_judged = null, \
      changed_at = $11, changed_run_id = $12 \
      from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], \
-     $9::bytea[], $10::bigint[], $13::text[]) as v(consent_key, consent_id, company_id, email, full_name, source, refs, \
+     $9::text[], $10::bigint[], $13::text[]) as v(consent_key, consent_id, company_id, email, full_name, source, refs, \
      extra, row_hash, natural_hash, old_key) where c.consent_key = v.old_key";
 
 /// Writes rows anew: listed, and with this content.
@@ -305,7 +305,7 @@ pub(super) async fn update(
                         consent.source,
                         consent.refs,
                         consent.extra,
-                        crate::consent::hex(&row.hash.to_bytes()),
+                        row.hash.to_hex(),
                         row.natural
                     ])
                 })

@@ -49,27 +49,23 @@ impl Store {
     /// # Errors
     /// What the database says.
     pub async fn keys_of(&mut self, hashes: &[RowHash]) -> Result<Vec<String>, StoreError> {
-        const SQLITE: &str = "select consent_key from consents where row_hash in (select unhex(value) from json_each($1))";
+        const SQLITE: &str =
+            "select consent_key from consents where row_hash in (select value from json_each($1))";
         const POSTGRES: &str =
-            "select consent_key from consents where row_hash in (select unnest($1::bytea[]))";
+            "select consent_key from consents where row_hash in (select unnest($1::text[]))";
         let place = self.place();
         self.read(async |conn| {
             let mut keys = Vec::with_capacity(hashes.len());
             for chunk in hashes.chunks(CHUNK) {
+                let list: Vec<String> = chunk.iter().map(|hash| hash.to_hex()).collect();
                 let found: Vec<(String,)> = match conn {
                     Conn::Sqlite(c) => {
-                        let list: Vec<String> = chunk
-                            .iter()
-                            .map(|hash| crate::consent::hex(&hash.to_bytes()))
-                            .collect();
                         sqlx::query_as(SQLITE)
                             .bind(json!(list).to_string())
                             .fetch_all(&mut **c)
                             .await
                     }
                     Conn::Postgres(c) => {
-                        let list: Vec<Vec<u8>> =
-                            chunk.iter().map(|hash| hash.to_bytes().to_vec()).collect();
                         sqlx::query_as(POSTGRES)
                             .bind(list)
                             .persistent(false)

@@ -7,7 +7,7 @@ use futures_util::TryStreamExt as _;
 use super::conn::{Conn, row, rows};
 use super::error::{StoreError, from_sqlx};
 use super::{Store, Timestamp};
-use crate::hash::{ROW_HASH_BYTES, RowHash, Salt};
+use crate::hash::{ROW_HASH_DIGITS, RowHash, Salt};
 use crate::reconcile::{Known, KnownReject, KnownRejects, Namesake, Namesakes, RowState};
 
 /// What the database knows when a pass begins.
@@ -48,12 +48,12 @@ impl Loaded {
 // The hashes of many rows come as one value: a million single rows would cost the driver more than the whole walk.
 // SQLite: in stretches of the table. PostgreSQL: in 256 groups over one scan.
 const ROWS_SQLITE: &str = "select (missing_since is not null or removed_at is not null) + 2 * (withheld_since is not null) \
-     + 4 * (erased_at is not null) + 8 * (consent_id is null), cast(group_concat(row_hash, '') as blob) \
+     + 4 * (erased_at is not null) + 8 * (consent_id is null), group_concat(row_hash, '') \
      from consents where rowid >= $1 and rowid < $2 group by 1";
 
 const ROWS_POSTGRES: &str = "select (missing_since is not null or removed_at is not null)::int::bigint \
      + 2 * (withheld_since is not null)::int + 4 * (erased_at is not null)::int + 8 * (consent_id is null)::int, \
-     string_agg(row_hash, ''::bytea) from consents group by 1, get_byte(row_hash, 0)";
+     string_agg(row_hash, '') from consents group by 1, substr(row_hash, 1, 2)";
 
 /// Rows in one stretch.
 const STRETCH: i64 = 16_384;
@@ -165,19 +165,19 @@ async fn load_rows(conn: &mut Conn, place: &str) -> Result<Known, StoreError> {
                     .bind(low)
                     .bind(low + STRETCH)
                     .fetch_all(&mut **c);
-                let stretch: Vec<(i64, Vec<u8>)> = stretch.await.map_err(failed)?;
+                let stretch: Vec<(i64, String)> = stretch.await.map_err(failed)?;
                 for (state, hashes) in stretch {
-                    push(&mut known, state, &hashes, place)?;
+                    push(&mut known, state, hashes.as_bytes(), place)?;
                 }
                 low += STRETCH;
             }
         }
         Conn::Postgres(c) => {
-            let mut groups = sqlx::query_as::<_, (i64, Vec<u8>)>(ROWS_POSTGRES)
+            let mut groups = sqlx::query_as::<_, (i64, String)>(ROWS_POSTGRES)
                 .persistent(false)
                 .fetch(&mut **c);
             while let Some((state, hashes)) = groups.try_next().await.map_err(failed)? {
-                push(&mut known, state, &hashes, place)?;
+                push(&mut known, state, hashes.as_bytes(), place)?;
             }
         }
     }
@@ -192,19 +192,18 @@ fn push(known: &mut Known, state: i64, hashes: &[u8], place: &str) -> Result<(),
         erased: state & 4 != 0,
         natural: state & 8 != 0,
     };
-    let mut chunks = hashes.chunks_exact(ROW_HASH_BYTES);
+    let corrupt = || StoreError::Corrupt {
+        place: place.to_owned(),
+        code: "consents.row_hash".to_owned(),
+    };
+    let mut chunks = hashes.chunks_exact(ROW_HASH_DIGITS);
     for hash in chunks.by_ref() {
-        if let Some(hash) = RowHash::from_bytes(hash) {
-            known.push(hash, state);
-        }
+        known.push(RowHash::from_hex(hash).ok_or_else(corrupt)?, state);
     }
     if chunks.remainder().is_empty() {
         Ok(())
     } else {
-        Err(StoreError::Corrupt {
-            place: place.to_owned(),
-            code: "consents.row_hash".to_owned(),
-        })
+        Err(corrupt())
     }
 }
 

@@ -202,13 +202,12 @@ async fn erase_row(
         key: salt.key(&new_key),
         content: 0,
     };
-    let bytes = hash.to_bytes();
     execute!(
         conn,
         ERASE,
         key,
         &new_key,
-        bytes.as_slice(),
+        hash.to_hex(),
         scene.changed_at,
         scene.run_id
     )
