@@ -3,7 +3,7 @@
 #
 # Prints its URL on one line, then waits. When standard input closes, whatever way the other side ended, or on a signal, the
 # server is stopped and everything of it removed. Runs the installed server's own programs; as root, as an unprivileged user,
-# since PostgreSQL refuses to run as root. Listens on loopback only.
+# since PostgreSQL refuses to run as root. Listens on loopback only. With --find it only tells whether a server is installed.
 set -euo pipefail
 
 die() {
@@ -26,6 +26,11 @@ find_server() {
     fi
     die "PostgreSQL's server is not installed: apt-get install postgresql, or set TEST_POSTGRES_URL to a server whose user may create databases"
 }
+
+if [ "${1:-}" = --find ]; then
+    find_server
+    exit 0
+fi
 
 if [ "$(id -u)" = 0 ]; then
     user=nobody
@@ -63,10 +68,10 @@ unix_socket_directories = '$work'
 fsync = off
 full_page_writes = off
 max_connections = 200
+# A session's time zone must not matter.
 timezone = 'America/St_Johns'
 CONF
 
-# A session's time zone must not matter, so the server has an odd one.
 for _ in 1 2 3 4 5 6 7 8 9 10; do
     port=$((15000 + RANDOM % 15000))
     "$bin/postgres" -D "$work/data" -p "$port" >"$work/server.log" 2>&1 </dev/null &

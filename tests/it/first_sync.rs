@@ -7,7 +7,7 @@ const AWKWARD_SECRET: &str = "a~b-c_d.e+f%g&h=i j~~%7E";
 
 on_both! {
     async fn every_page_goes_in_with_an_awkward_secret(world: World) {
-        world.api.configure(|api| api.client_secret = AWKWARD_SECRET.to_owned());
+        world.api.configure(|api| api.client_secret = AWKWARD_SECRET.into());
         world.list_people(250);
         let done = world.run_once().expect(0);
         assert_eq!(done.stdout.lines().count(), 1, "{}", done.stdout);
