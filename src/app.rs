@@ -23,7 +23,6 @@ use crate::lifecycle::{Role, Signals};
 use crate::observe::logging;
 use crate::observe::progress::Progress;
 use crate::observe::view::View;
-use crate::schedule::Schedule;
 use crate::store::{Snapshot, Store, StoreError, Timestamp};
 
 /// Everything that `main` does.
@@ -219,7 +218,7 @@ async fn snapshot(config: &Config) -> Result<Snapshot, StoreError> {
 /// What `status` is made of.
 fn view<'a>(config: &'a Config, snapshot: &'a Snapshot) -> View<'a> {
     let now = Utc::now();
-    let next_run = serve::ticks(config, now).map(|ticks| Timestamp::new(ticks.next()));
+    let next_run = Some(Timestamp::new(serve::ticks(config).next()));
     View {
         snapshot,
         health: &config.health,
@@ -227,11 +226,6 @@ fn view<'a>(config: &'a Config, snapshot: &'a Snapshot) -> View<'a> {
         next_run,
         now: Timestamp::new(now),
     }
-}
-
-/// The schedule of a validated configuration.
-fn schedule(config: &Config, now: chrono::DateTime<Utc>) -> Option<Schedule> {
-    Schedule::parse(&config.schedule.cron, config.schedule.timezone, now).ok()
 }
 
 async fn demo() -> Result<Exit, CommandError> {

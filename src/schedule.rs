@@ -1,6 +1,7 @@
 //! When runs are due: ticks of a cron line in a time zone, each shifted by this installation's own jitter.
 //!
-//! Owns time tables and nothing else: it does not know what a run is. Pure but for the clock, which is handed in.
+//! Owns time tables and nothing else: it does not know what a run is. Pure but for the clock, which is handed in. The configuration is
+//! read through it, so that what is accepted there is what runs.
 //!
 //! **Why croner and not tokio-cron-scheduler.** That crate turns the zone into a fixed offset when a job is made (its issues 87 and
 //! 107), so that `0 0 3 * * *` in Europe/Copenhagen runs at 02:00 or 04:00 from the night the clocks change to the next restart; it
@@ -19,37 +20,36 @@ use sha2::{Digest as _, Sha256};
 
 /// Ticks looked at to find the interval.
 const TICKS_OF_INTERVAL: usize = 400;
+/// A line that names more times of day than this is taken for one of every so often.
+const NAMED_AT_MOST: usize = 96;
 /// Missed ticks are counted up to here: a clock that jumped by years must not keep the loop counting.
 const MISSED_AT_MOST: u64 = 10_000;
 /// The wall clock is looked at this often, so that a clock that was set, or a machine that slept, is noticed.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Why a schedule cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+/// Why a cron line is no schedule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ScheduleError {
-    /// Not six fields, or a field that means nothing.
-    #[error("\"{cron}\" is no schedule: {reason}")]
-    Unreadable {
-        /// As configured.
-        cron: String,
-        /// What is wrong with it, and the cure where it is known.
-        reason: String,
-    },
+    /// Not six fields.
+    #[error("it has {0} fields")]
+    Fields(usize),
+    /// A field means nothing.
+    #[error("it has a field that cannot be understood")]
+    Field,
     /// Readable, but such a moment never comes (30 February).
-    #[error("\"{cron}\" is a moment that never comes")]
-    Never {
-        /// As configured.
-        cron: String,
-    },
+    #[error("it would never fire: no such moment ever comes")]
+    Never,
 }
 
 /// A cron line (second minute hour day month weekday) in a time zone.
 ///
-/// In the nights when clocks change, a line with fixed hour and minute runs once on each date (in the hour that is skipped: right after it;
-/// in the hour that comes twice: the first time), any other line runs in every real hour.
+/// In the nights when clocks change, a line that names its times of day one by one (`0 30 2 * * *`, `0 0,30 2,14 * * *`) runs once for each
+/// of them on each date: a time in the hour that is skipped, right after it; one in the hour that comes twice, the first time. Any other
+/// line, and one that names all 24 hours, runs in every real hour.
 #[derive(Clone)]
 pub struct Schedule {
-    cron: croner::Cron,
+    /// What runs is what any of them says; more than one only where several times of day are named.
+    lines: Vec<croner::Cron>,
     zone: Tz,
 }
 
@@ -59,35 +59,35 @@ impl Schedule {
     /// # Errors
     /// When it has not six fields, when a field means nothing, and when no tick ever comes after `now`.
     pub fn parse(cron: &str, zone: Tz, now: DateTime<Utc>) -> Result<Self, ScheduleError> {
-        let unreadable = |reason: String| ScheduleError::Unreadable {
-            cron: cron.to_owned(),
-            reason,
+        let fields: Vec<&str> = cron.split_whitespace().collect();
+        if fields.len() != 6 {
+            return Err(ScheduleError::Fields(fields.len()));
+        }
+        // The parser takes an empty part of a list (`1,,2`) for nothing at all, and nicknames (`@daily`) anywhere.
+        let odd = |field: &&str| field.contains('@') || field.split(',').any(str::is_empty);
+        if !cron.is_ascii() || fields.iter().any(odd) {
+            return Err(ScheduleError::Field);
+        }
+        let whole = line(cron)?;
+        let lines = match named_times(&fields) {
+            Some(times) => {
+                let date = fields[3..].join(" ");
+                let one = |time: String| line(&format!("{time} {date}"));
+                times.into_iter().map(one).collect::<Result<_, _>>()?
+            }
+            None => vec![whole],
         };
-        let fields = cron.split_whitespace().count();
-        if fields == 5 {
-            return Err(unreadable(format!(
-                "five fields; the first of six is the second: \"0 {}\"",
-                cron.trim()
-            )));
-        }
-        if fields != 6 && !cron.trim_start().starts_with('@') {
-            return Err(unreadable(
-                "six fields are needed: second minute hour day month weekday".to_owned(),
-            ));
-        }
-        let parsed = CronParser::builder()
-            .seconds(Seconds::Required)
-            .year(Year::Disallowed)
-            .build()
-            .parse(cron)
-            .map_err(|error| unreadable(error.to_string()))?;
-        let schedule = Self { cron: parsed, zone };
+        let schedule = Self { lines, zone };
         match schedule.next_after(now) {
             Some(_) => Ok(schedule),
-            None => Err(ScheduleError::Never {
-                cron: cron.to_owned(),
-            }),
+            None => Err(ScheduleError::Never),
         }
+    }
+
+    /// The same times of day elsewhere.
+    #[must_use]
+    pub fn in_zone(self, zone: Tz) -> Self {
+        Self { zone, ..self }
     }
 
     /// The first tick after this instant, itself excluded; none where the calendar ends.
@@ -95,16 +95,16 @@ impl Schedule {
     pub fn next_after(&self, at: DateTime<Utc>) -> Option<DateTime<Utc>> {
         // croner keeps the fraction of a second of its start, which would make 12:00:00.5 a tick.
         let whole = at.duration_trunc(TimeDelta::seconds(1)).ok()?;
-        self.cron
-            .find_next_occurrence(&whole.with_timezone(&self.zone), false)
-            .ok()
-            .map(|tick| tick.with_timezone(&Utc))
+        let local = whole.with_timezone(&self.zone);
+        let next = |line: &croner::Cron| line.find_next_occurrence(&local, false).ok();
+        let tick = self.lines.iter().filter_map(next).min()?;
+        Some(tick.with_timezone(&Utc))
     }
 
-    /// The longest gap between the next 400 ticks: what "the interval" means for a schedule that is not even.
+    /// The longest gap between the next 400 ticks: what "the interval" means for a schedule that is not even. At least a second.
     #[must_use]
     pub fn interval(&self, from: DateTime<Utc>) -> Duration {
-        let mut longest = TimeDelta::zero();
+        let mut longest = TimeDelta::seconds(1);
         let mut tick = self.next_after(from);
         for _ in 1..TICKS_OF_INTERVAL {
             let Some(earlier) = tick else { break };
@@ -115,9 +115,47 @@ impl Schedule {
     }
 }
 
+fn line(cron: &str) -> Result<croner::Cron, ScheduleError> {
+    CronParser::builder()
+        .seconds(Seconds::Required)
+        .year(Year::Disallowed)
+        .build()
+        .parse(cron)
+        .map_err(|_| ScheduleError::Field)
+}
+
+/// Second, minute and hour of each time of day, where a line names several of them one by one. croner knows a fixed time by its three
+/// single numbers only, and would skip `0 0,30 2 * * *` in one night and run it twice as often in the other.
+fn named_times(fields: &[&str]) -> Option<Vec<String>> {
+    let numbers = |field: &str| -> Option<Vec<u8>> {
+        let mut numbers: Vec<u8> = field
+            .split(',')
+            .map(|number| number.parse().ok())
+            .collect::<Option<_>>()?;
+        numbers.sort_unstable();
+        numbers.dedup();
+        Some(numbers)
+    };
+    let (seconds, minutes) = (numbers(fields[0])?, numbers(fields[1])?);
+    let hours = numbers(fields[2])?;
+    let times = seconds.len() * minutes.len() * hours.len();
+    if hours.len() == 24 || times > NAMED_AT_MOST {
+        return None;
+    }
+    let times = hours.iter().flat_map(|hour| {
+        let seconds = &seconds;
+        minutes.iter().flat_map(move |minute| {
+            let time = move |second| format!("{second} {minute} {hour}");
+            seconds.iter().map(time)
+        })
+    });
+    Some(times.collect())
+}
+
 impl fmt::Debug for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Schedule({} {})", self.cron.as_str(), self.zone)
+        let lines: Vec<&str> = self.lines.iter().map(croner::Cron::as_str).collect();
+        write!(f, "Schedule({} {})", lines.join("; "), self.zone)
     }
 }
 

@@ -3,6 +3,8 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use proptest::prelude::*;
+
 use super::*;
 
 fn at(text: &str) -> DateTime<Utc> {
@@ -35,7 +37,9 @@ fn every_hour_between(from: &str, to: &str) -> Vec<String> {
 
 #[test]
 fn an_hourly_schedule_has_one_tick_a_real_hour_over_both_nights_of_copenhagen() {
-    for line in ["0 0 * * * *", "0 0 */1 * * *", "0 0 0-23 * * *"] {
+    let each: Vec<String> = (0..24).map(|hour: u8| hour.to_string()).collect();
+    let each = format!("0 0 {} * * *", each.join(","));
+    for line in ["0 0 * * * *", "0 0 */1 * * *", "0 0 0-23 * * *", &each] {
         let hourly = schedule(line, "Europe/Copenhagen");
         for (from, to) in [
             ("2026-03-28T12:00:00Z", "2026-03-29T12:00:00Z"),
@@ -81,16 +85,57 @@ fn a_daily_schedule_keeps_its_local_hour_over_both_nights() {
     );
 }
 
+/// In Copenhagen, 02:00 to 03:00 does not come on 2026-03-29 and comes twice on 2026-10-25.
+fn both_nights(line: &str) -> [Vec<String>; 2] {
+    let schedule = schedule(line, "Europe/Copenhagen");
+    [
+        ("2026-03-28T00:00:00Z", "2026-03-30T12:00:00Z"),
+        ("2026-10-24T12:00:00Z", "2026-10-26T12:00:00Z"),
+    ]
+    .map(|(from, to)| ticks_between(&schedule, from, to))
+}
+
 #[test]
-fn a_daily_tick_in_the_hour_that_is_skipped_or_comes_twice_comes_once() {
-    let daily = schedule("0 30 2 * * *", "Europe/Copenhagen");
+fn a_fixed_time_in_the_hour_that_is_skipped_or_comes_twice_comes_once() {
+    let [forward, back] = both_nights("0 30 2 * * *");
+    assert_eq!(forward, ["28 01:30:00", "29 01:00:00", "30 00:30:00"]);
+    assert_eq!(back, ["25 00:30:00", "26 01:30:00"]);
+}
+
+#[test]
+fn several_fixed_times_in_that_hour_are_each_held_to_it() {
+    let [forward, back] = both_nights("0 0,30 2 * * *");
     assert_eq!(
-        ticks_between(&daily, "2026-03-28T12:00:00Z", "2026-03-30T12:00:00Z").len(),
-        2
+        forward,
+        [
+            "28 01:00:00",
+            "28 01:30:00",
+            // Both right after the gap, which is one moment.
+            "29 01:00:00",
+            "30 00:00:00",
+            "30 00:30:00"
+        ]
     );
     assert_eq!(
-        ticks_between(&daily, "2026-10-24T12:00:00Z", "2026-10-26T12:00:00Z").len(),
-        2
+        back,
+        ["25 00:00:00", "25 00:30:00", "26 01:00:00", "26 01:30:00"]
+    );
+    let [forward, _] = both_nights("0 0 1,2,4 * * *");
+    assert_eq!(forward[2..5], ["29 00:00:00", "29 01:00:00", "29 02:00:00"]);
+}
+
+#[test]
+fn a_time_table_of_every_so_often_goes_on_through_the_hour_that_comes_twice() {
+    let half_hourly = schedule("0 */30 * * * *", "Europe/Copenhagen");
+    assert_eq!(
+        ticks_between(&half_hourly, "2026-10-24T23:45:00Z", "2026-10-25T02:15:00Z"),
+        [
+            "25 00:00:00",
+            "25 00:30:00",
+            "25 01:00:00",
+            "25 01:30:00",
+            "25 02:00:00"
+        ]
     );
 }
 
@@ -109,12 +154,19 @@ fn a_fraction_of_a_second_does_not_shift_the_ticks() {
 
 #[test]
 fn the_interval_is_the_longest_gap() {
-    let from = at("2026-01-05T00:00:00Z");
+    const DAY: u64 = 86_400;
+    let from = at("2026-01-15T10:20:30Z");
     for (line, seconds) in [
-        ("0 0 * * * *", 3600),
+        ("0 0 * * * *", 3_600),
+        ("* * * * * *", 1),
         ("*/2 * * * * *", 2),
-        ("0 0 9,17 * * *", 16 * 3600),
-        ("0 0 9 * * MON-FRI", 3 * 86_400),
+        ("0 0 9,17 * * *", 16 * 3_600),
+        ("0 0 8-18 * * *", 14 * 3_600),
+        ("0 0 3 * * *", DAY),
+        ("0 0 3 * * MON-FRI", 3 * DAY),
+        ("0 0 0 1 * *", 31 * DAY),
+        // 2096 to 2104: the century has no leap day.
+        ("0 0 0 29 2 *", 2_921 * DAY),
     ] {
         assert_eq!(
             schedule(line, "UTC").interval(from).as_secs(),
@@ -125,16 +177,54 @@ fn the_interval_is_the_longest_gap() {
 }
 
 #[test]
-fn lines_that_are_no_schedule_are_refused_with_the_cure() {
-    let parse = |line: &str| {
-        Schedule::parse(line, Tz::UTC, at("2026-01-01T00:00:00Z"))
-            .unwrap_err()
-            .to_string()
-    };
-    assert!(parse("0 * * * *").contains("\"0 0 * * * *\""));
-    assert!(parse("").contains("second minute hour day month weekday"));
-    assert!(parse("61 * * * * *").contains("no schedule"));
-    assert!(parse("0 0 0 30 2 *").contains("never comes"));
+fn lines_that_are_no_schedule_are_refused() {
+    use ScheduleError::{Field, Fields, Never};
+    for (line, error) in [
+        ("", Fields(0)),
+        ("* * * * *", Fields(5)),
+        ("0 0 * * * * *", Fields(7)),
+        ("@hourly", Fields(1)),
+        ("0 @hourly * * * *", Field),
+        ("60 0 * * * *", Field),
+        ("0 0 25 * * *", Field),
+        ("0 0 3,25 * * *", Field),
+        ("0 0 , * * *", Field),
+        ("0 0 1,,2 * * *", Field),
+        ("0 */0 * * * *", Field),
+        ("0 0 * * * funday", Field),
+        ("0 0 ½ * * *", Field),
+        ("0 0 0 30 2 *", Never),
+        ("0 0 1,2 31 4,6 *", Never),
+    ] {
+        let parsed = Schedule::parse(line, Tz::UTC, at("2026-01-01T00:00:00Z"));
+        assert_eq!(parsed.unwrap_err(), error, "{line}");
+    }
+    for line in ["0 30 2 * * MON-FRI", "0 0 0 29 2 *", "0 0 4 L * *"] {
+        schedule(line, "UTC");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+    #[test]
+    fn no_text_panics(text in "[0-9*/,#LW?+A-Z-]{1,5}( [0-9*/,#LW?+-]{1,4}){5}") {
+        let _ = Schedule::parse(&text, Tz::UTC, DateTime::UNIX_EPOCH);
+    }
+
+    #[test]
+    fn ticks_go_forward_in_every_zone(
+        seconds in 1_600_000_000_i64..4_000_000_000,
+        zone in 0..chrono_tz::TZ_VARIANTS.len(),
+        fixed: bool,
+    ) {
+        let line = if fixed { "0 15,30 1 * * *" } else { "0 */20 * * * *" };
+        let zone = chrono_tz::TZ_VARIANTS[zone];
+        let now = DateTime::from_timestamp(seconds, 0).unwrap();
+        let next = Schedule::parse(line, zone, now).unwrap().next_after(now).unwrap();
+        prop_assert!(next > now);
+        let most = TimeDelta::hours(if fixed { 26 } else { 3 });
+        prop_assert!(next - now <= most);
+    }
 }
 
 #[test]

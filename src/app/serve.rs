@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, Utc};
+use chrono::Utc;
 use tokio::sync::watch;
 
-use super::{listen, schedule, snapshot, warn};
+use super::{listen, snapshot, warn};
 use crate::api::{Api, Traffic};
 use crate::command::CommandError;
 use crate::config::{Config, Loaded};
@@ -31,9 +31,7 @@ pub(super) async fn run(loaded: Loaded) -> Result<Exit, CommandError> {
     let (next_run, next_seen) = watch::channel(None);
     let metrics = Arc::new(Metrics::new());
     let listener = listener(&config, &metrics, &next_seen, &signals).await?;
-    let Some(ticks) = ticks(&config, Utc::now()) else {
-        return Err(CommandError::Usage("schedule.cron never fires"));
-    };
+    let ticks = ticks(&config);
     let (found, opened) = find(&config, &metrics).await?;
     let mut work = Work {
         syncer: Syncer::new(config.clone())?,
@@ -62,16 +60,12 @@ pub(super) async fn run(loaded: Loaded) -> Result<Exit, CommandError> {
 }
 
 /// When this installation's runs are due.
-pub(super) fn ticks(config: &Config, now: DateTime<Utc>) -> Option<Ticks> {
-    let schedule = schedule(config, now)?;
+pub(super) fn ticks(config: &Config) -> Ticks {
+    let schedule = &config.schedule;
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let seed = format!("{} {}", host.trim(), identity(&config.database));
-    let jitter = jitter(
-        seed.as_bytes(),
-        config.schedule.jitter,
-        schedule.interval(now),
-    );
-    Some(Ticks::new(schedule, jitter, Box::new(Utc::now)))
+    let jitter = jitter(seed.as_bytes(), schedule.jitter, schedule.interval);
+    Ticks::new(schedule.times.clone(), jitter, Box::new(Utc::now))
 }
 
 async fn listener(
@@ -117,12 +111,9 @@ async fn listener(
 
 /// Tries the database. One that cannot be reached is no failure of the start; one that can never be written is.
 async fn find(config: &Config, metrics: &Metrics) -> Result<(Found, bool), CommandError> {
-    let now = Utc::now();
     let mut found = Found {
         run_at_start: config.schedule.run_at_start,
-        interval: schedule(config, now)
-            .map(|schedule| schedule.interval(now))
-            .unwrap_or_default(),
+        interval: config.schedule.interval,
         ..Found::default()
     };
     let tried = match Store::open(&config.database).await {

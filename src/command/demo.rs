@@ -17,6 +17,7 @@ use crate::demo::{
     ASK_ACTIVE, ASK_CHANGES, ASK_HISTORY, Settings, StandIn, Table, change_the_world, fill,
     remove_old, render_change, render_next, render_query, render_run, render_start,
 };
+use crate::schedule::Schedule as Times;
 use crate::store::RunRow;
 
 /// The demo's database, in the working directory.
@@ -86,8 +87,9 @@ fn config(stand_in: &StandIn, database: &Path) -> io::Result<Config> {
             rate_limit_delay: Duration::from_mins(1),
         },
         schedule: Schedule {
-            cron: "0 0 * * * *".into(),
-            timezone: chrono_tz::UTC,
+            times: Times::parse("0 0 * * * *", chrono_tz::UTC, chrono::DateTime::UNIX_EPOCH)
+                .map_err(io::Error::other)?,
+            interval: Duration::from_hours(1),
             jitter: Duration::ZERO,
             run_at_start: true,
             run_timeout: Some(Duration::from_mins(1)),

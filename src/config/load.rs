@@ -120,14 +120,14 @@ fn sections(
     let removal = section::removal(reader);
     let retention = section::retention(reader);
     let http = section::http(reader);
-    let health = section::health(reader, schedule.as_ref().map(|(_, interval)| *interval));
+    let health = section::health(reader, schedule.as_ref().map(|schedule| schedule.interval));
     let log = section::log(reader);
     let config = || {
         Some(Config {
             auth: auth?,
             api: api?,
             retry: retry?,
-            schedule: schedule?.0,
+            schedule: schedule?,
             database: database?,
             removal: removal?,
             retention: retention?,

@@ -1,11 +1,10 @@
 //! The configuration: sections, named defaults, where each value came from.
 //!
-//! Imports nothing of ours but the exit codes. Durations are `std::time::Duration`. The caller gives everything that a
+//! Imports nothing of ours but the exit codes and the schedule's times. Durations are `std::time::Duration`. The caller gives everything that a
 //! value may come from ([`Sources`]); nothing here asks the process or the clock.
 
 mod address;
 mod credentials;
-mod cron;
 mod database;
 mod duration;
 mod environment;
@@ -21,7 +20,6 @@ mod section;
 mod tests;
 mod value;
 
-pub use cron::{Cron, CronError};
 pub use duration::{parse_duration, show_duration};
 pub use environment::Environment;
 pub use load::{Loaded, Needs, Sources, load};
@@ -124,11 +122,11 @@ pub struct Retry {
 /// `schedule.*`
 #[derive(Debug, Clone)]
 pub struct Schedule {
-    /// second minute hour day month weekday
-    pub cron: String,
-    /// IANA name, known to exist.
-    pub timezone: chrono_tz::Tz,
-    /// The most that a tick is delayed.
+    /// `schedule.cron` in `schedule.timezone`
+    pub times: crate::schedule::Schedule,
+    /// The longest gap between the next 400 ticks, as seen when the configuration was read.
+    pub interval: Duration,
+    /// The most that a tick is delayed; at most a tenth of the interval.
     pub jitter: Duration,
     /// A run when the daemon starts.
     pub run_at_start: bool,

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::cron::{Cron, CronError};
 use super::duration::show_duration;
 use super::problem::Origin;
 use super::reader::Reader;
 use super::value::{self, Complaint, Parsed, Setting, quoted};
 use super::{Api, Health, Http, Log, LogFormat, Removal, Retention, Retry, Schedule};
 use super::{Database, address, database, secret};
+use crate::schedule::{Schedule as Times, ScheduleError};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -101,17 +101,29 @@ pub(super) fn retry(reader: &mut Reader) -> Option<Retry> {
     })
 }
 
-fn cron(setting: &Setting) -> Parsed<(String, Cron)> {
+/// The line as it will run, so far in UTC: the zone is another key's.
+fn cron(now: DateTime<Utc>) -> impl Fn(&Setting) -> Parsed<Times> {
     let allowed =
         "six fields like \"0 0 * * * *\" are wanted: second minute hour day month weekday";
-    let text = setting
-        .as_text()
-        .map_err(|complaint| Complaint::new(complaint.what, allowed))?;
-    let parsed = Cron::parse(text).map_err(|error| match error {
-        CronError::Never => Complaint::new(error.to_string(), "a day that exists is wanted"),
-        CronError::Fields(_) | CronError::Field => Complaint::new(error.to_string(), allowed),
-    })?;
-    Ok(((text.to_owned(), parsed), quoted(text)))
+    move |setting| {
+        let text = setting
+            .as_text()
+            .map_err(|complaint| Complaint::new(complaint.what, allowed))?;
+        let parse = |text: &str| Times::parse(text, chrono_tz::UTC, now);
+        let times = parse(text).map_err(|error| {
+            // Most other crons have no seconds.
+            let with_second = format!("0 {}", text.trim());
+            let cure = match error {
+                ScheduleError::Never => "a day that exists is wanted".to_owned(),
+                ScheduleError::Fields(5) if parse(&with_second).is_ok() => {
+                    format!("{allowed}; \"{with_second}\" adds the second")
+                }
+                ScheduleError::Fields(_) | ScheduleError::Field => allowed.to_owned(),
+            };
+            Complaint::new(error.to_string(), cure)
+        })?;
+        Ok((times, quoted(text)))
+    }
 }
 
 fn timezone(setting: &Setting) -> Parsed<chrono_tz::Tz> {
@@ -124,9 +136,9 @@ fn timezone(setting: &Setting) -> Parsed<chrono_tz::Tz> {
         .map_err(|_| Complaint::new("it is no time zone", allowed))
 }
 
-/// The schedule, and its interval seen from `now`.
-pub(super) fn schedule(reader: &mut Reader, now: DateTime<Utc>) -> Option<(Schedule, Duration)> {
-    let cron = reader.read("schedule.cron", cron);
+/// The schedule, its interval as seen from `now`.
+pub(super) fn schedule(reader: &mut Reader, now: DateTime<Utc>) -> Option<Schedule> {
+    let times = reader.read("schedule.cron", cron(now));
     let timezone = reader.read("schedule.timezone", timezone);
     let jitter = reader.read("schedule.jitter", value::duration(Duration::ZERO..=DAY));
     let run_at_start = reader.read("schedule.run_at_start", value::boolean);
@@ -134,16 +146,15 @@ pub(super) fn schedule(reader: &mut Reader, now: DateTime<Utc>) -> Option<(Sched
         "schedule.run_timeout",
         value::duration_or("off", up_to(DAY * 30)),
     );
-    let ((text, cron), timezone) = (cron?, timezone?);
-    let interval = cron.interval(now, timezone);
-    let schedule = Schedule {
-        cron: text,
-        timezone,
+    let times = times?.in_zone(timezone?);
+    let interval = times.interval(now);
+    Some(Schedule {
+        times,
+        interval,
         jitter: clamp_jitter(reader, jitter?, interval),
         run_at_start: run_at_start?,
         run_timeout: run_timeout?,
-    };
-    Some((schedule, interval))
+    })
 }
 
 /// Never more than a tenth of the interval: silently for the default, which knows nothing of the schedule.

@@ -30,6 +30,16 @@ fn every_problem_is_told_at_once_with_key_origin_and_cure() {
 }
 
 #[test]
+fn a_schedule_as_other_crons_write_it_is_told_what_it_lacks() {
+    let cure = |line: &str| {
+        let place = Place::new().set("UNDERSTORY_SYNC__SCHEDULE__CRON", line);
+        place.problems()[0].allowed.clone()
+    };
+    assert!(cure("15 * * * *").ends_with("; \"0 15 * * * *\" adds the second"));
+    assert!(cure("a b c d e").ends_with("day month weekday"));
+}
+
+#[test]
 fn wrong_values_are_refused_wherever_they_stand() {
     for (key, values) in [
         ("api.page_size", &["0", "101", "-1", "1.5", "ten", "+5"][..]),
