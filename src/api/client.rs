@@ -113,7 +113,7 @@ pub(super) async fn send(
         .await
         .map_err(|error| fault(endpoint, &error))?;
     let status = response.status().as_u16();
-    let asked_wait = wait_of(response.headers());
+    let asked_wait = wait_of(response.headers(), SystemTime::now());
     let body = if (want.with)(status) {
         match read(endpoint, response, want.limit).await {
             Err(_) if status != 200 => Vec::new(), // errors are judged by their status, whatever their body does
@@ -129,9 +129,10 @@ pub(super) async fn send(
     })
 }
 
-fn wait_of(headers: &HeaderMap) -> Option<Duration> {
+/// `Retry-After`, if it says anything.
+pub(super) fn wait_of(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?;
-    retry_after(value, SystemTime::now())
+    retry_after(value, now)
 }
 
 /// Reads a body up to the limit. Memory follows what arrives, never what was announced.

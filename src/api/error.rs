@@ -56,6 +56,14 @@ pub enum ApiError {
         /// Its answer.
         status: u16,
     },
+    /// The token endpoint says what it does not like.
+    #[error("the token endpoint answered with status {status} and the error {code}")]
+    NoToken {
+        /// Its answer.
+        status: u16,
+        /// One of those that RFC 6749 names.
+        code: &'static str,
+    },
     /// 404 or 410.
     #[error("{endpoint} is gone (status {status}); that never means that there are no consents")]
     Gone {
@@ -148,6 +156,7 @@ impl ApiError {
             | Self::Heartbeat(_) => Exit::Retry,
             Self::Refused { .. } => Exit::Refused,
             Self::Unavailable { .. }
+            | Self::NoToken { .. }
             | Self::Gone { .. }
             | Self::PathsGone { .. }
             | Self::Redirect { .. }
@@ -205,6 +214,7 @@ impl ApiError {
             }
             | Self::Redirect { endpoint, .. }
             | Self::Unavailable { endpoint, .. } => format!("look at {}: is it the right address?", endpoint.key()),
+            Self::NoToken { .. } => "compare auth.token_url, auth.audience and auth.scopes with what Understory gave you".to_owned(),
             Self::Gone { .. } => "look at api.base_url and api.consents_path (`auto` tries both known paths)".to_owned(),
             Self::PathsGone { .. } => {
                 "look at api.base_url, and whether Understory's reference names a new path; set it as api.consents_path"

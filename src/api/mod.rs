@@ -12,6 +12,7 @@ mod json;
 mod limit;
 mod lookup;
 mod pager;
+pub mod probe;
 mod request;
 mod retry;
 mod token;

@@ -82,7 +82,8 @@ impl Api {
             .await
     }
 
-    /// One GET; a 401 drops the token and asks once more with a new one, unless that was done for this request.
+    /// One GET; a 401 drops the token and asks once more with a new one, unless that was done for this request: a token
+    /// that was made for it is kept, so that a page which is forbidden for good does not cost two tokens a run.
     pub(super) async fn send_renewing(
         &mut self,
         endpoint: Endpoint,
@@ -92,22 +93,15 @@ impl Api {
         deadline: Deadline,
     ) -> Result<Answer, Fault> {
         let answer = self.send_with_token(endpoint, url, want, deadline).await?;
-        if answer.status != 401 {
+        if answer.status != 401 || std::mem::replace(renewed, true) {
             return Ok(answer);
         }
         self.token = None;
-        if std::mem::replace(renewed, true) {
-            return Ok(answer);
-        }
         tracing::debug!(
             endpoint = endpoint.name(),
             "the token was refused, asking for a new one"
         );
-        let answer = self.send_with_token(endpoint, url, want, deadline).await?;
-        if answer.status == 401 {
-            self.token = None;
-        }
-        Ok(answer)
+        self.send_with_token(endpoint, url, want, deadline).await
     }
 
     /// One GET. Whether the token is fresh counts when the request starts, so it is looked at after the wait for the

@@ -141,10 +141,24 @@ fn life(value: Raw<'_>) -> Option<Duration> {
     Some(Duration::try_from_secs_f64(seconds).map_or(LONGEST_LIFE, |life| life.min(LONGEST_LIFE)))
 }
 
+/// The `error` of RFC 6749 (4.1.2.1 and 5.2). No other is ever shown: it is foreign text.
+const KNOWN_CODES: [&str; 10] = [
+    "invalid_request",
+    "invalid_client",
+    "invalid_grant",
+    "unauthorized_client",
+    "unsupported_grant_type",
+    "unsupported_response_type",
+    "invalid_scope",
+    "access_denied",
+    "server_error",
+    "temporarily_unavailable",
+];
+
 /// What an answer of the token endpoint means that is neither 2xx nor 3xx nor one that passes.
 pub(super) fn refusal(status: u16, body: &mut [u8]) -> ApiError {
     let code = error_code(body);
-    let why = match (code.as_deref(), status) {
+    let why = match (code, status) {
         (Some("invalid_scope"), _) => Refusal::Scope(status),
         (Some("unauthorized_client"), _) => Refusal::Grant(status),
         (Some("access_denied"), _) => Refusal::Denied(status),
@@ -156,7 +170,8 @@ pub(super) fn refusal(status: u16, body: &mut [u8]) -> ApiError {
                 status,
             };
         }
-        _ => {
+        (Some(code), _) => return ApiError::NoToken { status, code },
+        (None, _) => {
             return ApiError::Unavailable {
                 endpoint: Endpoint::Token,
                 status,
@@ -169,12 +184,13 @@ pub(super) fn refusal(status: u16, body: &mut [u8]) -> ApiError {
     }
 }
 
-/// RFC 6749's `error`, if the body holds one.
-fn error_code(body: &mut [u8]) -> Option<String> {
+/// RFC 6749's `error`, if the body holds one that is known.
+fn error_code(body: &mut [u8]) -> Option<&'static str> {
     let text = json::checked(body).ok()?;
     let members = json::members(text)?;
     let (_, value) = members.iter().rev().find(|(key, _)| key == "error")?;
-    value.string().map(std::borrow::Cow::into_owned)
+    let code = value.string()?;
+    KNOWN_CODES.into_iter().find(|known| *known == code)
 }
 
 #[cfg(test)]

@@ -16,6 +16,12 @@ const MAX_ITEMS: usize = 10_000;
 /// A longer cursor would not fit into a request line that servers and proxies take.
 const MAX_CURSOR_BYTES: usize = 8 * 1024;
 
+/// PostgreSQL's indexes take keys of some 2,700 bytes.
+const MAX_ID_BYTES: usize = 2_048;
+
+/// Begins the key of a row without an id. An id that looks like one could pass for another person's row.
+const NATURAL_KEY: &str = "nk:";
+
 /// Reads one page. The body is changed in place where it holds what no database can.
 pub(super) fn page(body: &mut [u8]) -> Result<Page, BadBody> {
     let text = json::checked(body)?;
@@ -105,13 +111,14 @@ impl<'a> Fields<'a> {
         Some(fields)
     }
 
-    /// The API's id where it is usable: text that is not blank, or an integer of any size.
+    /// The API's id where it is usable: text that is not blank, or an integer. One that cannot be a key counts as none.
     fn usable_id(&self) -> Option<String> {
         let id = self.id?;
-        match id.string() {
+        let text = match id.string() {
             Some(text) => not_blank(text),
             None => id.integer().map(str::to_owned),
-        }
+        };
+        text.filter(|text| text.len() <= MAX_ID_BYTES && !text.starts_with(NATURAL_KEY))
     }
 
     /// A text; what is no text is kept among the others under its name.

@@ -163,3 +163,13 @@ fn a_refusal_is_told_by_its_code_or_else_by_its_status() {
         assert!(error.hint().is_some());
     }
 }
+
+#[test]
+fn only_an_error_that_the_standard_names_is_shown() {
+    let shown = |code: &str| {
+        let body = format!(r#"{{"error":"{code}"}}"#);
+        refusal(400, &mut body.into_bytes()).to_string()
+    };
+    assert!(shown("invalid_request").ends_with("status 400 and the error invalid_request"));
+    assert!(!shown("ada@example.org").contains("ada"));
+}

@@ -102,6 +102,29 @@ fn an_id_is_text_that_is_not_blank_or_an_integer() {
 }
 
 #[test]
+fn an_id_that_cannot_be_a_key_counts_as_none_and_is_kept_aside() {
+    let longest = "7".repeat(MAX_ID_BYTES);
+    for id in [longest.clone(), "NK:1".to_owned(), "a nk:".to_owned()] {
+        let consent = with(&format!(r#""id":"{id}""#));
+        assert_eq!((consent.consent_id, consent.extra), (Some(id), None));
+    }
+    let too_long = format!("{longest}7");
+    for id in [
+        format!("\"{too_long}\""),
+        too_long,
+        "\"nk:\"".to_owned(),
+        format!(
+            "\"{}\"",
+            crate::consent::natural_key("c", "b@example.org", None)
+        ),
+    ] {
+        let consent = with(&format!(r#""id":{id}"#));
+        assert_eq!(consent.consent_id, None);
+        assert_eq!(consent.extra.unwrap(), format!(r#"{{"id":{id}}}"#));
+    }
+}
+
+#[test]
 fn a_wrong_type_is_null_in_its_column_and_kept_aside() {
     let consent = with(r#""source":["x"],"full_name":7,"references":{"b":1,"a":2},"z":1"#);
     assert_eq!(
