@@ -150,16 +150,7 @@ pub struct Page {
 /// words, in any case of letters.
 #[must_use]
 pub fn mentions(item: &str, emails: &[String]) -> bool {
-    // Escapes hide letters; where the item is no JSON that can be read, its plain text has to do.
-    let text = match serde_json::from_str::<serde_json::Value>(item) {
-        Ok(value) => {
-            let mut text = String::new();
-            collect_texts(&value, &mut text);
-            text
-        }
-        Err(_) => item.to_owned(),
-    };
-    let text = text.to_lowercase();
+    let text = texts(item).to_lowercase();
     emails.iter().any(|email| {
         text.match_indices(email.as_str()).any(|(at, found)| {
             let before = text[..at].chars().next_back();
@@ -167,6 +158,83 @@ pub fn mentions(item: &str, emails: &[String]) -> bool {
             !before.is_some_and(continues_address) && !after.is_some_and(char::is_alphanumeric)
         })
     })
+}
+
+/// Whether a rejected item, as received, holds an address that `is_wanted` knows by its hash: the counterpart of
+/// [`mentions`] where the address itself is not kept.
+#[must_use]
+pub fn any_address(item: &str, is_wanted: impl Fn(&str) -> bool) -> bool {
+    let text = texts(item).to_lowercase();
+    let whole = text.lines().filter(|line| line.contains('@'));
+    if whole.into_iter().any(|line| is_wanted(line.trim())) {
+        return true;
+    }
+    let mut asked = 0;
+    for (at, _) in text.match_indices('@') {
+        let starts = starts(&text[..at]);
+        for end in ends(&text, at + 1) {
+            for start in &starts {
+                asked += 1;
+                if asked > MAX_ADDRESSES {
+                    return false;
+                }
+                if is_wanted(&text[*start..end]) {
+                    return true;
+                }
+            }
+        }
+    }
+    false
+}
+
+/// Parts of one item that are looked at as addresses: an item of nothing but `@` must not hold up a run.
+const MAX_ADDRESSES: usize = 20_000;
+
+/// Where a local part that ends here may begin.
+fn starts(before: &str) -> Vec<usize> {
+    let mut starts = Vec::new();
+    for (index, letter) in before.char_indices().rev().take(MAX_PART) {
+        if letter.is_whitespace() {
+            break;
+        }
+        let previous = before[..index].chars().next_back();
+        if !previous.is_some_and(continues_address) {
+            starts.push(index);
+        }
+    }
+    starts
+}
+
+/// Where a domain that begins here may end.
+fn ends(text: &str, from: usize) -> Vec<usize> {
+    let mut ends = Vec::new();
+    for (index, letter) in text[from..].char_indices().take(MAX_PART) {
+        if letter.is_whitespace() {
+            break;
+        }
+        let end = from + index + letter.len_utf8();
+        let next = text[end..].chars().next();
+        if !next.is_some_and(char::is_alphanumeric) {
+            ends.push(end);
+        }
+    }
+    ends
+}
+
+/// Neither side of an address is longer.
+const MAX_PART: usize = 256;
+
+/// Every text of an item, one a line. Escapes hide letters; where the item is no JSON that can be read, its plain text has
+/// to do.
+fn texts(item: &str) -> String {
+    match serde_json::from_str::<serde_json::Value>(item) {
+        Ok(value) => {
+            let mut text = String::new();
+            collect_texts(&value, &mut text);
+            text
+        }
+        Err(_) => item.to_owned(),
+    }
 }
 
 fn continues_address(letter: char) -> bool {
@@ -188,5 +256,34 @@ fn collect_texts(value: &serde_json::Value, out: &mut String) {
             }
         }
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_found_in_any_text_of_an_item_by_name_and_by_hash() {
+        let wanted = "søren@mail.example.com";
+        let set = [wanted.to_owned()];
+        for (item, found) in [
+            (r#"{"email":"SØREN@mail.example.com"}"#, true),
+            (r#"{"email":" s\u00d8ren\u0040MAIL.example.com "}"#, true),
+            (r#"{"note":"write to <Søren@mail.example.com>."}"#, true),
+            (r#"{"note":["mailto:søren@mail.example.com?x=1"]}"#, true),
+            (r#""søren@mail.example.com""#, true),
+            (r#"{"søren@mail.example.com":1}"#, true),
+            (r#"{"broken": søren@mail.example.com"#, true),
+            (r#"{"email":"a.søren@mail.example.com"}"#, false),
+            (r#"{"email":"søren@mail.example.community"}"#, false),
+            (r#"{"email":"anna@mail.example.com"}"#, false),
+            ("7", false),
+        ] {
+            assert_eq!(mentions(item, &set), found, "by name: {item}");
+            assert_eq!(any_address(item, |text| text == wanted), found, "{item}");
+        }
+        let ats = "@".repeat(100_000);
+        assert!(!any_address(&ats, |text| text == wanted));
     }
 }

@@ -9,6 +9,9 @@ mod known;
 mod pass;
 mod reject;
 
+#[cfg(test)]
+mod tests;
+
 pub use guard::{Absence, Evidence, judge};
 pub use known::{Known, RowState};
 pub use pass::{Namesake, Namesakes, Pass, Settings};

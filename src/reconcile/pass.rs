@@ -109,6 +109,16 @@ impl Pass {
     }
 
     fn take_rejected(&mut self, rejected: Rejected, batch: &mut Batch) {
+        if !self.settings.suppressed.is_empty()
+            && crate::consent::any_address(&rejected.item, |email| {
+                self.settings
+                    .suppressed
+                    .contains(&self.settings.salt.email(email))
+            })
+        {
+            batch.tally.suppressed += 1;
+            return;
+        }
         batch.tally.rejected += 1;
         if let Some(id) = &rejected.id
             && let Some(slot) = self.known.find(self.settings.salt.key(id))
@@ -152,22 +162,29 @@ impl Pass {
         match &consent.consent_id {
             Some(id) => {
                 let key = id.clone();
-                here.note(&consent, &key);
-                self.take_with_id(key, consent, batch);
+                self.take_with_id(key, consent, here, batch);
             }
             None => self.take_nameless(consent, namesakes, here, batch),
         }
     }
 
-    fn take_with_id(&mut self, key: String, consent: Consent, batch: &mut Batch) {
+    fn take_with_id(&mut self, key: String, consent: Consent, here: &mut Here, batch: &mut Batch) {
         let hash = self.settings.salt.key(&key);
         if self.known.is_fresh(hash) {
             batch.tally.duplicates += 1;
         } else if let Some(slot) = self.known.find(hash) {
+            if !self.known.is_stored(slot) {
+                here.note(&consent, &key);
+            }
             self.put_known(slot, key, hash, consent, batch);
         } else if let Some(kind) = self.row_to_take_over(hash, &consent) {
+            here.note(&consent, &key);
+            if let PutKind::TakeOver { old_key, .. } = &kind {
+                here.note_move(old_key, &key);
+            }
             self.put(key, hash, consent, kind, batch);
         } else {
+            here.note(&consent, &key);
             self.known.add(hash, false);
             self.put(key, hash, consent, PutKind::Add, batch);
         }
@@ -221,16 +238,14 @@ impl Pass {
     ) {
         let natural_key = consent.natural_key();
         let stored: &[Namesake] = namesakes.get(&natural_key).map_or(&[], Vec::as_slice);
-        for row in stored.iter().skip(1) {
-            if let Some(slot) = self.known.find(self.settings.salt.key(&row.consent_key)) {
-                self.relist(slot, &row.consent_key, batch);
+        let mut rows = here.still(stored, &natural_key);
+        let first = rows.next().or_else(|| here.first(&natural_key));
+        for key in rows {
+            if let Some(slot) = self.known.find(self.settings.salt.key(key)) {
+                self.relist(slot, key, batch);
             }
         }
-        let first = stored
-            .first()
-            .map(|row| &row.consent_key)
-            .or_else(|| here.first(&natural_key));
-        let key = first.cloned().unwrap_or_else(|| natural_key.clone());
+        let key = first.unwrap_or(&natural_key).to_owned();
         let hash = self.settings.salt.key(&key);
         if self.known.is_fresh(hash) {
             batch.tally.duplicates += 1;
@@ -312,10 +327,15 @@ impl Pass {
     }
 }
 
-/// Rows with an id that stand on this very page, by natural key: the store cannot know them yet.
+/// What this very page has done to rows with an id, which the store cannot know yet.
 struct Here {
     mixed: bool,
-    keys: HashMap<String, String>,
+    /// The first of this page with this natural key.
+    first: HashMap<String, String>,
+    /// The natural key of a row from now on.
+    natural: HashMap<String, String>,
+    /// The key of a row from now on.
+    moved: HashMap<String, String>,
 }
 
 impl Here {
@@ -325,19 +345,48 @@ impl Here {
         let mixed = page.items.iter().any(nameless) && !page.items.iter().all(nameless);
         Self {
             mixed,
-            keys: HashMap::new(),
+            first: HashMap::new(),
+            natural: HashMap::new(),
+            moved: HashMap::new(),
         }
     }
 
+    /// An item was stored to this row.
     fn note(&mut self, consent: &Consent, key: &str) {
         if self.mixed {
-            self.keys
-                .entry(consent.natural_key())
+            let natural_key = consent.natural_key();
+            self.first
+                .entry(natural_key.clone())
                 .or_insert_with(|| key.to_owned());
+            self.natural.insert(key.to_owned(), natural_key);
         }
     }
 
-    fn first(&self, natural_key: &str) -> Option<&String> {
-        self.keys.get(natural_key)
+    fn note_move(&mut self, old_key: &str, key: &str) {
+        if self.mixed {
+            self.moved.insert(old_key.to_owned(), key.to_owned());
+        }
+    }
+
+    fn first(&self, natural_key: &str) -> Option<&str> {
+        self.first.get(natural_key).map(String::as_str)
+    }
+
+    /// The rows that the store named, under the keys they have by now, without those that have another natural key by now.
+    fn still<'a>(
+        &'a self,
+        stored: &'a [Namesake],
+        natural_key: &'a str,
+    ) -> impl Iterator<Item = &'a str> {
+        let now = |row: &'a Namesake| self.moved.get(&row.consent_key).unwrap_or(&row.consent_key);
+        stored
+            .iter()
+            .map(now)
+            .filter(move |key| {
+                self.natural
+                    .get(*key)
+                    .is_none_or(|natural| natural == natural_key)
+            })
+            .map(String::as_str)
     }
 }

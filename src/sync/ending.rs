@@ -99,6 +99,8 @@ impl Syncer {
                 Ok(Lookup::Gone) => ending.removed.push(candidate.consent_key.clone()),
                 Ok(Lookup::Listed) => {}
                 Ok(Lookup::Unclear { .. }) => {
+                    // It has had its turn: one page that always fails must not keep all others from theirs.
+                    ending.checked.push(candidate.consent_key);
                     tracing::warn!(
                         "the page of a single consent gave no clear answer; the other removals wait for the next run"
                     );

@@ -1,0 +1,183 @@
+//! The whole reconcile against a small model, under lists that no API should send, and tables for contract 5.8.
+#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+
+mod mixed;
+mod world;
+
+use proptest::prelude::*;
+
+use super::Absence;
+use world::{Ended, Entry, Row, Walk, World};
+
+/// What happens to the world, one after the other.
+#[derive(Debug, Clone)]
+enum Step {
+    Run(Walk),
+    /// The address with this number is forgotten, or that is lifted.
+    Forget(u8),
+    Undo(u8),
+    /// Retention erases whoever is removed.
+    Erase,
+}
+
+fn entry() -> impl Strategy<Value = Entry> {
+    let (id, email) = (0..4_u8, 0..3_u8);
+    prop_oneof![
+        6 => (id.clone(), email.clone()).prop_map(|(id, email)| Entry::Good { id: Some(id), email }),
+        3 => id.clone().prop_map(|id| Entry::Good { id: Some(id), email: id % 3 }),
+        6 => email.clone().prop_map(|email| Entry::Good { id: None, email }),
+        1 => id.prop_map(Entry::BadWithId),
+        1 => email.prop_map(Entry::BadNameless),
+        1 => Just(Entry::Foreign),
+    ]
+}
+
+fn walk() -> impl Strategy<Value = Walk> {
+    (
+        prop::collection::vec(entry(), 0..7),
+        1..4_usize,
+        1..4_usize,
+        prop::option::weighted(0.2, 0..4_usize),
+        prop::option::weighted(0.1, 1..3_usize),
+        prop::bool::weighted(0.3),
+        0..2_u8,
+    )
+        .prop_map(
+            |(list, page_length, gather, dies_at, restarts_at, accept, version)| Walk {
+                list,
+                page_length,
+                gather,
+                dies_at,
+                restarts_at,
+                accept: accept.then_some(1_000),
+                version,
+            },
+        )
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        12 => walk().prop_map(Step::Run),
+        1 => (0..3_u8).prop_map(Step::Forget),
+        1 => (0..3_u8).prop_map(Step::Undo),
+        1 => Just(Step::Erase),
+    ]
+}
+
+/// The model: who counts as listed (contract 5.5 and 5.8).
+fn counts_as_listed(row: &Row, list: &[Entry]) -> bool {
+    list.iter().any(|entry| match entry {
+        Entry::Good { id: Some(id), .. } | Entry::BadWithId(id) => row.has_id(*id),
+        Entry::Good { id: None, email } => row.has_email(*email),
+        Entry::BadNameless(_) | Entry::Foreign => false,
+    })
+}
+
+/// Every usable item stands for an active row.
+fn is_represented(entry: &Entry, rows: &[Row]) -> bool {
+    match entry {
+        Entry::Good { id: Some(id), .. } => rows.iter().any(|row| row.active && row.has_id(*id)),
+        Entry::Good { id: None, email } => {
+            rows.iter().any(|row| row.active && row.has_email(*email))
+        }
+        _ => true,
+    }
+}
+
+fn check(world: &mut World, walk: &Walk) -> Result<(), TestCaseError> {
+    let before = world.rows.clone();
+    let ended = world.run(walk);
+    let list = world.usable(&walk.list);
+    prop_assert!(!world.holds_suppressed(), "a forgotten person came back");
+    prop_assert!(ended.sums, "items do not add up");
+    prop_assert!(ended.most_changes <= 1, "two changes of state in one pass");
+    let newly_gone = |rows: &[Row]| {
+        let gone =
+            |old: &&Row| old.active && rows.iter().any(|row| row.no == old.no && !row.active);
+        before.iter().filter(gone).count()
+    };
+    prop_assert_eq!(
+        world.rows.len() >= before.len(),
+        true,
+        "a run deleted a row"
+    );
+    if ended.absence != Some(Absence::Judged) {
+        prop_assert_eq!(newly_gone(&world.rows), 0, "removed without judgement");
+    }
+    if ended.absence.is_none() {
+        return Ok(());
+    }
+    for item in &list {
+        prop_assert!(is_represented(item, &world.rows), "{:?} has no row", item);
+    }
+    if ended.absence == Some(Absence::Judged) {
+        for row in &world.rows {
+            let listed = counts_as_listed(row, &list) && !row.erased;
+            prop_assert_eq!(row.active, listed, "{:?}", row);
+        }
+    }
+    // A rejected item is known now, so the next run judges. And a list may contradict itself: where an item without id was
+    // stored to a row whose own item has another address, the next pass may take them the other way round.
+    let contradicts = list.iter().any(|entry| match entry {
+        Entry::Good {
+            id: Some(id),
+            email,
+        } => {
+            let of_row = |row: &&Row| row.has_id(*id);
+            !world
+                .rows
+                .iter()
+                .find(of_row)
+                .is_some_and(|row| row.has_email(*email))
+        }
+        _ => false,
+    });
+    if ended.absence == Some(Absence::Blocked) || contradicts {
+        return Ok(());
+    }
+    let again = world.run(&Walk {
+        dies_at: None,
+        restarts_at: None,
+        ..walk.clone()
+    });
+    prop_assert_eq!(again.written, 0, "the same list was written twice");
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_active_set_is_what_the_last_judged_run_listed(steps in prop::collection::vec(step(), 1..7)) {
+        let mut world = World::default();
+        for step in &steps {
+            match step {
+                Step::Run(walk) => check(&mut world, walk)?,
+                Step::Forget(email) => world.forget(*email),
+                Step::Undo(email) => world.unforget(*email),
+                Step::Erase => world.erase_removed(),
+            }
+        }
+    }
+}
+
+#[test]
+fn the_test_is_not_idle() {
+    let mut world = World::default();
+    let good = |id: Option<u8>, email| Entry::Good { id, email };
+    let walk = |list| Walk {
+        list,
+        page_length: 2,
+        gather: 1,
+        dies_at: None,
+        restarts_at: None,
+        accept: None,
+        version: 0,
+    };
+    let Ended { absence, .. } = world.run(&walk(vec![good(None, 0), good(Some(1), 1)]));
+    assert_eq!(absence, Some(Absence::Judged));
+    world.run(&walk(vec![good(Some(0), 0)]));
+    assert_eq!(world.rows.len(), 2);
+    assert!(world.rows[0].active && world.rows[0].has_id(0));
+    assert!(!world.rows[1].active);
+}

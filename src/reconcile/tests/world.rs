@@ -1,0 +1,447 @@
+//! The store's semantics (store/write.rs, finish.rs, forget.rs, upkeep.rs) over a vector.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::consent::{Consent, Item, Page, RejectReason, Rejected, any_address, natural_key};
+use crate::hash::{RowHash, Salt};
+use crate::reconcile::{
+    Absence, Batch, Evidence, Known, KnownReject, KnownRejects, Namesake, Namesakes, Op, Pass,
+    PutKind, RowState, Settings, Tally, judge,
+};
+
+#[derive(Debug, Clone)]
+pub(super) enum Entry {
+    Good { id: Option<u8>, email: u8 },
+    BadWithId(u8),
+    BadNameless(u8),
+    Foreign,
+}
+
+/// One run: what it lists, and what goes wrong.
+#[derive(Debug, Clone)]
+pub(super) struct Walk {
+    pub(super) list: Vec<Entry>,
+    pub(super) page_length: usize,
+    /// Pages that share a transaction.
+    pub(super) gather: usize,
+    /// The page at which the process dies, with what was not committed.
+    pub(super) dies_at: Option<usize>,
+    /// The page at which the walk begins anew.
+    pub(super) restarts_at: Option<usize>,
+    pub(super) accept: Option<u64>,
+    /// Of everybody's name.
+    pub(super) version: u8,
+}
+
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "the columns of a row, as flags"
+)]
+#[derive(Debug, Clone)]
+pub(super) struct Row {
+    pub(super) no: usize,
+    pub(super) key: String,
+    pub(super) id: Option<String>,
+    pub(super) consent: Option<Consent>,
+    hash: RowHash,
+    pub(super) active: bool,
+    removed: bool,
+    withheld: bool,
+    pub(super) erased: bool,
+    first_seen: u64,
+    missing_judged: u64,
+    changes: u32,
+}
+
+impl Row {
+    pub(super) fn has_id(&self, id: u8) -> bool {
+        self.id.as_deref() == Some(&format!("id{id}"))
+    }
+
+    pub(super) fn has_email(&self, number: u8) -> bool {
+        self.consent
+            .as_ref()
+            .is_some_and(|consent| consent.email == email(number))
+    }
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) absence: Option<Absence>,
+    pub(super) sums: bool,
+    pub(super) most_changes: u32,
+    /// Rows and rejected items written, and rows newly missing.
+    pub(super) written: usize,
+}
+
+pub(super) struct World {
+    salt: Salt,
+    pub(super) rows: Vec<Row>,
+    /// With `resolved_at`, and whether this run wrote it.
+    rejects: Vec<(Rejected, bool, bool)>,
+    suppressed: HashSet<String>,
+    blocked: u32,
+    judged: u64,
+    clock: u64,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self {
+            salt: Salt::new(vec![7; 32]),
+            rows: Vec::new(),
+            rejects: Vec::new(),
+            suppressed: HashSet::new(),
+            blocked: 0,
+            judged: 0,
+            clock: 0,
+        }
+    }
+}
+
+fn email(number: u8) -> String {
+    format!("p{number}@example.com")
+}
+
+fn item(entry: &Entry, version: u8) -> Item {
+    let reject = |id: Option<String>, item: String| {
+        let mut fingerprint = [0; 32];
+        let text = id.as_ref().unwrap_or(&item).as_bytes();
+        fingerprint[..text.len().min(8)].copy_from_slice(&text[text.len().saturating_sub(8)..]);
+        Item::Rejected(Rejected {
+            id,
+            reason: RejectReason::NoCompany,
+            item,
+            fingerprint,
+        })
+    };
+    match entry {
+        Entry::Good { id, email: number } => Item::Consent(Consent {
+            consent_id: id.map(|id| format!("id{id}")),
+            company_id: "ours".into(),
+            email: email(*number),
+            full_name: Some(format!("{number} {version}")),
+            source: None,
+            refs: None,
+            extra: None,
+        }),
+        Entry::BadWithId(id) => reject(Some(format!("id{id}")), "{}".into()),
+        Entry::BadNameless(number) => reject(None, format!("[\"p{number}@example.com\"]")),
+        Entry::Foreign => Item::Consent(Consent {
+            consent_id: None,
+            company_id: "theirs".into(),
+            email: email(0),
+            full_name: None,
+            source: None,
+            refs: None,
+            extra: None,
+        }),
+    }
+}
+
+impl World {
+    /// What a pass may use of a list.
+    pub(super) fn usable(&self, list: &[Entry]) -> Vec<Entry> {
+        let mut list = list.to_vec();
+        list.retain(|entry| match entry {
+            Entry::Good { email: number, .. } | Entry::BadNameless(number) => {
+                !self.suppressed.contains(&self.salt.email(&email(*number)))
+            }
+            Entry::BadWithId(_) => true,
+            Entry::Foreign => false,
+        });
+        list
+    }
+
+    pub(super) fn holds_suppressed(&self) -> bool {
+        let wanted = |text: &str| self.suppressed.contains(&self.salt.email(text));
+        let mut emails = self.rows.iter().filter_map(|row| row.consent.as_ref());
+        emails.any(|consent| wanted(&consent.email))
+            || self
+                .rejects
+                .iter()
+                .any(|(reject, ..)| any_address(&reject.item, wanted))
+    }
+
+    pub(super) fn forget(&mut self, number: u8) {
+        self.suppressed.insert(self.salt.email(&email(number)));
+        self.rows.retain(|row| !row.has_email(number));
+        self.rejects
+            .retain(|(reject, ..)| !reject.item.contains(&email(number)));
+    }
+
+    pub(super) fn unforget(&mut self, number: u8) {
+        self.suppressed.remove(&self.salt.email(&email(number)));
+    }
+
+    pub(super) fn erase_removed(&mut self) {
+        for row in self
+            .rows
+            .iter_mut()
+            .filter(|row| row.removed && !row.erased)
+        {
+            if row.id.is_none() {
+                row.key = self.salt.erased_key(&row.key);
+            }
+            row.erased = true;
+            row.consent = None;
+            row.hash = RowHash {
+                key: self.salt.key(&row.key),
+                content: 0,
+            };
+        }
+    }
+
+    fn begin(&self) -> Pass {
+        let mut known = Known::with_capacity(self.rows.len());
+        for row in &self.rows {
+            let state = RowState {
+                unlisted: !row.active,
+                withheld: row.withheld,
+                erased: row.erased,
+                natural: row.id.is_none(),
+            };
+            known.push(row.hash, state);
+        }
+        known.loaded();
+        let mut rejects = KnownRejects::default();
+        for (index, (reject, resolved, _)) in self.rejects.iter().enumerate() {
+            let row = KnownReject {
+                id: i64::try_from(index).unwrap() + 1,
+                resolved: *resolved,
+            };
+            rejects.push(&reject.fingerprint, row);
+        }
+        let settings = Settings {
+            salt: self.salt.clone(),
+            company_id: Some("ours".into()),
+            suppressed: self.suppressed.clone(),
+        };
+        Pass::new(settings, known, rejects)
+    }
+
+    pub(super) fn run(&mut self, walk: &Walk) -> Ended {
+        self.rows.iter_mut().for_each(|row| row.changes = 0);
+        self.rejects.iter_mut().for_each(|reject| reject.2 = false);
+        let active = self.rows.iter().filter(|row| row.active).count() as u64;
+        let mut ended = Ended {
+            absence: None,
+            sums: true,
+            most_changes: 0,
+            written: 0,
+        };
+        let mut new_nameless = false;
+        if walk.restarts_at.is_some() {
+            let first = self.walk(walk, walk.restarts_at, &mut ended);
+            new_nameless = first.rejects().has_new_nameless();
+            // Each walk is a pass of its own.
+            self.rows.iter_mut().for_each(|row| row.changes = 0);
+        }
+        let pass = self.walk(walk, walk.dies_at, &mut ended);
+        if walk.dies_at.is_none() {
+            let unlisted = pass.known().unlisted_active();
+            let evidence = Evidence {
+                active,
+                unlisted,
+                lists_somebody: pass.lists_somebody(),
+                new_nameless_reject: new_nameless || pass.rejects().has_new_nameless(),
+                blocked_in_a_row: self.blocked,
+                accepted: walk.accept,
+            };
+            let absence = judge(&evidence, 50.0, 3);
+            self.finish(absence, &pass, &mut ended);
+            ended.absence = Some(absence);
+            let active = self.rows.iter().filter(|row| row.active).count() as u64;
+            let marked = if absence == Absence::Judged {
+                unlisted
+            } else {
+                0
+            };
+            assert_eq!(
+                pass.known().active_now() - marked,
+                active,
+                "sync_runs.active"
+            );
+        }
+        ended.most_changes = self.rows.iter().map(|row| row.changes).max().unwrap_or(0);
+        ended
+    }
+
+    /// Walks to this page, or to the end.
+    fn walk(&mut self, walk: &Walk, until: Option<usize>, ended: &mut Ended) -> Pass {
+        let mut pass = self.begin();
+        let items: Vec<Item> = walk.list.iter().map(|e| item(e, walk.version)).collect();
+        let (mut batch, mut gathered) = (Batch::default(), 0);
+        for (number, items) in items.chunks(walk.page_length).enumerate() {
+            if until == Some(number) {
+                break;
+            }
+            let page = Page {
+                items: items.to_vec(),
+                next: None,
+            };
+            let questions = pass.questions(&page);
+            if !questions.is_empty() {
+                self.write(&std::mem::take(&mut batch), ended);
+            }
+            let namesakes = self.namesakes(&questions);
+            batch.append(pass.take(page, &namesakes));
+            gathered += 1;
+            if gathered % walk.gather == 0 {
+                self.write(&std::mem::take(&mut batch), ended);
+            }
+        }
+        if until.is_none() || walk.restarts_at == until {
+            self.write(&batch, ended);
+        }
+        pass
+    }
+
+    fn namesakes(&self, questions: &[String]) -> Namesakes {
+        let mut rows: Vec<&Row> = self.rows.iter().filter(|row| !row.erased).collect();
+        rows.sort_by_key(|row| (row.first_seen, row.key.clone()));
+        let mut namesakes: Namesakes = HashMap::new();
+        for row in rows {
+            let consent = row.consent.as_ref().unwrap();
+            let natural = natural_key(&consent.company_id, &consent.email, None);
+            if questions.contains(&natural) {
+                namesakes.entry(natural).or_default().push(Namesake {
+                    consent_key: row.key.clone(),
+                });
+            }
+        }
+        namesakes
+    }
+
+    fn write(&mut self, batch: &Batch, ended: &mut Ended) {
+        ended.written += batch.ops.len() + batch.rejects.len();
+        self.clock += 1;
+        let mut tally = batch.tally;
+        for reject in &batch.rejects {
+            let same = |old: &&mut (Rejected, bool, bool)| old.0.fingerprint == reject.fingerprint;
+            match self.rejects.iter_mut().find(same) {
+                Some(old) => *old = (reject.clone(), false, true),
+                None => self.rejects.push((reject.clone(), false, true)),
+            }
+        }
+        // New rows go in first.
+        for op in &batch.ops {
+            if let Op::Put(put) = op
+                && put.kind == PutKind::Add
+            {
+                assert!(self.at(&put.key).is_none(), "a key is added twice");
+                tally.added += 1;
+                self.rows.push(Row {
+                    no: self.rows.len() + usize::try_from(self.clock).unwrap() * 1_000,
+                    key: put.key.clone(),
+                    id: put.consent.consent_id.clone(),
+                    consent: Some(put.consent.clone()),
+                    hash: put.hash,
+                    active: true,
+                    removed: false,
+                    withheld: false,
+                    erased: false,
+                    first_seen: self.clock,
+                    missing_judged: 0,
+                    changes: 1,
+                });
+            }
+        }
+        for op in &batch.ops {
+            self.change(op, &mut tally);
+        }
+        let Tally { items, .. } = tally;
+        let parts = tally.added
+            + tally.updated
+            + tally.unchanged
+            + tally.returned
+            + tally.duplicates
+            + tally.rejected
+            + tally.suppressed
+            + tally.foreign_items;
+        ended.sums &= items == parts;
+    }
+
+    fn at(&self, key: &str) -> Option<usize> {
+        self.rows.iter().position(|row| row.key == key)
+    }
+
+    fn change(&mut self, op: &Op, tally: &mut Tally) {
+        let (from, put) = match op {
+            Op::Relist { key, .. } => (key, None),
+            Op::Put(put) => match &put.kind {
+                PutKind::Add => return,
+                PutKind::Change { .. } => (&put.key, Some(put)),
+                PutKind::TakeOver { old_key, .. } => (old_key, Some(put)),
+            },
+        };
+        let at = self.at(from).unwrap();
+        if let Some(put) = put
+            && put.key != *from
+        {
+            assert!(self.at(&put.key).is_none(), "two rows with one key");
+        }
+        let row = &mut self.rows[at];
+        let returned = !row.active;
+        row.changes += u32::from(returned);
+        if let Some(put) = put {
+            *(if returned {
+                &mut tally.returned
+            } else {
+                &mut tally.updated
+            }) += 1;
+            let keeps = matches!(
+                put.kind,
+                PutKind::TakeOver {
+                    keep_content: true,
+                    ..
+                }
+            );
+            row.key.clone_from(&put.key);
+            row.hash.key = put.hash.key;
+            if put.consent.consent_id.is_some() {
+                row.id.clone_from(&put.consent.consent_id);
+            }
+            if !keeps {
+                row.consent = Some(put.consent.clone());
+                row.hash = put.hash;
+            }
+            row.erased = false;
+        }
+        (row.active, row.removed, row.withheld) = (true, false, false);
+    }
+
+    fn finish(&mut self, absence: Absence, pass: &Pass, ended: &mut Ended) {
+        self.blocked = if absence == Absence::Blocked {
+            self.blocked + 1
+        } else {
+            0
+        };
+        let hit = |hashes: Vec<RowHash>, row: &Row| hashes.contains(&row.hash);
+        self.judged += u64::from(absence == Absence::Judged);
+        for row in &mut self.rows {
+            match absence {
+                Absence::Judged if hit(pass.known().unlisted_active_rows().collect(), row) => {
+                    (row.active, row.withheld) = (false, false);
+                    row.missing_judged = self.judged;
+                    row.changes += 1;
+                    ended.written += 1;
+                }
+                Absence::Judged if !row.active && row.missing_judged < self.judged => {
+                    row.changes += u32::from(!row.removed);
+                    row.removed = true;
+                }
+                Absence::Withheld if hit(pass.known().newly_withheld_rows().collect(), row) => {
+                    row.withheld = true;
+                    ended.written += 1;
+                }
+                _ => {}
+            }
+        }
+        let seen: HashSet<i64> = pass.rejects().seen().collect();
+        for (index, (_, resolved, new)) in self.rejects.iter_mut().enumerate() {
+            *resolved |= !*new && !seen.contains(&(i64::try_from(index).unwrap() + 1));
+        }
+    }
+}
