@@ -25,6 +25,9 @@ use crate::exit::Exit;
 use crate::store::{Lease, Run, RunRow, Store, StoreError, Timestamp, Trigger};
 use wait::Wait;
 
+/// How long a run that is told to stop may still try to begin.
+const BEGIN_WITHIN: Duration = Duration::from_millis(500);
+
 /// How long a run that was told to stop may go on with what it does in the database.
 const STOP_WITHIN: Duration = Duration::from_secs(3);
 
@@ -55,12 +58,15 @@ pub struct RunReport {
     pub exit: Exit,
     /// What to say besides the figures: removals withheld, or absence not judged.
     pub message: Option<String>,
+    /// Before when the API wants no further request.
+    pub not_before: Option<Instant>,
 }
 
 /// What brings the database into line with the API.
 pub struct Syncer {
     config: Config,
     api: Api,
+    tell_every: Duration,
 }
 
 impl Syncer {
@@ -70,7 +76,17 @@ impl Syncer {
     /// Where the client cannot be built: no trust anchors, a proxy that cannot be understood.
     pub fn new(config: Config) -> Result<Self, ApiError> {
         let api = Api::new(&config.auth, &config.api, &config.retry)?;
-        Ok(Self { config, api })
+        Ok(Self {
+            config,
+            api,
+            tell_every: Duration::MAX,
+        })
+    }
+
+    /// Progress is told at least so often while a run waits; every 15 seconds in any case.
+    #[must_use]
+    pub fn telling_every(self, tell_every: Duration) -> Self {
+        Self { tell_every, ..self }
     }
 
     /// Requests since the process began.
@@ -85,7 +101,7 @@ impl Syncer {
         self.api.ever_had_token()
     }
 
-    /// One run. `progress` is called with every page and at least every 15 seconds while the run waits.
+    /// One run. `progress` is called with every page and, while the run waits, as [`Syncer::telling_every`] says.
     ///
     /// # Errors
     /// [`Failure`] with the row of the run, where it came that far. What was stored stays, and nobody was marked missing.
@@ -96,12 +112,19 @@ impl Syncer {
         cancel: &CancellationToken,
         progress: &dyn Fn(Progress),
     ) -> Result<RunReport, Failure> {
+        if cancel.is_cancelled() {
+            return Err(RunError::Interrupted.into());
+        }
         let started = Instant::now();
         let before = self.api.traffic().clone();
+        // Told to stop, it still has a moment to begin: dropped at the wrong point, it would leave its row running and its lease taken.
         let (mut store, run) = tokio::select! {
             biased;
-            () = cancel.cancelled() => return Err(RunError::Interrupted.into()),
             opened = begin(&self.config, trigger) => opened.map_err(RunError::from)?,
+            () = async {
+                cancel.cancelled().await;
+                tokio::time::sleep(BEGIN_WITHIN).await;
+            } => return Err(RunError::Interrupted.into()),
         };
         tracing::debug!(database = %store.place(), "run begins");
         let deadline = self
@@ -114,8 +137,10 @@ impl Syncer {
             deadline,
             timeout: self.config.schedule.run_timeout,
             progress,
+            tell_every: self.tell_every,
         };
-        let span = tracing::info_span!("run", run_id = run.row.id);
+        // At the level of errors, so that no setting of log.level takes the run's id from a line.
+        let span = tracing::error_span!("run", run_id = run.row.id);
         let result = self
             .run_in(&mut store, run, options, &wait, &before)
             .instrument(span)

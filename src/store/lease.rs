@@ -5,6 +5,9 @@
 //! nothing more.
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::conn::{Conn, Intent, execute, row, rows};
 use super::error::{StoreError, from_sqlx};
@@ -14,8 +17,8 @@ use super::{RunRow, Store, Timestamp};
 /// How long a lease lives without being renewed, in seconds.
 const LEASE_SECONDS: u64 = 90;
 
-/// How often a run that waits renews it, in seconds.
-pub const RENEW_SECONDS: u64 = 25;
+/// A lease that was proved longer ago is renewed at the next look. With a look at least every 15 seconds it is never older than 30.
+const RENEW_AFTER: Duration = Duration::from_secs(14);
 
 const ACQUIRE_SQLITE: &str = "update sync_lease set holder = $1, fence = fence + 1, expires_at = $2 \
      where name = 'sync' returning fence";
@@ -149,18 +152,22 @@ impl Store {
         }
     }
 
-    /// Keeps the lease over a wait.
+    /// Keeps the lease while nothing is written: to be called at least every 15 seconds, after each page and in each wait.
     ///
     /// # Errors
     /// [`StoreError::Fenced`] where it is lost.
-    pub async fn renew(&mut self, lease: &Lease, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn keep(&mut self, run: &mut Run, now: Timestamp) -> Result<(), StoreError> {
         // SQLite's lock does not run out.
-        if matches!(self.conn, Conn::Sqlite(_)) {
+        if matches!(self.conn, Conn::Sqlite(_)) || run.proved_at.elapsed() < RENEW_AFTER {
             return Ok(());
         }
         let place = self.place();
+        let lease = run.lease.clone();
+        let proved_at = Instant::now();
         self.write(async |conn| lease.prove(conn, now, &place).await)
-            .await
+            .await?;
+        run.proved_at = proved_at;
+        Ok(())
     }
 
     /// Gives the lease back. A lease that was lost is nobody's to give back.
@@ -216,6 +223,8 @@ pub struct Run {
     /// Transactions committed: tells after a lost connection whether the last one went through.
     pub(super) batches: i64,
     pub(super) suppression_no: i64,
+    /// When the lease was proved last.
+    pub(super) proved_at: Instant,
 }
 
 impl Run {
@@ -242,6 +251,7 @@ impl Store {
         const BEGIN: &str = "insert into sync_runs (started_at, outcome, trigger) values ($1, 'running', $2) returning id";
         const STATE: &str = "select suppression_no from sync_state where id = 1";
         let place = self.place();
+        let proved_at = Instant::now();
         let (id, suppression_no) = self
             .write(async |conn| {
                 let failed = |error: sqlx::Error| from_sqlx(&error, &place);
@@ -264,6 +274,7 @@ impl Store {
             lease,
             batches: 0,
             suppression_no,
+            proved_at,
         })
     }
 

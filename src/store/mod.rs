@@ -25,7 +25,7 @@ pub use error::{StoreError, WriteCause};
 pub use export::{ExportRow, Table};
 pub use finish::{Candidate, Ending};
 pub use forget::Forgotten;
-pub use lease::{Lease, RENEW_SECONDS, Run};
+pub use lease::{Lease, Run};
 pub use load::Loaded;
 pub use location::identity;
 pub use run::{Counts, RunRow, Snapshot, Trigger};

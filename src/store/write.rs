@@ -2,6 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
+use tokio::time::Instant;
+
 use super::bulk::{self, Change, RowWrite, WrittenRow};
 use super::conn::{Conn, execute, row};
 use super::error::{StoreError, from_sqlx};
@@ -118,6 +120,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let place = self.place();
+        let proved_at = Instant::now();
         let mut done: Option<RunRow> = None;
         let row = self
             .write(async |conn| {
@@ -139,6 +142,7 @@ impl Store {
             .await?;
         run.row = row;
         run.batches += 1;
+        run.proved_at = proved_at;
         Ok(())
     }
 }

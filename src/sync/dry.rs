@@ -1,5 +1,7 @@
 //! The whole pass with nothing written: no lease, no run row, no file, no schema.
 
+use std::time::Duration;
+
 use tokio_util::sync::CancellationToken;
 
 use super::ending::{Walked, conclude};
@@ -52,6 +54,7 @@ impl Syncer {
             deadline,
             timeout,
             progress: &|_| {},
+            tell_every: Duration::MAX,
         };
         let mut store = Store::open_to_read(&self.config.database)
             .await

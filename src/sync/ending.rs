@@ -1,7 +1,5 @@
 //! The end of a complete walk: what absence means, single look-ups, the last transaction.
 
-use std::time::Duration;
-
 use tokio::time::Instant;
 
 use super::error::Failure;
@@ -11,7 +9,7 @@ use super::{Progress, RunError, RunOptions, RunReport, Syncer, fail};
 use crate::api::{Lookup, QUICKSTART_PATH};
 use crate::exit::Exit;
 use crate::reconcile::{Absence, Evidence, Pass, judge};
-use crate::store::{Candidate, Ending, RENEW_SECONDS, Run, RunRow, Store, Timestamp};
+use crate::store::{Candidate, Ending, Run, RunRow, Store, Timestamp};
 
 /// A walk from the start to the end, all of it stored.
 pub(super) struct Walked {
@@ -41,6 +39,7 @@ impl Syncer {
             rejects_gone: walked.pass.rejects().any_gone(),
             ..Ending::default()
         };
+        let mut not_before = None;
         match absence {
             Absence::Judged => {
                 ending.judged = true;
@@ -50,7 +49,8 @@ impl Syncer {
                 let candidates = store
                     .candidates(removal.confirm_runs, removal.max_checks)
                     .await?;
-                self.look_up(store, run, candidates, &mut ending, wait)
+                not_before = self
+                    .look_up(store, run, candidates, &mut ending, wait)
                     .await?;
             }
             Absence::Withheld => {
@@ -69,31 +69,33 @@ impl Syncer {
             ending,
             message,
             exit,
+            not_before,
         })
     }
 
     /// Asks for the page of each candidate: 404 or 410 confirms the removal, 200 keeps the row missing, anything else ends
-    /// the look-ups, not the run (contract 5.6).
+    /// the look-ups, not the run (contract 5.6). Tells before when the API wants no further request.
     async fn look_up(
         &mut self,
         store: &mut Store,
-        run: &Run,
+        run: &mut Run,
         candidates: Vec<Candidate>,
         ending: &mut Ending,
         wait: &Wait<'_>,
-    ) -> Result<(), RunError> {
+    ) -> Result<Option<Instant>, RunError> {
         let list_path = run
             .row
             .endpoint
             .clone()
             .unwrap_or_else(|| QUICKSTART_PATH.to_owned());
-        let mut renewed = Instant::now();
         for candidate in candidates {
-            let answer = tokio::select! {
-                biased;
-                () = wait.cancel.cancelled() => return Err(RunError::Interrupted),
-                () = wait.over() => break,
-                answer = self.api.lookup(&list_path, &candidate.consent_id, wait.api_deadline()) => answer,
+            let id = &candidate.consent_id;
+            let asking = self.api.lookup(&list_path, id, wait.api_deadline());
+            let Some(answer) = wait.step(asking, store, run).await? else {
+                if wait.cancel.is_cancelled() {
+                    return Err(RunError::Interrupted);
+                }
+                break;
             };
             match answer {
                 Ok(Lookup::Gone) => ending.removed.push(candidate.consent_key.clone()),
@@ -108,7 +110,7 @@ impl Syncer {
                 }
                 Err(error) => {
                     tracing::warn!(%error, "the pages of single consents could not be asked for; the other removals wait for the next run");
-                    break;
+                    return Ok(error.not_before());
                 }
             }
             ending.checked.push(candidate.consent_key);
@@ -117,12 +119,9 @@ impl Syncer {
                 pages: run.row.pages.cast_unsigned(),
                 items: run.row.items.cast_unsigned(),
             });
-            if renewed.elapsed() > Duration::from_secs(RENEW_SECONDS) {
-                store.renew(run.lease(), Timestamp::now()).await?;
-                renewed = Instant::now();
-            }
+            store.keep(run, Timestamp::now()).await?;
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Records a complete run.
@@ -137,11 +136,17 @@ impl Syncer {
             ending,
             message,
             exit,
+            not_before,
         } = complete;
         row.requests = run.row.requests;
         row.retries = run.row.retries;
         match store.finish(&run, row, &ending, Timestamp::now()).await {
-            Ok(row) => Ok(RunReport { row, exit, message }),
+            Ok(row) => Ok(RunReport {
+                row,
+                exit,
+                message,
+                not_before,
+            }),
             Err(error) => Err(fail(store, run, error.into(), false).await),
         }
     }

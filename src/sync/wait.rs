@@ -1,22 +1,59 @@
 //! Waiting for the API: told to stop, out of time, or time to renew the lease.
 
+use std::pin::pin;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, Interval};
 use tokio_util::sync::CancellationToken;
 
 use super::{Progress, RunError};
-use crate::store::RunRow;
+use crate::store::{Run, RunRow, Store, StoreError, Timestamp};
 
-/// What can end a wait.
+/// The lease is looked at, and progress told, at least so often.
+const TELL: Duration = Duration::from_secs(15);
+
+/// What can end a wait, and who hears of it meanwhile.
 pub(super) struct Wait<'a> {
     pub(super) cancel: &'a CancellationToken,
     pub(super) deadline: Option<Instant>,
     pub(super) timeout: Option<Duration>,
     pub(super) progress: &'a dyn Fn(Progress),
+    /// Progress is told so often, where that is more often than 15 seconds.
+    pub(super) tell_every: Duration,
 }
 
 impl Wait<'_> {
+    /// When to tell progress while one step is awaited.
+    pub(super) fn tell(&self) -> Interval {
+        let every = self.tell_every.min(TELL).max(Duration::from_millis(10));
+        tokio::time::interval_at(Instant::now() + every, every)
+    }
+
+    /// Awaits a step of the API that stands alone, and keeps the lease meanwhile. None: the wait is over.
+    pub(super) async fn step<T>(
+        &self,
+        step: impl Future<Output = T>,
+        store: &mut Store,
+        run: &mut Run,
+    ) -> Result<Option<T>, StoreError> {
+        let mut step = pin!(step);
+        let mut tell = self.tell();
+        loop {
+            tokio::select! {
+                biased;
+                () = self.over() => return Ok(None),
+                done = &mut step => return Ok(Some(done)),
+                _ = tell.tick() => {}
+            }
+            (self.progress)(Progress {
+                run_id: run.row.id,
+                pages: run.row.pages.cast_unsigned(),
+                items: run.row.items.cast_unsigned(),
+            });
+            store.keep(run, Timestamp::now()).await?;
+        }
+    }
+
     /// Returns when the run must not go on waiting.
     pub(super) async fn over(&self) {
         tokio::select! {

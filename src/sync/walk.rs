@@ -12,7 +12,7 @@ use crate::api::{ApiError, Paths, QUICKSTART_PATH};
 use crate::config::ConsentsPath;
 use crate::consent::{Item, Page};
 use crate::reconcile::{Batch, Namesakes, Pass, Settings};
-use crate::store::{Ending, Loaded, RENEW_SECONDS, Run, RunRow, Store, Timestamp};
+use crate::store::{Ending, Loaded, Run, RunRow, Store, Timestamp};
 
 /// A walk whose cursor is refused begins anew, so often.
 const MAX_RESTARTS: u32 = 2;
@@ -23,15 +23,13 @@ const GATHER: Duration = Duration::from_secs(1);
 /// Rows that share a transaction at the most, whole pages apart.
 const GATHER_ROWS: usize = 5_000;
 
-/// Progress is told at least so often.
-const TELL: Duration = Duration::from_secs(15);
-
 /// A complete run that waits to be recorded.
 pub(super) struct Complete {
     pub(super) row: RunRow,
     pub(super) ending: Ending,
     pub(super) message: Option<String>,
     pub(super) exit: crate::exit::Exit,
+    pub(super) not_before: Option<Instant>,
 }
 
 impl Syncer {
@@ -85,6 +83,7 @@ impl Syncer {
         loaded: Loaded,
         wait: &Wait<'_>,
     ) -> Result<Pass, RunError> {
+        let remembered = loaded.endpoint.clone();
         let paths = self.paths(loaded.endpoint);
         let salt = loaded.salt.clone();
         let settings = Settings {
@@ -99,10 +98,13 @@ impl Syncer {
         loop {
             let page = next_page(&mut walk, store, run, &mut gather, wait).await;
             if run.row.endpoint.as_deref() != Some(walk.endpoint()) && page.is_ok() {
-                tracing::info!(
-                    endpoint = walk.endpoint(),
-                    "the consents are listed at this path"
-                );
+                if remembered
+                    .as_ref()
+                    .is_some_and(|path| path != walk.endpoint())
+                {
+                    let endpoint = walk.endpoint();
+                    tracing::warn!(endpoint, "the path of the consents has changed");
+                }
                 run.row.endpoint = Some(walk.endpoint().to_owned());
             }
             let page = match page {
@@ -125,6 +127,7 @@ impl Syncer {
             gather.push(pass.take(page, &namesakes));
             run.row.active = Some(pass.known().active_now().cast_signed());
             gather.flush_if_due(store, run).await?;
+            store.keep(run, Timestamp::now()).await?;
             (wait.progress)(gather.progress(run.row.id));
         }
         gather.trusted = true;
@@ -142,8 +145,7 @@ async fn next_page(
     wait: &Wait<'_>,
 ) -> Result<Option<Page>, RunError> {
     let mut page = pin!(walk.next_page());
-    let mut tell = tokio::time::interval_at(Instant::now() + TELL, TELL);
-    let mut renewed = Instant::now();
+    let mut tell = wait.tell();
     loop {
         let due = gather.due();
         tokio::select! {
@@ -155,10 +157,7 @@ async fn next_page(
             }
             _ = tell.tick() => {
                 (wait.progress)(gather.progress(run.row.id));
-                if renewed.elapsed() + TELL > Duration::from_secs(RENEW_SECONDS) {
-                    store.renew(run.lease(), Timestamp::now()).await?;
-                    renewed = Instant::now();
-                }
+                store.keep(run, Timestamp::now()).await?;
             }
         }
     }
