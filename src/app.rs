@@ -6,6 +6,7 @@
 mod once;
 mod serve;
 
+use std::cell::Cell;
 use std::ffi::OsString;
 use std::io::{self, BufReader, Write as _};
 use std::path::PathBuf;
@@ -17,7 +18,7 @@ use tokio::runtime::Runtime;
 
 use crate::cli::{Cli, Command};
 use crate::command::{self, CommandError};
-use crate::config::{Config, Environment, Loaded, LogFormat, Needs, Sources, load};
+use crate::config::{Config, Environment, Loaded, Log, LogFormat, Needs, Sources, load};
 use crate::exit::Exit;
 use crate::lifecycle::{Role, Signals};
 use crate::observe::logging;
@@ -38,20 +39,34 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage.code()));
         }
     };
-    match run(&cli) {
+    // As far as it can be told before the configuration is read, which may be what fails.
+    let format = std::env::var("UNDERSTORY_SYNC__LOG__FORMAT").ok();
+    let format = match cli.log_format.as_deref().or(format.as_deref()) {
+        Some("json") => LogFormat::Json,
+        _ => LogFormat::Text,
+    };
+    let format = Cell::new(format);
+    match run(&cli, &format) {
         Ok(exit) => exit.into(),
         Err(error) => {
-            complain(&error, cli.log_format.as_deref());
+            complain(&error, format.get());
             error.exit().into()
         }
     }
 }
 
 /// One clear message: what failed, why, and what to do.
-fn complain(error: &CommandError, format: Option<&str>) {
+fn complain(error: &CommandError, format: LogFormat) {
     let hint = error.hint();
-    if format == Some("json") && tracing::dispatcher::has_been_set() {
-        tracing::error!(exit = error.exit().code(), hint, "{error}");
+    if format == LogFormat::Json {
+        // Where nothing could be logged so far.
+        let level = tracing::Level::ERROR;
+        logging::begin(&Log { level, format }, Progress::default());
+        let run_id = match error {
+            CommandError::Run(failure) => failure.row.as_ref().map(|row| row.id),
+            _ => None,
+        };
+        tracing::error!(run_id, exit = error.exit().code(), hint, "{error}");
         return;
     }
     let mut err = io::stderr().lock();
@@ -61,7 +76,7 @@ fn complain(error: &CommandError, format: Option<&str>) {
     }
 }
 
-fn run(cli: &Cli) -> Result<Exit, CommandError> {
+fn run(cli: &Cli, format: &Cell<LogFormat>) -> Result<Exit, CommandError> {
     let mut out = io::stdout().lock();
     match &cli.command {
         Some(Command::Completions { shell }) => {
@@ -69,7 +84,7 @@ fn run(cli: &Cli) -> Result<Exit, CommandError> {
         }
         Some(Command::Man) => return Ok(command::man::run(&mut out)?),
         Some(Command::Config) => {
-            let loaded = configuration(cli, Needs::Nothing)?;
+            let loaded = configuration(cli, Needs::Nothing, format)?;
             return Ok(command::config::run(
                 &loaded,
                 &mut out,
@@ -85,32 +100,32 @@ fn run(cli: &Cli) -> Result<Exit, CommandError> {
             what: "cannot start",
             cause,
         })?;
-    let exit = dispatch(cli, &runtime);
+    let exit = dispatch(cli, &runtime, format);
     // A blocking look-up of a host name must not hold up the end.
     runtime.shutdown_background();
     exit
 }
 
-fn dispatch(cli: &Cli, runtime: &Runtime) -> Result<Exit, CommandError> {
+fn dispatch(cli: &Cli, runtime: &Runtime, format: &Cell<LogFormat>) -> Result<Exit, CommandError> {
     match &cli.command {
         None if cli.run_once => {
-            let loaded = configuration(cli, Needs::Credentials)?;
+            let loaded = configuration(cli, Needs::Credentials, format)?;
             runtime.block_on(once::run(cli, loaded))
         }
         None => {
-            let loaded = configuration(cli, Needs::Credentials)?;
+            let loaded = configuration(cli, Needs::Credentials, format)?;
             runtime.block_on(serve::run(loaded))
         }
         Some(Command::Demo) => runtime.block_on(interruptible(demo())),
         Some(Command::Check) => {
-            let loaded = configuration(cli, Needs::Credentials)?;
+            let loaded = configuration(cli, Needs::Credentials, format)?;
             quiet_log(&loaded);
             runtime.block_on(interruptible(async {
                 Ok(command::check::run(&loaded, &mut io::stdout().lock()).await?)
             }))
         }
         Some(command) => {
-            let loaded = configuration(cli, Needs::Database)?;
+            let loaded = configuration(cli, Needs::Database, format)?;
             quiet_log(&loaded);
             warn(&loaded);
             runtime.block_on(interruptible(on_database(command, loaded.config)))
@@ -172,7 +187,11 @@ fn listen(role: Role) -> Result<Signals, CommandError> {
     })
 }
 
-fn configuration(cli: &Cli, needs: Needs) -> Result<Loaded, CommandError> {
+fn configuration(
+    cli: &Cli,
+    needs: Needs,
+    format: &Cell<LogFormat>,
+) -> Result<Loaded, CommandError> {
     let environment: Environment = std::env::vars_os().collect();
     let working_dir = std::env::current_dir().map_err(|cause| CommandError::Io {
         what: "cannot find the working directory",
@@ -186,7 +205,9 @@ fn configuration(cli: &Cli, needs: Needs) -> Result<Loaded, CommandError> {
         working_dir: &working_dir,
         now: Utc::now(),
     };
-    Ok(load(&sources, needs)?)
+    let loaded = load(&sources, needs)?;
+    format.set(loaded.config.log.format);
+    Ok(loaded)
 }
 
 /// Commands that print a result log nothing but warnings.
@@ -229,7 +250,7 @@ fn view<'a>(config: &'a Config, snapshot: &'a Snapshot) -> View<'a> {
 }
 
 async fn demo() -> Result<Exit, CommandError> {
-    let log = crate::config::Log {
+    let log = Log {
         level: tracing::Level::ERROR,
         format: LogFormat::Text,
     };

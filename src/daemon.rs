@@ -26,6 +26,8 @@ pub enum Outcome {
     Complete {
         /// "ok: 10,345 consents, 12 new, 3 changed"
         words: String,
+        /// The API asked not to be asked before.
+        not_before: Option<std::time::Instant>,
     },
     /// Another run holds the lease.
     Busy {
@@ -45,14 +47,14 @@ pub enum Outcome {
     Interrupted,
 }
 
-/// Whether this failure ends the daemon: configuration always; a database that cannot be written (74) or a refusal (77) only while the
-/// process has not yet opened its database or not yet held a token, for then it is a mistake of the installation and not of the day.
+/// Whether this failure ends the daemon: configuration always; what cannot be written (74) or is refused (77) only while the side that
+/// failed has not `worked_before` in this process (the database was opened, the API gave a token), for then it is a mistake of the
+/// installation and not of the day.
 #[must_use]
-pub fn ends_daemon(exit: Exit, database_opened: bool, had_token: bool) -> Option<Exit> {
+pub fn ends_daemon(exit: Exit, worked_before: bool) -> Option<Exit> {
     let ends = match exit {
         Exit::Config | Exit::Usage => true,
-        Exit::Write => !database_opened,
-        Exit::Refused => !(database_opened && had_token),
+        Exit::Write | Exit::Refused => !worked_before,
         _ => false,
     };
     ends.then_some(exit)
@@ -67,6 +69,8 @@ pub struct Found {
     pub interval: Duration,
     /// When the last complete run ended, where the database could tell.
     pub last_complete: Option<Timestamp>,
+    /// The last run that has ended, in words: "last run 12:00:04 ok: 10,345 consents, 12 new, 3 changed".
+    pub last_run: Option<String>,
     /// Why the database could not be reached: no failure of the start, but said.
     pub database_down: Option<String>,
 }
@@ -122,9 +126,10 @@ impl Serving {
     fn begin(&mut self, found: &Found) {
         self.publish_next();
         self.say(Word::Ready);
-        match &found.database_down {
-            Some(why) => self.status(&format!("database unreachable: {why}")),
-            None => self.status("no run yet in this process"),
+        match (&found.database_down, &found.last_run) {
+            (Some(why), _) => self.status(&format!("database unreachable: {why}")),
+            (None, Some(last_run)) => self.status(last_run),
+            (None, None) => self.status("no run yet"),
         }
     }
 
@@ -210,6 +215,11 @@ impl Serving {
         }
     }
 
+    fn be_silent_until(&mut self, not_before: Option<std::time::Instant>) {
+        let latest = Instant::now() + SILENT_AT_MOST;
+        self.silent_until = not_before.map(|at| Instant::from_std(at).min(latest));
+    }
+
     fn is_silenced(&mut self) -> bool {
         let Some(left) = self
             .silent_until
@@ -233,8 +243,9 @@ impl Serving {
         let at = now.format("%H:%M:%S");
         let mut end = None;
         match outcome {
-            Outcome::Complete { words } => {
+            Outcome::Complete { words, not_before } => {
                 self.last_complete = Some(now);
+                self.be_silent_until(not_before);
                 self.status(&format!("last run {at} {words}"));
             }
             Outcome::Busy { holder } => {
@@ -246,8 +257,7 @@ impl Serving {
                 end: ends,
                 not_before,
             } => {
-                let latest = Instant::now() + SILENT_AT_MOST;
-                self.silent_until = not_before.map(|at| Instant::from_std(at).min(latest));
+                self.be_silent_until(not_before);
                 let good = self.last_complete.map_or_else(
                     || "none complete yet".to_owned(),
                     |good| format!("last complete {}", good.format("%Y-%m-%d %H:%M:%S")),

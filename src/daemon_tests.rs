@@ -62,6 +62,7 @@ fn hourly() -> Found {
 fn ok() -> Outcome {
     Outcome::Complete {
         words: "ok: 3 consents, 1 new, 0 changed".to_owned(),
+        not_before: None,
     }
 }
 
@@ -193,13 +194,19 @@ async fn failures_do_not_end_the_daemon_but_mistakes_of_the_installation_do() {
         bench.last_words(),
         r#"Status("last run 13:00:00 failed: the API cannot be reached; last complete 2026-01-01 12:00:00; next 14:00 UTC")"#
     );
-    assert_eq!(ends_daemon(Exit::Config, true, true), Some(Exit::Config));
-    assert_eq!(ends_daemon(Exit::Write, false, false), Some(Exit::Write));
-    assert_eq!(ends_daemon(Exit::Write, true, false), None);
-    assert_eq!(ends_daemon(Exit::Refused, true, false), Some(Exit::Refused));
-    assert_eq!(ends_daemon(Exit::Refused, true, true), None);
-    assert_eq!(ends_daemon(Exit::Retry, false, false), None);
-    assert_eq!(ends_daemon(Exit::Data, true, true), None);
+    for (exit, worked_before, ends) in [
+        (Exit::Usage, true, true),
+        (Exit::Config, true, true),
+        (Exit::Write, false, true),
+        (Exit::Write, true, false),
+        (Exit::Refused, false, true),
+        (Exit::Refused, true, false),
+        (Exit::Retry, false, false),
+        (Exit::Unavailable, false, false),
+        (Exit::Data, false, false),
+    ] {
+        assert_eq!(ends_daemon(exit, worked_before), ends.then_some(exit));
+    }
 }
 
 #[tokio::test(start_paused = true)]

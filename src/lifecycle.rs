@@ -63,6 +63,10 @@ impl Signals {
             let first = tokio::select! { _ = term.recv() => "SIGTERM", _ = int.recv() => "SIGINT" };
             tracing::info!("{first}: stopping; a second signal ends the process at once");
             stop.cancel();
+            if role == Role::Daemon {
+                // Not when the work has ended: it may take seconds.
+                tell_systemd(Word::Stopping);
+            }
             tokio::select! {
                 _ = term.recv() => {}
                 _ = int.recv() => {}

@@ -1,6 +1,7 @@
 //! `--run-once`: one run, then exit. The daemon's own path with the loop off.
 
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
@@ -8,13 +9,16 @@ use super::{listen, warn};
 use crate::api::Api;
 use crate::cli::Cli;
 use crate::command::CommandError;
-use crate::config::{Config, Loaded};
+use crate::config::{Config, Loaded, LogFormat};
 use crate::exit::Exit;
 use crate::lifecycle::Role;
 use crate::observe::progress::Progress;
 use crate::observe::{logging, report};
-use crate::store::{RunRow, Trigger};
+use crate::store::{RunRow, Trigger, identity};
 use crate::sync::{RunOptions, RunReport, Syncer};
+
+/// A heartbeat takes no longer.
+pub(super) const HEARTBEAT_WITHIN: Duration = Duration::from_secs(10);
 
 /// One run, and one line about it at the end.
 pub(super) async fn run(cli: &Cli, loaded: Loaded) -> Result<Exit, CommandError> {
@@ -30,29 +34,92 @@ pub(super) async fn run(cli: &Cli, loaded: Loaded) -> Result<Exit, CommandError>
     let options = RunOptions {
         accept_removals: cli.run.accept_removals,
     };
-    let heartbeat = loaded.config.health.heartbeat_url.clone();
-    let user_agent = loaded.config.api.user_agent.clone();
-    let mut syncer = Syncer::new(loaded.config)?;
+    let config = loaded.config;
+    let mut syncer = Syncer::new(config.clone())?;
     if cli.run.dry_run {
         return dry_run(&mut syncer, options, &signals.stop, quiet).await;
     }
+    // Who looks on has the summary at the end.
+    let watched = config.log.format == LogFormat::Text && io::stderr().is_terminal();
+    let log = |row: &RunRow| {
+        if !watched {
+            log_run(&config, row);
+        }
+    };
     progress.begin();
     let tell = |now: crate::sync::Progress| progress.show(now.pages, now.items);
     let done = syncer
         .run_once(Trigger::Once, options, &signals.stop, &tell)
         .await;
     progress.end();
-    let report = done?;
+    let report = match done {
+        Ok(report) => report,
+        Err(failure) => {
+            if let Some(row) = &failure.row {
+                log(row);
+            }
+            return Err(failure.into());
+        }
+    };
+    log(&report.row);
     speak(&report);
     if !quiet || report.exit != Exit::Done {
         writeln!(io::stdout(), "{}", report::run_line(&report.row))?;
     }
-    if let Some(url) = heartbeat.filter(|_| report.row.absence.as_deref() == Some("judged"))
-        && let Err(error) = Api::heartbeat(&url, &user_agent).await
-    {
-        tracing::warn!(%error, "health.heartbeat_url did not take the heartbeat");
-    }
+    heartbeat(&config, &report.row, &signals.stop).await;
     Ok(report.exit)
+}
+
+/// The one INFO line of a run, however it ended: its figures, and where they are stored. What went wrong has a line of its own.
+pub(super) fn log_run(config: &Config, row: &RunRow) {
+    let database = identity(&config.database);
+    let figures = RunRow {
+        error: None,
+        ..row.clone()
+    };
+    let line = report::run_line(&figures);
+    if config.log.format == LogFormat::Text {
+        // People have the figures in the sentence.
+        tracing::info!(run_id = row.id, database, "{line}");
+        return;
+    }
+    tracing::info!(
+        run_id = row.id,
+        outcome = row.outcome,
+        absence = row.absence,
+        pages = row.pages,
+        items = row.items,
+        added = row.added,
+        updated = row.updated,
+        unchanged = row.unchanged,
+        returned = row.returned,
+        missing = row.missing,
+        removed = row.removed,
+        removals_withheld = row.removals_withheld,
+        active = row.active,
+        requests = row.requests,
+        retries = row.retries,
+        database,
+        "{line}"
+    );
+}
+
+/// Tells the dead man's switch of a complete run whose absence was judged. Its failure is a warning and no more, and a stop does not wait
+/// for it.
+pub(super) async fn heartbeat(config: &Config, row: &RunRow, stop: &CancellationToken) {
+    let judged = row.absence.as_deref() == Some("judged");
+    let Some(url) = config.health.heartbeat_url.as_ref().filter(|_| judged) else {
+        return;
+    };
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => {}
+        told = Api::heartbeat(url, &config.api.user_agent) => {
+            if let Err(error) = told {
+                tracing::warn!(run_id = row.id, hint = error.hint(), "{error}");
+            }
+        }
+    }
 }
 
 /// What the figures alone do not say.

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use chrono::Utc;
 use tokio::sync::watch;
 
+use super::once::{HEARTBEAT_WITHIN, heartbeat, log_run, speak};
 use super::{listen, snapshot, warn};
-use crate::api::{Api, Traffic};
+use crate::api::Traffic;
 use crate::command::CommandError;
 use crate::config::{Config, Loaded};
 use crate::daemon::{Daemon, Found, Outcome, ends_daemon};
@@ -18,8 +19,11 @@ use crate::observe::metrics::Metrics;
 use crate::observe::progress::Progress;
 use crate::observe::{http, logging, report};
 use crate::schedule::{Ticks, jitter};
-use crate::store::{RunRow, Store, StoreError, Timestamp, Trigger, identity};
-use crate::sync::{Failure, RunOptions, RunReport, Syncer};
+use crate::store::{RunRow, Snapshot, Store, StoreError, Timestamp, Trigger, identity};
+use crate::sync::{Failure, RunError, RunOptions, RunReport, Syncer};
+
+/// Runs looked at to tell how the last one ended.
+const SEEN_AT_START: u32 = 5;
 
 /// Runs until told to stop, or until a mistake of the installation shows.
 pub(super) async fn run(loaded: Loaded) -> Result<Exit, CommandError> {
@@ -31,10 +35,15 @@ pub(super) async fn run(loaded: Loaded) -> Result<Exit, CommandError> {
     let (next_run, next_seen) = watch::channel(None);
     let metrics = Arc::new(Metrics::new());
     let listener = listener(&config, &metrics, &next_seen, &signals).await?;
+    let syncer = Syncer::new(config.clone())?.telling_every(heart.nap());
     let ticks = ticks(&config);
-    let (found, opened) = find(&config, &metrics).await?;
+    let (found, opened) = tokio::select! {
+        biased;
+        () = signals.stop.cancelled() => return Ok(Exit::Done),
+        found = find(&config, &metrics) => found?,
+    };
     let mut work = Work {
-        syncer: Syncer::new(config.clone())?,
+        syncer,
         config,
         metrics,
         heart: heart.clone(),
@@ -118,7 +127,7 @@ async fn find(config: &Config, metrics: &Metrics) -> Result<(Found, bool), Comma
     };
     let tried = match Store::open(&config.database).await {
         Ok(mut store) => {
-            let snapshot = store.snapshot(1).await;
+            let snapshot = store.snapshot(SEEN_AT_START).await;
             let _ = store.checkpoint().await;
             store.close().await;
             snapshot
@@ -130,22 +139,37 @@ async fn find(config: &Config, metrics: &Metrics) -> Result<(Found, bool), Comma
     match tried {
         Ok(snapshot) => {
             metrics.set_snapshot(&snapshot);
+            found.last_run = last_run(&snapshot);
             found.last_complete = snapshot.last_complete.and_then(|run| run.finished_at);
             Ok((found, true))
         }
+        Err(error) if ends_daemon(error.exit(), false).is_some() => Err(error.into()),
         Err(error) => {
-            if ends_daemon(error.exit(), false, true).is_some() {
-                Err(error.into())
-            } else {
-                tracing::error!(
-                    hint = error.hint(),
-                    "{error}; the daemon stays up and tries again at the next tick"
-                );
-                found.database_down = Some(error.to_string());
-                Ok((found, false))
-            }
+            tracing::error!(
+                hint = error.hint(),
+                "{error}; the daemon stays up and tries again at the next tick"
+            );
+            found.database_down = Some(error.to_string());
+            Ok((found, false))
         }
     }
+}
+
+/// The last run that has ended, as systemd's STATUS tells it.
+fn last_run(snapshot: &Snapshot) -> Option<String> {
+    let ended = |run: &&RunRow| run.finished_at.is_some();
+    let run = snapshot.runs.iter().find(ended)?;
+    let at = run.finished_at?.to_utc();
+    let form = if at.date_naive() == Utc::now().date_naive() {
+        "%H:%M:%S"
+    } else {
+        "%Y-%m-%d %H:%M:%S"
+    };
+    let words = match &run.error {
+        Some(error) if run.outcome != "succeeded" => format!("{}: {error}", run.outcome),
+        _ => report::status_words(run),
+    };
+    Some(format!("last run {} {words}", at.format(form)))
 }
 
 /// What a tick sets going.
@@ -164,64 +188,69 @@ impl Work {
         let began = Instant::now();
         let heart = self.heart.clone();
         let beat = |_| heart.beat();
-        let run = self
+        let stop = &self.signals.stop;
+        let done = self
             .syncer
-            .run_once(trigger, RunOptions::default(), &self.signals.stop, &beat);
-        let done = run.await;
+            .run_once(trigger, RunOptions::default(), stop, &beat)
+            .await;
         self.count_requests();
         let outcome = match done {
             Ok(report) => {
-                self.opened = true;
                 self.metrics.record_run(&report.row, began.elapsed());
-                self.succeeded(&report).await
+                self.succeeded(report).await
             }
             Err(failure) => self.failed(&failure, began.elapsed()),
         };
+        if self.signals.stop.is_cancelled() {
+            return outcome;
+        }
         if let Ok(snapshot) = snapshot(&self.config).await {
             self.metrics.set_snapshot(&snapshot);
         }
         outcome
     }
 
-    async fn succeeded(&mut self, report: &RunReport) -> Outcome {
-        log_run(&report.row);
-        super::once::speak(report);
-        if let Some(url) = &self.config.health.heartbeat_url
-            && report.row.absence.as_deref() == Some("judged")
-            && let Err(error) = Api::heartbeat(url, &self.config.api.user_agent).await
-        {
-            tracing::warn!(%error, "health.heartbeat_url did not take the heartbeat");
-        }
+    async fn succeeded(&mut self, report: RunReport) -> Outcome {
+        self.opened = true;
+        log_run(&self.config, &report.row);
+        speak(&report);
+        let beating = heartbeat(&self.config, &report.row, &self.signals.stop);
+        self.heart.during(HEARTBEAT_WITHIN, beating).await;
         Outcome::Complete {
             words: report::status_words(&report.row),
+            not_before: report.not_before.map(tokio::time::Instant::into_std),
         }
     }
 
     fn failed(&mut self, failure: &Failure, took: Duration) -> Outcome {
+        if let RunError::Store(StoreError::Busy { holder }) = &failure.error {
+            let holder = holder.clone();
+            return Outcome::Busy { holder };
+        }
         if let Some(row) = &failure.row {
             self.opened = true;
             self.metrics.record_run(row, took);
+            log_run(&self.config, row);
         }
         if failure.is_interrupted() {
-            tracing::info!("the run was interrupted");
             return Outcome::Interrupted;
         }
-        if let crate::sync::RunError::Store(StoreError::Busy { holder }) = &failure.error {
-            return Outcome::Busy {
-                holder: holder.clone(),
-            };
+        if failure.row.is_none() {
+            self.metrics.record_run(&failed_early(), took);
         }
-        let end = ends_daemon(failure.exit(), self.opened, self.syncer.ever_had_token());
-        let run_id = failure.row.as_ref().map(|row| row.id);
+        let worked_before = match failure.error {
+            RunError::Store(_) => self.opened,
+            _ => self.syncer.ever_had_token(),
+        };
         tracing::error!(
-            run_id,
+            run_id = failure.row.as_ref().map(|row| row.id),
             exit = failure.exit().code(),
             hint = failure.hint(),
             "the run failed: {failure}"
         );
         Outcome::Failed {
             words: failure.to_string(),
-            end,
+            end: ends_daemon(failure.exit(), worked_before),
             not_before: failure.not_before().map(tokio::time::Instant::into_std),
         }
     }
@@ -246,23 +275,10 @@ impl Work {
     }
 }
 
-/// The one line of a run in the log.
-fn log_run(row: &RunRow) {
-    tracing::info!(
-        run_id = row.id,
-        outcome = row.outcome,
-        absence = row.absence,
-        pages = row.pages,
-        items = row.items,
-        added = row.added,
-        updated = row.updated,
-        unchanged = row.unchanged,
-        returned = row.returned,
-        missing = row.missing,
-        removed = row.removed,
-        active = row.active,
-        requests = row.requests,
-        "{}",
-        report::run_line(row)
-    );
+/// A run that could not even be recorded is one that failed, all the same.
+fn failed_early() -> RunRow {
+    RunRow {
+        outcome: "failed".to_owned(),
+        ..RunRow::default()
+    }
 }

@@ -201,11 +201,12 @@ impl View<'_> {
     }
 
     fn slow_note(&self) -> Option<Note> {
-        let (limit, run) = (self.run_timeout?, self.last_ended()?);
+        let run = self.snapshot.last_complete.as_ref()?;
+        let limit = self.run_timeout?;
         let time = took(run)?;
-        (time > limit / 2).then(|| Note {
+        (time >= limit / 2).then(|| Note {
             text: format!(
-                "Run {} took {}, more than half of what schedule.run_timeout allows ({}). Raise it before runs are cut off.",
+                "Run {} took {}, half or more of what schedule.run_timeout allows ({}). Raise it before runs are cut off.",
                 run.id,
                 duration(time),
                 duration(limit)

@@ -87,14 +87,15 @@ impl Location {
     fn identity(&self) -> String {
         match self {
             Self::Sqlite { path } => path.display().to_string(),
-            Self::Postgres { place, schema, .. } => {
-                format!("{place} {}", schema.as_deref().unwrap_or_default())
-            }
+            Self::Postgres { place, schema, .. } => match schema {
+                Some(schema) => format!("{place}, schema {schema}"),
+                None => place.clone(),
+            },
         }
     }
 }
 
-/// What makes this database another one than the next: the schedule's jitter is fixed by it.
+/// What makes this database another one than the next, without a password: runs log it, and the schedule's jitter is fixed by it.
 #[must_use]
 pub fn identity(database: &config::Database) -> String {
     Location::new(database)
