@@ -256,7 +256,13 @@ async fn demo() -> Result<Exit, CommandError> {
     };
     logging::begin(&log, Progress::default());
     let folder = PathBuf::from(".");
-    command::demo::run(&folder, &mut io::stdout(), once::quietly, query).await?;
+    Box::pin(command::demo::run(
+        &folder,
+        &mut io::stdout(),
+        once::quietly,
+        query,
+    ))
+    .await?;
     Ok(Exit::Done)
 }
 
