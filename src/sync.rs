@@ -126,7 +126,7 @@ impl Syncer {
                 tokio::time::sleep(BEGIN_WITHIN).await;
             } => return Err(RunError::Interrupted.into()),
         };
-        tracing::debug!(database = %store.place(), "run begins");
+        tracing::info!(database = %store.place(), run_id = run.row.id, "run begins");
         let deadline = self
             .config
             .schedule

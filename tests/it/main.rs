@@ -15,4 +15,19 @@
 )]
 mod support;
 
+mod bad_items;
+mod changes;
+mod clock;
+mod configuration;
+mod database_refused;
+mod documented_sql;
 mod first_sync;
+mod ids;
+mod layers;
+mod one_run_at_a_time;
+mod paths;
+mod private_files;
+mod schema;
+mod secrecy;
+mod token;
+mod torn_connection;

@@ -1,8 +1,10 @@
 //! A database for one test: a file in a folder of its own, or a database of its own on the server.
 
 use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, Column as _, Connection as _, Row as _, ValueRef as _};
 use sqlx::{PgConnection, SqliteConnection};
 use tempfile::TempDir;
@@ -200,7 +202,10 @@ impl TestDb {
     }
 
     async fn sqlite_connection(&self) -> SqliteConnection {
-        SqliteConnection::connect(&self.url).await.unwrap()
+        let options = SqliteConnectOptions::from_str(&self.url).unwrap();
+        SqliteConnection::connect_with(&options.create_if_missing(true))
+            .await
+            .unwrap()
     }
 }
 

@@ -3,16 +3,18 @@
 mod db;
 mod program;
 mod server;
+mod watch;
 mod world;
 
 pub(crate) use db::{Engine, TestDb};
-pub(crate) use program::{Done, Running};
+pub(crate) use program::{Done, Running, run};
+pub(crate) use watch::{watch_writes, writes};
 pub(crate) use world::World;
 
 use std::time::{Duration, Instant};
 
 /// Longer than anything here takes on a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Looks again and again until something is so. For what another process or the stand-in does meanwhile.
 pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {

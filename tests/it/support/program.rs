@@ -57,8 +57,15 @@ pub(crate) struct Running {
 
 type Output = (Arc<Mutex<Vec<u8>>>, Option<JoinHandle<()>>);
 
+/// Runs a command that a world made and a test has changed since.
+#[track_caller]
+pub(crate) fn run(command: Command) -> Done {
+    Running::start(command).wait()
+}
+
 impl Running {
-    pub(super) fn start(mut command: Command) -> Self {
+    /// Starts a command.
+    pub(crate) fn start(mut command: Command) -> Self {
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -88,6 +88,24 @@ impl World {
         command
     }
 
+    /// Like [`World::command`], but a shell runs these words first.
+    pub(crate) fn command_after(&self, words: &str, arguments: &[&str]) -> Command {
+        let direct = self.command(arguments);
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", &format!("{words}; exec \"$0\" \"$@\"")])
+            .arg(direct.get_program())
+            .args(arguments)
+            .env_clear()
+            .envs(
+                direct
+                    .get_envs()
+                    .filter_map(|(name, value)| Some((name, value?))),
+            )
+            .current_dir(self.home());
+        command
+    }
+
     /// Starts the binary.
     pub(crate) fn start(&self, arguments: &[&str]) -> Running {
         Running::start(self.command(arguments))

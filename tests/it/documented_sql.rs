@@ -1,0 +1,68 @@
+//! The SQL of the documentation runs as it is written, on both databases.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+use understory_sync::demo::person;
+
+use crate::support::World;
+
+/// The blocks of SQL in a document.
+fn recipes(document: &str) -> Vec<String> {
+    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), document].iter().collect();
+    let text = std::fs::read_to_string(path).unwrap();
+    text.split("```sql\n")
+        .skip(1)
+        .map(|rest| {
+            rest.split("```")
+                .next()
+                .unwrap()
+                .trim()
+                .trim_end_matches(';')
+                .to_owned()
+        })
+        .collect()
+}
+
+/// A database in which every question has an answer.
+fn eventful(world: &World) {
+    let maria = json!({"id": "maria", "company_id": person(1, 0)["company_id"], "email": "maria@EXAMPLE.com", "full_name": "Maria"});
+    world.list_people(40);
+    world.api.add(&maria);
+    world.run_once().expect(0);
+    assert!(
+        world
+            .api
+            .update("maria", |item| item["full_name"] = json!("Maria M."))
+    );
+    assert!(world.api.remove(person(1, 1)["id"].as_str().unwrap()));
+    world.run_once().expect(0);
+    assert!(world.api.remove(person(1, 2)["id"].as_str().unwrap()));
+    world.run_once().expect(0);
+}
+
+/// A moment in the text stands for one that the reader puts there.
+fn at_the_beginning(sql: &str) -> String {
+    let mut sql = sql.to_owned();
+    let moments: Vec<String> = sql
+        .split('\'')
+        .filter(|text| text.len() == 24 && text.starts_with("20") && text.ends_with('Z'))
+        .map(str::to_owned)
+        .collect();
+    for moment in moments {
+        sql = sql.replace(&moment, "2000-01-01T00:00:00.000Z");
+    }
+    sql
+}
+
+on_both! {
+    async fn every_recipe_of_the_readme_gives_an_answer(world: World) {
+        eventful(&world);
+        let recipes = recipes("README.md");
+        assert!(recipes.len() >= 5, "{} recipes", recipes.len());
+        for recipe in recipes {
+            let rows = world.db.query(&at_the_beginning(&recipe)).await;
+            assert!(!rows.is_empty(), "no answer to {recipe}");
+        }
+    }
+}

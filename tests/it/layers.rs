@@ -1,0 +1,115 @@
+//! Who may import whom (ARCHITECTURE.md), held against the sources.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What each module may name of ours, besides itself.
+const MAY_NAME: [(&str, &str); 21] = [
+    ("main", "app"),
+    ("lib", ""),
+    (
+        "app",
+        "api cli command config consent daemon demo exit file lifecycle observe schedule store sync",
+    ),
+    (
+        "command",
+        "api cli config consent demo exit file observe store sync",
+    ),
+    ("daemon", "exit lifecycle schedule store"),
+    ("sync", "api config consent exit reconcile store"),
+    ("api", "config consent exit"),
+    ("store", "config consent exit file hash reconcile"),
+    ("observe", "config store"),
+    ("demo", "store"),
+    ("reconcile", "consent hash"),
+    ("hash", "consent"),
+    ("config", "exit schedule"),
+    ("cli", ""),
+    ("consent", ""),
+    ("exit", ""),
+    ("file", ""),
+    ("lifecycle", ""),
+    ("schedule", ""),
+    ("tests", ""),
+    ("snapshots", ""),
+];
+
+/// Where a crate may be named.
+const CRATES: [(&str, &str); 3] = [
+    ("reqwest", "api"),
+    ("sqlx", "store"),
+    ("axum", "observe demo"),
+];
+
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// The module of the first level that a file belongs to; none for tests, which may name anything.
+fn module(file: &Path, root: &Path) -> Option<String> {
+    let inside = file.strip_prefix(root).unwrap().with_extension("");
+    let names: Vec<&str> = inside.iter().map(|name| name.to_str().unwrap()).collect();
+    let is_test = names
+        .iter()
+        .any(|name| *name == "tests" || name.ends_with("_tests"));
+    (!is_test).then(|| names[0].to_owned())
+}
+
+#[test]
+fn nothing_imports_upward_and_each_foreign_crate_has_its_place() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&root, &mut files);
+    assert!(files.len() > 50);
+    for file in files {
+        let Some(module) = module(&file, &root) else {
+            continue;
+        };
+        let (_, may_name) = MAY_NAME
+            .iter()
+            .find(|(name, _)| *name == module)
+            .unwrap_or_else(|| panic!("{module} has no place in ARCHITECTURE.md"));
+        let text = fs::read_to_string(&file).unwrap();
+        // Tests stand at the end of a file.
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        for line in code
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"))
+        {
+            for rest in line
+                .split("crate::")
+                .skip(1)
+                .chain(line.split("understory_sync::").skip(1))
+            {
+                let named: String = rest
+                    .chars()
+                    .take_while(|c| c.is_alphanumeric() || *c == '_')
+                    .collect();
+                let fine = named == module || may_name.split(' ').any(|name| name == named);
+                assert!(
+                    fine || named.is_empty(),
+                    "{}: {module} names {named}: {line}",
+                    file.display()
+                );
+            }
+            for (name, places) in CRATES {
+                let names_it = line
+                    .split(|c: char| !(c.is_alphanumeric() || c == '_'))
+                    .any(|word| word == name);
+                let fine = places.split(' ').any(|place| place == module);
+                assert!(
+                    !names_it || fine,
+                    "{}: {name} is named: {line}",
+                    file.display()
+                );
+            }
+        }
+    }
+}
