@@ -13,7 +13,7 @@ const MAY_NAME: [(&str, &str); 21] = [
     ),
     (
         "command",
-        "api cli config consent demo exit file observe store sync",
+        "api cli config consent demo exit file observe schedule store sync",
     ),
     ("daemon", "exit lifecycle schedule store"),
     ("sync", "api config consent exit reconcile store"),
