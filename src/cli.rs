@@ -108,7 +108,7 @@ pub enum Command {
 
     /// A consistent copy of a SQLite database, while the daemon runs
     Backup {
-        /// Where the copy goes; it must not exist yet
+        /// Where the copy goes; it appears whole or not at all, and replaces an older one
         file: PathBuf,
     },
 

@@ -224,8 +224,8 @@ impl StoreError {
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
             Self::Url(_) => "use sqlite://FILE or postgres://USER:PASSWORD@HOST/DATABASE",
-            Self::Directory { .. } => "let database.url name a file inside it",
-            Self::NoFolder { .. } => "make the folder, or correct database.url",
+            Self::Directory { .. } => "name a file inside it",
+            Self::NoFolder { .. } => "make the folder, or correct the path",
             Self::Absent { .. } => {
                 "run `understory-sync --run-once` or `understory-sync migrate` first, or correct database.url"
             }

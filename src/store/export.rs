@@ -197,7 +197,14 @@ impl Store {
             .bind(text)
             .execute(&mut **conn)
             .await;
-        copied.map_err(|error| from_sqlx(&error, &place))?;
+        copied.map_err(|error| match from_sqlx(&error, &place) {
+            // What cannot be written here is the copy.
+            StoreError::Write { cause, .. } => StoreError::Write {
+                place: target.display().to_string(),
+                cause,
+            },
+            error => error,
+        })?;
         draft
             .keep(target)
             .map_err(|cause| write_error(target, &cause))
