@@ -126,11 +126,7 @@ impl Syncer {
                 tokio::time::sleep(BEGIN_WITHIN).await;
             } => return Err(RunError::Interrupted.into()),
         };
-<<<<<<< HEAD
         tracing::info!(database = %store.place(), run_id = run.row.id, "run begins");
-=======
-        tracing::info!(run_id = run.row.id, database = %store.place(), "run begins");
->>>>>>> 193845a (Refuse a backup that would replace the database itself)
         let deadline = self
             .config
             .schedule
