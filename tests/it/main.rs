@@ -21,6 +21,7 @@ mod clock;
 mod configuration;
 mod database_refused;
 mod documented_sql;
+mod documents;
 mod first_sync;
 mod ids;
 mod layers;

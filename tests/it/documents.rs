@@ -1,0 +1,278 @@
+//! What is written for users is held against the program: recipes run, links lead somewhere, no failure's message is missing.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::support::World;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Every file below a folder with one of these endings.
+fn files(folder: &Path, endings: &[&str]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let ending = path.extension().and_then(|ending| ending.to_str());
+        if path.is_dir() {
+            found.append(&mut files(&path, endings));
+        } else if ending.is_some_and(|ending| endings.contains(&ending)) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The documents: those at the top, and all of `docs/`.
+fn documents() -> Vec<PathBuf> {
+    let mut documents: Vec<PathBuf> = fs::read_dir(root())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|ending| ending == "md"))
+        .collect();
+    documents.append(&mut files(&root().join("docs"), &["md"]));
+    documents.sort();
+    documents
+}
+
+/// The fenced blocks in one language.
+fn blocks(text: &str, language: &str) -> Vec<String> {
+    let fence = format!("```{language}\n");
+    let parts = text.split(&fence).skip(1);
+    parts
+        .map(|part| part.split("```").next().unwrap().trim().to_owned())
+        .collect()
+}
+
+on_both! {
+    async fn every_recipe_of_the_readme_runs_unchanged(world: World) {
+        world.list_people(30);
+        world.run_once().expect(0);
+        let recipes = blocks(&read("README.md"), "sql");
+        assert!(recipes.len() >= 5, "{} recipes", recipes.len());
+        for recipe in &recipes {
+            world.db.query(recipe).await;
+        }
+        // The first asks whom we may write to.
+        assert_eq!(world.db.query(&recipes[0]).await.len(), 30);
+    }
+
+    async fn every_query_of_the_other_documents_runs(world: World) {
+        world.list_people(3);
+        world.run_once().expect(0);
+        for document in ["docs/monitoring.md", "docs/privacy.md", "docs/troubleshooting.md"] {
+            for query in blocks(&read(document), "sql") {
+                // Rights are PostgreSQL's own.
+                if query.starts_with("select") {
+                    world.db.query(&query).await;
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn every_link_to_a_file_leads_to_one() {
+    let mut broken = Vec::new();
+    for document in documents() {
+        let text = fs::read_to_string(&document).unwrap();
+        for link in text.split("](").skip(1) {
+            let target = link.split(')').next().unwrap();
+            let path = target.split('#').next().unwrap();
+            let elsewhere = target.contains("://") || path.is_empty();
+            if !elsewhere && !document.parent().unwrap().join(path).exists() {
+                broken.push(format!("{}: {target}", document.display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn every_metric_that_is_written_about_exists() {
+    let real = understory_sync::observe::metrics::Metrics::new().render();
+    let mut texts = documents();
+    texts.append(&mut files(&root().join("docs"), &["json", "yml"]));
+    let mut unknown = Vec::new();
+    for path in texts {
+        let text = fs::read_to_string(&path).unwrap();
+        for rest in text.split("understory_sync_").skip(1) {
+            let end = rest.find(|c: char| !c.is_ascii_lowercase() && c != '_');
+            let name = format!("understory_sync_{}", &rest[..end.unwrap_or(rest.len())]);
+            let is_metric = real.contains(&format!("\n{name}{{"))
+                || real.contains(&format!("\n{name} "))
+                || real.contains(&format!("# TYPE {name} "));
+            if !is_metric {
+                unknown.push(format!("{}: {name}", path.display()));
+            }
+        }
+    }
+    assert!(unknown.is_empty(), "{}", unknown.join("\n"));
+}
+
+#[test]
+fn every_key_is_explained() {
+    let explained = read("docs/configuration.md");
+    let mut section = String::new();
+    let mut keys = 0;
+    for line in read("config.example.toml").lines() {
+        if let Some(name) = line
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'))
+        {
+            name.clone_into(&mut section);
+        } else if let Some((name, _)) = line.trim_start_matches('#').split_once(" = ")
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+        {
+            keys += 1;
+            let key = format!("`{section}.{name}`");
+            assert!(
+                explained.contains(&key),
+                "{key} is not in docs/configuration.md"
+            );
+        }
+    }
+    assert!(keys > 30, "{keys} keys");
+}
+
+/// Where messages of failures are made, and behind which words their texts stand.
+const MESSAGES: [(&str, &[&str]); 9] = [
+    ("src/api", &["#[error(", "BadBody::Shape("]),
+    ("src/store", &["#[error("]),
+    ("src/sync", &["#[error("]),
+    ("src/command", &["#[error(", "Usage("]),
+    (
+        "src/config",
+        &["#[error(", "Complaint::new(", "wrong(", "what: "],
+    ),
+    ("src/schedule.rs", &["#[error("]),
+    ("src/consent.rs", &["#[error("]),
+    ("src/app", &["Usage("]),
+    ("src", &["tracing::warn!(", "tracing::error!("]),
+];
+
+#[test]
+fn every_message_of_a_failure_is_in_the_troubleshooting() {
+    let explained = flat(&read("docs/troubleshooting.md"));
+    let mut seen = 0;
+    let mut missing = Vec::new();
+    for (place, openings) in MESSAGES {
+        let path = root().join(place);
+        let sources = if path.is_dir() {
+            files(&path, &["rs"])
+        } else {
+            vec![path]
+        };
+        for source in sources.iter().filter(|source| !is_test(source)) {
+            let text = fs::read_to_string(source).unwrap();
+            let text = text.split("#[cfg(test)]").next().unwrap();
+            for opening in openings {
+                for message in messages(text, opening) {
+                    seen += 1;
+                    if let Some(part) = fixed_parts(&message)
+                        .iter()
+                        .find(|part| !explained.contains(*part))
+                    {
+                        missing.push(format!("{}: {part}", source.display()));
+                    }
+                }
+            }
+        }
+    }
+    assert!(seen > 100, "{seen} messages");
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+}
+
+fn is_test(source: &Path) -> bool {
+    let inside = source.strip_prefix(root()).unwrap();
+    inside.to_string_lossy().contains("tests")
+}
+
+/// The texts behind an opening: in `#[error(…)]` and the macros the literal that is the message, in calls the first argument.
+fn messages(text: &str, opening: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for call in text.split(opening).skip(1) {
+        let is_macro = opening.starts_with("tracing");
+        let literal = if is_macro {
+            // Fields come first, the message last.
+            let end = call.find(");").unwrap_or(call.len());
+            literals(&call[..end]).pop()
+        } else if call.trim_start().starts_with('"') {
+            literal(call.trim_start())
+        } else {
+            None
+        };
+        found.extend(literal);
+    }
+    found
+}
+
+/// All string literals, in their order.
+fn literals(mut text: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    while let Some(at) = text.find('"') {
+        let Some(literal) = literal(&text[at..]) else {
+            break;
+        };
+        // Escapes are shorter here than in the source; the quotes are two.
+        let mut escaped = false;
+        let end = text[at + 1..]
+            .char_indices()
+            .find(|(_, c)| {
+                let is_end = *c == '"' && !escaped;
+                escaped = *c == '\\' && !escaped;
+                is_end
+            })
+            .map_or(text.len(), |(end, _)| at + 1 + end + 1);
+        found.push(literal);
+        text = &text[end..];
+    }
+    found
+}
+
+/// The string literal at the beginning, unescaped.
+fn literal(text: &str) -> Option<String> {
+    let mut out = String::new();
+    let mut chars = text.strip_prefix('"')?.chars();
+    loop {
+        match chars.next()? {
+            '"' => return Some(out),
+            '\\' => match chars.next()? {
+                // A literal that goes on in the next line.
+                '\n' => out.push('\n'),
+                other => out.push(other),
+            },
+            other => out.push(other),
+        }
+    }
+}
+
+/// What stands between the placeholders, without spaces around it; a word or two of letters at least.
+fn fixed_parts(message: &str) -> Vec<String> {
+    let mut parts = Vec::new();
+    let mut rest = message;
+    loop {
+        let (part, after) = rest.split_once('{').unwrap_or((rest, ""));
+        let part = flat(part);
+        if part.chars().filter(char::is_ascii_alphabetic).count() >= 3 {
+            parts.push(part);
+        }
+        match after.split_once('}') {
+            Some((_, next)) => rest = next,
+            None => return parts,
+        }
+    }
+}
+
+/// One line, single spaces.
+fn flat(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
