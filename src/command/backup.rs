@@ -44,7 +44,7 @@ fn is_part_of(target: &Path, database: &Path) -> bool {
         .any(|suffix| {
             let mut part = database.clone().into_os_string();
             part.push(suffix);
-            target == PathBuf::from(part)
+            target == part
         })
 }
 
