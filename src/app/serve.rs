@@ -89,6 +89,7 @@ async fn listener(
     let listener = http::bind(address)
         .await
         .map_err(|cause| CommandError::Listen { address, cause })?;
+    let address = listener.local_addr().unwrap_or(address);
     tracing::info!(%address, "listening");
     let database = config.clone();
     let shown = http::Shown {
