@@ -177,7 +177,11 @@ fn every_message_of_a_failure_is_in_the_troubleshooting() {
         }
     }
     assert!(seen > 100, "{seen} messages");
-    assert!(missing.is_empty(), "{}", missing.join("\n"));
+    assert!(
+        missing.is_empty(),
+        "docs/troubleshooting.md does not hold:\n{}",
+        missing.join("\n")
+    );
 }
 
 fn is_test(source: &Path) -> bool {
