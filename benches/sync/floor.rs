@@ -1,0 +1,264 @@
+//! The same rows by the database's own bulk way: `.import` of the sqlite3 shell, `COPY` of PostgreSQL.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::measure::{Cost, cpu_of, run};
+
+/// A database to measure with.
+pub enum Database {
+    Sqlite { path: PathBuf, url: String },
+    Postgres { url: String, postmaster: u32 },
+}
+
+impl Database {
+    pub fn sqlite(folder: &Path, rows: usize, page: usize) -> Self {
+        let path = folder.join(format!("bench-{rows}-{page}.db"));
+        Self::Sqlite {
+            url: format!("sqlite://{}", path.display()),
+            path,
+        }
+    }
+
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Sqlite { .. } => "SQLite",
+            Self::Postgres { .. } => "PostgreSQL",
+        }
+    }
+
+    pub fn url(&self) -> &str {
+        match self {
+            Self::Sqlite { url, .. } | Self::Postgres { url, .. } => url,
+        }
+    }
+
+    pub fn says_log(&self) -> bool {
+        matches!(self, Self::Postgres { .. })
+    }
+
+    /// Bytes of write-ahead log so far (PostgreSQL).
+    pub fn log_position(&self) -> u64 {
+        match self {
+            Self::Sqlite { .. } => 0,
+            Self::Postgres { url, .. } => ask(
+                url,
+                "select pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint",
+            )
+            .parse()
+            .unwrap(),
+        }
+    }
+}
+
+/// The bulk load, ready to go.
+pub struct Floor<'a> {
+    database: &'a Database,
+    folder: PathBuf,
+    commits: usize,
+}
+
+/// The table with its columns in an order in which `.import` can leave out what is null; else as in migrations/sqlite.
+const SQLITE_TABLE: &str = "create table consents (consent_key text not null primary key, consent_id text, \
+    company_id text not null, email text, full_name text, source text, refs text, extra text, first_seen_at text not null, \
+    changed_at text not null, first_run_id integer not null, changed_run_id integer not null, row_hash text not null, \
+    natural_hash integer, missing_since text, withheld_since text, removed_at text, erased_at text, missing_judged integer, \
+    check (email is not null or erased_at is not null)) strict;
+    create index consents_natural on consents (natural_hash);
+    create index consents_unlisted on consents (consent_key) where missing_since is not null;
+    create index consents_withheld on consents (consent_key) where withheld_since is not null;";
+
+const COLUMNS: &str = "consent_key, consent_id, company_id, email, full_name, source, refs, extra, first_seen_at, changed_at, \
+    first_run_id, changed_run_id, row_hash, natural_hash";
+
+impl<'a> Floor<'a> {
+    /// Writes out what the program loaded, in as many parts as it made commits.
+    pub fn prepare(folder: &Path, database: &'a Database, _program: &str, rows: usize) -> Self {
+        let folder = folder.join("floor");
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir(&folder).unwrap();
+        let commits = "select batches from sync_runs order by id desc limit 1";
+        let commits: usize = match database {
+            Database::Sqlite { path, .. } => shell(path, commits).trim().parse().unwrap(),
+            Database::Postgres { url, .. } => ask(url, commits).parse().unwrap(),
+        };
+        let part = rows.div_ceil(commits);
+        for number in 0..commits {
+            let file = folder.join(format!("{number}.csv"));
+            let select = format!(
+                "select {COLUMNS} from consents order by first_seen_at, consent_key limit {part} offset {}",
+                number * part
+            );
+            match database {
+                Database::Sqlite { path, .. } => {
+                    shell(
+                        path,
+                        &format!(
+                            ".mode csv\n.output {}\n{};",
+                            file.display(),
+                            select.replace("order by first_seen_at, consent_key", "order by rowid")
+                        ),
+                    );
+                }
+                Database::Postgres { url, .. } => {
+                    ask(
+                        url,
+                        &format!("\\copy ({select}) to '{}' csv", file.display()),
+                    );
+                }
+            }
+        }
+        Self {
+            database,
+            folder,
+            commits,
+        }
+    }
+
+    /// Loads it all.
+    pub fn load(&self) -> Cost {
+        match self.database {
+            Database::Sqlite { .. } => self.load_sqlite(),
+            Database::Postgres { url, postmaster } => self.load_postgres(url, *postmaster),
+        }
+    }
+
+    fn load_sqlite(&self) -> Cost {
+        let path = self.folder.join("floor.db");
+        let mut script = format!("pragma journal_mode = wal;\n{SQLITE_TABLE}\n");
+        script.push_str("pragma synchronous = full;\npragma secure_delete = on;\npragma cache_size = -8000;\n.mode csv\n");
+        for number in 0..self.commits {
+            writeln!(
+                script,
+                ".import {} consents",
+                self.folder.join(format!("{number}.csv")).display()
+            )
+            .unwrap();
+        }
+        script.push_str("pragma wal_checkpoint(truncate);\n");
+        let file = self.folder.join("script");
+        std::fs::write(&file, script).unwrap();
+        let script = std::fs::File::open(&file).unwrap();
+        run(Command::new("sqlite3")
+            .arg(&path)
+            .stdin(script)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null()))
+    }
+
+    fn load_postgres(&self, url: &str, postmaster: u32) -> Cost {
+        ask(
+            url,
+            "drop schema if exists floor cascade; create schema floor; create table floor.consents (like public.consents including all)",
+        );
+        let mut script = String::new();
+        for number in 0..self.commits {
+            let file = self.folder.join(format!("{number}.csv"));
+            writeln!(
+                script,
+                "\\copy floor.consents ({COLUMNS}) from '{}' csv",
+                file.display()
+            )
+            .unwrap();
+        }
+        let file = self.folder.join("script");
+        std::fs::write(&file, script).unwrap();
+        let before = cpu_of(postmaster);
+        let mut cost = run(Command::new("psql").arg("-q").arg(url).arg("-f").arg(&file));
+        // The server's share ends with its process, so that the postmaster has it.
+        cost.cpu += cpu_of(postmaster) - before;
+        cost
+    }
+}
+
+fn shell(path: &Path, sql: &str) -> String {
+    use std::io::Write as _;
+    let mut child = Command::new("sqlite3")
+        .arg(path)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    writeln!(child.stdin.take().unwrap(), "{sql}").unwrap();
+    String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
+}
+
+fn ask(url: &str, sql: &str) -> String {
+    let out = Command::new("psql")
+        .args(["-qAtX", url, "-c", sql])
+        .output()
+        .unwrap();
+    assert!(
+        out.status.success(),
+        "{}",
+        String::from_utf8_lossy(&out.stderr)
+    );
+    String::from_utf8(out.stdout).unwrap().trim().to_owned()
+}
+
+/// A PostgreSQL server of our own, with its default durability, or the one of `BENCH_POSTGRES_URL`.
+pub struct Cluster {
+    base: String,
+    postmaster: u32,
+    stop: Option<PathBuf>,
+}
+
+impl Cluster {
+    pub fn start(folder: &Path) -> Self {
+        if let Ok(base) = std::env::var("BENCH_POSTGRES_URL") {
+            return Self {
+                base,
+                postmaster: 0,
+                stop: None,
+            };
+        }
+        let data = folder.join("cluster");
+        let script = format!(
+            r#"set -e
+            bin=$(ls -d /usr/lib/postgresql/*/bin | sort -V | tail -n 1)
+            port=$(shuf -i 20000-40000 -n 1)
+            mkdir -p {data} && chmod 711 {folder}
+            as=""; [ "$(id -u)" = 0 ] && chown postgres {data} && as="setpriv --reuid=postgres --regid=postgres --clear-groups"
+            $as $bin/initdb -D {data} -U bench -A trust >/dev/null
+            $as $bin/pg_ctl -D {data} -w -o "-p $port -k {data} -c listen_addresses=127.0.0.1 -c max_wal_size=4GB" -l {data}/log start >/dev/null
+            echo $port $(head -n 1 {data}/postmaster.pid)"#,
+            data = data.display(),
+            folder = folder.display()
+        );
+        let out = Command::new("bash").args(["-c", &script]).output().unwrap();
+        assert!(
+            out.status.success(),
+            "{}",
+            String::from_utf8_lossy(&out.stderr)
+        );
+        let words = String::from_utf8(out.stdout).unwrap();
+        let (port, postmaster) = words.trim().split_once(' ').unwrap();
+        Self {
+            base: format!("postgres://bench@127.0.0.1:{port}"),
+            postmaster: postmaster.parse().unwrap(),
+            stop: Some(data),
+        }
+    }
+
+    pub fn database(&self, rows: usize, page: usize) -> Database {
+        let name = format!("bench_{rows}_{page}");
+        ask(
+            &format!("{}/postgres", self.base),
+            &format!("create database {name}"),
+        );
+        Database::Postgres {
+            url: format!("{}/{name}", self.base),
+            postmaster: self.postmaster,
+        }
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if let Some(data) = &self.stop {
+            let stop = format!("kill -INT $(head -n 1 {}/postmaster.pid)", data.display());
+            let _ = Command::new("bash").args(["-c", &stop]).status();
+        }
+    }
+}
