@@ -57,6 +57,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// One clear message: what failed, why, and what to do.
 fn complain(error: &CommandError, format: LogFormat) {
+    if error.is_closed_pipe() {
+        return;
+    }
     let hint = error.hint();
     if format == LogFormat::Json {
         // Where nothing could be logged so far.

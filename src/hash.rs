@@ -26,7 +26,10 @@ impl RowHash {
     /// As stored in `consents.row_hash`: text, so that every tool can copy the table.
     #[must_use]
     pub fn to_hex(self) -> String {
-        format!("{:016x}{:014x}", self.key, self.content)
+        let content = self.content.to_be_bytes();
+        let mut digits = hex(&self.key.to_be_bytes());
+        digits.push_str(&hex(&content[1..]));
+        digits
     }
 
     /// From the database; None where it is not what this program writes.

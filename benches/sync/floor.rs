@@ -7,13 +7,13 @@ use std::process::{Command, Stdio};
 use crate::measure::{Cost, cpu_of, run};
 
 /// A database to measure with.
-pub enum Database {
+pub(crate) enum Database {
     Sqlite { path: PathBuf, url: String },
     Postgres { url: String, postmaster: u32 },
 }
 
 impl Database {
-    pub fn sqlite(folder: &Path, rows: usize, page: usize) -> Self {
+    pub(crate) fn sqlite(folder: &Path, rows: usize, page: usize) -> Self {
         let path = folder.join(format!("bench-{rows}-{page}.db"));
         Self::Sqlite {
             url: format!("sqlite://{}", path.display()),
@@ -21,25 +21,25 @@ impl Database {
         }
     }
 
-    pub fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Sqlite { .. } => "SQLite",
             Self::Postgres { .. } => "PostgreSQL",
         }
     }
 
-    pub fn url(&self) -> &str {
+    pub(crate) fn url(&self) -> &str {
         match self {
             Self::Sqlite { url, .. } | Self::Postgres { url, .. } => url,
         }
     }
 
-    pub fn says_log(&self) -> bool {
+    pub(crate) fn says_log(&self) -> bool {
         matches!(self, Self::Postgres { .. })
     }
 
     /// Bytes of write-ahead log so far (PostgreSQL).
-    pub fn log_position(&self) -> u64 {
+    pub(crate) fn log_position(&self) -> u64 {
         match self {
             Self::Sqlite { .. } => 0,
             Self::Postgres { url, .. } => ask(
@@ -53,7 +53,7 @@ impl Database {
 }
 
 /// The bulk load, ready to go.
-pub struct Floor<'a> {
+pub(crate) struct Floor<'a> {
     database: &'a Database,
     folder: PathBuf,
     commits: usize,
@@ -74,7 +74,12 @@ const COLUMNS: &str = "consent_key, consent_id, company_id, email, full_name, so
 
 impl<'a> Floor<'a> {
     /// Writes out what the program loaded, in as many parts as it made commits.
-    pub fn prepare(folder: &Path, database: &'a Database, _program: &str, rows: usize) -> Self {
+    pub(crate) fn prepare(
+        folder: &Path,
+        database: &'a Database,
+        _program: &str,
+        rows: usize,
+    ) -> Self {
         let folder = folder.join("floor");
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir(&folder).unwrap();
@@ -117,7 +122,7 @@ impl<'a> Floor<'a> {
     }
 
     /// Loads it all.
-    pub fn load(&self) -> Cost {
+    pub(crate) fn load(&self) -> Cost {
         match self.database {
             Database::Sqlite { .. } => self.load_sqlite(),
             Database::Postgres { url, postmaster } => self.load_postgres(url, *postmaster),
@@ -198,14 +203,14 @@ fn ask(url: &str, sql: &str) -> String {
 }
 
 /// A PostgreSQL server of our own, with its default durability, or the one of `BENCH_POSTGRES_URL`.
-pub struct Cluster {
+pub(crate) struct Cluster {
     base: String,
     postmaster: u32,
     stop: Option<PathBuf>,
 }
 
 impl Cluster {
-    pub fn start(folder: &Path) -> Self {
+    pub(crate) fn start(folder: &Path) -> Self {
         if let Ok(base) = std::env::var("BENCH_POSTGRES_URL") {
             return Self {
                 base,
@@ -241,7 +246,7 @@ impl Cluster {
         }
     }
 
-    pub fn database(&self, rows: usize, page: usize) -> Database {
+    pub(crate) fn database(&self, rows: usize, page: usize) -> Database {
         let name = format!("bench_{rows}_{page}");
         ask(
             &format!("{}/postgres", self.base),

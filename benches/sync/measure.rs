@@ -5,15 +5,15 @@ use std::time::{Duration, Instant};
 
 /// What a process cost.
 #[derive(Clone, Copy, Default)]
-pub struct Cost {
-    pub wall: f64,
-    pub cpu: f64,
+pub(crate) struct Cost {
+    pub(crate) wall: f64,
+    pub(crate) cpu: f64,
     /// Peak resident memory.
-    pub mib: f64,
+    pub(crate) mib: f64,
 }
 
 impl Cost {
-    pub fn plus(self, other: Self) -> Self {
+    pub(crate) fn plus(self, other: Self) -> Self {
         Self {
             wall: self.wall + other.wall,
             cpu: self.cpu + other.cpu,
@@ -21,7 +21,7 @@ impl Cost {
         }
     }
 
-    pub fn scaled(self, by: f64) -> Self {
+    pub(crate) fn scaled(self, by: f64) -> Self {
         Self {
             wall: self.wall * by,
             cpu: self.cpu * by,
@@ -31,7 +31,7 @@ impl Cost {
 }
 
 /// Runs a process to its end; it must succeed.
-pub fn run(command: &mut Command) -> Cost {
+pub(crate) fn run(command: &mut Command) -> Cost {
     let start = Instant::now();
     let mut child = command.spawn().unwrap();
     let (cpu, mib) = watch(&child);
@@ -77,7 +77,7 @@ fn field(pid: u32, file: &str, name: &str) -> Option<f64> {
 }
 
 /// CPU seconds that a running process and its children that ended have used.
-pub fn cpu_of(pid: u32) -> f64 {
+pub(crate) fn cpu_of(pid: u32) -> f64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let fields: Vec<f64> = stat
         .rsplit(')')
@@ -92,12 +92,12 @@ pub fn cpu_of(pid: u32) -> f64 {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "sizes are far below 2^53")]
-pub fn mib(bytes: u64) -> f64 {
+pub(crate) fn mib(bytes: u64) -> f64 {
     bytes as f64 / 1_048_576.0
 }
 
 /// The machine in a line.
-pub fn machine() -> String {
+pub(crate) fn machine() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = info
         .lines()

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The server in a process of its own.
-pub struct Server {
-    pub address: String,
+pub(crate) struct Server {
+    pub(crate) address: String,
     pages: usize,
     child: Child,
 }
 
 impl Server {
-    pub fn start(rows: usize, page: usize) -> Self {
+    pub(crate) fn start(rows: usize, page: usize) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["serve", &rows.to_string(), &page.to_string()])
             .stdout(Stdio::piped())
@@ -32,14 +32,14 @@ impl Server {
     }
 
     /// The client that fetches every page and throws it away.
-    pub fn fetcher(&self) -> Command {
+    pub(crate) fn fetcher(&self) -> Command {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["fetch", &self.address, &self.pages.to_string()]);
         command
     }
 
     /// From now on every hundredth person has another name.
-    pub fn change_one_percent(&self) {
+    pub(crate) fn change_one_percent(&self) {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         stream
             .write_all(b"GET /change HTTP/1.1\r\nHost: bench\r\n\r\n")
@@ -57,7 +57,7 @@ impl Drop for Server {
 }
 
 /// Serves until killed.
-pub fn serve(rows: usize, page: usize) {
+pub(crate) fn serve(rows: usize, page: usize) {
     let sets = [answers(rows, page, false), answers(rows, page, true)];
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     println!("{}", listener.local_addr().unwrap());
@@ -156,7 +156,7 @@ fn item(row: usize, changed: bool) -> String {
 }
 
 /// Fetches so many pages over one connection and throws them away.
-pub fn fetch(address: &str, pages: usize) {
+pub(crate) fn fetch(address: &str, pages: usize) {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_nodelay(true).unwrap();
     let mut buffer = vec![0; 1 << 20];

@@ -58,9 +58,16 @@ impl CommandError {
             Self::Run(failure) => failure.exit(),
             Self::Usage(_) => Exit::Usage,
             Self::Listen { .. } => Exit::Config,
+            Self::Io { .. } if self.is_closed_pipe() => Exit::Done,
             Self::Io { .. } => Exit::Write,
             Self::Interrupted => Exit::Retry,
         }
+    }
+
+    /// A reader that has seen enough (`| head`) is no failure of ours.
+    #[must_use]
+    pub fn is_closed_pipe(&self) -> bool {
+        matches!(self, Self::Io { cause, .. } if cause.kind() == io::ErrorKind::BrokenPipe)
     }
 
     /// What to do about it.

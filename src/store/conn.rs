@@ -65,6 +65,8 @@ pub(super) use {execute, row, rows};
 pub(super) enum Intent {
     /// A consistent view, nothing written.
     Read,
+    /// The same for an export, whose reader may take its time.
+    View,
     /// SQLite: the write lock from the start.
     Write,
 }
@@ -107,14 +109,19 @@ impl Conn {
         match self {
             Self::Sqlite(conn) => {
                 let begin = match intent {
-                    Intent::Read => "begin",
+                    Intent::Read | Intent::View => "begin",
                     Intent::Write => "begin immediate",
                 };
                 sqlx::query(begin).execute(&mut **conn).await?;
             }
             Self::Postgres(conn) => {
                 let begin = match intent {
-                    Intent::Read => "begin; set local idle_in_transaction_session_timeout = '60s'",
+                    Intent::Read => {
+                        "begin isolation level repeatable read; set local idle_in_transaction_session_timeout = '10s'"
+                    }
+                    Intent::View => {
+                        "begin isolation level repeatable read; set local idle_in_transaction_session_timeout = '10min'"
+                    }
                     Intent::Write => {
                         "begin; set local idle_in_transaction_session_timeout = '10s'; set local synchronous_commit = 'on'"
                     }

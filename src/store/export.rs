@@ -127,17 +127,9 @@ impl Store {
         let schema = self.schema().map(str::to_owned);
         let begun = self
             .conn
-            .begin(super::Intent::Read, schema.as_deref())
+            .begin(super::Intent::View, schema.as_deref())
             .await;
-        begun.map_err(|error| self.failed(&error))?;
-        if let Conn::Postgres(_) = &self.conn {
-            let isolated = self
-                .conn
-                .raw("set transaction isolation level repeatable read")
-                .await;
-            isolated.map_err(|error| self.failed(&error))?;
-        }
-        Ok(())
+        begun.map_err(|error| self.failed(&error))
     }
 
     /// Runs a query of the program's own and gives its answer as text. SQLite only: it is for the demo.
