@@ -171,6 +171,37 @@ impl TestDb {
         rows.into_iter().next().unwrap()
     }
 
+    /// The first value of the first row; none where there is no such row, no such table or no database yet.
+    pub(crate) async fn find(&self, sql: &str) -> Option<String> {
+        let sql = AssertSqlSafe(sql.to_owned());
+        match self.engine {
+            Engine::Sqlite => {
+                let mut conn = SqliteConnection::connect(&self.url).await.ok()?;
+                let found = sqlx::raw_sql(sql).fetch_optional(&mut conn).await;
+                conn.close().await.ok()?;
+                sqlite_text(&found.ok()??, 0)
+            }
+            Engine::Postgres => {
+                let mut conn = self.postgres_connection().await;
+                let found = sqlx::raw_sql(sql).fetch_optional(&mut conn).await;
+                conn.close().await.ok()?;
+                let row = found.ok()??;
+                let value = row.try_get_raw(0).ok()?;
+                (!value.is_null()).then(|| value.as_str().unwrap().to_owned())
+            }
+        }
+    }
+
+    /// As [`TestDb::find`], a number.
+    pub(crate) async fn find_number(&self, sql: &str) -> Option<i64> {
+        self.find(sql).await?.parse().ok()
+    }
+
+    /// PostgreSQL: a connection of one's own, to hold something with.
+    pub(crate) async fn postgres_connection(&self) -> PgConnection {
+        PgConnection::connect(&self.url).await.unwrap()
+    }
+
     /// The only value of the only row, a number.
     pub(crate) async fn number(&self, sql: &str) -> i64 {
         let value = self.value(sql).await;

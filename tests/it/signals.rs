@@ -1,0 +1,179 @@
+//! Stops at once when told, and says so; runs now when told.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use understory_sync::demo::{Endpoint, Fault, FaultRule};
+
+use crate::support::{Done, Engine, Running, World, until};
+
+const IDLE: Duration = Duration::from_secs(1);
+const BUSY: Duration = Duration::from_secs(5);
+
+fn ends_within(running: Running, limit: Duration) -> Done {
+    let began = Instant::now();
+    let done = running.wait();
+    let took = began.elapsed();
+    assert!(took <= limit, "{took:?}\n{}", done.stderr);
+    done
+}
+
+async fn idle(world: &World) -> Running {
+    let daemon = world.start(&[]);
+    until("a complete run", async || {
+        daemon.stderr().contains(" ok in ").then_some(())
+    })
+    .await;
+    daemon
+}
+
+async fn in_mid_page(world: &World, arguments: &[&str]) -> Running {
+    world.list_people(250);
+    let rule = FaultRule::on(Endpoint::List, Fault::Delay(Duration::from_mins(2)));
+    world.api.play(rule.page(2));
+    let running = world.start(arguments);
+    until("the second page to be asked for", async || {
+        let asked = world.api.requests();
+        asked.iter().any(|seen| seen.page == Some(2)).then_some(())
+    })
+    .await;
+    running
+}
+
+on_both! {
+    async fn an_idle_daemon_ends_within_a_second(world: World) {
+        world.list_people(3);
+        world.set("http.listen", "127.0.0.1:0");
+        for signal in ["TERM", "INT"] {
+            let daemon = if signal == "TERM" {
+                idle(&world).await
+            } else {
+                let daemon = world.start(&[]);
+                until("the daemon", async || daemon.stderr().contains("no run at start").then_some(())).await;
+                daemon
+            };
+            daemon.signal(signal);
+            ends_within(daemon, IDLE).expect(0);
+        }
+    }
+
+    async fn a_busy_daemon_ends_within_five_seconds_and_its_run_is_interrupted(world: World) {
+        let daemon = in_mid_page(&world, &[]).await;
+        daemon.signal("TERM");
+        ends_within(daemon, BUSY).expect(0);
+        assert_eq!(world.last_run("outcome, absence, pages").await, "interrupted|-|1");
+        assert_eq!(world.db.count("consents").await, 100, "the page that was read is stored");
+    }
+
+    async fn a_single_run_that_is_stopped_ends_with_75_and_the_next_heals(world: World) {
+        for signal in ["INT", "TERM"] {
+            let run = in_mid_page(&world, &["--run-once"]).await;
+            run.signal(signal);
+            ends_within(run, BUSY).expect(75).says("interrupted");
+            assert_eq!(world.last_run("outcome").await, "interrupted");
+            let _ = world.api.take_requests();
+        }
+        world.api.clear_faults();
+        world.run_once().expect(0);
+        assert_eq!(world.db.count("active_consents").await, 250);
+    }
+
+    async fn a_stop_while_a_retry_is_waited_for_is_as_quick(world: World) {
+        world.list_people(3);
+        world.set("retry.rate_limit_delay", "10m");
+        world.api.play(FaultRule::on(Endpoint::List, Fault::status(429)).always());
+        let run = world.start(&["--run-once"]);
+        until("the refusal", async || {
+            let asked = world.api.requests();
+            asked.iter().any(|seen| seen.status == Some(429)).then_some(())
+        })
+        .await;
+        run.signal("TERM");
+        ends_within(run, BUSY).expect(75);
+        assert_eq!(world.last_run("outcome").await, "interrupted");
+    }
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_at_once() {
+    let world = World::on(Engine::Postgres).await;
+    let run = in_mid_page(&world, &["--run-once"]).await;
+    // What the run wants to write at its end has to wait.
+    let mut blocker = world.db.postgres_connection().await;
+    let lock = "begin; lock table sync_runs in access exclusive mode";
+    sqlx::raw_sql(lock).execute(&mut blocker).await.unwrap();
+    run.signal("TERM");
+    until("the first signal", async || {
+        run.stderr().contains("a second signal ends").then_some(())
+    })
+    .await;
+    run.signal("TERM");
+    ends_within(run, Duration::from_millis(500)).expect(75);
+    drop(blocker);
+}
+
+#[tokio::test]
+async fn several_sighups_during_a_run_are_one_more_run() {
+    let world = World::on(Engine::Sqlite).await;
+    world.list_people(3);
+    let daemon = idle(&world).await;
+    world
+        .api
+        .configure(|api| api.latency = Duration::from_millis(700));
+    let _ = world.api.take_requests();
+    daemon.signal("HUP");
+    until("the run", async || {
+        (!world.api.requests().is_empty()).then_some(())
+    })
+    .await;
+    for _ in 0..3 {
+        daemon.signal("HUP");
+    }
+    let complete =
+        "select count(*) from sync_runs where trigger = 'signal' and outcome = 'succeeded'";
+    until("the runs", async || {
+        (world.db.number(complete).await == 2).then_some(())
+    })
+    .await;
+    daemon.signal("TERM");
+    daemon.wait().expect(0);
+    assert_eq!(world.db.count("sync_runs").await, 3);
+}
+
+/// In a container the program is process 1, for which the system has no default action for signals.
+#[tokio::test]
+async fn as_process_1_it_stops_as_well() {
+    let allowed = Command::new("unshare")
+        .args(["--pid", "--fork", "true"])
+        .output();
+    if !allowed.is_ok_and(|output| output.status.success()) {
+        eprintln!("not allowed to make a process namespace here");
+        return;
+    }
+    let world = World::on(Engine::Sqlite).await;
+    world.list_people(3);
+    let mut command = Command::new("unshare");
+    let program = world.command(&[]);
+    command
+        .args(["--pid", "--fork", "--kill-child"])
+        .arg(program.get_program())
+        .env_clear()
+        .envs(
+            program
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
+        .current_dir(world.home());
+    let unshare = Running::start(command);
+    until("a complete run", async || {
+        unshare.stderr().contains(" ok in ").then_some(())
+    })
+    .await;
+    let children = format!("/proc/{0}/task/{0}/children", unshare.id());
+    let children = std::fs::read_to_string(children).unwrap();
+    let sent = Command::new("kill")
+        .args(["-s", "TERM", children.trim()])
+        .status();
+    assert!(sent.unwrap().success());
+    ends_within(unshare, IDLE).expect(0);
+}
