@@ -12,7 +12,6 @@ use std::io::{self, BufReader, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use chrono::Utc;
 use secrecy::ExposeSecret as _;
 use tokio::runtime::Runtime;
 
@@ -206,7 +205,7 @@ fn configuration(
         log_level: cli.log_level.as_deref(),
         log_format: cli.log_format.as_deref(),
         working_dir: &working_dir,
-        now: Utc::now(),
+        now: Timestamp::now().to_utc(),
     };
     let loaded = load(&sources, needs)?;
     format.set(loaded.config.log.format);
@@ -241,7 +240,7 @@ async fn snapshot(config: &Config) -> Result<Snapshot, StoreError> {
 
 /// What `status` is made of.
 fn view<'a>(config: &'a Config, snapshot: &'a Snapshot) -> View<'a> {
-    let now = Utc::now();
+    let now = Timestamp::now().to_utc();
     let next_run = Some(Timestamp::new(serve::ticks(config).next()));
     View {
         snapshot,

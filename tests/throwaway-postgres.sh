@@ -36,9 +36,9 @@ if [ "$(id -u)" = 0 ]; then
     user=nobody
     if id -u postgres >/dev/null 2>&1; then user=postgres; fi
     command -v setpriv >/dev/null || die "setpriv is missing: apt-get install util-linux, or run this as another user than root"
-    # The other user may not be able to read this file, so that its text travels as an argument.
+    # The other user may not be able to open this file, so that it is handed over open.
     exec setpriv --reuid="$user" --regid="$(id -g "$user")" --clear-groups \
-        env HOME=/tmp PG_BIN="${PG_BIN:-}" bash -c "$(cat "$0")" "$0"
+        env HOME=/tmp PG_BIN="${PG_BIN:-}" bash -c 'text=$(cat <&3); exec 3<&-; eval "$text"' "$0" 3<"$0"
 fi
 
 bin=$(find_server)

@@ -113,7 +113,12 @@ pub(super) async fn send(
         .await
         .map_err(|error| fault(endpoint, &error))?;
     let status = response.status().as_u16();
-    let asked_wait = wait_of(response.headers(), SystemTime::now());
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a date in Retry-After is measured by the wall clock"
+    )]
+    let now = SystemTime::now();
+    let asked_wait = wait_of(response.headers(), now);
     let body = if (want.with)(status) {
         match read(endpoint, response, want.limit).await {
             Err(_) if status != 200 => Vec::new(), // errors are judged by their status, whatever their body does

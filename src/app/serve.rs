@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chrono::Utc;
 use tokio::sync::watch;
 
 use super::once::{HEARTBEAT_WITHIN, heartbeat, log_run, speak};
@@ -74,7 +73,11 @@ pub(super) fn ticks(config: &Config) -> Ticks {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let seed = format!("{} {}", host.trim(), identity(&config.database));
     let jitter = jitter(seed.as_bytes(), schedule.jitter, schedule.interval);
-    Ticks::new(schedule.times.clone(), jitter, Box::new(Utc::now))
+    Ticks::new(
+        schedule.times.clone(),
+        jitter,
+        Box::new(|| Timestamp::now().to_utc()),
+    )
 }
 
 async fn listener(
@@ -161,7 +164,7 @@ fn last_run(snapshot: &Snapshot) -> Option<String> {
     let ended = |run: &&RunRow| run.finished_at.is_some();
     let run = snapshot.runs.iter().find(ended)?;
     let at = run.finished_at?.to_utc();
-    let form = if at.date_naive() == Utc::now().date_naive() {
+    let form = if at.date_naive() == Timestamp::now().to_utc().date_naive() {
         "%H:%M:%S"
     } else {
         "%Y-%m-%d %H:%M:%S"

@@ -22,6 +22,7 @@ impl Timestamp {
 
     /// The wall clock. Only the edges of the program ask it; rules take instants as arguments.
     #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "the one door to the wall clock")]
     pub fn now() -> Self {
         Self::new(Utc::now())
     }

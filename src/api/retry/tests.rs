@@ -74,7 +74,7 @@ proptest! {
 
     #[test]
     fn no_retry_after_panics_or_is_endless(value in "\\PC{0,40}") {
-        prop_assert!(retry_after(&value, SystemTime::now()).is_none_or(|wait| wait <= FOR_EVER));
+        prop_assert!(retry_after(&value, SystemTime::UNIX_EPOCH).is_none_or(|wait| wait <= FOR_EVER));
     }
 
     #[test]
