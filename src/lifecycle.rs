@@ -16,6 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 /// What is promised for a stop is five seconds; this leaves the rest for the exit itself.
 const STOP_WITHIN: Duration = Duration::from_millis(4500);
+/// "File size limit exceeded", the same number on every system this runs on.
+const SIGXFSZ: i32 = 25;
 /// Exit code where work was cut off: try again later.
 const CUT_OFF: i32 = 75;
 /// While one long step of work is awaited, the watchdog hears of it at least this often.
@@ -46,6 +48,8 @@ impl Signals {
     /// # Errors
     /// When the system refuses the handlers.
     pub fn listen(role: Role) -> io::Result<Self> {
+        // A limit of the file size is an error of the write that meets it, not the death of the process.
+        let _ = signal(SignalKind::from_raw(SIGXFSZ))?;
         let signals = Self::default();
         let mut term = signal(SignalKind::terminate())?;
         let mut int = signal(SignalKind::interrupt())?;
