@@ -232,13 +232,22 @@ impl Syncer {
 
 async fn begin(config: &Config, trigger: Trigger) -> Result<(Store, Run), StoreError> {
     let mut store = Store::open(&config.database).await?;
-    let begun = async {
-        let lease = store.acquire(Timestamp::now()).await?;
-        store.begin_run(lease, trigger, Timestamp::now()).await
+    let lease = match store.acquire(Timestamp::now()).await {
+        Ok(lease) => lease,
+        Err(error) => {
+            store.close().await;
+            return Err(error);
+        }
     };
-    match begun.await {
+    match store
+        .begin_run(lease.clone(), trigger, Timestamp::now())
+        .await
+    {
         Ok(run) => Ok((store, run)),
         Err(error) => {
+            // A run that could not begin keeps nobody waiting for the end of its lease, where the database takes it back.
+            let back = store.release(&lease, Timestamp::now());
+            let _ = tokio::time::timeout(Duration::from_millis(1500), back).await;
             store.close().await;
             Err(error)
         }

@@ -301,6 +301,17 @@ pub(super) fn from_sqlx(error: &sqlx::Error, place: &str) -> StoreError {
                 postgres(code, place)
             }
         }
+        // A certificate that is refused comes as an I/O error of the handshake.
+        sqlx::Error::Io(cause)
+            if cause
+                .get_ref()
+                .is_some_and(|inner| inner.downcast_ref::<rustls::Error>().is_some()) =>
+        {
+            StoreError::Tls {
+                place,
+                cause: tls_words(cause),
+            }
+        }
         sqlx::Error::Io(cause) => StoreError::Unreachable {
             place,
             cause: cause.kind().to_string(),
@@ -376,7 +387,8 @@ fn postgres(code: String, place: String) -> StoreError {
     match code.as_str() {
         "3D000" => StoreError::NoSuchDatabase { place },
         "28000" | "28P01" => StoreError::Login { place, code },
-        "42501" => StoreError::Rights { place, code },
+        // 3F000: no schema of the search path may be used.
+        "42501" | "3F000" => StoreError::Rights { place, code },
         "53100" => StoreError::Write {
             place,
             cause: WriteCause::Full,

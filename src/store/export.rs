@@ -127,7 +127,7 @@ impl Store {
         let schema = self.schema().map(str::to_owned);
         let begun = self
             .conn
-            .begin(super::Intent::View, schema.as_deref())
+            .begin(super::conn::Intent::View, schema.as_deref())
             .await;
         begun.map_err(|error| self.failed(&error))
     }

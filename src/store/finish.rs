@@ -153,9 +153,9 @@ impl Store {
         let mut done: Option<RunRow> = None;
         self.write(async |conn| {
             if enter(conn, run, now, &place).await?
-                && let Some(row) = done.take()
+                && let Some(row) = &done
             {
-                return Ok(row);
+                return Ok(row.clone());
             }
             let mut row = last.clone();
             end_rows(conn, run, ending, &mut row, now, &place).await?;
@@ -183,15 +183,31 @@ impl Store {
         row: &RunRow,
         now: Timestamp,
     ) -> Result<(), StoreError> {
+        // The last pages went through though their answer got lost: their counters stand in the row already.
+        const ENDED: &str = "update sync_runs set outcome = $2, finished_at = $3, error = $4, requests = $5, retries = $6 where id = $1";
         let place = self.place();
         self.write(async |conn| {
-            enter(conn, run, now, &place).await?;
+            let ahead = enter(conn, run, now, &place).await?;
             execute!(
                 conn,
                 "update sync_state set endpoint = coalesce($1, endpoint) where id = 1",
                 &row.endpoint
             )
             .map_err(|error| from_sqlx(&error, &place))?;
+            if ahead {
+                execute!(
+                    conn,
+                    ENDED,
+                    row.id,
+                    &row.outcome,
+                    row.finished_at,
+                    &row.error,
+                    row.requests,
+                    row.retries
+                )
+                .map_err(|error| from_sqlx(&error, &place))?;
+                return Ok(());
+            }
             save_run(conn, row, run.batches + 1, &place).await
         })
         .await

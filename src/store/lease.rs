@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::conn::{Conn, Intent, execute, row, rows};
+use super::conn::{Conn, execute, row, rows};
 use super::error::{StoreError, from_sqlx};
 use super::location::Location;
 use super::{RunRow, Store, Timestamp};
@@ -249,15 +249,30 @@ impl Store {
         const BURY: &str = "update sync_runs set outcome = 'interrupted', finished_at = $1, \
              error = coalesce(error, 'the process ended in the middle of the run') where outcome = 'running'";
         const BEGIN: &str = "insert into sync_runs (started_at, outcome, trigger) values ($1, 'running', $2) returning id";
+        const BEGUN: &str =
+            "select exists (select 1 from sync_runs where id = $1 and outcome = 'running')";
         const STATE: &str = "select suppression_no from sync_state where id = 1";
         let place = self.place();
         let proved_at = Instant::now();
+        let mut tried: Option<i64> = None;
         let (id, suppression_no) = self
             .write(async |conn| {
                 let failed = |error: sqlx::Error| from_sqlx(&error, &place);
                 lease.prove(conn, now, &place).await?;
-                execute!(conn, BURY, now).map_err(failed)?;
-                let (id,): (i64,) = row!(conn, BEGIN, now, trigger.as_str()).map_err(failed)?;
+                // The row of an earlier try, whose answer got lost, is not a run that died.
+                let begun = match tried {
+                    Some(id) => {
+                        let (begun,): (bool,) = row!(conn, BEGUN, id).map_err(failed)?;
+                        begun
+                    }
+                    None => false,
+                };
+                if !begun {
+                    execute!(conn, BURY, now).map_err(failed)?;
+                    let (id,): (i64,) = row!(conn, BEGIN, now, trigger.as_str()).map_err(failed)?;
+                    tried = Some(id);
+                }
+                let id = tried.unwrap_or_default();
                 let (suppression_no,): (i64,) = row!(conn, STATE).map_err(failed)?;
                 Ok((id, suppression_no))
             })
@@ -276,17 +291,5 @@ impl Store {
             suppression_no,
             proved_at,
         })
-    }
-
-    /// Whether the connection lives; begins nothing.
-    ///
-    /// # Errors
-    /// What the database says.
-    pub async fn ping(&mut self) -> Result<(), StoreError> {
-        let schema = self.schema().map(str::to_owned);
-        let begun = self.conn.begin(Intent::Read, schema.as_deref()).await;
-        begun.map_err(|error| self.failed(&error))?;
-        let ended = self.conn.rollback().await;
-        ended.map_err(|error| self.failed(&error))
     }
 }

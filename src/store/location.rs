@@ -33,6 +33,17 @@ const PARAMETERS: [&str; 17] = [
     "options",
 ];
 
+/// Those of them that name a file.
+const FILES: [&str; 7] = [
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+];
+
 /// Where the database lies.
 #[derive(Clone)]
 pub(super) enum Location {
@@ -111,6 +122,15 @@ fn known_parameters(url: &str) -> Result<url::Url, StoreError> {
         .filter(|(key, _)| PARAMETERS.contains(&key.as_ref()))
         .map(|(k, v)| (k.into_owned(), v.into_owned()))
         .collect();
+    // The driver would take this for a server that is not there.
+    let lost = |(key, file): &(String, String)| {
+        FILES.contains(&key.as_str()) && std::fs::File::open(file).is_err()
+    };
+    if known.iter().any(lost) {
+        return Err(StoreError::Url(
+            "sslrootcert, sslcert or sslkey names a file that cannot be read",
+        ));
+    }
     url.set_query(None);
     if !known.is_empty() {
         url.query_pairs_mut().extend_pairs(known);
@@ -126,11 +146,12 @@ fn resolve(path: &Path) -> Result<PathBuf, StoreError> {
             Ok(path)
         };
     }
-    // A dangling symbolic link: the file will be made where it points.
-    let target = path.read_link().map_or_else(
-        |_| path.to_path_buf(),
-        |target| path.parent().unwrap_or(Path::new("/")).join(target),
-    );
+    // A dangling symbolic link, or several: the file will be made where the last one points.
+    let mut target = path.to_path_buf();
+    for _ in 0..40 {
+        let Ok(next) = target.read_link() else { break };
+        target = target.parent().unwrap_or(Path::new("/")).join(next);
+    }
     let folder = match target.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),

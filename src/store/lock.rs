@@ -91,15 +91,3 @@ pub(super) fn write_error(path: &Path, cause: &io::Error) -> StoreError {
     };
     StoreError::Write { place, cause }
 }
-
-/// Whether the file carries our application id where SQLite keeps it (sqlite.org/fileformat2.html, offset 68).
-pub(super) fn has_mark(path: &Path, id: i64) -> bool {
-    use std::io::Read as _;
-    let mut header = [0; 72];
-    let read = File::open(path).and_then(|mut file| file.read_exact(&mut header));
-    read.is_ok()
-        && header[68..]
-            .iter()
-            .fold(0, |value, byte| value << 8 | i64::from(*byte))
-            == id
-}

@@ -130,7 +130,9 @@ async fn try_migrate(conn: &mut Conn, schema: Option<&str>, place: &str) -> Resu
         Conn::Postgres(conn) => {
             let mut tx = sqlx::Connection::begin(&mut **conn).await.map_err(failed)?;
             // The migrator keeps named statements; in a pooler's server connection they would outlive us.
-            sqlx::raw_sql("deallocate all; set local lock_timeout = '10s'")
+            sqlx::raw_sql(
+                "deallocate all; set local lock_timeout = '10s'; set local idle_in_transaction_session_timeout = '10s'",
+            )
                 .execute(&mut *tx)
                 .await
                 .map_err(failed)?;

@@ -1,11 +1,12 @@
 //! The database: one store, two engines.
 //!
 //! Owns every SQL statement. Knows nothing of HTTP. A [`Store`] is one connection; it is opened for a run or a command and
-//! closed after it. Everything that writes goes through [`Store::write`], which begins, commits, rolls back, and tries a
+//! closed after it. Everything that writes goes through `Store::write`, which begins, commits, rolls back, and tries a
 //! transaction again where the server says that this may help.
 
 mod bulk;
 mod conn;
+mod diagnose;
 mod error;
 mod export;
 mod finish;
@@ -18,6 +19,7 @@ mod migration;
 mod run;
 mod snapshot;
 mod timestamp;
+mod transaction;
 mod upkeep;
 mod write;
 
@@ -34,16 +36,13 @@ pub use upkeep::Pruned;
 
 use std::time::Duration;
 
-use conn::{Conn, Intent, row};
+use conn::{Conn, row};
 use error::from_sqlx;
 use location::Location;
 use lock::FileLock;
 use migration::Schema;
 
 use crate::config;
-
-/// How often a transaction is tried again after a conflict or a lost connection.
-const MAX_TRIES: u32 = 8;
 
 /// What `check` finds.
 pub enum Probe {
@@ -70,6 +69,8 @@ impl Store {
     /// [`StoreError::Busy`] where another process holds SQLite's lock; else what the database says.
     pub async fn open(database: &config::Database) -> Result<Self, StoreError> {
         let location = Location::new(database)?;
+        location.refuse_scraps()?;
+        location.refuse_read_only()?;
         let lock = match &location {
             Location::Sqlite { path } => {
                 if let Some(lock) = FileLock::acquire(path)? {
@@ -82,14 +83,16 @@ impl Store {
             }
             Location::Postgres { .. } => None,
         };
+        let conn = Conn::open(&location).await;
         let mut store = Self {
-            conn: Conn::open(&location).await?,
+            conn: conn.map_err(|error| location.explain_closed(error))?,
             location,
             lock,
         };
         match store.prepare().await {
             Ok(()) => Ok(store),
             Err(error) => {
+                let error = store.location.explain(error);
                 store.close().await;
                 Err(error)
             }
@@ -100,9 +103,7 @@ impl Store {
         let place = self.location.place();
         if matches!(self.conn, Conn::Sqlite(_)) {
             // Look before the first byte is written: the file may be somebody else's.
-            migration::inspect(&mut self.conn, &place)
-                .await
-                .map_err(|error| self.explain(error))?;
+            migration::inspect(&mut self.conn, &place).await?;
             self.conn
                 .raw("pragma journal_mode = wal; pragma synchronous = full; pragma secure_delete = on; pragma cache_size = -8000")
                 .await
@@ -126,8 +127,10 @@ impl Store {
                 Ok(_) => {}
             }
         }
+        location.refuse_scraps()?;
+        let conn = Conn::open(&location).await;
         let mut store = Self {
-            conn: Conn::open(&location).await?,
+            conn: conn.map_err(|error| location.explain_closed(error))?,
             location,
             lock: None,
         };
@@ -217,7 +220,7 @@ impl Store {
         match migration::inspect(&mut store.conn, &place).await {
             Ok(Schema::Absent) => Err(StoreError::Absent { place }),
             Ok(_) | Err(StoreError::Newer { .. } | StoreError::Altered { .. }) => Ok(store),
-            Err(error) => Err(store.explain(error)),
+            Err(error) => Err(store.location.explain(error)),
         }
     }
 
@@ -265,25 +268,8 @@ impl Store {
                 .await
                 .map_err(|error| from_sqlx(&error, &place))?;
         }
-        let found = self
-            .read(async |conn| migration::inspect(conn, &place).await)
-            .await;
-        found.map_err(|error| self.explain(error))
-    }
-
-    /// SQLite says "not a database" of a damaged first page too; our mark in it tells the two apart.
-    fn explain(&self, error: StoreError) -> StoreError {
-        let (StoreError::NotOurs { place }, Location::Sqlite { path }) = (&error, &self.location)
-        else {
-            return error;
-        };
-        if lock::has_mark(path, migration::APPLICATION_ID) {
-            return StoreError::Corrupt {
-                place: place.clone(),
-                code: "the first page is damaged".to_owned(),
-            };
-        }
-        error
+        self.read(async |conn| migration::inspect(conn, &place).await)
+            .await
     }
 
     /// The file or server, for messages: never a password.
@@ -309,93 +295,5 @@ impl Store {
         // A server that is gone must not hold us up.
         let _ = tokio::time::timeout(Duration::from_secs(2), conn.close()).await;
         drop(lock);
-    }
-
-    /// Runs `work` in a transaction that sees one state of the database and writes nothing.
-    async fn read<T>(
-        &mut self,
-        mut work: impl AsyncFnMut(&mut Conn) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
-        let schema = self.schema().map(str::to_owned);
-        let begun = self.conn.begin(Intent::Read, schema.as_deref()).await;
-        begun.map_err(|error| self.failed(&error))?;
-        let result = work(&mut self.conn).await;
-        let ended = self.conn.rollback().await;
-        let value = result?;
-        ended.map_err(|error| self.failed(&error))?;
-        Ok(value)
-    }
-
-    /// Runs `work` in a write transaction: all of it or nothing. Tried again after a conflict, and over a new connection
-    /// where the old one broke; `work` must find out itself whether an earlier try went through after all.
-    async fn write<T>(
-        &mut self,
-        mut work: impl AsyncFnMut(&mut Conn) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
-        let mut tried = 0;
-        loop {
-            let error = match self.try_write(&mut work).await {
-                Ok(value) => return Ok(value),
-                Err(error) => error,
-            };
-            tried += 1;
-            if tried >= MAX_TRIES || !(error.is_conflict() || error.is_connection_lost()) {
-                return Err(error);
-            }
-            tokio::time::sleep(Duration::from_millis(50 << tried.min(6))).await;
-            if error.is_connection_lost() {
-                self.reconnect().await?;
-            }
-        }
-    }
-
-    async fn try_write<T>(
-        &mut self,
-        work: &mut impl AsyncFnMut(&mut Conn) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
-        let schema = self.schema().map(str::to_owned);
-        let begun = self.conn.begin(Intent::Write, schema.as_deref()).await;
-        begun.map_err(|error| self.failed(&error))?;
-        let result = work(&mut self.conn).await;
-        match result {
-            Ok(value) => {
-                let ended = self.conn.commit().await;
-                if let Err(error) = ended {
-                    // SQLite keeps the transaction open after some failures of a commit.
-                    let _ = self.conn.rollback().await;
-                    return Err(self.failed(&error));
-                }
-                Ok(value)
-            }
-            Err(error) => {
-                let _ = self.conn.rollback().await;
-                Err(error)
-            }
-        }
-    }
-
-    /// Gives up the connection, with whatever it was doing, and opens another.
-    ///
-    /// # Errors
-    /// What the database says.
-    pub async fn reopen(&mut self) -> Result<(), StoreError> {
-        self.reconnect().await
-    }
-
-    async fn reconnect(&mut self) -> Result<(), StoreError> {
-        let mut last = None;
-        for pause in [0, 200, 500, 1000, 2000, 3000] {
-            tokio::time::sleep(Duration::from_millis(pause)).await;
-            match Conn::open(&self.location).await {
-                Ok(conn) => {
-                    let old = std::mem::replace(&mut self.conn, conn);
-                    drop(old);
-                    return Ok(());
-                }
-                Err(error) if error.is_connection_lost() => last = Some(error),
-                Err(error) => return Err(error),
-            }
-        }
-        Err(last.unwrap_or(StoreError::Fenced))
     }
 }

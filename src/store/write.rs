@@ -125,9 +125,9 @@ impl Store {
         let row = self
             .write(async |conn| {
                 if enter(conn, run, now, &place).await?
-                    && let Some(row) = done.take()
+                    && let Some(row) = &done
                 {
-                    return Ok(row);
+                    return Ok(row.clone());
                 }
                 let scene = prepare(conn, run, now, &place).await?;
                 write_rejects(conn, &scene, &batch.rejects).await?;

@@ -1,0 +1,117 @@
+//! What SQLite's own words do not tell: asked of the file system once something has failed.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::path::Path;
+
+use super::error::{StoreError, WriteCause};
+use super::location::Location;
+use super::lock::write_error;
+use super::migration::APPLICATION_ID;
+
+/// More than SQLite asks for at a time.
+const SCRATCH: usize = 128 << 10;
+
+/// No SQLite file is smaller (sqlite.org/fileformat2.html, page size).
+const SMALLEST: u64 = 512;
+
+/// How far into a damaged file we look for something of ours.
+const LOOK: u64 = 1 << 20;
+
+impl Location {
+    /// The same error, told as precisely as the file system lets us.
+    pub(super) fn explain(&self, error: StoreError) -> StoreError {
+        let Self::Sqlite { path } = self else {
+            return error;
+        };
+        match error {
+            // SQLite says "not a database" of a damaged first page too.
+            StoreError::NotOurs { place } if was_ours(path) => StoreError::Corrupt {
+                place,
+                code: "the first page is damaged".to_owned(),
+            },
+            // SQLite says "I/O error" of its shared memory on a full disk, and of a folder that may not be written.
+            StoreError::Write {
+                cause: WriteCause::Io,
+                ..
+            } => match try_folder(path) {
+                Err(cause) => write_error(path, &cause),
+                Ok(()) => error,
+            },
+            error => error,
+        }
+    }
+
+    /// As [`Location::explain`], for a file that could not be opened. Not for one that is open: closing a second handle
+    /// would drop SQLite's locks.
+    pub(super) fn explain_closed(&self, error: StoreError) -> StoreError {
+        let error = self.explain(error);
+        if let (
+            Self::Sqlite { path },
+            StoreError::Write {
+                cause: WriteCause::Io,
+                ..
+            },
+        ) = (self, &error)
+            && let Err(cause) = OpenOptions::new().read(true).write(true).open(path)
+        {
+            return write_error(path, &cause);
+        }
+        error
+    }
+
+    /// A file that nobody may write is not written, not even by root; and what SQLite would leave beside it, as unwritable
+    /// as the file, would stand in the way when the file may be written again.
+    pub(super) fn refuse_read_only(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite { path }
+                if std::fs::metadata(path).is_ok_and(|found| found.permissions().readonly()) =>
+            {
+                Err(StoreError::Write {
+                    place: self.place(),
+                    cause: WriteCause::ReadOnly,
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// SQLite takes a file of a few bytes for an empty database and writes over it. An empty one may be taken.
+    pub(super) fn refuse_scraps(&self) -> Result<(), StoreError> {
+        let Self::Sqlite { path } = self else {
+            return Ok(());
+        };
+        let size = std::fs::metadata(path).map_or(0, |found| found.len());
+        if size == 0 || size >= SMALLEST || journal_of(path).exists() {
+            return Ok(());
+        }
+        Err(StoreError::NotOurs {
+            place: self.place(),
+        })
+    }
+}
+
+fn journal_of(path: &Path) -> std::path::PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push("-journal");
+    name.into()
+}
+
+/// Whether a file can be made and filled beside the database.
+fn try_folder(path: &Path) -> io::Result<()> {
+    let mut draft = crate::file::Draft::beside(path)?;
+    draft.file().write_all(&vec![0; SCRATCH])?;
+    draft.file().sync_all()
+}
+
+/// Whether the file carries our application id where SQLite keeps it (sqlite.org/fileformat2.html, offset 68), or the
+/// statement that made one of our tables.
+fn was_ours(path: &Path) -> bool {
+    const TABLE: &[u8] = b"TABLE consent_changes";
+    let mut start = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(LOOK).read_to_end(&mut start));
+    let mark = APPLICATION_ID.to_be_bytes();
+    read.is_ok()
+        && (start.get(68..72) == Some(&mark[4..])
+            || start.windows(TABLE.len()).any(|window| window == TABLE))
+}
