@@ -4,6 +4,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::print_stdout,
     reason = "a test may fail loudly"
 )]
 
@@ -16,17 +17,24 @@
 mod support;
 
 mod bad_items;
+mod bench;
 mod changes;
 mod clock;
 mod configuration;
 mod database_refused;
+mod disk;
 mod documented_sql;
 mod documents;
+mod encrypted;
+mod file;
 mod first_sync;
 mod ids;
+mod killed;
 mod layers;
 mod one_run_at_a_time;
 mod paths;
+mod pooler;
+mod postgres;
 mod private_files;
 mod schedule;
 mod schema;

@@ -1,0 +1,215 @@
+//! The way to PostgreSQL: encrypted and verified, or refused; never plain unless somebody says so.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::bench::Bench;
+use crate::bench::cluster::{Cluster, is_root};
+
+/// A name for this machine that does not say that it is this machine: the resolver knows, and so it is not trusted unseen.
+const ELSEWHERE: &str = "127.1";
+
+fn openssl(folder: &Path, arguments: &[&str]) {
+    let done = Command::new("openssl")
+        .args(arguments)
+        .current_dir(folder)
+        .output()
+        .expect("this test needs openssl (Debian: apt-get install openssl)");
+    assert!(
+        done.status.success(),
+        "{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+}
+
+/// An authority, and a certificate of it for this name.
+fn certificate(folder: &Path, name: &str, alternative: &str) {
+    let extensions = format!("subjectAltName={alternative}\nbasicConstraints=CA:FALSE\n");
+    fs::write(folder.join(format!("{name}.ext")), extensions).unwrap();
+    if !folder.join("ca.pem").exists() {
+        openssl(
+            folder,
+            &[
+                "req",
+                "-x509",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:prime256v1",
+                "-nodes",
+                "-keyout",
+                "ca.key",
+                "-out",
+                "ca.pem",
+                "-days",
+                "30",
+                "-subj",
+                "/CN=An authority of tests",
+            ],
+        );
+    }
+    let (key, request, signed, extensions) = (
+        format!("{name}.key"),
+        format!("{name}.csr"),
+        format!("{name}.pem"),
+        format!("{name}.ext"),
+    );
+    openssl(
+        folder,
+        &[
+            "req",
+            "-new",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-keyout",
+            &key,
+            "-out",
+            &request,
+            "-subj",
+            "/CN=server",
+        ],
+    );
+    openssl(
+        folder,
+        &[
+            "x509",
+            "-req",
+            "-in",
+            &request,
+            "-CA",
+            "ca.pem",
+            "-CAkey",
+            "ca.key",
+            "-CAcreateserial",
+            "-out",
+            &signed,
+            "-days",
+            "20",
+            "-extfile",
+            &extensions,
+        ],
+    );
+    if is_root() {
+        let done = Command::new("chown")
+            .arg("postgres")
+            .arg(folder.join(&key))
+            .status()
+            .unwrap();
+        assert!(done.success());
+    }
+}
+
+fn serve(cluster: &Cluster, lines: &str) {
+    cluster.stop("fast");
+    let file = cluster.folder().join("extra.conf");
+    let text = fs::read_to_string(&file).unwrap();
+    let kept = text.split("# TLS").next().unwrap();
+    fs::write(&file, format!("{kept}# TLS\n{lines}")).unwrap();
+    cluster.start();
+}
+
+fn authorized(cluster: &Cluster) -> (usize, usize) {
+    let log = cluster.log();
+    let lines = log
+        .lines()
+        .filter(|line| line.contains("connection authorized") && line.contains("database=sync"));
+    let (with, without): (Vec<_>, Vec<_>) = lines.partition(|line| line.contains("SSL enabled"));
+    (with.len(), without.len())
+}
+
+#[test]
+fn a_server_elsewhere_is_reached_over_verified_tls_or_not_at_all() {
+    let cluster = Cluster::with(&["log_connections = on"]);
+    let folder = cluster.folder().to_path_buf();
+    let port = cluster.port;
+    let authority = folder.join("ca.pem");
+    let authority = authority.display();
+    certificate(&folder, "wrong", "DNS:db.example.com");
+    certificate(&folder, "right", "IP:127.0.0.1,DNS:localhost");
+    let mut bench = Bench::new(20, 50);
+    let mut try_url = |host: &str, query: &str| {
+        bench.at(format!("postgres://owner@{host}:{port}/sync{query}"));
+        bench.run()
+    };
+
+    // No TLS on the server: refused, and not a word in plain.
+    let before = authorized(&cluster);
+    try_url(ELSEWHERE, "").must(69, &["no trusted TLS connection", ELSEWHERE, "hint"]);
+    try_url(ELSEWHERE, "?sslmode=verify-full").must(69, &["no trusted TLS connection"]);
+    try_url("127.0.0.1", "?sslmode=require").must(69, &["no trusted TLS connection"]);
+    assert_eq!(authorized(&cluster), before);
+    try_url("127.0.0.1", "").must(0, &[]);
+    let warned = try_url(ELSEWHERE, "?sslmode=prefer");
+    warned.must(0, &["sslmode"]);
+
+    // A certificate of an authority that nobody knows, for another name.
+    serve(
+        &cluster,
+        &format!(
+            "ssl = on\nssl_cert_file = '{0}/wrong.pem'\nssl_key_file = '{0}/wrong.key'\n",
+            folder.display()
+        ),
+    );
+    let before = authorized(&cluster);
+    try_url(ELSEWHERE, "").must(69, &["no trusted TLS connection", ELSEWHERE]);
+    try_url(ELSEWHERE, "?sslmode=verify-full").must(69, &["no trusted TLS connection"]);
+    try_url(
+        "127.0.0.1",
+        &format!("?sslmode=verify-full&sslrootcert={authority}"),
+    )
+    .must(69, &["no trusted TLS connection"]);
+    try_url(
+        "localhost",
+        &format!("?sslmode=verify-full&sslrootcert={authority}"),
+    )
+    .must(69, &["no trusted TLS connection"]);
+    try_url("127.0.0.1", "?sslmode=verify-ca").must(69, &["no trusted TLS connection"]);
+    assert_eq!(authorized(&cluster), before);
+    let (encrypted, plain) = before;
+    try_url(
+        "127.0.0.1",
+        &format!("?sslmode=verify-ca&sslrootcert={authority}"),
+    )
+    .must(0, &[]);
+    try_url("127.0.0.1", "?sslmode=require").must(0, &[]);
+    let after = authorized(&cluster);
+    assert!(after.0 > encrypted && after.1 == plain, "{after:?}");
+
+    // The right name.
+    serve(
+        &cluster,
+        &format!(
+            "ssl = on\nssl_cert_file = '{0}/right.pem'\nssl_key_file = '{0}/right.key'\n",
+            folder.display()
+        ),
+    );
+    let (encrypted, plain) = authorized(&cluster);
+    for host in ["127.0.0.1", "localhost"] {
+        try_url(
+            host,
+            &format!("?sslmode=verify-full&sslrootcert={authority}"),
+        )
+        .must(0, &[]);
+    }
+    // No sslmode, elsewhere, an authority of one's own: verified, and the name is not in the certificate.
+    try_url(ELSEWHERE, &format!("?sslrootcert={authority}"))
+        .must(69, &["no trusted TLS connection"]);
+    let after = authorized(&cluster);
+    assert!(after.0 > encrypted && after.1 == plain, "{after:?}");
+    let lost = folder.join("lost.pem");
+    let ran = try_url(
+        "127.0.0.1",
+        &format!("?sslmode=verify-full&sslrootcert={}", lost.display()),
+    );
+    ran.must(78, &["sslrootcert", "cannot be read"]);
+    fs::write(&lost, "no certificate at all").unwrap();
+    let ran = try_url(
+        "127.0.0.1",
+        &format!("?sslmode=verify-full&sslrootcert={}", lost.display()),
+    );
+    ran.must(69, &["no trusted TLS connection"]);
+}
