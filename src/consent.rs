@@ -43,6 +43,15 @@ impl Consent {
             .unwrap_or_else(|| self.natural_key())
     }
 
+    /// The beginning of the natural key as a number, for the index over it.
+    #[must_use]
+    pub fn natural_hash(&self) -> i64 {
+        let digest = natural_digest(&self.company_id, &self.email, self.source.as_deref());
+        digest
+            .first_chunk::<8>()
+            .map_or(0, |bytes| i64::from_be_bytes(*bytes))
+    }
+
     /// The natural key of the row.
     #[must_use]
     pub fn natural_key(&self) -> String {
@@ -53,13 +62,25 @@ impl Consent {
 /// `nk:` and the hex SHA-256 of company, U+001F, normalised e-mail, U+001F, source or nothing (contract, section 4).
 #[must_use]
 pub fn natural_key(company_id: &str, email: &str, source: Option<&str>) -> String {
+    let digest = natural_digest(company_id, email, source);
+    format!("nk:{}", hex(&digest))
+}
+
+fn natural_digest(company_id: &str, email: &str, source: Option<&str>) -> [u8; 32] {
     let mut hash = Sha256::new();
     hash.update(company_id.as_bytes());
     hash.update([0x1f]);
     hash.update(normalized_email(email).as_bytes());
     hash.update([0x1f]);
     hash.update(source.unwrap_or_default().as_bytes());
-    format!("nk:{}", hex(&hash.finalize()))
+    hash.finalize().into()
+}
+
+/// The beginning of a natural key as a number, for the index over it. None where the text is no natural key.
+#[must_use]
+pub fn natural_hash_of(natural_key: &str) -> Option<i64> {
+    let digits = natural_key.strip_prefix("nk:")?.get(..16)?;
+    u64::from_str_radix(digits, 16).ok().map(u64::cast_signed)
 }
 
 /// An address as it is compared: trimmed, Unicode lower case.

@@ -110,12 +110,6 @@ impl Salt {
         (hasher.finish() >> 8).max(1)
     }
 
-    /// Of a natural key, for the index over it.
-    #[must_use]
-    pub fn natural(&self, natural_key: &str) -> i64 {
-        i64::from_be_bytes(self.key(natural_key).to_be_bytes())
-    }
-
     /// Hex SHA-256 of salt and normalised address: `suppressions.email_hash`.
     #[must_use]
     pub fn email(&self, email: &str) -> String {

@@ -297,7 +297,7 @@ impl Pass {
     }
 
     fn put(&self, key: String, hash: u64, consent: Consent, kind: PutKind, batch: &mut Batch) {
-        let natural = self.settings.salt.natural(&consent.natural_key());
+        let natural = consent.natural_hash();
         let hash = RowHash {
             key: hash,
             content: self.settings.salt.content(&consent),

@@ -7,6 +7,7 @@ use futures_util::TryStreamExt as _;
 use super::conn::{Conn, row, rows};
 use super::error::{StoreError, from_sqlx};
 use super::{Store, Timestamp};
+use crate::consent::natural_hash_of;
 use crate::hash::{ROW_HASH_DIGITS, RowHash, Salt};
 use crate::reconcile::{Known, KnownReject, KnownRejects, Namesake, Namesakes, RowState};
 
@@ -103,17 +104,16 @@ impl Store {
     ///
     /// # Errors
     /// What the database says.
-    pub async fn namesakes(
-        &mut self,
-        natural_keys: &[String],
-        salt: &Salt,
-    ) -> Result<Namesakes, StoreError> {
+    pub async fn namesakes(&mut self, natural_keys: &[String]) -> Result<Namesakes, StoreError> {
         const SQLITE: &str = "select consent_key, company_id, email, source from consents \
              where natural_hash in (select value from json_each($1)) order by first_seen_at, consent_key";
         const POSTGRES: &str = "select consent_key, company_id, email, source from consents \
              where natural_hash = any($1) order by first_seen_at, consent_key";
         type Found = (String, String, Option<String>, Option<String>);
-        let hashes: Vec<i64> = natural_keys.iter().map(|key| salt.natural(key)).collect();
+        let hashes: Vec<i64> = natural_keys
+            .iter()
+            .filter_map(|key| natural_hash_of(key))
+            .collect();
         let place = self.place();
         let found: Vec<Found> = self
             .read(async |conn| {

@@ -118,7 +118,6 @@ impl Syncer {
         would: &mut dyn FnMut(Change),
     ) -> Result<Pass, RunError> {
         let paths = self.paths(loaded.endpoint);
-        let salt = loaded.salt.clone();
         let settings = Settings {
             salt: loaded.salt,
             company_id: self.config.api.company_id.clone(),
@@ -146,7 +145,7 @@ impl Syncer {
                 }
                 let questions = pass.questions(&page);
                 if !questions.is_empty() {
-                    namesakes = store.namesakes(&questions, &salt).await?;
+                    namesakes = store.namesakes(&questions).await?;
                 }
             }
             let batch = pass.take(page, &namesakes);

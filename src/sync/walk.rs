@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::ending::Walked;
 use super::wait::Wait;
 use super::{Progress, RunError, RunOptions, Syncer};
-use crate::api::{ApiError, Paths, QUICKSTART_PATH};
+use crate::api::{ApiError, Paths, QUICKSTART_PATH, REFERENCE_PATH};
 use crate::config::ConsentsPath;
 use crate::consent::{Item, Page};
 use crate::reconcile::{Batch, Namesakes, Pass, Settings};
@@ -69,9 +69,14 @@ impl Syncer {
     /// Where the list may be, the path that last worked first.
     pub(super) fn paths(&self, endpoint: Option<String>) -> Paths {
         match &self.config.api.consents_path {
-            ConsentsPath::Auto => Paths::Auto {
-                first: endpoint.unwrap_or_else(|| QUICKSTART_PATH.to_owned()),
-            },
+            ConsentsPath::Auto => {
+                // A path that was fixed once says nothing about the known two.
+                let known =
+                    endpoint.filter(|path| path == QUICKSTART_PATH || path == REFERENCE_PATH);
+                Paths::Auto {
+                    first: known.unwrap_or_else(|| QUICKSTART_PATH.to_owned()),
+                }
+            }
             ConsentsPath::Fixed(path) => Paths::Fixed(path.clone()),
         }
     }
@@ -85,7 +90,6 @@ impl Syncer {
     ) -> Result<Pass, RunError> {
         let remembered = loaded.endpoint.clone();
         let paths = self.paths(loaded.endpoint);
-        let salt = loaded.salt.clone();
         let settings = Settings {
             salt: loaded.salt,
             company_id: self.config.api.company_id.clone(),
@@ -122,7 +126,7 @@ impl Syncer {
                 Namesakes::new()
             } else {
                 gather.flush(store, run).await?;
-                store.namesakes(&questions, &salt).await?
+                store.namesakes(&questions).await?
             };
             gather.push(pass.take(page, &namesakes));
             run.row.active = Some(pass.known().active_now().cast_signed());
