@@ -1,0 +1,137 @@
+//! `export`: RFC 4180 or JSON Lines, the active or all, to standard output or to a file that is whole or not there.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+use understory_sync::demo::COMPANY_ID;
+
+use crate::support::World;
+
+const HEADER: &str = "consent_key,consent_id,company_id,email,full_name,source,refs,extra,first_seen_at,changed_at,\
+                      missing_since,withheld_since,removed_at,erased_at,first_run_id,changed_run_id";
+
+/// Reads CSV as RFC 4180 has it, and nothing more lenient.
+fn parse_csv(text: &str) -> Vec<Vec<String>> {
+    let mut rows = vec![vec![String::new()]];
+    let mut letters = text.chars().peekable();
+    let mut quoted = false;
+    while let Some(letter) = letters.next() {
+        let row = rows.last_mut().unwrap();
+        match (letter, quoted) {
+            ('"', true) if letters.peek() == Some(&'"') => {
+                letters.next();
+                row.last_mut().unwrap().push('"');
+            }
+            ('"', true) => quoted = false,
+            ('"', false) => {
+                assert!(
+                    row.last().unwrap().is_empty(),
+                    "a quote within a bare field"
+                );
+                quoted = true;
+            }
+            (',', false) => row.push(String::new()),
+            ('\r', false) => {
+                assert_eq!(letters.next(), Some('\n'), "lines end with CRLF");
+                rows.push(vec![String::new()]);
+            }
+            ('\n', false) => panic!("a bare newline"),
+            (letter, _) => row.last_mut().unwrap().push(letter),
+        }
+    }
+    assert_eq!(
+        rows.pop(),
+        Some(vec![String::new()]),
+        "the last line ends too"
+    );
+    rows
+}
+
+async fn with_awkward_people(world: &World) {
+    world.api.set_people(&[
+        json!({"id": "a", "company_id": COMPANY_ID, "email": "a@example.com", "full_name": "Quote \" and, comma"}),
+        json!({"id": "b", "company_id": COMPANY_ID, "email": "b@example.com", "full_name": "Two\r\nlines\nand more",
+            "references": [{"type": "booking", "id": "x,y"}], "new_field": {"deep": [1, 2.50, null]}}),
+        json!({"id": "c", "company_id": COMPANY_ID, "email": "=cmd()@example.com", "full_name": "", "source": "Nøkken"}),
+        json!({"id": "d", "company_id": COMPANY_ID, "email": "d@example.com"}),
+    ]);
+    world.run_once().expect(0);
+    let _ = world.api.remove("d");
+    world.run_once().expect(0);
+}
+
+on_both! {
+    async fn csv_is_rfc_4180(world: World) {
+        with_awkward_people(&world).await;
+        let text = world.run(&["export", "--format", "csv"]).expect(0).stdout;
+        assert!(text.starts_with(&format!("{HEADER}\r\n")), "{text}");
+        let rows = parse_csv(&text);
+        assert_eq!(rows.len(), 4, "the header and the active");
+        assert!(rows.iter().all(|row| row.len() == 16));
+        assert_eq!(rows[1][..5], ["a", "a", COMPANY_ID, "a@example.com", "Quote \" and, comma"]);
+        assert_eq!(rows[2][4], "Two\r\nlines\nand more");
+        let refs: Value = serde_json::from_str(&rows[2][6]).unwrap();
+        assert_eq!(refs, json!([{"type": "booking", "id": "x,y"}]));
+        assert_eq!(rows[3][5], "Nøkken");
+        assert!(rows[1][8].ends_with('Z') && rows[1][8].len() == 24, "{}", rows[1][8]);
+        let all = parse_csv(&world.run(&["export", "--format", "csv", "--all"]).expect(0).stdout);
+        assert_eq!(all.len(), 5);
+        assert_eq!(all[4][0], "d");
+        assert!(!all[4][10].is_empty());
+    }
+
+    async fn json_lines_hold_one_consent_each(world: World) {
+        with_awkward_people(&world).await;
+        let text = world.run(&["export", "--format", "jsonl", "--all"]).expect(0).stdout;
+        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines.len(), 4);
+        assert!(text.ends_with('\n'));
+        let names: Vec<&str> = lines[0].as_object().unwrap().keys().map(String::as_str).collect();
+        let mut expected: Vec<&str> = HEADER.split(',').collect();
+        expected.sort_unstable();
+        let mut sorted = names.clone();
+        sorted.sort_unstable();
+        assert_eq!(sorted, expected);
+        assert_eq!(lines[1]["full_name"], "Two\r\nlines\nand more");
+        assert_eq!(lines[1]["refs"], json!([{"type": "booking", "id": "x,y"}]), "JSON, not text");
+        assert!(lines[1]["extra"]["new_field"]["deep"].is_array());
+        assert_eq!(lines[0]["source"], Value::Null);
+        assert_eq!(lines[2]["full_name"], "");
+        assert_eq!(world.run(&["export", "--format", "jsonl"]).expect(0).stdout.lines().count(), 3);
+    }
+
+    async fn a_file_is_private_and_whole_or_not_there(world: World) {
+        with_awkward_people(&world).await;
+        let target = world.home().join("out.csv");
+        std::fs::write(&target, "old").unwrap();
+        std::fs::set_permissions(&target, std::fs::Permissions::from_mode(0o644)).unwrap();
+        world.run(&["export", "--format", "csv", "-o", "out.csv"]).expect(0);
+        assert_eq!(std::fs::metadata(&target).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(parse_csv(&std::fs::read_to_string(&target).unwrap()).len(), 4);
+        let files: Vec<_> = std::fs::read_dir(world.home()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(files, ["out.csv"], "nothing is left beside it");
+        // Where the database fails, the old file stays.
+        world.set("database.url", "sqlite://nowhere.db");
+        let done = world.run(&["export", "--format", "csv", "-o", "out.csv"]);
+        assert_ne!(done.code, 0);
+        assert_eq!(parse_csv(&std::fs::read_to_string(&target).unwrap()).len(), 4);
+        assert!(!world.home().join("nowhere.db").exists());
+    }
+
+    async fn a_reader_that_has_seen_enough_is_no_failure(world: World) {
+        world.list_people(5_000);
+        world.run_once().expect(0);
+        for format in ["csv", "jsonl"] {
+            let mut child = world.command(&["export", "--format", format])
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped())
+                .spawn()
+                .unwrap();
+            drop(child.stdout.take());
+            let done = child.wait_with_output().unwrap();
+            assert_eq!(done.status.code(), Some(0), "{}", String::from_utf8_lossy(&done.stderr));
+            assert_eq!(String::from_utf8_lossy(&done.stderr), "");
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Who is not listed any more: missing at once, removed when that is confirmed, returned at any time.
+
+use understory_sync::demo::{Endpoint, Fault, FaultRule};
+
+use crate::support::World;
+
+/// State of one row: `missing_since`, `removed_at`, whether it is active.
+async fn state(world: &World, id: &str) -> String {
+    world
+        .db
+        .value(&format!(
+            "select (case when missing_since is null then '' else 'missing ' end) || \
+             (case when removed_at is null then '' else 'removed ' end) || \
+             (case when exists (select 1 from active_consents a where a.consent_key = c.consent_key) then 'active' else '' end) \
+             from consents c where consent_key = '{id}'"
+        ))
+        .await
+}
+
+/// The steps of one row with their runs.
+async fn history(world: &World, id: &str) -> Vec<String> {
+    let sql = format!(
+        "select run_id, change from consent_history where consent_key = '{id}' order by changed_at, id"
+    );
+    world.db.rows(&sql).await
+}
+
+fn asked_for(world: &World) -> Vec<String> {
+    let single = |seen: &understory_sync::demo::Seen| seen.endpoint == Endpoint::Single;
+    let seen = world.api.take_requests();
+    seen.iter()
+        .filter(|seen| single(seen))
+        .map(|seen| seen.path.rsplit('/').next().unwrap().to_owned())
+        .collect()
+}
+
+on_both! {
+    async fn one_of_120_leaves_and_comes_back_and_every_step_names_its_run(world: World) {
+        world.list_people(120);
+        world.run_once().expect(0);
+        let id = world.api.people(|people| people.ids()[77].clone());
+        let item = world.api.people(|people| people.items()[77].clone());
+        assert!(world.api.remove(&id));
+
+        world.run_once().expect(0);
+        assert_eq!(state(&world, &id).await, "missing ");
+        assert_eq!(world.db.count("active_consents").await, 119);
+        assert_eq!(world.last_run("absence, missing, removed, active, unchanged").await, "judged|1|0|119|119");
+        assert_eq!(asked_for(&world), [""; 0], "the first run without it asks nothing");
+
+        world.run_once().expect(0);
+        assert_eq!(state(&world, &id).await, "missing removed ");
+        assert_eq!(world.last_run("absence, missing, removed, active").await, "judged|0|1|119");
+        assert_eq!(asked_for(&world), [id.as_str()]);
+
+        world.run_once().expect(0);
+        assert_eq!(world.last_run("missing, removed, added, updated, returned").await, "0|0|0|0|0");
+        assert_eq!(asked_for(&world), [""; 0], "a removed row is asked for no more");
+
+        world.api.add(&item);
+        world.run_once().expect(0);
+        assert_eq!(state(&world, &id).await, "active");
+        assert_eq!(world.last_run("returned, added, updated, unchanged, active").await, "1|0|0|119|120");
+        assert_eq!(history(&world, &id).await, ["1|added", "2|missing", "3|removed", "5|returned"]);
+        assert_eq!(world.db.count("consent_history").await, 120 + 3);
+        assert_eq!(
+            world.db.value(&format!("select changed_run_id from consents where consent_key = '{id}'")).await, "5"
+        );
+    }
+
+    async fn who_comes_back_while_missing_was_never_removed(world: World) {
+        world.list_people(30);
+        world.run_once().expect(0);
+        let id = world.api.people(|people| people.ids()[3].clone());
+        let _ = world.api.people(|people| people.list(&id, false));
+        world.run_once().expect(0);
+        let _ = world.api.people(|people| people.list(&id, true));
+        let _ = world.api.update(&id, |item| item["full_name"] = "Another Name".into());
+        world.run_once().expect(0);
+        assert_eq!(world.last_run("returned, updated, unchanged").await, "1|0|29");
+        assert_eq!(
+            world.db.value(&format!("select full_name from active_consents where consent_key = '{id}'")).await,
+            "Another Name"
+        );
+        // The count of judged runs begins anew.
+        let _ = world.api.remove(&id);
+        world.run_once().expect(0);
+        assert_eq!(state(&world, &id).await, "missing ");
+        assert_eq!(history(&world, &id).await, ["1|added", "2|missing", "3|returned", "4|missing"]);
+    }
+
+    async fn who_still_answers_by_id_stays_missing_for_ever(world: World) {
+        world.list_people(40);
+        world.run_once().expect(0);
+        let id = world.api.people(|people| people.ids()[0].clone());
+        let _ = world.api.people(|people| people.list(&id, false));
+        for _ in 0..5 {
+            world.run_once().expect(0);
+            assert_eq!(state(&world, &id).await, "missing ");
+        }
+        assert_eq!(asked_for(&world).len(), 4);
+        assert_eq!(world.db.number("select sum(removed) from sync_runs").await, 0);
+        assert_eq!(history(&world, &id).await, ["1|added", "2|missing"]);
+    }
+
+    async fn confirm_runs_counts_judged_runs_only(world: World) {
+        world.set("removal.confirm_runs", "3");
+        world.list_people(40);
+        world.run_once().expect(0);
+        let id = world.api.people(|people| people.ids()[9].clone());
+        let _ = world.api.remove(&id);
+        world.run_once().expect(0);
+        // An incomplete run, a withheld one and a blocked one neither count nor start the count anew.
+        world.api.play(FaultRule::on(Endpoint::List, Fault::status(501)).always());
+        world.run_once().expect(69);
+        world.api.clear_faults();
+        world.api.play(FaultRule::on(Endpoint::List, Fault::json(r#"{"items":[]}"#)));
+        world.run_once().expect(65);
+        world.api.play(FaultRule::on(Endpoint::List, Fault::rewrite(|_, items| items.push(7.into()))));
+        world.run_once().expect(0);
+        assert_eq!(world.last_run("absence").await, "blocked");
+        world.run_once().expect(0);
+        assert_eq!(state(&world, &id).await, "missing ");
+        world.run_once().expect(0);
+        assert_eq!(state(&world, &id).await, "missing removed ");
+        assert_eq!(history(&world, &id).await, ["1|added", "2|missing", "7|removed"]);
+    }
+
+    async fn an_unclear_answer_ends_the_look_ups_and_not_the_run(world: World) {
+        world.list_people(60);
+        world.run_once().expect(0);
+        let gone: Vec<String> = world.api.people(|people| people.ids()[..6].to_vec());
+        for id in &gone {
+            let _ = world.api.remove(id);
+        }
+        world.run_once().expect(0);
+        for (status, asked) in [(500, 1), (429, 1), (403, 1), (401, 2)] {
+            world.api.play(FaultRule::on(Endpoint::Single, Fault::status(status)).always());
+            let _ = world.api.take_requests();
+            world.run_once().expect(0);
+            assert_eq!(asked_for(&world).len(), asked, "{status}: a 401 is worth one new token");
+            assert_eq!(world.last_run("outcome, absence, removed").await, "succeeded|judged|0", "{status}");
+            world.api.clear_faults();
+        }
+        // Those that had no turn yet come first: 4 were asked in vain.
+        world.set("removal.max_checks", "2");
+        let _ = world.api.take_requests();
+        world.run_once().expect(0);
+        let first = asked_for(&world);
+        assert_eq!(first.len(), 2);
+        world.run_once().expect(0);
+        world.run_once().expect(0);
+        assert_eq!(world.db.number("select count(*) from consents where removed_at is not null").await, 6);
+    }
+
+    async fn those_unasked_longest_are_looked_up_first(world: World) {
+        world.set("removal.max_checks", "3");
+        world.list_people(60);
+        world.run_once().expect(0);
+        let hidden: Vec<String> = world.api.people(|people| people.ids()[..8].to_vec());
+        for id in &hidden {
+            let _ = world.api.people(|people| people.list(id, false));
+        }
+        world.run_once().expect(0);
+        let mut last: std::collections::HashMap<String, i32> = hidden.into_iter().map(|id| (id, 0)).collect();
+        for run in 1..9 {
+            let _ = world.api.take_requests();
+            world.run_once().expect(0);
+            let asked = asked_for(&world);
+            assert_eq!(asked.len(), 3);
+            let latest = asked.iter().map(|id| last[id]).max();
+            let waiting = last.iter().filter(|(id, _)| !asked.contains(id)).map(|(_, at)| *at).min();
+            assert!(latest <= waiting, "somebody else has waited longer");
+            last.extend(asked.into_iter().map(|id| (id, run)));
+        }
+    }
+
+    async fn a_consent_without_id_has_no_page_and_is_removed_by_the_runs_alone(world: World) {
+        world.api.configure(|api| api.ids = understory_sync::demo::Ids::Nowhere);
+        world.list_people(30);
+        world.run_once().expect(0);
+        let id = world.api.people(|people| people.ids()[4].clone());
+        let _ = world.api.remove(&id);
+        world.run_once().expect(0);
+        assert_eq!(world.last_run("missing, removed").await, "1|0");
+        world.run_once().expect(0);
+        assert_eq!(world.last_run("missing, removed").await, "0|1");
+        assert_eq!(asked_for(&world), [""; 0]);
+    }
+
+    async fn ids_that_come_later_keep_rows_and_history(world: World) {
+        world.api.configure(|api| api.ids = understory_sync::demo::Ids::Nowhere);
+        world.list_people(150);
+        world.run_once().expect(0);
+        world.api.configure(|api| api.ids = understory_sync::demo::Ids::Everywhere);
+        world.run_once().expect(0);
+        assert_eq!(world.last_run("added, updated, unchanged, missing, active").await, "0|150|0|0|150");
+        assert_eq!(world.db.number("select count(*) from consents where consent_key like 'nk:%'").await, 0);
+        assert_eq!(world.db.number("select count(*) from consent_history where consent_key like 'nk:%'").await, 0);
+        // And on the other path they are not there again.
+        world.api.configure(|api| api.ids = understory_sync::demo::Ids::Nowhere);
+        world.run_once().expect(0);
+        assert_eq!(world.last_run("added, updated, unchanged, missing, active").await, "0|0|150|0|150");
+        assert_eq!(world.db.number("select count(*) from consents where consent_id is null").await, 0);
+    }
+}

@@ -1,0 +1,133 @@
+//! `--dry-run`: the whole pass, and not a byte written anywhere.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+use understory_sync::demo::{COMPANY_ID, Endpoint, Fault, FaultRule};
+
+use crate::support::World;
+
+const TABLES: [&str; 8] = [
+    "consents",
+    "consent_changes",
+    "sync_runs",
+    "rejected_items",
+    "suppressions",
+    "sync_lease",
+    "sync_state",
+    "consent_checks",
+];
+
+/// Everything that a write could change: files and their bytes, or the rows of every table.
+async fn everything(world: &World) -> BTreeMap<String, Vec<u8>> {
+    let mut all = BTreeMap::new();
+    for folder in [world.db.folder(), world.home()] {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            all.insert(path.display().to_string(), std::fs::read(&path).unwrap());
+        }
+    }
+    if world.db.is_postgres() {
+        let relations = "select relname::text, relkind::text from pg_class where relnamespace = 'public'::regnamespace";
+        let relations = world.db.rows(&format!("{relations} order by 1")).await;
+        for table in TABLES
+            .iter()
+            .filter(|table| relations.contains(&format!("{table}|r")))
+        {
+            let rows = world
+                .db
+                .rows(&format!(
+                    "select xmin::text, t::text from {table} t order by 2"
+                ))
+                .await;
+            all.insert((*table).to_owned(), rows.join("\n").into_bytes());
+        }
+        all.insert("relations".to_owned(), relations.join("\n").into_bytes());
+    }
+    all
+}
+
+on_both! {
+    async fn without_a_database_all_would_be_added_and_none_is_made(world: World) {
+        world.list_people(150);
+        let before = everything(&world).await;
+        let done = world.run(&["--run-once", "--dry-run"]).expect(0);
+        assert_eq!(everything(&world).await, before);
+        assert_eq!(done.stdout.lines().filter(|line| line.starts_with("added ")).count(), 150);
+        assert!(done.stdout.contains("150 added"), "{}", done.stdout);
+    }
+
+    async fn what_would_change_is_told_by_key_and_nothing_is_written(world: World) {
+        world.list_people(150);
+        world.api.add(&json!({"company_id": COMPANY_ID, "email": "n@example.com"}));
+        world.run_once().expect(0);
+        let ids = world.api.people(|people| people.ids());
+        let _ = world.api.remove(&ids[0]);
+        let _ = world.api.remove(&ids[1]);
+        world.run_once().expect(0);
+        let _ = world.api.remove(&ids[2]);
+        let _ = world.api.update(&ids[3], |item| item["full_name"] = "Xaver Unheard-Of".into());
+        world.api.add(&json!({"id": "new", "company_id": COMPANY_ID, "email": "zelda@example.com"}));
+        world.api.add(&json!({"id": ids[1], "company_id": COMPANY_ID, "email": "back@example.com"}));
+        world.api.add(&json!({"id": "bad", "email": "bad@example.com"}));
+        let before = everything(&world).await;
+        let dry = world.run(&["--run-once", "--dry-run"]).expect(0);
+        assert_eq!(everything(&world).await, before);
+        let mut told: Vec<&str> = dry.stdout.lines().filter(|line| !line.starts_with("dry run")).collect();
+        told.sort_unstable();
+        let mut expected = [
+            "added    new".to_owned(),
+            format!("missing  {}", ids[2]),
+            format!("removed  {}", ids[0]),
+            format!("returned {}", ids[1]),
+            format!("updated  {}", ids[3]),
+        ];
+        expected.sort();
+        assert_eq!(told, expected);
+        for name in ["Xaver", "zelda", "example.com"] {
+            assert!(!dry.output().contains(name), "{name}");
+        }
+        // The run that follows does what was told.
+        world.run_once().expect(0);
+        assert_eq!(world.last_run("added, updated, returned, missing, removed, rejected").await, "1|1|1|1|1|1");
+        let line = dry.stdout.lines().last().unwrap();
+        assert!(line.starts_with("dry run, nothing was written"), "{line}");
+    }
+
+    async fn it_ends_as_the_run_would(world: World) {
+        world.list_people(200);
+        world.run_once().expect(0);
+        world.list_people(100);
+        let before = everything(&world).await;
+        world.run(&["--run-once", "--dry-run"]).expect(65).says("100 of 200");
+        world.run(&["--run-once", "--dry-run", "--accept-removals", "99"]).expect(65);
+        world.run(&["--run-once", "--dry-run", "--accept-removals", "100"]).expect(0);
+        world.api.play(FaultRule::on(Endpoint::List, Fault::status(500)).always());
+        world.run(&["--run-once", "--dry-run"]).expect(75);
+        world.api.clear_faults();
+        world.api.play(FaultRule::on(Endpoint::List, Fault::json("{}")).always());
+        world.run(&["--run-once", "--dry-run"]).expect(65);
+        world.api.clear_faults();
+        world.api.set_people(&[json!({"id": "a", "company_id": "other", "email": "a@example.com"})]);
+        world.run(&["--run-once", "--dry-run"]).expect(65).says("another company");
+        world.set("auth.client_secret", "wrong");
+        world.run(&["--run-once", "--dry-run"]).expect(77);
+        assert_eq!(everything(&world).await, before);
+    }
+
+    async fn a_run_in_progress_is_not_in_its_way(world: World) {
+        world.list_people(250);
+        world.api.play(FaultRule::on(Endpoint::List, Fault::Hang).page(3).times(1));
+        let run = world.start(&["--run-once"]);
+        crate::support::until("page 3", async || (world.api.requests().len() > 3).then_some(())).await;
+        world.run(&["--run-once", "--dry-run"]).expect(0);
+        run.signal("KILL");
+        run.wait();
+        // What the dead run left behind is left so.
+        let before = everything(&world).await;
+        world.run(&["--run-once", "--dry-run"]).expect(0);
+        assert_eq!(everything(&world).await, before);
+        world.run_once().expect(0);
+        assert_eq!(world.db.count("active_consents").await, 250);
+    }
+}

@@ -1,0 +1,113 @@
+//! The guard: more missing at once than is likely is withheld, said, and let through by number only.
+
+use understory_sync::demo::{Endpoint, Fault, FaultRule};
+
+use crate::support::World;
+
+fn hide_first(world: &World, count: usize) -> Vec<String> {
+    world.api.people(|people| {
+        let ids = people.ids()[..count].to_vec();
+        for id in &ids {
+            people.list(id, false);
+        }
+        ids
+    })
+}
+
+on_both! {
+    async fn half_of_200_leave_at_once(world: World) {
+        world.list_people(200);
+        world.run_once().expect(0);
+        let hidden = hide_first(&world, 100);
+
+        world.run_once().expect(65).says("100 of 200").says("--run-once --accept-removals 100");
+        assert_eq!(world.last_run("outcome, absence, missing, removals_withheld, active").await, "succeeded|withheld|0|100|200");
+        assert!(world.last_run("error").await.contains("100 of 200"));
+        assert_eq!(world.db.count("active_consents").await, 200);
+        assert_eq!(world.db.number("select count(*) from consents where withheld_since is not null").await, 100);
+        let marked = world.db.rows("select consent_key, withheld_since, changed_at, changed_run_id from consents order by 1").await;
+        let history = world.db.count("consent_changes").await;
+
+        world.run_once().expect(65);
+        let again = world.db.rows("select consent_key, withheld_since, changed_at, changed_run_id from consents order by 1").await;
+        assert_eq!(marked, again, "a second withheld run writes nothing new");
+        assert_eq!(world.db.count("consent_changes").await, history);
+
+        // One of them is listed again.
+        world.api.people(|people| people.list(&hidden[0], true));
+        world.run_once().expect(65).says("99 of 200");
+        assert_eq!(
+            world.db.value(&format!("select withheld_since from consents where consent_key = '{}'", hidden[0])).await, "-"
+        );
+        assert_eq!(world.db.number("select count(*) from consents where withheld_since is not null").await, 99);
+        assert_eq!(world.db.count("consent_changes").await, history, "withheld is no step of the history");
+        world.api.people(|people| people.list(&hidden[0], false));
+        world.run_once().expect(65);
+
+        world.run(&["--run-once", "--accept-removals", "99"]).expect(65).says("100 of 200");
+        assert_eq!(world.db.count("active_consents").await, 200);
+        world.run(&["--run-once", "--accept-removals", "100"]).expect(0);
+        assert_eq!(world.last_run("absence, missing, removals_withheld, active, error").await, "judged|100|0|100|-");
+        assert_eq!(world.db.count("active_consents").await, 100);
+        assert_eq!(world.db.number("select count(*) from consents where withheld_since is not null").await, 0);
+    }
+
+    async fn upserts_of_a_withheld_run_stay(world: World) {
+        world.list_people(100);
+        world.run_once().expect(0);
+        hide_first(&world, 50);
+        let last = world.api.people(|people| people.ids()[49].clone());
+        let _ = world.api.update(&last, |item| item["full_name"] = "New Name".into());
+        world.api.add(&serde_json::json!({"id": "new", "company_id": understory_sync::demo::COMPANY_ID, "email": "new@example.com"}));
+        world.run_once().expect(65);
+        assert_eq!(world.last_run("absence, added, updated, active").await, "withheld|1|1|101");
+        assert_eq!(
+            world.db.value(&format!("select full_name from active_consents where consent_key = '{last}'")).await, "New Name"
+        );
+    }
+
+    async fn a_list_that_empties_is_withheld_whatever_the_numbers(world: World) {
+        for count in [100, 3] {
+            world.list_people(count);
+            world.run(&["--run-once", "--accept-removals", "1000"]).expect(0);
+            assert_eq!(world.db.count("active_consents").await, i64::try_from(count).unwrap());
+            world.list_people(0);
+            world.run_once().expect(65).says(&format!("{count} of {count}"));
+            assert_eq!(world.last_run("outcome, absence, missing, pages, items").await, "succeeded|withheld|0|1|0");
+            assert_eq!(world.db.count("active_consents").await, i64::try_from(count).unwrap());
+        }
+        world.run(&["--run-once", "--accept-removals", "2"]).expect(65);
+        world.run(&["--run-once", "--accept-removals", "3"]).expect(0);
+        assert_eq!(world.db.count("active_consents").await, 0);
+        // Nobody was active, so that an empty list is true.
+        world.run_once().expect(0);
+        assert_eq!(world.last_run("absence, removed").await, "judged|3");
+    }
+
+    async fn a_list_of_nobody_usable_is_no_list(world: World) {
+        world.list_people(3);
+        world.run_once().expect(0);
+        world.api.play(FaultRule::on(Endpoint::List, Fault::rewrite(|_, items| {
+            for item in items {
+                item.as_object_mut().unwrap().remove("email");
+            }
+        })));
+        world.run_once().expect(65);
+        assert_eq!(world.last_run("absence, rejected, active").await, "withheld|3|3");
+        world.set("api.company_id", "another-company");
+        world.run_once().expect(65).says("3 of 3");
+        assert_eq!(world.last_run("absence, foreign_items, active").await, "withheld|3|3");
+    }
+
+    async fn percent_and_count_must_both_be_passed(world: World) {
+        world.set("removal.max_percent", "10");
+        world.set("removal.min_count", "5");
+        world.list_people(50);
+        world.run_once().expect(0);
+        hide_first(&world, 5);
+        world.run_once().expect(0);
+        assert_eq!(world.last_run("absence, missing").await, "judged|5");
+        hide_first(&world, 6);
+        world.run_once().expect(65).says("6 of 45");
+    }
+}
