@@ -73,11 +73,30 @@ pub(super) enum Intent {
 
 impl Conn {
     pub(super) async fn open(location: &Location) -> Result<Self, StoreError> {
+        Self::open_as(location, false).await
+    }
+
+    /// For reading alone. SQLite brings a log that a dead process left into the file when the last connection that may
+    /// write is closed; whoever only looks must not do that. Without such a log, a connection that may not write would
+    /// leave files of its own behind.
+    pub(super) async fn open_to_read(location: &Location) -> Result<Self, StoreError> {
+        let log_is_there = match location {
+            Location::Sqlite { path } => {
+                let mut log = path.clone().into_os_string();
+                log.push("-wal");
+                std::fs::metadata(log).is_ok_and(|metadata| metadata.len() > 0)
+            }
+            Location::Postgres { .. } => false,
+        };
+        Self::open_as(location, log_is_there).await
+    }
+
+    async fn open_as(location: &Location, read_only: bool) -> Result<Self, StoreError> {
         let place = location.place();
         let failed = |error: sqlx::Error| from_sqlx(&error, &place);
         Ok(match location {
             Location::Sqlite { path } => {
-                let options = sqlite_options(path);
+                let options = sqlite_options(path).read_only(read_only);
                 let conn = SqliteConnection::connect_with(&options)
                     .await
                     .map_err(failed)?;

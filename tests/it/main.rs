@@ -16,6 +16,7 @@
 )]
 mod support;
 
+mod a_million;
 mod bad_items;
 mod bench;
 mod changes;

@@ -54,7 +54,7 @@ on_both! {
         let done = world.run(&["--run-once", "--dry-run"]).expect(0);
         assert_eq!(everything(&world).await, before);
         assert_eq!(done.stdout.lines().filter(|line| line.starts_with("added ")).count(), 150);
-        assert!(done.stdout.contains("150 added"), "{}", done.stdout);
+        assert!(done.stdout.contains("150 new"), "{}", done.stdout);
     }
 
     async fn what_would_change_is_told_by_key_and_nothing_is_written(world: World) {
@@ -123,10 +123,17 @@ on_both! {
         world.run(&["--run-once", "--dry-run"]).expect(0);
         run.signal("KILL");
         run.wait();
-        // What the dead run left behind is left so.
-        let before = everything(&world).await;
+        // What the dead run left behind is left so. (Every reader of a log marks the index beside it, `-shm`.)
+        let mut before = everything(&world).await;
+        before.retain(|name, _| !name.ends_with("-shm"));
+        assert!(world.db.is_postgres() || before.keys().any(|name| name.ends_with("-wal")));
         world.run(&["--run-once", "--dry-run"]).expect(0);
-        assert_eq!(everything(&world).await, before);
+        let mut after = everything(&world).await;
+        after.retain(|name, _| !name.ends_with("-shm"));
+        assert!(before == after, "{:?} {:?}", before.keys(), after.keys());
+        if world.db.is_postgres() {
+            world.db.execute("update sync_lease set expires_at = now()").await;
+        }
         world.run_once().expect(0);
         assert_eq!(world.db.count("active_consents").await, 250);
     }

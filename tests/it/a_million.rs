@@ -1,0 +1,117 @@
+//! One million consents through the same code, with memory watched. Not part of the suite: it takes minutes.
+//!
+//! `UNDERSTORY_SYNC_BINARY=target/release/understory-sync cargo test --test it a_million -- --ignored --nocapture --test-threads 1`
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::support::{Engine, World};
+
+const PEOPLE: u64 = 1_000_000;
+
+/// Far above what is measured (37 MiB), far below what a table in memory would take.
+const MOST_KIB: u64 = 128 * 1024;
+
+/// Runs the binary, tells how long it took and how much memory it took at the most.
+fn measured(world: &World, what: &str, arguments: &[&str], code: i32) {
+    let model = world.command(arguments);
+    let program = std::env::var_os("UNDERSTORY_SYNC_BINARY");
+    let mut command = Command::new(program.as_deref().unwrap_or(model.get_program()));
+    command
+        .args(arguments)
+        .env_clear()
+        .current_dir(world.home());
+    command.envs(
+        model
+            .get_envs()
+            .filter_map(|(name, value)| Some((name, value?))),
+    );
+    let begun = Instant::now();
+    let mut child = command.stdout(Stdio::null()).spawn().unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    let mut peak = 0;
+    let ended = loop {
+        let text = std::fs::read_to_string(&status).unwrap_or_default();
+        let line = text.lines().find(|line| line.starts_with("VmHWM:"));
+        let now = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
+        peak = peak.max(now.unwrap_or(0));
+        if let Some(ended) = child.try_wait().unwrap() {
+            break ended;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    let seconds = begun.elapsed().as_secs_f64();
+    println!(
+        "{:?} {what}: {seconds:.1} s, at most {} MiB",
+        world.db.engine(),
+        peak / 1024
+    );
+    assert_eq!(ended.code(), Some(code), "{what}");
+    assert!(peak < MOST_KIB, "{what}: {peak} KiB");
+}
+
+async fn go(engine: Engine) {
+    let world = World::on(engine).await;
+    world.set("schedule.run_timeout", "off");
+    world.list_people(PEOPLE);
+    measured(&world, "first load", &["--run-once"], 0);
+    assert_eq!(
+        world.db.count("active_consents").await,
+        i64::try_from(PEOPLE).unwrap()
+    );
+    measured(&world, "unchanged run", &["--run-once"], 0);
+    assert_eq!(
+        world.last_run("unchanged, added, updated").await,
+        "1000000|0|0"
+    );
+    let email = world.api.people(|people| {
+        let ids = people.ids();
+        let gone: std::collections::HashSet<&String> = ids.iter().step_by(1_000).collect();
+        people.remove_where(|item| gone.contains(&item["id"].as_str().unwrap().to_owned()));
+        people.items()[500_000]["email"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    });
+    measured(&world, "1,000 leave", &["--run-once"], 0);
+    assert_eq!(
+        world.last_run("absence, missing, active").await,
+        "judged|1000|999000"
+    );
+    measured(&world, "500 looked up", &["--run-once"], 0);
+    assert_eq!(world.last_run("removed").await, "500");
+    measured(&world, "export, csv", &["export", "--format", "csv"], 0);
+    measured(
+        &world,
+        "export, jsonl",
+        &["export", "--format", "jsonl", "--all"],
+        0,
+    );
+    measured(&world, "dry run", &["--run-once", "--dry-run"], 0);
+    measured(&world, "forget", &["forget", &email], 0);
+    if !world.db.is_postgres() {
+        let size = std::fs::metadata(world.db.path()).unwrap().len();
+        println!("Sqlite file: {} MiB", size >> 20);
+    }
+    world.list_people(0);
+    measured(&world, "nobody is listed", &["--run-once"], 65);
+    measured(
+        &world,
+        "all are accepted",
+        &["--run-once", "--accept-removals", "1000000"],
+        0,
+    );
+    assert_eq!(world.db.count("active_consents").await, 0);
+}
+
+#[tokio::test]
+#[ignore = "takes minutes"]
+async fn sqlite() {
+    go(Engine::Sqlite).await;
+}
+
+#[tokio::test]
+#[ignore = "takes minutes"]
+async fn postgres() {
+    go(Engine::Postgres).await;
+}
