@@ -2,6 +2,8 @@
 //!
 //! `UNDERSTORY_SYNC_BINARY=target/release/understory-sync cargo test --test it a_million -- --ignored --nocapture --test-threads 1`
 
+#![expect(clippy::print_stdout, reason = "the figures are what it is run for")]
+
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 

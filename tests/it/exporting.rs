@@ -48,7 +48,7 @@ fn parse_csv(text: &str) -> Vec<Vec<String>> {
     rows
 }
 
-async fn with_awkward_people(world: &World) {
+fn with_awkward_people(world: &World) {
     world.api.set_people(&[
         json!({"id": "a", "company_id": COMPANY_ID, "email": "a@example.com", "full_name": "Quote \" and, comma"}),
         json!({"id": "b", "company_id": COMPANY_ID, "email": "b@example.com", "full_name": "Two\r\nlines\nand more",
@@ -63,7 +63,7 @@ async fn with_awkward_people(world: &World) {
 
 on_both! {
     async fn csv_is_rfc_4180(world: World) {
-        with_awkward_people(&world).await;
+        with_awkward_people(&world);
         let text = world.run(&["export", "--format", "csv"]).expect(0).stdout;
         assert!(text.starts_with(&format!("{HEADER}\r\n")), "{text}");
         let rows = parse_csv(&text);
@@ -82,7 +82,7 @@ on_both! {
     }
 
     async fn json_lines_hold_one_consent_each(world: World) {
-        with_awkward_people(&world).await;
+        with_awkward_people(&world);
         let text = world.run(&["export", "--format", "jsonl", "--all"]).expect(0).stdout;
         let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(lines.len(), 4);
@@ -102,7 +102,7 @@ on_both! {
     }
 
     async fn a_file_is_private_and_whole_or_not_there(world: World) {
-        with_awkward_people(&world).await;
+        with_awkward_people(&world);
         let target = world.home().join("out.csv");
         std::fs::write(&target, "old").unwrap();
         std::fs::set_permissions(&target, std::fs::Permissions::from_mode(0o644)).unwrap();

@@ -47,7 +47,7 @@ async fn with_soren(world: &World) {
     });
     world.run_once().expect(0);
     let _ = world.api.update("soren", |item| {
-        item["full_name"] = format!("{NAME} II").into()
+        item["full_name"] = format!("{NAME} II").into();
     });
     world.run_once().expect(0);
     assert_eq!(world.db.count("rejected_items").await, 2);
