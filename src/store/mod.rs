@@ -128,13 +128,9 @@ impl Store {
             }
         }
         location.refuse_scraps()?;
-        let conn = Conn::open(&location).await;
+        let conn = Conn::open_to_read(&location).await;
         let mut store = Self {
-<<<<<<< HEAD
             conn: conn.map_err(|error| location.explain_closed(error))?,
-=======
-            conn: Conn::open_to_read(&location).await?,
->>>>>>> 21e1cf0 (Leave alone a log that a dead run left behind when only looking)
             location,
             lock: None,
         };
