@@ -102,12 +102,11 @@ impl Syncer {
         loop {
             let page = next_page(&mut walk, store, run, &mut gather, wait).await;
             if run.row.endpoint.as_deref() != Some(walk.endpoint()) && page.is_ok() {
-                if remembered
-                    .as_ref()
-                    .is_some_and(|path| path != walk.endpoint())
-                {
-                    let endpoint = walk.endpoint();
+                let endpoint = walk.endpoint();
+                if remembered.as_ref().is_some_and(|path| path != endpoint) {
                     tracing::warn!(endpoint, "the path of the consents has changed");
+                } else {
+                    tracing::info!(endpoint, "the consents are listed at this path");
                 }
                 run.row.endpoint = Some(walk.endpoint().to_owned());
             }
