@@ -38,6 +38,7 @@ mod incomplete;
 mod killed;
 mod layers;
 mod leaving;
+mod odd_values;
 mod one_run_at_a_time;
 mod paths;
 mod pooler;
