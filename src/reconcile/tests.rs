@@ -1,13 +1,15 @@
 //! The whole reconcile against a small model, under lists that no API should send, and tables for contract 5.8.
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
+mod listing;
 mod mixed;
 mod world;
 
 use proptest::prelude::*;
 
 use super::Absence;
-use world::{Ended, Entry, Row, Walk, World};
+use listing::{Entry, Walk};
+use world::{Ended, Row, World};
 
 /// What happens to the world, one after the other.
 #[derive(Debug, Clone)]

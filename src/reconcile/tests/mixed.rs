@@ -1,6 +1,7 @@
 //! Contract 5.8 as tables: who takes a row over, who lists it, where an item is stored.
 
-use super::world::{Entry, Walk, World};
+use super::listing::{Entry, Walk};
+use super::world::World;
 
 /// `id:email`, `-:email` for an item without id, `!id` for a broken one with an id; pages are split by `|`.
 fn list(text: &str) -> Vec<Vec<Entry>> {

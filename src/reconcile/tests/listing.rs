@@ -1,0 +1,67 @@
+//! What a list holds, and how a run over it goes wrong.
+
+use crate::consent::{Consent, Item, RejectReason, Rejected};
+
+#[derive(Debug, Clone)]
+pub(super) enum Entry {
+    Good { id: Option<u8>, email: u8 },
+    BadWithId(u8),
+    BadNameless(u8),
+    Foreign,
+}
+
+/// One run: what it lists, and what goes wrong.
+#[derive(Debug, Clone)]
+pub(super) struct Walk {
+    pub(super) list: Vec<Entry>,
+    pub(super) page_length: usize,
+    /// Pages that share a transaction.
+    pub(super) gather: usize,
+    /// The page at which the process dies, with what was not committed.
+    pub(super) dies_at: Option<usize>,
+    /// The page at which the walk begins anew.
+    pub(super) restarts_at: Option<usize>,
+    pub(super) accept: Option<u64>,
+    /// Of everybody's name.
+    pub(super) version: u8,
+}
+
+pub(super) fn email(number: u8) -> String {
+    format!("p{number}@example.com")
+}
+
+pub(super) fn item(entry: &Entry, version: u8) -> Item {
+    let reject = |id: Option<String>, item: String| {
+        let mut fingerprint = [0; 32];
+        let text = id.as_ref().unwrap_or(&item).as_bytes();
+        fingerprint[..text.len().min(8)].copy_from_slice(&text[text.len().saturating_sub(8)..]);
+        Item::Rejected(Rejected {
+            id,
+            reason: RejectReason::NoCompany,
+            item,
+            fingerprint,
+        })
+    };
+    match entry {
+        Entry::Good { id, email: number } => Item::Consent(Consent {
+            consent_id: id.map(|id| format!("id{id}")),
+            company_id: "ours".into(),
+            email: email(*number),
+            full_name: Some(format!("{number} {version}")),
+            source: None,
+            refs: None,
+            extra: None,
+        }),
+        Entry::BadWithId(id) => reject(Some(format!("id{id}")), "{}".into()),
+        Entry::BadNameless(number) => reject(None, format!("[\"p{number}@example.com\"]")),
+        Entry::Foreign => Item::Consent(Consent {
+            consent_id: None,
+            company_id: "theirs".into(),
+            email: email(0),
+            full_name: None,
+            source: None,
+            refs: None,
+            extra: None,
+        }),
+    }
+}
