@@ -22,7 +22,7 @@ use tracing::Instrument as _;
 use crate::api::{Api, ApiError, Deadline, Traffic};
 use crate::config::Config;
 use crate::exit::Exit;
-use crate::store::{Lease, Run, RunRow, Store, StoreError, Timestamp, Trigger};
+use crate::store::{Lease, Run, RunRow, Store, StoreError, Timestamp, Trigger, new_holder};
 use wait::Wait;
 
 /// How long a run that is told to stop may still try to begin.
@@ -67,6 +67,8 @@ pub struct Syncer {
     config: Config,
     api: Api,
     tell_every: Duration,
+    /// One name for all runs: a lease that could not be given back, because the server went away, is taken up again by the next run.
+    holder: String,
 }
 
 impl Syncer {
@@ -80,6 +82,7 @@ impl Syncer {
             config,
             api,
             tell_every: Duration::MAX,
+            holder: new_holder(),
         })
     }
 
@@ -120,13 +123,13 @@ impl Syncer {
         // Told to stop, it still has a moment to begin: dropped at the wrong point, it would leave its row running and its lease taken.
         let (mut store, run) = tokio::select! {
             biased;
-            opened = begin(&self.config, trigger) => opened.map_err(RunError::from)?,
+            opened = begin(&self.config, &self.holder, trigger) => opened.map_err(RunError::from)?,
             () = async {
                 cancel.cancelled().await;
                 tokio::time::sleep(BEGIN_WITHIN).await;
             } => return Err(RunError::Interrupted.into()),
         };
-        tracing::info!(database = %store.place(), run_id = run.row.id, "run begins");
+        tracing::debug!(database = %store.place(), run_id = run.row.id, "run begins");
         let deadline = self
             .config
             .schedule
@@ -230,9 +233,13 @@ impl Syncer {
     }
 }
 
-async fn begin(config: &Config, trigger: Trigger) -> Result<(Store, Run), StoreError> {
+async fn begin(
+    config: &Config,
+    holder: &str,
+    trigger: Trigger,
+) -> Result<(Store, Run), StoreError> {
     let mut store = Store::open(&config.database).await?;
-    let lease = match store.acquire(Timestamp::now()).await {
+    let lease = match store.acquire_as(holder, Timestamp::now()).await {
         Ok(lease) => lease,
         Err(error) => {
             store.close().await;

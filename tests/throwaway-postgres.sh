@@ -2,7 +2,8 @@
 # A PostgreSQL server for as long as somebody holds this script's standard input open.
 #
 # Prints its URL on one line, then waits. When standard input closes, whatever way the other side ended, or on a signal, the
-# server is stopped and everything of it removed. Runs the installed server's own programs; as root, as an unprivileged user,
+# server is stopped and everything of it removed. On the word "stop" it stops the server, at once and without care, and on "start"
+# it starts it again, and says so. Runs the installed server's own programs; as root, as an unprivileged user,
 # since PostgreSQL refuses to run as root. Listens on loopback only. With --find it only tells whether a server is installed.
 set -euo pipefail
 
@@ -84,7 +85,21 @@ for _ in 1 2 3 4 5 6 7 8 9 10; do
         if "$bin/pg_isready" -q -h 127.0.0.1 -p "$port"; then
             echo "postgres://postgres:throwaway@127.0.0.1:$port/postgres"
             # Until end of file; read fails then.
-            while read -r _; do :; done || true
+            while read -r word; do
+                case $word in
+                stop)
+                    kill -QUIT "$server" && wait "$server" || true
+                    server=
+                    echo stopped
+                    ;;
+                start)
+                    "$bin/postgres" -D "$work/data" -p "$port" >>"$work/server.log" 2>&1 </dev/null &
+                    server=$!
+                    until "$bin/pg_isready" -q -h 127.0.0.1 -p "$port"; do sleep 0.1; done
+                    echo started
+                    ;;
+                esac
+            done || true
             exit 0
         fi
         sleep 0.1

@@ -39,10 +39,14 @@ pub(super) async fn run(cli: &Cli, loaded: Loaded) -> Result<Exit, CommandError>
     if cli.run.dry_run {
         return dry_run(&mut syncer, options, &signals.stop, quiet).await;
     }
-    // Who looks on has the summary at the end.
     let watched = config.log.format == LogFormat::Text && io::stderr().is_terminal();
     let log = |row: &RunRow| {
-        if !watched {
+        if watched {
+            // Who looks on has the figures in the summary.
+            let database = identity(&config.database);
+            let endpoint = row.endpoint.as_deref();
+            tracing::info!(run_id = row.id, endpoint, database, "the run is recorded");
+        } else {
             log_run(&config, row);
         }
     };
@@ -80,7 +84,7 @@ pub(super) fn log_run(config: &Config, row: &RunRow) {
     let line = report::run_line(&figures);
     if config.log.format == LogFormat::Text {
         // People have the figures in the sentence.
-        tracing::info!(run_id = row.id, database, "{line}");
+        tracing::info!(run_id = row.id, endpoint = row.endpoint, database, "{line}");
         return;
     }
     tracing::info!(
@@ -99,6 +103,7 @@ pub(super) fn log_run(config: &Config, row: &RunRow) {
         active = row.active,
         requests = row.requests,
         retries = row.retries,
+        endpoint = row.endpoint,
         database,
         "{line}"
     );

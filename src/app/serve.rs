@@ -131,7 +131,10 @@ async fn find(config: &Config, metrics: &Metrics) -> Result<(Found, bool), Comma
     };
     let tried = match Store::open(&config.database).await {
         Ok(mut store) => {
-            let snapshot = store.snapshot(SEEN_AT_START).await;
+            let snapshot = match store.try_writing().await {
+                Ok(()) => store.snapshot(SEEN_AT_START).await,
+                Err(error) => Err(error),
+            };
             let _ = store.checkpoint().await;
             store.close().await;
             snapshot

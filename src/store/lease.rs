@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::conn::{Conn, execute, row, rows};
+use super::conn::{Conn, Intent, execute, row, rows};
 use super::error::{StoreError, from_sqlx};
 use super::location::Location;
 use super::{RunRow, Store, Timestamp};
@@ -83,7 +83,8 @@ impl Lease {
 }
 
 /// The holder's name as others see it: host, process, and a number for this process's attempts.
-fn new_holder() -> String {
+#[must_use]
+pub fn new_holder() -> String {
     static ATTEMPT: AtomicU32 = AtomicU32::new(0);
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let host = match host.trim() {
@@ -118,10 +119,17 @@ impl Store {
     /// # Errors
     /// [`StoreError::Busy`]; else what the database says.
     pub async fn acquire(&mut self, now: Timestamp) -> Result<Lease, StoreError> {
-        let holder = new_holder();
+        self.acquire_as(&new_holder(), now).await
+    }
+
+    /// Takes the lease under a name that may hold it already; nobody else may use that name at the same time.
+    ///
+    /// # Errors
+    /// As [`Store::acquire`].
+    pub async fn acquire_as(&mut self, holder: &str, now: Timestamp) -> Result<Lease, StoreError> {
         let place = self.place();
         let taken = self
-            .write(async |conn| take(conn, &holder, now, &place).await)
+            .write(async |conn| take(conn, holder, now, &place).await)
             .await;
         let fence = match taken {
             Ok(Some(fence)) => fence,
@@ -132,7 +140,10 @@ impl Store {
             }
             Err(error) => return Err(error),
         };
-        Ok(Lease { holder, fence })
+        Ok(Lease {
+            holder: holder.to_owned(),
+            fence,
+        })
     }
 
     async fn busy(&mut self) -> StoreError {
@@ -168,6 +179,29 @@ impl Store {
             .await?;
         run.proved_at = proved_at;
         Ok(())
+    }
+
+    /// Whether the database can be written, found out without writing anything.
+    ///
+    /// # Errors
+    /// What the database says; a row that somebody else is writing just now is none.
+    pub async fn try_writing(&mut self) -> Result<(), StoreError> {
+        const TOUCH: &str = "update sync_state set id = id where id = 1";
+        let schema = self.schema().map(str::to_owned);
+        let begun = self.conn.begin(Intent::Write, schema.as_deref()).await;
+        begun.map_err(|error| self.failed(&error))?;
+        let touched = async {
+            if matches!(self.conn, Conn::Postgres(_)) {
+                self.conn.raw("set local lock_timeout = '1s'").await?;
+            }
+            execute!(&mut self.conn, TOUCH)
+        };
+        let touched = touched.await;
+        let _ = self.conn.rollback().await;
+        match touched.map_err(|error| self.failed(&error)) {
+            Ok(_) | Err(StoreError::Locked { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Gives the lease back. A lease that was lost is nobody's to give back.

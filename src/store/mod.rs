@@ -27,7 +27,7 @@ pub use error::{StoreError, WriteCause};
 pub use export::{ExportRow, Table};
 pub use finish::{Candidate, Ending};
 pub use forget::Forgotten;
-pub use lease::{Lease, Run};
+pub use lease::{Lease, Run, new_holder};
 pub use load::Loaded;
 pub use location::identity;
 pub use run::{Counts, RunRow, Snapshot, Trigger};

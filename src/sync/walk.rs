@@ -106,7 +106,7 @@ impl Syncer {
                 if remembered.as_ref().is_some_and(|path| path != endpoint) {
                     tracing::warn!(endpoint, "the path of the consents has changed");
                 } else {
-                    tracing::info!(endpoint, "the consents are listed at this path");
+                    tracing::debug!(endpoint, "the consents are listed at this path");
                 }
                 run.row.endpoint = Some(walk.endpoint().to_owned());
             }
