@@ -18,6 +18,8 @@ on_both! {
         assert_eq!(world.last_run("outcome, pages, items, active").await, "succeeded|25|250|250");
         let given = world.api.tokens_given();
         assert!((2..=10).contains(&given), "{given} tokens");
+        // Renewed before it ran out, not after a refusal.
+        assert!(world.api.requests().iter().all(|request| request.status == Some(200)));
     }
 }
 
