@@ -12,8 +12,8 @@ use crate::support::{Engine, Running, World, until};
 const COMPLETE: &str = "select count(*) from sync_runs where outcome = 'succeeded'";
 const FAILED: &str = "select count(*) from sync_runs where outcome = 'failed'";
 
-async fn stop(daemon: Running) -> String {
-    assert!(std::fs::exists(format!("/proc/{}", daemon.id())).unwrap());
+fn stop(mut daemon: Running) -> String {
+    assert!(daemon.is_alive(), "{}", daemon.stderr());
     daemon.signal("TERM");
     daemon.wait().expect(0).stderr
 }
@@ -30,7 +30,7 @@ on_both! {
         assert_eq!(world.db.count("active_consents").await, 120, "an outage is nobody's absence");
         world.api.clear_faults();
         until("a run that heals", async || (world.db.count("active_consents").await == 150).then_some(())).await;
-        let log = stop(daemon).await;
+        let log = stop(daemon);
         assert!(log.contains("the run failed"), "{log}");
         assert_eq!(world.api.tokens_given(), 1, "one token serves all runs while it lives");
         let missing = "select count(*) from consents where missing_since is not null";
@@ -42,7 +42,7 @@ on_both! {
         world.set("schedule.cron", "* * * * * *");
         let daemon = world.start(&[]);
         until("five runs", async || world.db.find_number(COMPLETE).await.filter(|runs| *runs >= 5)).await;
-        stop(daemon).await;
+        stop(daemon);
         let asked = world.api.requests();
         let tokens = asked.iter().filter(|seen| seen.endpoint == Endpoint::Token);
         assert_eq!(tokens.count(), 1);
@@ -63,7 +63,7 @@ on_both! {
         // A run that was asked for by hand would be one request too many as well.
         daemon.signal("HUP");
         until("the run after", async || world.db.find_number(COMPLETE).await.filter(|runs| *runs > 0)).await;
-        stop(daemon).await;
+        stop(daemon);
         let asked = world.api.requests();
         let refused = asked.iter().position(|seen| seen.status == Some(503)).unwrap();
         let pause = asked[refused + 1].at - asked[refused].at;
@@ -165,7 +165,7 @@ async fn a_server_that_is_stopped_and_started_is_found_again() {
         (cluster.number(active).await == Some(130)).then_some(())
     })
     .await;
-    stop(daemon).await;
+    stop(daemon);
     let running = "select count(*) from sync_runs where outcome = 'running'";
     assert_eq!(cluster.number(running).await, Some(0));
     assert_eq!(
@@ -238,5 +238,5 @@ async fn a_server_that_is_read_only_for_a_while_ends_a_start_but_not_a_daemon() 
         (world.db.count("active_consents").await == 25).then_some(())
     })
     .await;
-    stop(daemon).await;
+    stop(daemon);
 }
