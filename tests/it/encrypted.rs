@@ -1,4 +1,4 @@
-//! The way to PostgreSQL: encrypted and verified, or refused; never plain unless somebody says so.
+//! The way to PostgreSQL: a socket, or encrypted and verified, or refused; never plain unless somebody says so.
 
 use std::fs;
 use std::path::Path;
@@ -212,4 +212,28 @@ fn a_server_elsewhere_is_reached_over_verified_tls_or_not_at_all() {
         &format!("?sslmode=verify-full&sslrootcert={}", lost.display()),
     );
     ran.must(69, &["no trusted TLS connection"]);
+}
+
+#[test]
+fn a_unix_socket_can_be_named_both_ways() {
+    let cluster = Cluster::new();
+    let folder = cluster.folder().display().to_string();
+    let encoded = folder.replace('/', "%2F");
+    let port = cluster.port;
+    let mut bench = Bench::new(20, 50);
+    for url in [
+        format!("postgres://owner@{encoded}:{port}/sync"),
+        format!("postgres:///sync?host={folder}&port={port}&user=owner"),
+        format!("postgresql://owner@localhost:{port}/sync?host={encoded}"),
+    ] {
+        bench.at(url);
+        bench.run_well();
+        bench.must_be_exact_in(&mut cluster.owner("sync"));
+    }
+    assert_eq!(
+        cluster
+            .owner("sync")
+            .number("select count(*) from sync_runs"),
+        3
+    );
 }

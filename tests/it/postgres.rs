@@ -1,19 +1,18 @@
 //! What PostgreSQL does to a run: gone, back, slow, read-only, forbidden. The data is exact at the end, the exit code right.
 
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::bench::cluster::{Cluster, free_port};
-use crate::bench::proxy::Proxy;
 use crate::bench::sql::Db;
 use crate::bench::{Bench, Ran, number_from, wait_until};
 
-const RUNNING: &str = "select count(*) from sync_runs where outcome = 'running' and pages > 0";
+pub(crate) const RUNNING: &str =
+    "select count(*) from sync_runs where outcome = 'running' and pages > 0";
 
-fn bench_at(url: String, people: u64, page: usize) -> Bench {
+pub(crate) fn bench_at(url: String, people: u64, page: usize) -> Bench {
     let mut bench = Bench::new(people, page);
     bench.at(url);
     bench
@@ -59,7 +58,7 @@ impl Drop for Meanwhile {
 
 /// The last run counted every item once.
 #[track_caller]
-fn must_count(db: &mut Db, people: i64, changes: &str) {
+pub(crate) fn must_count(db: &mut Db, people: i64, changes: &str) {
     assert_eq!(
         db.texts("select concat_ws(' ', items, added, updated, unchanged, duplicates) from sync_runs order by id desc limit 1"),
         [format!("{people} {changes} 0 0")]
@@ -237,7 +236,6 @@ fn a_server_that_is_read_only_for_a_while_ends_the_run_with_74() {
     let bench = bench_at(cluster.url("owner", "sync"), 1_000, 50);
     let mut owner = cluster.owner("sync");
     let mut read_only = |on: &str| {
-        // Straight to the file: the setting makes ALTER SYSTEM no less possible, but the order of both is then ours.
         owner.run(&format!(
             "alter database sync set default_transaction_read_only = {on}"
         ));
@@ -377,183 +375,4 @@ fn schemas_with_odd_names_live_side_by_side_and_leave_no_search_path_behind() {
     }
     let mut db = cluster.owner("sync");
     assert_eq!(db.texts("show search_path"), ["\"$user\", public"]);
-}
-
-#[test]
-fn a_unix_socket_can_be_named_both_ways() {
-    let cluster = Cluster::new();
-    let folder = cluster.folder().display().to_string();
-    let encoded = folder.replace('/', "%2F");
-    let port = cluster.port;
-    let mut bench = Bench::new(20, 50);
-    for url in [
-        format!("postgres://owner@{encoded}:{port}/sync"),
-        format!("postgres:///sync?host={folder}&port={port}&user=owner"),
-        format!("postgresql://owner@localhost:{port}/sync?host={encoded}"),
-    ] {
-        bench.at(url);
-        bench.run_well();
-        bench.must_be_exact_in(&mut cluster.owner("sync"));
-    }
-    assert_eq!(
-        cluster
-            .owner("sync")
-            .number("select count(*) from sync_runs"),
-        3
-    );
-}
-
-#[test]
-fn a_commit_whose_answer_is_lost_counts_once() {
-    let cluster = Cluster::new();
-    let proxy = Proxy::new(cluster.port);
-    let mut bench = bench_at(cluster.url("owner", "sync"), 90, 30);
-    bench.run_well();
-    bench.at(format!(
-        "postgres://owner@127.0.0.1:{}/sync?sslmode=disable",
-        proxy.port
-    ));
-    let mut db = cluster.owner("sync");
-    let (mut round, mut lost) = (0_u32, 0);
-    for times in 1..=2 {
-        // Lease, run row, pages, end, lease again.
-        for spare in 0..5 {
-            round += 1;
-            bench.rename_everybody(90, &format!("Version {round}"));
-            proxy.orders.spare_commits.store(spare, Ordering::SeqCst);
-            proxy.orders.lose_commits.store(times, Ordering::SeqCst);
-            let ran = bench.run();
-            ran.must(0, &[]);
-            lost += proxy.orders.lost.swap(0, Ordering::SeqCst);
-            let runs = db.texts("select outcome from sync_runs where outcome <> 'succeeded'");
-            assert!(
-                runs.is_empty(),
-                "a run that never was: {runs:?}, {spare} spared"
-            );
-            assert_eq!(
-                db.number("select count(*) from sync_runs"),
-                i64::from(round) + 1,
-                "{spare} spared"
-            );
-            must_count(&mut db, 90, "0 90");
-            assert_eq!(
-                db.number("select count(*) from consent_changes"),
-                90 * i64::from(round),
-                "{spare} spared"
-            );
-            bench.must_be_exact_in(&mut db);
-        }
-    }
-    assert!(lost >= 14, "only {lost} answers were lost");
-}
-
-#[test]
-fn a_holder_that_is_paused_in_a_transaction_blocks_nobody_for_long() {
-    let cluster = Cluster::new();
-    let proxy = Proxy::new(cluster.port);
-    let mut bench = bench_at(cluster.url("owner", "sync"), 50, 25);
-    bench.run_well();
-    bench.api.people(|people| people.fill(1, 50..60));
-    bench.at(format!(
-        "postgres://owner@127.0.0.1:{}/sync?sslmode=disable",
-        proxy.port
-    ));
-    proxy
-        .orders
-        .freeze_in_transaction
-        .store(true, Ordering::SeqCst);
-    let mut paused = bench.command(&["--run-once"]).spawn().unwrap();
-    wait_until(
-        "the holder stands still in a transaction",
-        Duration::from_secs(30),
-        || proxy.orders.frozen.load(Ordering::SeqCst),
-    );
-    let began = Instant::now();
-    bench.at(cluster.url("owner", "sync"));
-    bench
-        .run()
-        .must(75, &["another run is in progress", "process"]);
-    assert!(
-        began.elapsed() < Duration::from_secs(5),
-        "the second comer waited {:?}",
-        began.elapsed()
-    );
-    let mut db = cluster.owner("sync");
-    wait_until(
-        "the paused holder's locks are gone",
-        Duration::from_secs(14),
-        || {
-            db.try_texts("select name from sync_lease for update nowait")
-                .is_ok()
-        },
-    );
-    assert!(cluster.log().contains("idle-in-transaction timeout"));
-    let _ = paused.kill();
-    let _ = paused.wait();
-    db.run("update sync_lease set expires_at = now()");
-    bench.run_well();
-    bench.must_be_exact_in(&mut db);
-}
-
-fn signal(name: &str, process: u32) {
-    let done = Command::new("kill")
-        .args([name, &process.to_string()])
-        .status()
-        .unwrap();
-    assert!(done.success());
-}
-
-#[test]
-fn a_holder_that_was_paused_past_its_lease_writes_nothing_more() {
-    let cluster = Cluster::new();
-    let bench = bench_at(cluster.url("owner", "sync"), 600, 20);
-    bench.run_well();
-    bench.rename_everybody(600, "Version 1");
-    bench
-        .api
-        .configure(|settings| settings.latency = Duration::from_millis(100));
-    let paused = bench.command(&["--run-once"]).spawn().unwrap();
-    let mut db = cluster.owner("sync");
-    wait_until("pages are stored", Duration::from_secs(30), || {
-        db.number(RUNNING) == 1
-    });
-    signal("-STOP", paused.id());
-    // While it waits for the API it holds no lock; a rare stop in a transaction ends with the server's time-out.
-    wait_until("no lock is held", Duration::from_secs(14), || {
-        db.try_texts("select name from sync_lease for update nowait")
-            .is_ok()
-    });
-    bench.run().must(75, &["another run is in progress"]);
-    db.run("update sync_lease set expires_at = now()");
-    bench
-        .api
-        .configure(|settings| settings.latency = Duration::ZERO);
-    bench.rename_everybody(600, "Version 2");
-    bench.run_well();
-    let after = db.texts("select max(changed_at)::text || ' ' || (select last_changed_at::text from sync_state) || ' ' || (select fence from sync_lease) from consents");
-    signal("-CONT", paused.id());
-    let ran: Ran = paused.wait_with_output().unwrap().into();
-    ran.must(75, &["lost its lease"]);
-    assert_eq!(after, db.texts("select max(changed_at)::text || ' ' || (select last_changed_at::text from sync_state) || ' ' || (select fence from sync_lease) from consents"));
-    assert_eq!(
-        db.texts("select outcome from sync_runs order by id"),
-        ["succeeded", "interrupted", "succeeded"]
-    );
-    bench.must_be_exact_in(&mut db);
-}
-
-#[test]
-fn every_transaction_limits_how_long_it_may_stand_idle() {
-    let cluster = Cluster::with(&["log_statement = all"]);
-    let bench = bench_at(cluster.url("owner", "sync"), 60, 20);
-    bench.run_well();
-    bench.rename_everybody(60, "Somebody Else");
-    bench.run_well();
-    let log = cluster.log();
-    let begun = log.matches("statement: begin").count() + log.matches("statement: BEGIN").count();
-    let limited = log
-        .matches("set local idle_in_transaction_session_timeout = '10s'")
-        .count();
-    assert!(begun > 10, "{begun}");
-    assert_eq!(begun, limited, "{log}");
 }

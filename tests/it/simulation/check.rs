@@ -1,0 +1,359 @@
+//! What holds after every step, whatever happened (contract, section 5), found without the program's own rules.
+
+use std::collections::{BTreeMap, HashSet};
+use std::rc::Rc;
+
+use understory_sync::consent::normalized_email;
+use understory_sync::store::RunRow;
+
+use super::model::{Model, Row};
+use super::run::Listed;
+use super::world::email;
+
+/// What was done.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// A write was refused.
+    Nothing,
+    Begin,
+    Batch {
+        run: i64,
+    },
+    Finish {
+        row: Box<RunRow>,
+        listed: Listed,
+        /// Rows whose own page is gone.
+        gone: HashSet<String>,
+        accept: Option<u64>,
+        active_before: u64,
+        restarted: bool,
+    },
+    Fail,
+    Retain {
+        run: i64,
+    },
+    Forget,
+}
+
+pub(super) struct Checker {
+    before: Model,
+    pub(super) forgotten: HashSet<u8>,
+    /// Judged runs in a row without the row.
+    absent: BTreeMap<String, u32>,
+    blocked: u32,
+    pub(super) confirm_runs: u32,
+    pub(super) max_percent: f64,
+    pub(super) min_count: u64,
+    /// Nothing takes lines of history away.
+    pub(super) whole_history: bool,
+}
+
+impl Checker {
+    pub(super) fn new(model: &Model) -> Self {
+        Self {
+            before: model.clone(),
+            forgotten: HashSet::new(),
+            absent: BTreeMap::new(),
+            blocked: 0,
+            confirm_runs: 2,
+            max_percent: 20.0,
+            min_count: 20,
+            whole_history: true,
+        }
+    }
+
+    pub(super) fn is_forgotten(&self, who: u8) -> bool {
+        self.forgotten.contains(&who)
+    }
+
+    pub(super) fn after(&mut self, now: &Model, step: &Step) {
+        let before = std::mem::replace(&mut self.before, now.clone());
+        let touched: Vec<&Rc<Row>> = now
+            .rows
+            .values()
+            .filter(|row| {
+                before
+                    .rows
+                    .get(&row.key)
+                    .is_none_or(|old| !Rc::ptr_eq(old, row))
+            })
+            .collect();
+        Self::rows_are_whole(now, &touched);
+        Self::changed_at_grows(&before, now, &touched, step);
+        match step {
+            Step::Nothing | Step::Begin | Step::Fail => {
+                assert!(
+                    touched.is_empty() && before.rows.len() == now.rows.len(),
+                    "rows were written"
+                );
+                assert_eq!(before.changes.len(), now.changes.len());
+                if !matches!(step, Step::Begin) {
+                    assert_eq!(before.last_changed_at, now.last_changed_at);
+                }
+            }
+            Step::Batch { .. } => {
+                assert!(now.rows.len() >= before.rows.len(), "a row is gone");
+                for row in &touched {
+                    assert!(
+                        row.is_active() && row.withheld_since.is_none(),
+                        "a listed row is not active"
+                    );
+                    self.absent.remove(&row.key);
+                }
+                let unlisted = |model: &Model| model.rows.len() - model.active();
+                assert!(
+                    unlisted(now) <= unlisted(&before),
+                    "a page made somebody missing"
+                );
+            }
+            Step::Finish { .. } => self.finish(&before, now, step),
+            Step::Retain { .. } => {
+                for row in &touched {
+                    assert!(
+                        row.erased_at.is_some(),
+                        "retention touched more than it erased"
+                    );
+                }
+                assert_eq!(now.rows.len(), before.rows.len());
+            }
+            Step::Forget => assert!(touched.is_empty(), "somebody else's row was touched"),
+        }
+        if self.whole_history {
+            Self::history_tells_the_state(now, &touched);
+        }
+        let running = now
+            .runs
+            .iter()
+            .filter(|run| run.outcome == "running")
+            .count();
+        assert!(running <= 1, "{running} runs are on");
+        self.nobody_forgotten_is_there(now);
+    }
+
+    fn rows_are_whole(now: &Model, touched: &[&Rc<Row>]) {
+        for row in touched {
+            assert_eq!(row.email.is_none(), row.erased_at.is_some());
+            assert!(
+                row.erased_at.is_none() || row.removed_at.is_some(),
+                "erased without having been removed"
+            );
+            assert!(
+                row.removed_at.is_none() || row.missing_since.is_some(),
+                "removed without having been missing"
+            );
+            assert!(row.withheld_since.is_none() || row.missing_since.is_none());
+            match &row.id {
+                Some(id) => assert_eq!(*id, row.key),
+                None if row.erased_at.is_none() => assert_eq!(row.natural_key(), row.key),
+                None => assert!(row.key.starts_with("nk:")),
+            }
+            assert!(
+                now.runs.iter().any(|run| run.id == row.changed_run),
+                "the run of a row is gone"
+            );
+        }
+    }
+
+    fn changed_at_grows(before: &Model, now: &Model, touched: &[&Rc<Row>], step: &Step) {
+        assert!(
+            now.last_changed_at >= before.last_changed_at,
+            "changed_at went back"
+        );
+        for row in touched {
+            assert!(
+                row.changed_at > before.last_changed_at,
+                "a reader of changed_at misses a change"
+            );
+            assert_eq!(row.changed_at, now.last_changed_at);
+            let run = match step {
+                Step::Batch { run } | Step::Retain { run } => *run,
+                Step::Finish { row, .. } => row.id,
+                _ => panic!("{step:?} wrote a row"),
+            };
+            assert_eq!(row.changed_run, run);
+        }
+    }
+
+    fn finish(&mut self, before: &Model, now: &Model, step: &Step) {
+        let Step::Finish {
+            row: run,
+            listed,
+            gone,
+            accept,
+            active_before,
+            restarted,
+        } = step
+        else {
+            return;
+        };
+        let absence = run.absence.as_deref().unwrap();
+        let newly = |was: fn(&Row) -> bool, is: fn(&Row) -> bool| -> Vec<&Rc<Row>> {
+            now.rows
+                .values()
+                .filter(|row| is(row) && !is(&before.rows[&row.key]) && was(&before.rows[&row.key]))
+                .collect()
+        };
+        let missing = newly(Row::is_active, |row| row.missing_since.is_some());
+        let removed = newly(
+            |row| row.removed_at.is_none(),
+            |row| row.removed_at.is_some(),
+        );
+        // An item without id lists every row of its natural key, whatever becomes of that in the walk.
+        let surely = |row: &Row| match &row.id {
+            Some(id) => listed.ids.contains(id),
+            None => listed.natural_keys.contains(&row.key),
+        };
+        let perhaps = |row: &Row| surely(row) || listed.natural_keys.contains(&row.natural_key());
+        for row in &missing {
+            assert!(!surely(row), "somebody who is listed is missing");
+        }
+        if absence == "judged" {
+            for row in now.rows.values().filter(|row| row.is_active()) {
+                assert!(
+                    perhaps(row) || row.changed_run == run.id,
+                    "somebody who is not listed is active"
+                );
+            }
+            for row in now.rows.values() {
+                if row.is_active() {
+                    self.absent.remove(&row.key);
+                } else {
+                    *self.absent.entry(row.key.clone()).or_default() += 1;
+                }
+            }
+            let n = missing.len() as u64;
+            #[expect(clippy::cast_precision_loss, reason = "small numbers")]
+            let many =
+                n > self.min_count && n as f64 * 100.0 > *active_before as f64 * self.max_percent;
+            let nobody = listed.usable == 0 && *active_before > 0;
+            let accepted = accept.is_some_and(|most| n <= most);
+            assert!(
+                !(many || nobody) || accepted,
+                "{n} of {active_before} were let through"
+            );
+        } else {
+            assert!(
+                missing.is_empty() && removed.is_empty(),
+                "absence was not judged"
+            );
+        }
+        for row in &removed {
+            assert!(
+                self.absent[&row.key] >= self.confirm_runs,
+                "removed too early"
+            );
+            assert!(
+                row.id.is_none() || gone.contains(&row.key),
+                "removed without having been asked for"
+            );
+        }
+        for row in now.rows.values() {
+            assert!(
+                !surely(row) || row.withheld_since.is_none(),
+                "a listed row is withheld"
+            );
+            let due = absence == "judged"
+                && row.id.is_none()
+                && !row.is_active()
+                && self.absent[&row.key] >= self.confirm_runs;
+            assert!(!due || row.removed_at.is_some(), "a removal is overdue");
+            if absence == "withheld"
+                && row.is_active()
+                && !perhaps(row)
+                && row.changed_run != run.id
+            {
+                assert!(
+                    row.withheld_since.is_some(),
+                    "an unlisted row is not marked withheld"
+                );
+            }
+        }
+        self.blocked = if absence == "blocked" {
+            self.blocked + 1
+        } else {
+            0
+        };
+        assert!(self.blocked <= 2, "blocked for ever");
+        Self::counters(now, run, &missing, &removed, *restarted);
+    }
+
+    fn counters(
+        now: &Model,
+        run: &RunRow,
+        missing: &[&Rc<Row>],
+        removed: &[&Rc<Row>],
+        restarted: bool,
+    ) {
+        if !restarted {
+            let sum = run.added
+                + run.updated
+                + run.unchanged
+                + run.returned
+                + run.duplicates
+                + run.rejected
+                + run.suppressed
+                + run.foreign_items;
+            assert_eq!(run.items, sum, "{run:?}");
+        }
+        assert_eq!(run.active, i64::try_from(now.active()).ok(), "{run:?}");
+        assert_eq!(
+            (run.missing, run.removed),
+            (
+                missing.len().cast_signed() as i64,
+                removed.len().cast_signed() as i64
+            )
+        );
+    }
+
+    /// The last word of the history is the state of the row, and each word can follow the one before.
+    fn history_tells_the_state(now: &Model, touched: &[&Rc<Row>]) {
+        for row in touched {
+            let mut state = "active";
+            for change in now.changes.iter().filter(|change| change.key == row.key) {
+                state = match (state, change.kind) {
+                    ("active", "updated") | ("missing" | "removed", "returned") => "active",
+                    ("active", "missing") => "missing",
+                    ("missing", "removed") => "removed",
+                    (state, kind) => panic!("{kind} after {state}"),
+                };
+            }
+            let is = match (row.missing_since, row.removed_at) {
+                (None, _) => "active",
+                (_, None) => "missing",
+                _ => "removed",
+            };
+            assert_eq!(state, is, "the history tells another story");
+        }
+    }
+
+    fn nobody_forgotten_is_there(&self, now: &Model) {
+        if self.forgotten.is_empty() {
+            return;
+        }
+        let addresses: HashSet<String> = self.forgotten.iter().map(|who| email(*who, 1)).collect();
+        for row in now.rows.values() {
+            let there = row
+                .email
+                .as_deref()
+                .is_some_and(|email| addresses.contains(&normalized_email(email)));
+            assert!(!there, "somebody who was forgotten is back");
+        }
+        for address in &addresses {
+            let quoted = format!("\"{address}\"");
+            let told = now
+                .changes
+                .iter()
+                .filter_map(|change| change.before.as_ref());
+            assert!(
+                !told
+                    .map(|text| text.to_lowercase())
+                    .any(|text| text.contains(&quoted))
+            );
+            assert!(
+                !now.rejects
+                    .iter()
+                    .any(|reject| reject.item.contains(&quoted))
+            );
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Pages, as store/write.rs writes them.
+
+use std::rc::Rc;
+
+use understory_sync::consent::Consent;
+use understory_sync::hash::RowHash;
+use understory_sync::reconcile::{Batch, Op, Put, PutKind, Tally};
+use understory_sync::store::Timestamp;
+
+use super::{Change, Fenced, Held, Model, Reject, Row};
+
+impl Model {
+    pub(in super::super) fn write_batch(
+        &mut self,
+        held: &mut Held,
+        batch: &Batch,
+        now: Timestamp,
+    ) -> Result<(), Fenced> {
+        if self.fence != held.fence || self.suppression_no != held.suppression_no {
+            return Err(Fenced);
+        }
+        let (run, at) = (held.row.id, self.next_changed_at(now));
+        for rejected in &batch.rejects {
+            if let Some(old) = self
+                .rejects
+                .iter_mut()
+                .find(|old| old.fingerprint == rejected.fingerprint)
+            {
+                (old.last_run, old.resolved_at) = (run, None);
+                old.item.clone_from(&rejected.item);
+            } else {
+                self.rejects.push(Reject {
+                    id: self.next_reject,
+                    first_run: run,
+                    last_run: run,
+                    resolved_at: None,
+                    item: rejected.item.clone(),
+                    has_id: rejected.id.is_some(),
+                    fingerprint: rejected.fingerprint,
+                });
+                self.next_reject += 1;
+            }
+        }
+        let mut written = Tally::default();
+        for op in &batch.ops {
+            if let Op::Put(put) = op
+                && put.kind == PutKind::Add
+            {
+                self.add(put, run, at);
+                written.added += 1;
+            }
+        }
+        for op in &batch.ops {
+            match op {
+                Op::Put(put) if put.kind != PutKind::Add => self.change(put, run, at, &mut written),
+                Op::Put(_) => {}
+                Op::Relist { key, .. } => self.relist(key, run, at),
+            }
+        }
+        held.row.count(&batch.tally);
+        held.row.count(&written);
+        let row = held.row.clone();
+        self.save(&row);
+        Ok(())
+    }
+
+    fn add(&mut self, put: &Put, run: i64, at: Timestamp) {
+        let consent = &put.consent;
+        let row = Row {
+            key: put.key.clone(),
+            id: consent.consent_id.clone(),
+            company: consent.company_id.clone(),
+            email: Some(consent.email.clone()),
+            name: consent.full_name.clone(),
+            source: consent.source.clone(),
+            extra: consent.extra.clone(),
+            first_seen_at: at,
+            changed_at: at,
+            missing_since: None,
+            withheld_since: None,
+            removed_at: None,
+            erased_at: None,
+            first_run: run,
+            changed_run: run,
+            hash: put.hash,
+            natural_hash: Some(put.natural),
+            missing_judged: None,
+        };
+        let old = self.rows.insert(row.key.clone(), Rc::new(row));
+        assert!(old.is_none(), "a row is added over another");
+    }
+
+    pub(super) fn note(
+        &mut self,
+        key: &str,
+        run: i64,
+        at: Timestamp,
+        kind: &'static str,
+        before: Option<String>,
+    ) {
+        self.changes.push(Rc::new(Change {
+            key: key.to_owned(),
+            run,
+            at,
+            kind,
+            before,
+        }));
+    }
+
+    pub(super) fn follow(&mut self, old: &str, new: &str) {
+        for change in &mut self.changes {
+            if change.key == old {
+                new.clone_into(&mut Rc::make_mut(change).key);
+            }
+        }
+        self.checks.remove(old);
+    }
+
+    fn change(&mut self, put: &Put, run: i64, at: Timestamp, written: &mut Tally) {
+        let from = match &put.kind {
+            PutKind::TakeOver { old_key, .. } => old_key,
+            _ => &put.key,
+        };
+        let old = self
+            .rows
+            .remove(from)
+            .expect("the row that is changed is there");
+        let mut row = Row::clone(&old);
+        if let PutKind::TakeOver { old_key, .. } = &put.kind {
+            self.follow(old_key, &put.key);
+        }
+        if old.is_active() {
+            written.updated += 1;
+            self.note(&put.key, run, at, "updated", Some(old.before()));
+        } else {
+            written.returned += 1;
+            self.note(&put.key, run, at, "returned", None);
+        }
+        let takes_over = matches!(put.kind, PutKind::TakeOver { .. });
+        let keeps = matches!(
+            put.kind,
+            PutKind::TakeOver {
+                keep_content: true,
+                ..
+            }
+        ) && old.email.is_some();
+        if keeps {
+            row.hash = RowHash {
+                key: put.hash.key,
+                content: old.hash.content,
+            };
+        } else {
+            let Consent {
+                company_id,
+                email,
+                full_name,
+                source,
+                extra,
+                ..
+            } = put.consent.clone();
+            (row.company, row.email, row.name, row.source, row.extra) =
+                (company_id, Some(email), full_name, source, extra);
+            row.hash = put.hash;
+        }
+        if takes_over {
+            row.id.clone_from(&put.consent.consent_id);
+        }
+        row.key.clone_from(&put.key);
+        row.natural_hash = Some(put.natural);
+        (
+            row.missing_since,
+            row.withheld_since,
+            row.removed_at,
+            row.erased_at,
+        ) = (None, None, None, None);
+        row.missing_judged = None;
+        (row.changed_at, row.changed_run) = (at, run);
+        let there = self.rows.insert(row.key.clone(), Rc::new(row));
+        assert!(there.is_none(), "a row takes another one's key");
+    }
+
+    fn relist(&mut self, key: &str, run: i64, at: Timestamp) {
+        let row = self
+            .rows
+            .get_mut(key)
+            .expect("the row that is listed again is there");
+        let was_active = row.is_active();
+        let row = Rc::make_mut(row);
+        (
+            row.missing_since,
+            row.withheld_since,
+            row.removed_at,
+            row.missing_judged,
+        ) = (None, None, None, None);
+        (row.changed_at, row.changed_run) = (at, run);
+        if !was_active {
+            self.note(key, run, at, "returned", None);
+        }
+    }
+}
