@@ -223,7 +223,8 @@ impl Policy {
 
 fn note(endpoint: Endpoint, fault: &Fault, wait: Duration) {
     if let Fault::Passing { cause, .. } = fault {
-        tracing::warn!(endpoint = endpoint.name(), %cause, ?wait, "a request failed and is made again");
+        // Not a warning: it mostly heals itself, the run counts it, and what does not heal ends in an error.
+        tracing::info!(endpoint = endpoint.name(), %cause, ?wait, "a request failed and is made again");
     }
 }
 

@@ -41,6 +41,7 @@ on_both! {
         let runs: Vec<&Value> = lines
             .iter()
             .filter(|line| line["level"] == "INFO" && line["run_id"].is_number())
+            .inspect(|line| assert!(line["pages"].is_number(), "{line}"))
             .collect();
         let told: Vec<_> = runs.iter().map(|line| (line["run_id"].as_i64(), line["outcome"].as_str())).collect();
         assert_eq!(told, [(Some(1), Some("succeeded")), (Some(2), Some("failed")), (Some(3), Some("succeeded"))]);
