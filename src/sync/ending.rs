@@ -179,9 +179,13 @@ pub(super) fn conclude(
         Absence::Withheld => {
             row.removals_withheld = evidence.unlisted.cast_signed();
             let (n, of) = (evidence.unlisted, evidence.active);
+            let why = if evidence.lists_somebody {
+                "which is more than the guard lets through at once"
+            } else {
+                "and the list holds nobody at all who can be stored"
+            };
             let message = format!(
-                "removals withheld: {n} of {of} active consents are not listed any more, which is more than the guard lets \
-                 through at once; none was marked missing. If this is right, run `understory-sync --run-once \
+                "removals withheld: {n} of {of} active consents are not listed any more, {why}; none was marked missing. If this is right, run `understory-sync --run-once \
                  --accept-removals {n}`"
             );
             row.error = Some(message.clone());

@@ -188,4 +188,34 @@ on_both! {
         world.run_once().expect(0);
         assert_eq!(world.last_run("items, unchanged, duplicates").await, "3|2|1");
     }
+
+    async fn the_items_of_every_run_add_up(world: World) {
+        world.set("api.company_id", COMPANY_ID);
+        world.list_people(120);
+        world.run_once().expect(0);
+        let (ids, items) = world.api.people(|people| (people.ids(), people.items()));
+        world.run(&["forget", items[1]["email"].as_str().unwrap()]).expect(0);
+        let _ = world.api.remove(&ids[2]);
+        world.run_once().expect(0);
+        world.api.add(&items[2]);
+        world.api.add(&items[3]);
+        world.api.add(&json!({"company_id": COMPANY_ID, "email": items[4]["email"], "source": items[4]["source"]}));
+        world.api.add(&json!({"company_id": "other", "email": "other@example.com"}));
+        world.api.add(&json!({"company_id": COMPANY_ID, "email": items[1]["email"], "full_name": "Once More"}));
+        world.api.add(&json!("nothing"));
+        let _ = world.api.update(&ids[5], |item| item["full_name"] = "Renamed".into());
+        world.run_once().expect(0);
+        assert_eq!(
+            world.last_run("items, added, updated, unchanged, returned, duplicates, rejected, suppressed, foreign_items").await,
+            "125|0|1|117|1|2|1|2|1"
+        );
+        world.run_once().expect(0);
+        assert_eq!(
+            world.db.number(
+                "select count(*) from sync_runs where outcome <> 'succeeded' or items <> added + updated + unchanged + returned \
+                 + duplicates + rejected + suppressed + foreign_items"
+            ).await,
+            0
+        );
+    }
 }
