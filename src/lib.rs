@@ -11,6 +11,7 @@ pub mod demo;
 pub mod exit;
 pub mod file;
 pub mod hash;
+pub mod host;
 pub mod lifecycle;
 pub mod observe;
 pub mod reconcile;

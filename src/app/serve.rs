@@ -13,6 +13,7 @@ use crate::command::CommandError;
 use crate::config::{Config, Loaded};
 use crate::daemon::{Daemon, Found, Outcome, ends_daemon};
 use crate::exit::Exit;
+use crate::host;
 use crate::lifecycle::{Heart, Role, Signals, tell_systemd};
 use crate::observe::metrics::Metrics;
 use crate::observe::progress::Progress;
@@ -70,8 +71,7 @@ pub(super) async fn run(loaded: Loaded) -> Result<Exit, CommandError> {
 /// When this installation's runs are due.
 pub(super) fn ticks(config: &Config) -> Ticks {
     let schedule = &config.schedule;
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let seed = format!("{} {}", host.trim(), identity(&config.database));
+    let seed = format!("{} {}", host::name(), identity(&config.database));
     let jitter = jitter(seed.as_bytes(), schedule.jitter, schedule.interval);
     Ticks::new(
         schedule.times.clone(),

@@ -86,10 +86,9 @@ impl Lease {
 #[must_use]
 pub fn new_holder() -> String {
     static ATTEMPT: AtomicU32 = AtomicU32::new(0);
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let host = match host.trim() {
-        "" => "unknown host",
-        host => host,
+    let host = match crate::host::name() {
+        name if name.is_empty() => "unknown host".to_owned(),
+        name => name,
     };
     let attempt = ATTEMPT.fetch_add(1, Ordering::Relaxed);
     let started = Timestamp::now().millis();

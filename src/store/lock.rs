@@ -4,7 +4,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
 use super::error::{StoreError, WriteCause};
@@ -57,6 +57,7 @@ fn open_private(path: &Path) -> io::Result<File> {
         Ok(file) => {
             // The umask may have taken even the owner's bits.
             file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+            hand_over(&file, path)?;
             Ok(file)
         }
         Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {
@@ -68,6 +69,24 @@ fn open_private(path: &Path) -> io::Result<File> {
         }
         Err(cause) => Err(cause),
     }
+}
+
+/// Root works for whoever owns the folder: a file that root kept would lock that user's service out of its own database. SQLite does
+/// the same with the files that it makes beside the database.
+fn hand_over(file: &File, path: &Path) -> io::Result<()> {
+    let Some(folder) = path.parent() else {
+        return Ok(());
+    };
+    let folder = if folder.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        folder
+    };
+    let owner = std::fs::metadata(folder)?;
+    if file.metadata()?.uid() == 0 && owner.uid() != 0 {
+        fchown(file, Some(owner.uid()), Some(owner.gid()))?;
+    }
+    Ok(())
 }
 
 /// The system's error as one of ours.
@@ -90,4 +109,31 @@ pub(super) fn write_error(path: &Path, cause: &io::Error) -> StoreError {
         _ => WriteCause::Io,
     };
     StoreError::Write { place, cause }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_root_makes_in_another_users_folder_is_that_users() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = std::fs::metadata("/proc/self").unwrap().uid() == 0;
+        let owner = if root {
+            4711
+        } else {
+            folder.path().metadata().unwrap().uid()
+        };
+        if root {
+            std::os::unix::fs::chown(folder.path(), Some(owner), Some(owner)).unwrap();
+        }
+        let database = folder.path().join("a.db");
+        create_private(&database).unwrap();
+        let _lock = FileLock::acquire(&database).unwrap().unwrap();
+        for file in [database.clone(), lock_path(&database)] {
+            let metadata = file.metadata().unwrap();
+            assert_eq!(metadata.uid(), owner);
+            assert_eq!(metadata.mode() & 0o7777, 0o600);
+        }
+    }
 }
