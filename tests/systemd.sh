@@ -1,0 +1,206 @@
+#!/usr/bin/env bash
+# The units under a booted systemd: what they promise is tried, not read.
+#
+#   tests/systemd.sh [BINARY]        as root; without BINARY the debug build is made and taken
+#   SUITE=bookworm tests/systemd.sh  another Debian than trixie
+#
+# Boots a debootstrapped Debian with systemd-nspawn, in a mount namespace of its own, so that nothing of the host's is touched.
+# Wants debootstrap, systemd-container, python3, curl. Ends with "N passed, N failed".
+set -euo pipefail
+source "$(dirname "$0")/install/lib.sh"
+
+[ "$(id -u)" = 0 ] || skip "it boots a container, which wants root"
+for tool in debootstrap systemd-nspawn nsenter unshare python3 curl; do
+    command -v $tool >/dev/null || skip "$tool is not installed"
+done
+binary=${1:-}
+if [ -z "$binary" ]; then
+    (cd "$repository" && cargo build --locked --quiet)
+    binary=$repository/target/debug/understory-sync
+fi
+base=$(root_file_system "${SUITE:-trixie}" systemd systemd,systemd-sysv,dbus,sqlite3,procps,ca-certificates) || skip "no Debian could be made"
+
+machine=$(mktemp -d /var/tmp/understory-systemd.XXXXXX)
+folders+=("$machine")
+root=$machine/root
+cp -a "$base" "$root"
+echo unit-test >"$root/etc/hostname"
+install -m 755 "$binary" "$root/usr/bin/understory-sync"
+install -m 644 "$repository"/systemd/*.service "$repository"/systemd/*.timer "$root/etc/systemd/system/"
+install -d "$root/etc/understory-sync"
+start_stand_in
+write_config "$root/etc/understory-sync/config.toml"
+cp "$root/etc/understory-sync/config.toml" "$root/etc/understory-sync/acme.toml"
+install -m 600 /dev/stdin "$root/etc/understory-sync/client_secret" <<<"$secret"
+cp -p "$root/etc/understory-sync/client_secret" "$root/etc/understory-sync/acme.secret"
+
+boot() {
+    # A systemd of today wants the unified hierarchy; this mount is seen by nobody else.
+    unshare --mount --propagation private sh -c '
+        umount -R /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup || exit 1
+        exec systemd-nspawn --quiet --directory="$0" --register=no --keep-unit --console=pipe --link-journal=no --boot' \
+        "$root" </dev/null >"$machine/console.log" 2>&1 &
+    nspawn=$!
+    until_true 20 pgrep -P $nspawn || { cat "$machine/console.log" >&2; return 1; }
+    init=$(pgrep -P $nspawn | head -1)
+}
+cleanup_more() {
+    [ -z "${init:-}" ] || kill -KILL "$init"
+    [ -z "${nspawn:-}" ] || wait "$nspawn"
+}
+in_it() { nsenter --all --target "$init" -- "$@"; }
+property() { in_it systemctl show --value --property "$1" "${2:-understory-sync.service}"; }
+state_is() { [ "$(property ActiveState "$1")" = "$2" ]; }
+sub_state_is() { [ "$(property SubState "$1")" = "$2" ]; }
+query() { in_it sqlite3 -readonly "$1" "$2"; }
+drop_in() {
+    mkdir -p "$root/etc/systemd/system/$1.d"
+    cat >"$root/etc/systemd/system/$1.d/test.conf"
+    in_it systemctl daemon-reload
+}
+undo_drop_in() {
+    rm -f "$root/etc/systemd/system/$1.d/test.conf"
+    in_it systemctl daemon-reload
+}
+database=/var/lib/understory-sync/understory.db
+
+say "boot"
+boot
+expect "systemd is up" until_true 60 in_it sh -c 'systemctl is-system-running | grep -E "running|degraded"'
+in_it systemctl --version | head -1 >&2
+
+say "the units on paper"
+for unit in understory-sync.service understory-sync-once.service understory-sync@acme.service understory-sync-backup.service \
+    understory-sync.timer understory-sync-backup.timer; do
+    same "verify $unit: silent and 0" "$(in_it systemd-analyze verify "$unit" 2>&1 && echo 0)" 0
+done
+exposure() { in_it systemd-analyze security --offline=true "/etc/systemd/system/$1" | sed -n 's/.*Overall exposure level[^0-9]*: \([0-9.]*\).*/\1/p'; }
+at_most "exposure of the daemon" "$(exposure understory-sync.service)" 1.1
+at_most "exposure of a company's daemon" "$(exposure understory-sync@.service)" 1.1
+at_most "exposure of the one-shot" "$(exposure understory-sync-once.service)" 1.0
+at_most "exposure of the backup" "$(exposure understory-sync-backup.service)" 1.0
+
+say "the daemon"
+from=$(now)
+expect "starts" in_it systemctl start understory-sync.service
+at_most "seconds until ready" "$(since "$from")" 5
+complete() { [ "$(query "$1" "select count(*) from sync_runs where outcome = 'succeeded'")" -ge "$2" ]; }
+expect "a run is complete" until_true 20 complete $database 1
+same "everybody is there" "$(query $database 'select count(*) from active_consents')" 250
+same "the folder is its user's alone" "$(in_it stat -L -c %a /var/lib/understory-sync)" 700
+same "every file is its user's alone" "$(in_it find /var/lib/private/understory-sync -type f ! -perm 600)" ""
+expect "the status line tells the last run" sh -c "[ -n '$(property StatusText)' ]"
+same "no system call was refused with a kill" "$(in_it journalctl -b --grep 'SIGSYS|seccomp|status=31' --quiet || true)" ""
+
+say "the secret"
+main=$(property MainPID)
+holds() { grep -F -c -- "$secret" || true; }
+same "is not in the environment" "$(in_it cat "/proc/$main/environ" | tr '\0' '\n' | holds)" 0
+same "is not in the command line" "$(in_it cat "/proc/$main/cmdline" | tr '\0' '\n' | holds)" 0
+same "is not in the journal" "$(in_it journalctl -b | holds)" 0
+same "is not in systemctl show" "$(in_it systemctl show understory-sync.service | holds)" 0
+same "is not in the database's folder" "$(in_it grep -rFl -- "$secret" /var/lib/private/understory-sync || true)" ""
+
+say "root's commands beside the service"
+expect "status" in_it understory-sync --config /etc/understory-sync/config.toml status
+expect "a reload is a run" in_it systemctl reload understory-sync.service
+expect "the run of a reload is complete" until_true 20 complete $database 2
+
+say "stop"
+control latency=2 people=5000
+in_it systemctl reload understory-sync.service
+asked() { [ "$(curl -s --noproxy '*' "$stand_in/seen" | sed 's/.*"consents": \([0-9]*\).*/\1/')" -gt "$1" ]; }
+before=$(curl -s --noproxy '*' "$stand_in/seen" | sed 's/.*"consents": \([0-9]*\).*/\1/')
+until_true 10 asked "$before"
+from=$(now)
+expect "a busy daemon stops" in_it systemctl stop understory-sync.service
+at_most "seconds to stop while busy" "$(since "$from")" 5
+same "the result is success" "$(property Result)" success
+control latency=0 people=250
+
+say "files that root makes stay the service's"
+in_it sh -c 'rm -f /var/lib/private/understory-sync/*'
+expect "migrate as root" in_it env CREDENTIALS_DIRECTORY=/etc/understory-sync DATABASE_URL=sqlite://$database understory-sync --config /etc/understory-sync/config.toml migrate
+expect "the daemon starts after it" in_it systemctl start understory-sync.service
+expect "and works on the same files" until_true 20 complete $database 1
+
+say "restarts"
+drop_in understory-sync.service <<<$'[Service]\nWatchdogSec=3s\nTimeoutAbortSec=2s'
+in_it systemctl restart understory-sync.service
+gaps=()
+for round in 1 2 3 4; do
+    main=$(property MainPID)
+    signal=KILL
+    # Silence: the process lives and does nothing.
+    [ $round != 2 ] || signal=STOP
+    in_it kill -$signal "$main"
+    gone() { ! in_it kill -0 "$main"; }
+    until_true 20 gone || fail "round $round: the process is still there"
+    from=$(now)
+    other() { local pid; pid=$(property MainPID); [ "$pid" != 0 ] && [ "$pid" != "$main" ] && state_is understory-sync.service active; }
+    until_true 60 other || fail "round $round: no restart"
+    gaps+=("$(since "$from")")
+done
+say "        pauses: ${gaps[*]} (the second after a silent watchdog)"
+expect "the watchdog was the second round's reason" in_it sh -c "journalctl -b -u understory-sync.service | grep -i 'watchdog timeout'"
+expect "restarts follow, each after a longer pause" awk -v a="${gaps[0]}" -v b="${gaps[1]}" -v c="${gaps[2]}" -v d="${gaps[3]}" \
+    'BEGIN { exit !(b > a + 0.4 && c > b + 0.4 && d > c + 0.4) }'
+same "systemd counted them" "$(property NRestarts)" 4
+in_it systemctl stop understory-sync.service
+from=$(now)
+in_it systemctl start understory-sync.service
+at_most "seconds until ready after a stop by hand: the count is forgotten" "$(since "$from")" 5
+in_it systemctl stop understory-sync.service
+undo_drop_in understory-sync.service
+
+say "failures that a restart cannot heal"
+no_restart() {
+    until_true 10 sub_state_is understory-sync.service failed || true
+    # Longer than the first pause.
+    sleep 3
+    same "exit $1: failed" "$(property SubState)" failed
+    same "exit $1: the code" "$(property ExecMainStatus)" "$1"
+    same "exit $1: no restart" "$(property NRestarts)" 0
+    in_it systemctl reset-failed understory-sync.service
+}
+cp "$root/etc/understory-sync/config.toml" "$machine/good.toml"
+echo 'no_such_key = 1' >>"$root/etc/understory-sync/config.toml"
+in_it systemctl start understory-sync.service 2>/dev/null || true
+no_restart 78
+cp "$machine/good.toml" "$root/etc/understory-sync/config.toml"
+control refuse=1
+in_it sh -c 'rm -f /var/lib/private/understory-sync/*'
+in_it systemctl start understory-sync.service 2>/dev/null || true
+no_restart 77
+control refuse=0
+drop_in understory-sync.service <<<$'[Service]\nExecStart=\nExecStart=/usr/bin/understory-sync --no-such-flag'
+in_it systemctl start understory-sync.service 2>/dev/null || true
+no_restart 2
+undo_drop_in understory-sync.service
+
+say "one run by the timer's service"
+expect "runs" in_it systemctl start understory-sync-once.service
+same "its result" "$(property Result understory-sync-once.service)" success
+same "everybody is there" "$(query $database 'select count(*) from active_consents')" 250
+expect "the timer starts" in_it systemctl enable --now understory-sync.timer
+expect "and knows its next time" sh -c "[ -n '$(property NextElapseUSecRealtime understory-sync.timer)' ]"
+in_it systemctl disable --now understory-sync.timer 2>/dev/null
+
+say "a company of its own"
+expect "starts" in_it systemctl start understory-sync@acme.service
+expect "a run is complete" until_true 20 complete /var/lib/understory-sync-acme/understory.db 1
+same "the folder is its user's alone" "$(in_it stat -L -c %a /var/lib/understory-sync-acme)" 700
+in_it systemctl stop understory-sync@acme.service
+
+say "a copy for a group"
+in_it groupadd --system understory-readers
+in_it useradd --no-create-home --groups understory-readers reader
+in_it useradd --no-create-home stranger
+expect "the backup runs" in_it systemctl start understory-sync-backup.service
+copy=/var/backups/understory-sync/understory.db
+same "a member reads it" "$(in_it setpriv --reuid=reader --regid=reader --init-groups sqlite3 -readonly $copy 'select count(*) from active_consents')" 250
+expect "a stranger does not" in_it sh -c "! setpriv --reuid=stranger --regid=stranger --init-groups cat $copy"
+same "nothing else is left behind" "$(in_it sh -c 'ls -A /var/backups/understory-sync; ls /var/lib/private/understory-sync | grep backup || true')" understory.db
+
+same "no system call was refused with a kill, to the end" "$(in_it journalctl -b --grep 'SIGSYS|seccomp|status=31' --quiet || true)" ""
+if [ $failed -ne 0 ]; then in_it journalctl -b --no-pager -u 'understory-sync*' | tail -60 >&2; fi
