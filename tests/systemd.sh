@@ -4,27 +4,17 @@
 #   tests/systemd.sh [BINARY]        as root; without BINARY the debug build is made and taken
 #   SUITE=bookworm tests/systemd.sh  another Debian than trixie
 #
-# Boots a debootstrapped Debian with systemd-nspawn, in a mount namespace of its own, so that nothing of the host's is touched.
 # Wants debootstrap, systemd-container, python3, curl. Ends with "N passed, N failed".
 set -euo pipefail
 source "$(dirname "$0")/install/lib.sh"
+source "$(dirname "$0")/install/machine.sh"
 
-[ "$(id -u)" = 0 ] || skip "it boots a container, which wants root"
-for tool in debootstrap systemd-nspawn nsenter unshare python3 curl; do
-    command -v $tool >/dev/null || skip "$tool is not installed"
-done
 binary=${1:-}
 if [ -z "$binary" ]; then
     (cd "$repository" && cargo build --locked --quiet)
     binary=$repository/target/debug/understory-sync
 fi
-base=$(root_file_system "${SUITE:-trixie}" systemd systemd,systemd-sysv,dbus,sqlite3,procps,ca-certificates) || skip "no Debian could be made"
-
-machine=$(mktemp -d /var/tmp/understory-systemd.XXXXXX)
-folders+=("$machine")
-root=$machine/root
-cp -a "$base" "$root"
-echo unit-test >"$root/etc/hostname"
+make_machine
 install -m 755 "$binary" "$root/usr/bin/understory-sync"
 install -m 644 "$repository"/systemd/*.service "$repository"/systemd/*.timer "$root/etc/systemd/system/"
 install -d "$root/etc/understory-sync"
@@ -34,25 +24,6 @@ cp "$root/etc/understory-sync/config.toml" "$root/etc/understory-sync/acme.toml"
 install -m 600 /dev/stdin "$root/etc/understory-sync/client_secret" <<<"$secret"
 cp -p "$root/etc/understory-sync/client_secret" "$root/etc/understory-sync/acme.secret"
 
-boot() {
-    # A systemd of today wants the unified hierarchy; this mount is seen by nobody else.
-    unshare --mount --propagation private sh -c '
-        umount -R /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup || exit 1
-        exec systemd-nspawn --quiet --directory="$0" --register=no --keep-unit --console=pipe --link-journal=no --boot' \
-        "$root" </dev/null >"$machine/console.log" 2>&1 &
-    nspawn=$!
-    until_true 20 pgrep -P $nspawn || { cat "$machine/console.log" >&2; return 1; }
-    init=$(pgrep -P $nspawn | head -1)
-}
-cleanup_more() {
-    [ -z "${init:-}" ] || kill -KILL "$init"
-    [ -z "${nspawn:-}" ] || wait "$nspawn"
-}
-in_it() { nsenter --all --target "$init" -- "$@"; }
-property() { in_it systemctl show --value --property "$1" "${2:-understory-sync.service}"; }
-state_is() { [ "$(property ActiveState "$1")" = "$2" ]; }
-sub_state_is() { [ "$(property SubState "$1")" = "$2" ]; }
-query() { in_it sqlite3 -readonly "$1" "$2"; }
 drop_in() {
     mkdir -p "$root/etc/systemd/system/$1.d"
     cat >"$root/etc/systemd/system/$1.d/test.conf"
@@ -62,11 +33,9 @@ undo_drop_in() {
     rm -f "$root/etc/systemd/system/$1.d/test.conf"
     in_it systemctl daemon-reload
 }
-database=/var/lib/understory-sync/understory.db
-
 say "boot"
 boot
-expect "systemd is up" until_true 60 in_it sh -c 'systemctl is-system-running | grep -E "running|degraded"'
+expect "systemd is up" until_true 60 is_up
 in_it systemctl --version | head -1 >&2
 
 say "the units on paper"
@@ -84,7 +53,6 @@ say "the daemon"
 from=$(now)
 expect "starts" in_it systemctl start understory-sync.service
 at_most "seconds until ready" "$(since "$from")" 5
-complete() { [ "$(query "$1" "select count(*) from sync_runs where outcome = 'succeeded'")" -ge "$2" ]; }
 expect "a run is complete" until_true 20 complete $database 1
 same "everybody is there" "$(query $database 'select count(*) from active_consents')" 250
 same "the folder is its user's alone" "$(in_it stat -L -c %a /var/lib/understory-sync)" 700

@@ -112,6 +112,7 @@ pub(super) fn write_error(path: &Path, cause: &io::Error) -> StoreError {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 mod tests {
     use super::*;
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A small stand-in of the API on loopback, for the tests of an installation: a token, pages of consents, and what a test wants otherwise.
 
-Prints its port, then serves until it is ended. POST /control with a form sets: people=N, latency=SECONDS (for each page),
+stand_in.py SECRET [PORT]: prints its port, then serves until it is ended. POST /control with a form sets: people=N, latency=SECONDS (for each page),
 refuse=1 (the token endpoint answers invalid_client). GET /seen tells how many requests of each kind came.
 """
 
@@ -77,7 +77,7 @@ class Handler(BaseHTTPRequestHandler):
         return self.answer(200, {"next": following, "items": [consent(number) for number in range(start, end)]})
 
 
-server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+server = ThreadingHTTPServer(("127.0.0.1", int(sys.argv[2]) if len(sys.argv) > 2 else 0), Handler)
 server.daemon_threads = True
 print(server.server_port, flush=True)
 server.serve_forever()

@@ -43,6 +43,7 @@ mod log_lines;
 mod odd_values;
 mod one_run_at_a_time;
 mod outages;
+mod packaging;
 mod paths;
 mod paused;
 mod pooler;

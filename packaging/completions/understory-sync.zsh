@@ -1,0 +1,229 @@
+#compdef understory-sync
+
+autoload -U is-at-least
+
+_understory-sync() {
+    typeset -A opt_args
+    typeset -a _arguments_options
+    local ret=1
+
+    if is-at-least 5.2; then
+        _arguments_options=(-s -S -C)
+    else
+        _arguments_options=(-s -C)
+    fi
+
+    local context curcontext="$curcontext" state line
+    _arguments "${_arguments_options[@]}" : \
+'--config=[The configuration file]:FILE:_files' \
+'--log-format=[How log lines are written (they go to stderr)]:FORMAT:(text json)' \
+'--log-level=[How much is logged]:LEVEL:(error warn info debug trace)' \
+'--accept-removals=[With --run-once\: let this run mark up to N consents as missing that the removal guard would withhold]:N:_default' \
+'--run-once[One run, then exit]' \
+'--dry-run[With --run-once\: the whole pass, but nothing is written; prints what would change]' \
+'--quiet[With --run-once\: print nothing on success (cron mails whatever is printed)]' \
+'-h[Print help (see more with '\''--help'\'')]' \
+'--help[Print help (see more with '\''--help'\'')]' \
+'-V[Print version]' \
+'--version[Print version]' \
+":: :_understory-sync_commands" \
+"*::: :->understory-sync" \
+&& ret=0
+    case $state in
+    (understory-sync)
+        words=($line[1] "${words[@]}")
+        (( CURRENT += 1 ))
+        curcontext="${curcontext%:*:*}:understory-sync-command-$line[1]:"
+        case $line[1] in
+            (check)
+_arguments "${_arguments_options[@]}" : \
+'--config=[The configuration file]:FILE:_files' \
+'--log-format=[How log lines are written (they go to stderr)]:FORMAT:(text json)' \
+'--log-level=[How much is logged]:LEVEL:(error warn info debug trace)' \
+'-h[Print help (see more with '\''--help'\'')]' \
+'--help[Print help (see more with '\''--help'\'')]' \
+&& ret=0
+;;
+(status)
+_arguments "${_arguments_options[@]}" : \
+'--config=[The configuration file]:FILE:_files' \
+'--log-format=[How log lines are written (they go to stderr)]:FORMAT:(text json)' \
+'--log-level=[How much is logged]:LEVEL:(error warn info debug trace)' \
+'--json[As JSON]' \
+'-h[Print help (see more with '\''--help'\'')]' \
+'--help[Print help (see more with '\''--help'\'')]' \
+&& ret=0
+;;
+(config)
+_arguments "${_arguments_options[@]}" : \
+'--config=[The configuration file]:FILE:_files' \
+'--log-format=[How log lines are written (they go to stderr)]:FORMAT:(text json)' \
+'--log-level=[How much is logged]:LEVEL:(error warn info debug trace)' \
+'-h[Print help (see more with '\''--help'\'')]' \
+'--help[Print help (see more with '\''--help'\'')]' \
+&& ret=0
+;;
+(migrate)
+_arguments "${_arguments_options[@]}" : \
+'--config=[The configuration file]:FILE:_files' \
+'--log-format=[How log lines are written (they go to stderr)]:FORMAT:(text json)' \
+'--log-level=[How much is logged]:LEVEL:(error warn info debug trace)' \
+'-h[Print help (see more with '\''--help'\'')]' \
+'--help[Print help (see more with '\''--help'\'')]' \
+&& ret=0
+;;
+(export)
+_arguments "${_arguments_options[@]}" : \
+'--format=[What a line looks like]:FORMAT:((csv\:"Comma-separated values with a heading"
+jsonl\:"One JSON object a line"))' \
+'-o+[A file instead of standard output]:FILE:_files' \
+'--output=[A file instead of standard output]:FILE:_files' \
+'--config=[The configuration file]:FILE:_files' \
+'--log-format=[How log lines are written (they go to stderr)]:FORMAT:(text json)' \
+'--log-level=[How much is logged]:LEVEL:(error warn info debug trace)' \
+'--all[Consents that are missing or removed too]' \
+'-h[Print help (see more with '\''--help'\'')]' \
+'--help[Print help (see more with '\''--help'\'')]' \
+&& ret=0
+;;
+(forget)
+_arguments "${_arguments_options[@]}" : \
+'--config=[The configuration file]:FILE:_files' \
+'--log-format=[How log lines are written (they go to stderr)]:FORMAT:(text json)' \
+'--log-level=[How much is logged]:LEVEL:(error warn info debug trace)' \
+'--undo[Allow the person again\: the next run that lists them brings them back]' \
+'-h[Print help (see more with '\''--help'\'')]' \
+'--help[Print help (see more with '\''--help'\'')]' \
+':who -- The address; - reads one a line from standard input, which keeps it out of the process list:_default' \
+&& ret=0
+;;
+(backup)
+_arguments "${_arguments_options[@]}" : \
+'--config=[The configuration file]:FILE:_files' \
+'--log-format=[How log lines are written (they go to stderr)]:FORMAT:(text json)' \
+'--log-level=[How much is logged]:LEVEL:(error warn info debug trace)' \
+'-h[Print help (see more with '\''--help'\'')]' \
+'--help[Print help (see more with '\''--help'\'')]' \
+':file -- Where the copy goes; it must not exist yet:_files' \
+&& ret=0
+;;
+(healthcheck)
+_arguments "${_arguments_options[@]}" : \
+'--config=[The configuration file]:FILE:_files' \
+'--log-format=[How log lines are written (they go to stderr)]:FORMAT:(text json)' \
+'--log-level=[How much is logged]:LEVEL:(error warn info debug trace)' \
+'-h[Print help (see more with '\''--help'\'')]' \
+'--help[Print help (see more with '\''--help'\'')]' \
+&& ret=0
+;;
+(demo)
+_arguments "${_arguments_options[@]}" : \
+'--config=[The configuration file]:FILE:_files' \
+'--log-format=[How log lines are written (they go to stderr)]:FORMAT:(text json)' \
+'--log-level=[How much is logged]:LEVEL:(error warn info debug trace)' \
+'-h[Print help (see more with '\''--help'\'')]' \
+'--help[Print help (see more with '\''--help'\'')]' \
+&& ret=0
+;;
+(completions)
+_arguments "${_arguments_options[@]}" : \
+'--config=[The configuration file]:FILE:_files' \
+'--log-format=[How log lines are written (they go to stderr)]:FORMAT:(text json)' \
+'--log-level=[How much is logged]:LEVEL:(error warn info debug trace)' \
+'-h[Print help (see more with '\''--help'\'')]' \
+'--help[Print help (see more with '\''--help'\'')]' \
+':shell -- The shell:(bash elvish fish powershell zsh)' \
+&& ret=0
+;;
+(man)
+_arguments "${_arguments_options[@]}" : \
+'--config=[The configuration file]:FILE:_files' \
+'--log-format=[How log lines are written (they go to stderr)]:FORMAT:(text json)' \
+'--log-level=[How much is logged]:LEVEL:(error warn info debug trace)' \
+'-h[Print help (see more with '\''--help'\'')]' \
+'--help[Print help (see more with '\''--help'\'')]' \
+&& ret=0
+;;
+        esac
+    ;;
+esac
+}
+
+(( $+functions[_understory-sync_commands] )) ||
+_understory-sync_commands() {
+    local commands; commands=(
+'check:Try configuration, database, token and API, one line each, with the cure for what is wrong' \
+'status:The last runs, what they changed, how many consents there are, when the next run is due' \
+'config:The effective configuration and where each value came from, secrets redacted' \
+'migrate:Bring the database'\''s schema up to date and exit' \
+'export:Write the active consents, one a line' \
+'forget:Erase a person everywhere in the database, for good' \
+'backup:A consistent copy of a SQLite database, while the daemon runs' \
+'healthcheck:Exit 0 if the last complete run is fresh enough, else 1 (for a container'\''s HEALTHCHECK)' \
+'demo:The whole job against a built-in stand-in of the API, into a local SQLite file; no account needed' \
+'completions:Print a shell'\''s completions' \
+'man:Print the manual page' \
+    )
+    _describe -t commands 'understory-sync commands' commands "$@"
+}
+(( $+functions[_understory-sync__subcmd__backup_commands] )) ||
+_understory-sync__subcmd__backup_commands() {
+    local commands; commands=()
+    _describe -t commands 'understory-sync backup commands' commands "$@"
+}
+(( $+functions[_understory-sync__subcmd__check_commands] )) ||
+_understory-sync__subcmd__check_commands() {
+    local commands; commands=()
+    _describe -t commands 'understory-sync check commands' commands "$@"
+}
+(( $+functions[_understory-sync__subcmd__completions_commands] )) ||
+_understory-sync__subcmd__completions_commands() {
+    local commands; commands=()
+    _describe -t commands 'understory-sync completions commands' commands "$@"
+}
+(( $+functions[_understory-sync__subcmd__config_commands] )) ||
+_understory-sync__subcmd__config_commands() {
+    local commands; commands=()
+    _describe -t commands 'understory-sync config commands' commands "$@"
+}
+(( $+functions[_understory-sync__subcmd__demo_commands] )) ||
+_understory-sync__subcmd__demo_commands() {
+    local commands; commands=()
+    _describe -t commands 'understory-sync demo commands' commands "$@"
+}
+(( $+functions[_understory-sync__subcmd__export_commands] )) ||
+_understory-sync__subcmd__export_commands() {
+    local commands; commands=()
+    _describe -t commands 'understory-sync export commands' commands "$@"
+}
+(( $+functions[_understory-sync__subcmd__forget_commands] )) ||
+_understory-sync__subcmd__forget_commands() {
+    local commands; commands=()
+    _describe -t commands 'understory-sync forget commands' commands "$@"
+}
+(( $+functions[_understory-sync__subcmd__healthcheck_commands] )) ||
+_understory-sync__subcmd__healthcheck_commands() {
+    local commands; commands=()
+    _describe -t commands 'understory-sync healthcheck commands' commands "$@"
+}
+(( $+functions[_understory-sync__subcmd__man_commands] )) ||
+_understory-sync__subcmd__man_commands() {
+    local commands; commands=()
+    _describe -t commands 'understory-sync man commands' commands "$@"
+}
+(( $+functions[_understory-sync__subcmd__migrate_commands] )) ||
+_understory-sync__subcmd__migrate_commands() {
+    local commands; commands=()
+    _describe -t commands 'understory-sync migrate commands' commands "$@"
+}
+(( $+functions[_understory-sync__subcmd__status_commands] )) ||
+_understory-sync__subcmd__status_commands() {
+    local commands; commands=()
+    _describe -t commands 'understory-sync status commands' commands "$@"
+}
+
+if [ "$funcstack[1]" = "_understory-sync" ]; then
+    _understory-sync "$@"
+else
+    compdef _understory-sync understory-sync
+fi

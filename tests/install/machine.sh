@@ -1,0 +1,46 @@
+# A booted Debian for the tests of an installation. Sourced after lib.sh.
+#
+# systemd-nspawn, in a mount namespace of its own, so that nothing of the host's is touched; the network is the host's, so that the
+# stand-in's loopback is the machine's as well.
+
+[ "$(id -u)" = 0 ] || skip "it boots a container, which wants root"
+for tool in debootstrap systemd-nspawn nsenter unshare python3 curl; do
+    command -v $tool >/dev/null || skip "$tool is not installed"
+done
+
+database=/var/lib/understory-sync/understory.db
+
+# make_machine: sets machine (a folder for notes) and root (its file system).
+make_machine() {
+    local base
+    base=$(root_file_system "${SUITE:-trixie}" systemd systemd,systemd-sysv,dbus,sqlite3,procps,ca-certificates) || skip "no Debian could be made"
+    machine=$(mktemp -d /var/tmp/understory-machine.XXXXXX)
+    folders+=("$machine")
+    root=$machine/root
+    cp -a "$base" "$root"
+    echo unit-test >"$root/etc/hostname"
+}
+
+boot() {
+    # A systemd of today wants the unified hierarchy; this mount is seen by nobody else.
+    unshare --mount --propagation private sh -c '
+        umount -R /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup || exit 1
+        exec systemd-nspawn --quiet --directory="$0" --register=no --keep-unit --console=pipe --link-journal=no --boot' \
+        "$root" </dev/null >"$machine/console.log" 2>&1 &
+    nspawn=$!
+    until_true 20 pgrep -P $nspawn || { cat "$machine/console.log" >&2; return 1; }
+    init=$(pgrep -P $nspawn | head -1)
+}
+cleanup_more() {
+    [ -z "${init:-}" ] || kill -KILL "$init"
+    [ -z "${nspawn:-}" ] || wait "$nspawn"
+}
+
+in_it() { nsenter --all --target "$init" -- "$@"; }
+is_up() { in_it systemctl is-system-running | grep -E "running|degraded"; }
+property() { in_it systemctl show --value --property "$1" "${2:-understory-sync.service}"; }
+state_is() { [ "$(property ActiveState "$1")" = "$2" ]; }
+sub_state_is() { [ "$(property SubState "$1")" = "$2" ]; }
+query() { in_it sqlite3 -readonly "$1" "$2"; }
+# complete DATABASE N: at least N complete runs.
+complete() { [ "$(query "$1" "select count(*) from sync_runs where outcome = 'succeeded'")" -ge "$2" ]; }
