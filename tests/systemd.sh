@@ -49,6 +49,10 @@ at_most "exposure of a company's daemon" "$(exposure understory-sync@.service)" 
 at_most "exposure of the one-shot" "$(exposure understory-sync-once.service)" 1.0
 at_most "exposure of the backup" "$(exposure understory-sync-backup.service)" 1.0
 
+say "a look before the first start, as the document says"
+in_it install -d -m 700 /var/lib/understory-sync
+expect "check" in_it env CREDENTIALS_DIRECTORY=/etc/understory-sync DATABASE_URL=sqlite://$database understory-sync --config /etc/understory-sync/config.toml check
+
 say "the daemon"
 from=$(now)
 expect "starts" in_it systemctl start understory-sync.service

@@ -60,6 +60,15 @@ skip() {
     exit 0
 }
 
+# need TOOL PACKAGE: whether it is there; on a machine of the gate's, Debian's package is installed for it.
+need() {
+    command -v "$1" >/dev/null && return
+    if [ "${CI:-}" = true ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        { apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends "$2"; } >&2
+    fi
+    command -v "$1" >/dev/null || skip "$1 is not installed (apt-get install $2)"
+}
+
 # root_file_system SUITE NAME PACKAGES: prints the folder of a debootstrapped Debian, made once and kept for the next time.
 root_file_system() {
     local folder=$cache/$1-$2

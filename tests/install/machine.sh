@@ -4,9 +4,11 @@
 # stand-in's loopback is the machine's as well.
 
 [ "$(id -u)" = 0 ] || skip "it boots a container, which wants root"
-for tool in debootstrap systemd-nspawn nsenter unshare python3 curl; do
-    command -v $tool >/dev/null || skip "$tool is not installed"
-done
+need debootstrap debootstrap
+need systemd-nspawn systemd-container
+need nsenter util-linux
+need python3 python3
+need curl curl
 
 database=/var/lib/understory-sync/understory.db
 
@@ -28,11 +30,11 @@ boot() {
         exec systemd-nspawn --quiet --directory="$0" --register=no --keep-unit --console=pipe --link-journal=no --boot' \
         "$root" </dev/null >"$machine/console.log" 2>&1 &
     nspawn=$!
-    until_true 20 pgrep -P $nspawn || { cat "$machine/console.log" >&2; return 1; }
-    init=$(pgrep -P $nspawn | head -1)
+    until_true 60 pgrep -x -P $nspawn systemd || { cat "$machine/console.log" >&2; return 1; }
+    init=$(pgrep -x -P $nspawn systemd)
 }
 cleanup_more() {
-    [ -z "${init:-}" ] || kill -KILL "$init"
+    if [ -n "${init:-}" ]; then kill -KILL "$init"; elif [ -n "${nspawn:-}" ]; then kill -KILL "$nspawn"; fi
     [ -z "${nspawn:-}" ] || wait "$nspawn"
 }
 
