@@ -4,12 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each module may name of ours, besides itself.
-const MAY_NAME: [(&str, &str); 21] = [
+const MAY_NAME: [(&str, &str); 22] = [
     ("main", "app"),
     ("lib", ""),
     (
         "app",
-        "api cli command config consent daemon demo exit file lifecycle observe schedule store sync",
+        "api cli command config consent daemon demo exit file host lifecycle observe schedule store sync",
     ),
     (
         "command",
@@ -18,7 +18,7 @@ const MAY_NAME: [(&str, &str); 21] = [
     ("daemon", "exit lifecycle schedule store"),
     ("sync", "api config consent exit reconcile store"),
     ("api", "config consent exit"),
-    ("store", "config consent exit file hash reconcile"),
+    ("store", "config consent exit file hash host reconcile"),
     ("observe", "config store"),
     ("demo", "store"),
     ("reconcile", "consent hash"),
@@ -28,6 +28,7 @@ const MAY_NAME: [(&str, &str); 21] = [
     ("consent", ""),
     ("exit", ""),
     ("file", ""),
+    ("host", ""),
     ("lifecycle", ""),
     ("schedule", ""),
     ("tests", ""),
