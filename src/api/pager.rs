@@ -92,12 +92,14 @@ impl<'a> Walk<'a> {
             At::Cursor(cursor) => Some(cursor.clone()),
         };
         let page = match self.ask(cursor.as_ref()).await {
-            Err(ApiError::Gone { .. }) if cursor.is_none() && self.other.is_some() => {
-                self.ask_other().await?
-            }
-            Err(ApiError::Unavailable { status: 400, .. }) if cursor.is_some() => {
-                return Err(ApiError::CursorRefused);
-            }
+            Err(ApiError::Gone {
+                endpoint: Endpoint::Consents,
+                ..
+            }) if cursor.is_none() && self.other.is_some() => self.ask_other().await?,
+            Err(ApiError::Unavailable {
+                endpoint: Endpoint::Consents,
+                status: 400,
+            }) if cursor.is_some() => return Err(ApiError::CursorRefused),
             answer => answer?,
         };
         self.step(&page)?;
@@ -117,7 +119,10 @@ impl<'a> Walk<'a> {
             other.clone_into(&mut self.path);
         }
         match self.ask(None).await {
-            Err(ApiError::Gone { status, .. }) => Err(ApiError::PathsGone { status }),
+            Err(ApiError::Gone {
+                endpoint: Endpoint::Consents,
+                status,
+            }) => Err(ApiError::PathsGone { status }),
             answer => answer,
         }
     }
