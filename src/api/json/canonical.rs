@@ -58,28 +58,58 @@ fn write_array(out: &mut String, from: &mut Scanner<'_>, depth: usize) -> Option
 /// Writes the members as they come and puts them in order afterwards only if they were not: one pass, no tree.
 fn write_object(out: &mut String, from: &mut Scanner<'_>, depth: usize) -> Option<()> {
     from.take(b'{');
-    out.push('{');
-    let start = out.len();
-    let mut written: Vec<(Cow<'_, str>, Range<usize>)> = Vec::new();
-    let (mut first, mut sorted) = (true, true);
+    let mut members = Members::open(out);
+    let mut first = true;
     while let Some(key) = from.next_key(&mut first).ok()? {
-        if !written.is_empty() {
+        members.push(out, key, |out| write_canonical(out, from, depth))?;
+    }
+    members.close(out)
+}
+
+/// The members of an object that is being written.
+struct Members<'a> {
+    start: usize,
+    written: Vec<(Cow<'a, str>, Range<usize>)>,
+    sorted: bool,
+}
+
+impl<'a> Members<'a> {
+    fn open(out: &mut String) -> Self {
+        out.push('{');
+        Self {
+            start: out.len(),
+            written: Vec::new(),
+            sorted: true,
+        }
+    }
+
+    fn push(
+        &mut self,
+        out: &mut String,
+        key: Cow<'a, str>,
+        value: impl FnOnce(&mut String) -> Option<()>,
+    ) -> Option<()> {
+        if out.len() > self.start {
             out.push(',');
         }
         let begin = out.len();
         push_quoted(out, &key);
         out.push(':');
-        write_canonical(out, from, depth)?;
-        sorted = sorted && written.last().is_none_or(|(last, _)| *last < key);
-        written.push((key, begin..out.len()));
+        value(out)?;
+        self.sorted = self.sorted && self.written.last().is_none_or(|(last, _)| *last < key);
+        self.written.push((key, begin..out.len()));
+        Some(())
     }
-    if !sorted {
-        let ordered = join_sorted(out, written)?;
-        out.truncate(start);
-        out.push_str(&ordered);
+
+    fn close(self, out: &mut String) -> Option<()> {
+        if !self.sorted {
+            let ordered = join_sorted(out, self.written)?;
+            out.truncate(self.start);
+            out.push_str(&ordered);
+        }
+        out.push('}');
+        Some(())
     }
-    out.push('}');
-    Some(())
 }
 
 /// The members in the order of their keys, the last of equal ones, with commas.
@@ -121,18 +151,18 @@ fn push_quoted(out: &mut String, text: &str) {
 }
 
 /// An object of members whose values are checked JSON, as canonical text. Equal keys: the last wins.
-pub(in crate::api) fn canonical_object(members: &[(Cow<'_, str>, &str)]) -> Option<String> {
-    let mut text = String::new();
-    let mut written = Vec::with_capacity(members.len());
-    for (key, value) in members {
-        let begin = text.len();
-        push_quoted(&mut text, key);
-        text.push(':');
-        write_canonical(&mut text, &mut Scanner::new(value), MAX_DEPTH)?;
-        written.push((Cow::Borrowed(key.as_ref()), begin..text.len()));
+pub(in crate::api) fn canonical_object(given: &[(Cow<'_, str>, &str)]) -> Option<String> {
+    // Quotes, colon and comma for each, and the braces: a page of large items must not be held twice as large as it is.
+    let sizes = given.iter().map(|(key, value)| key.len() + value.len() + 4);
+    let mut out = String::with_capacity(sizes.sum::<usize>() + 2);
+    let mut members = Members::open(&mut out);
+    for (key, value) in given {
+        members.push(&mut out, Cow::Borrowed(key.as_ref()), |out| {
+            write_canonical(out, &mut Scanner::new(value), MAX_DEPTH)
+        })?;
     }
-    let ordered = join_sorted(&text, written)?;
-    Some(format!("{{{ordered}}}"))
+    members.close(&mut out)?;
+    Some(out)
 }
 
 /// Can PostgreSQL's numeric hold it?
