@@ -14,7 +14,7 @@ use super::cause::{Cause, Endpoint, Refusal};
 use super::client::{self, Answer, Want};
 use super::error::ApiError;
 use super::json::BadBody;
-use super::retry::{Deadline, Fault};
+use super::retry::{Attempt, Deadline, Fault};
 use super::token::{self, Token};
 
 /// Far more than any answer of a token endpoint.
@@ -36,24 +36,15 @@ impl Api {
             return Ok(());
         }
         let policy = self.policy.clone();
-        let token = policy
-            .run(
-                Endpoint::Token,
-                deadline,
-                self,
-                async |api: &mut Api, attempt| {
-                    api.count_retry(attempt);
-                    api.ask_token().await
-                },
-            )
-            .await?;
+        let mut attempt = AskToken { api: self };
+        let token = policy.run(Endpoint::Token, deadline, &mut attempt).await?;
         self.token = Some(token);
         self.had_token = true;
         Ok(())
     }
 
     /// A GET with a token, retried; the answer's body is read by `read`.
-    pub(super) async fn get<T>(
+    pub(super) async fn get<T: Send>(
         &mut self,
         endpoint: Endpoint,
         url: &Url,
@@ -61,25 +52,15 @@ impl Api {
         deadline: Deadline,
     ) -> Result<T, ApiError> {
         let policy = self.policy.clone();
-        let mut state = (self, false);
-        policy
-            .run(endpoint, deadline, &mut state, async |state, attempt| {
-                let (api, renewed) = state;
-                api.count_retry(attempt);
-                let want = Want {
-                    limit: api.max_bytes,
-                    with: |status| status == 200,
-                };
-                let mut answer = api
-                    .send_renewing(endpoint, url, want, renewed, deadline)
-                    .await?;
-                verdict(endpoint, &answer)?;
-                read(&mut answer.body).map_err(|bad| match bad {
-                    BadBody::NotJson => Cause::NotJson.into(),
-                    BadBody::Shape(what) => Fault::Final(ApiError::Shape { endpoint, what }),
-                })
-            })
-            .await
+        let mut attempt = Get {
+            api: self,
+            endpoint,
+            url,
+            read,
+            deadline,
+            renewed: false,
+        };
+        policy.run(endpoint, deadline, &mut attempt).await
     }
 
     /// One GET; a 401 drops the token and asks once more with a new one, unless that was done for this request: a token
@@ -185,6 +166,53 @@ impl Api {
         if attempt > 1 {
             self.traffic.retries += 1;
         }
+    }
+}
+
+/// A request for a token.
+struct AskToken<'a> {
+    api: &'a mut Api,
+}
+
+impl Attempt for AskToken<'_> {
+    type Output = Token;
+
+    async fn make(&mut self, number: u32) -> Result<Token, Fault> {
+        self.api.count_retry(number);
+        self.api.ask_token().await
+    }
+}
+
+/// A GET with a token.
+struct Get<'a, T> {
+    api: &'a mut Api,
+    endpoint: Endpoint,
+    url: &'a Url,
+    read: Read<T>,
+    deadline: Deadline,
+    /// Whether a 401 has led to a new token already.
+    renewed: bool,
+}
+
+impl<T: Send> Attempt for Get<'_, T> {
+    type Output = T;
+
+    async fn make(&mut self, number: u32) -> Result<T, Fault> {
+        let (endpoint, deadline) = (self.endpoint, self.deadline);
+        self.api.count_retry(number);
+        let want = Want {
+            limit: self.api.max_bytes,
+            with: |status| status == 200,
+        };
+        let mut answer = self
+            .api
+            .send_renewing(endpoint, self.url, want, &mut self.renewed, deadline)
+            .await?;
+        verdict(endpoint, &answer)?;
+        (self.read)(&mut answer.body).map_err(|bad| match bad {
+            BadBody::NotJson => Cause::NotJson.into(),
+            BadBody::Shape(what) => Fault::Final(ApiError::Shape { endpoint, what }),
+        })
     }
 }
 

@@ -117,6 +117,18 @@ impl From<ApiError> for Fault {
     }
 }
 
+/// What is tried again.
+///
+/// No closure, although there are only two of them: the compiler cannot see that the future of an async closure which
+/// borrows its state can move between threads.
+pub(super) trait Attempt: Send {
+    /// What comes of it.
+    type Output: Send;
+
+    /// The attempt with this number, from 1.
+    fn make(&mut self, number: u32) -> impl Future<Output = Result<Self::Output, Fault>> + Send;
+}
+
 /// `retry.*`, as the loop needs it.
 #[derive(Debug, Clone)]
 pub(super) struct Policy {
@@ -146,22 +158,21 @@ impl Policy {
 
     /// Makes attempts until one succeeds, one fails for good, none is left, or the wait would outlast the deadline.
     ///
-    /// backon's loop takes a closure that makes futures, which therefore cannot borrow from it; so the state that the
-    /// attempts share lies behind a lock that nobody else ever takes.
-    pub(super) async fn run<S, T>(
+    /// backon's loop takes a closure that makes futures, which therefore cannot borrow from it; so what the attempts share
+    /// lies behind a lock that nobody else ever takes.
+    pub(super) async fn run<A: Attempt>(
         &self,
         endpoint: Endpoint,
         deadline: Deadline,
-        state: &mut S,
-        mut attempt: impl AsyncFnMut(&mut S, u32) -> Result<T, Fault>,
-    ) -> Result<T, ApiError> {
-        let shared = Mutex::new((state, &mut attempt, 0_u32));
+        attempt: &mut A,
+    ) -> Result<A::Output, ApiError> {
+        let shared = Mutex::new((attempt, 0_u32));
         let stopped = OnceLock::new();
         let outcome = (|| async {
             let mut guard = shared.lock().await;
-            let (state, attempt, made) = &mut *guard;
+            let (attempt, made) = &mut *guard;
             *made += 1;
-            attempt(state, *made).await
+            attempt.make(*made).await
         })
         .retry((1..self.attempts).map(|failed| delay(failed, self.base, self.most, random_unit())))
         .when(|fault| matches!(fault, Fault::Passing { .. }))

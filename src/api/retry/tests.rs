@@ -83,6 +83,26 @@ proptest! {
     }
 }
 
+struct Failing {
+    made: u32,
+    fails: u32,
+    fault: fn() -> Fault,
+}
+
+impl Attempt for Failing {
+    type Output = ();
+
+    async fn make(&mut self, number: u32) -> Result<(), Fault> {
+        self.made += 1;
+        assert_eq!(self.made, number);
+        if number > self.fails {
+            Ok(())
+        } else {
+            Err((self.fault)())
+        }
+    }
+}
+
 /// Fails so many times with this, then succeeds; tells how long it took on the paused clock and how often it tried.
 async fn play(
     policy: Policy,
@@ -91,24 +111,13 @@ async fn play(
     fails: u32,
 ) -> (Result<(), ApiError>, Duration, u32) {
     let begun = Instant::now();
-    let mut made = 0;
-    let outcome = policy
-        .run(
-            Endpoint::Consents,
-            deadline,
-            &mut made,
-            async |made, attempt| {
-                *made += 1;
-                assert_eq!(*made, attempt);
-                if attempt > fails {
-                    Ok(())
-                } else {
-                    Err(fault())
-                }
-            },
-        )
-        .await;
-    (outcome, begun.elapsed(), made)
+    let mut attempt = Failing {
+        made: 0,
+        fails,
+        fault,
+    };
+    let outcome = policy.run(Endpoint::Consents, deadline, &mut attempt).await;
+    (outcome, begun.elapsed(), attempt.made)
 }
 
 fn too_many() -> Fault {
