@@ -17,6 +17,7 @@
 mod support;
 
 mod a_million;
+mod api_client;
 mod bad_items;
 mod bench;
 mod changes;
@@ -30,8 +31,10 @@ mod documented_sql;
 mod documents;
 mod encrypted;
 mod exporting;
+mod fault_matrix;
 mod file;
 mod first_sync;
+mod foreign_bytes;
 mod forgetting;
 mod health;
 mod ids;

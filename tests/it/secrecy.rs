@@ -95,7 +95,7 @@ on_both! {
                 assert_eq!(done.code, code, "{what}: {}", done.stderr);
                 Private::of(&world).is_kept_by(&done, what);
                 let error = world.last_run("error").await;
-                Private::of(&world).is_kept_by(&Done { code, stdout: error, stderr: String::new() }, what);
+                Private::of(&world).is_kept_by(&Done { code, stdout: error, ..Done::default() }, what);
             }
         }
     }

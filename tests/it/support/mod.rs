@@ -1,7 +1,9 @@
 //! What the tests stand on: a database of their own, a world around the binary, and the program as it ran.
 
 mod db;
+pub(crate) mod gzip;
 mod program;
+pub(crate) mod raw;
 mod server;
 mod watch;
 mod world;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::PATIENCE;
 
 /// How the program ended.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Done {
     /// The exit code; a signal is 128 and its number, as a shell would say.
     pub(crate) code: i32,
@@ -17,6 +17,10 @@ pub(crate) struct Done {
     pub(crate) stdout: String,
     /// Standard error.
     pub(crate) stderr: String,
+    /// The most memory that it held at one time, in KiB: the kernel's own high-water mark, read every 2 ms; 0 where there is none.
+    pub(crate) peak_kib: u64,
+    /// From its start.
+    pub(crate) took: Duration,
 }
 
 impl Done {
@@ -53,6 +57,7 @@ pub(crate) struct Running {
     child: Child,
     stdout: Output,
     stderr: Output,
+    started: Instant,
 }
 
 type Output = (Arc<Mutex<Vec<u8>>>, Option<JoinHandle<()>>);
@@ -66,6 +71,7 @@ pub(crate) fn run(command: Command) -> Done {
 impl Running {
     /// Starts a command.
     pub(crate) fn start(mut command: Command) -> Self {
+        let started = Instant::now();
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -78,6 +84,7 @@ impl Running {
             child,
             stdout,
             stderr,
+            started,
         }
     }
 
@@ -114,7 +121,9 @@ impl Running {
     pub(crate) fn wait(mut self) -> Done {
         use std::os::unix::process::ExitStatusExt as _;
         let deadline = Instant::now() + PATIENCE;
+        let mut peak_kib = 0;
         let status = loop {
+            peak_kib = self.peak_kib().unwrap_or(0).max(peak_kib);
             if let Some(status) = self.child.try_wait().unwrap() {
                 break status;
             }
@@ -126,6 +135,7 @@ impl Running {
             );
             std::thread::sleep(Duration::from_millis(2));
         };
+        let took = self.started.elapsed();
         for (_, reader) in [&mut self.stdout, &mut self.stderr] {
             reader.take().unwrap().join().unwrap();
         }
@@ -135,7 +145,18 @@ impl Running {
                 .unwrap_or_else(|| 128 + status.signal().unwrap()),
             stdout: self.stdout(),
             stderr: self.stderr(),
+            peak_kib,
+            took,
         }
+    }
+
+    /// The high-water mark of its memory so far.
+    fn peak_kib(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).ok()?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))?;
+        line.trim().strip_suffix(" kB")?.parse().ok()
     }
 }
 

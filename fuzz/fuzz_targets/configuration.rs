@@ -1,0 +1,7 @@
+//! See ../invariant.rs: the gate's tests hold the same.
+#![no_main]
+
+#[path = "../invariant.rs"]
+mod invariant;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| invariant::configuration(bytes));

@@ -1,0 +1,134 @@
+//! What must be so whatever the bytes are. The fuzz targets and a test of the gate (`tests/it/foreign_bytes.rs`) share it.
+#![allow(
+    dead_code,
+    clippy::allow_attributes,
+    reason = "each fuzz target is a program of its own and needs one function"
+)]
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::{Duration, SystemTime};
+
+use understory_sync::api::probe;
+use understory_sync::config::{Environment, Needs, Sources, load};
+use understory_sync::consent::{Consent, Item};
+
+/// A page: nothing panics, and whatever comes out can be stored in both databases.
+pub(crate) fn page(bytes: &[u8]) {
+    let Some(page) = probe::page(bytes) else {
+        return;
+    };
+    assert_eq!(
+        Some(&page),
+        probe::page(bytes).as_ref(),
+        "the same bytes are the same page"
+    );
+    assert!(page.items.len() <= 10_000);
+    if let Some(next) = &page.next {
+        assert!(!next.0.is_empty() && next.0.len() <= 8 * 1024);
+    }
+    for item in &page.items {
+        match item {
+            Item::Consent(consent) => storable(consent),
+            Item::Rejected(rejected) => {
+                assert!(!rejected.item.contains('\0'));
+                assert!(rejected.id.as_deref().is_none_or(good_id));
+            }
+        }
+    }
+}
+
+fn good_id(id: &str) -> bool {
+    !id.trim().is_empty() && id.len() <= 2_048 && !id.starts_with("nk:") && !id.contains('\0')
+}
+
+fn storable(consent: &Consent) {
+    assert!(!consent.company_id.trim().is_empty() && !consent.email.trim().is_empty());
+    assert!(consent.consent_id.as_deref().is_none_or(good_id));
+    assert!(!consent.key().is_empty());
+    let texts = [
+        Some(&consent.company_id),
+        Some(&consent.email),
+        consent.full_name.as_ref(),
+        consent.source.as_ref(),
+        consent.refs.as_ref(),
+        consent.extra.as_ref(),
+    ];
+    for text in texts.into_iter().flatten() {
+        assert!(
+            !text.contains('\0') && !text.contains("\\u0000"),
+            "PostgreSQL holds no NUL"
+        );
+    }
+    for (json, opening) in [(&consent.refs, '['), (&consent.extra, '{')] {
+        let Some(json) = json else { continue };
+        assert!(json.starts_with(opening));
+        // The history wraps it once more, and serde's reader has to take that.
+        let wrapped = format!("{{\"x\":{json}}}");
+        let read: Result<serde_json::Value, _> = serde_json::from_str(&wrapped);
+        assert!(read.is_ok(), "{:?}", read.err());
+    }
+    assert!(!format!("{consent:?}").contains(&*consent.email) || consent.email.len() < 12);
+}
+
+/// An answer of the token endpoint: nothing panics.
+pub(crate) fn token(bytes: &[u8]) {
+    assert_eq!(probe::token(bytes), probe::token(bytes));
+}
+
+/// `Retry-After`: nothing panics, and no wait is longer than can be added to a time.
+pub(crate) fn retry_after(bytes: &[u8]) {
+    // 1994-11-06, from when HTTP's own examples are.
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_000);
+    if let Some(wait) = probe::retry_after(bytes, now) {
+        assert!(wait <= Duration::from_hours(365 * 24));
+    }
+}
+
+/// A configuration file: nothing panics, what is wrong is told without the secret, what is right can be shown without it.
+pub(crate) fn configuration(bytes: &[u8]) {
+    const SECRET: &str = "Wfk3nq-secret";
+    // Files that a configuration names would be opened; a fuzzer finds /dev/zero sooner or later.
+    if bytes.windows(5).any(|part| part == b"_file") {
+        return;
+    }
+    let path = file();
+    if std::fs::write(path, bytes).is_err() {
+        return;
+    }
+    let environment: Environment = [("UNDERSTORY_SYNC__AUTH__CLIENT_SECRET", SECRET)]
+        .into_iter()
+        .collect();
+    let sources = Sources {
+        file: Some(path),
+        environment: &environment,
+        log_level: None,
+        log_format: None,
+        working_dir: Path::new("/"),
+        now: SystemTime::UNIX_EPOCH.into(),
+    };
+    for needs in [Needs::Credentials, Needs::Nothing] {
+        let said = match load(&sources, needs) {
+            Ok(loaded) => format!("{loaded:?}"),
+            Err(error) => format!("{error} {error:?}"),
+        };
+        let typed = bytes
+            .windows(SECRET.len())
+            .any(|part| part == SECRET.as_bytes());
+        assert!(typed || !said.contains(SECRET));
+    }
+}
+
+/// A file of this process's own, in memory where there is such a place.
+fn file() -> &'static Path {
+    static FILE: OnceLock<PathBuf> = OnceLock::new();
+    FILE.get_or_init(|| {
+        let memory = PathBuf::from("/dev/shm");
+        let folder = if memory.is_dir() {
+            memory
+        } else {
+            std::env::temp_dir()
+        };
+        folder.join(format!("understory-fuzz-{}.toml", std::process::id()))
+    })
+}

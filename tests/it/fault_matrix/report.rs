@@ -1,0 +1,103 @@
+//! The matrix as a table in `docs/reliability.md`.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::super::support::Engine;
+use super::scenario::Scenario;
+
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reliability.md");
+const BEGIN: &str = "<!-- the matrix begins -->";
+const END: &str = "<!-- the matrix ends -->";
+
+/// One scenario as it was played.
+pub(super) struct Row {
+    pub(super) name: String,
+    pub(super) engine: Engine,
+    pub(super) exit: i32,
+    pub(super) requests: usize,
+    pub(super) peak_kib: u64,
+    pub(super) took: Duration,
+    pub(super) complaints: Vec<String>,
+}
+
+impl Row {
+    /// The test itself broke.
+    pub(super) fn broken(scenario: &Scenario, engine: Engine) -> Self {
+        Self {
+            name: scenario.name.clone(),
+            engine,
+            exit: -1,
+            requests: 0,
+            peak_kib: 0,
+            took: Duration::ZERO,
+            complaints: vec!["the scenario broke, see above".to_owned()],
+        }
+    }
+
+    /// What is wrong with it, if anything is.
+    pub(super) fn complaint(&self) -> Option<String> {
+        (!self.complaints.is_empty()).then(|| {
+            let what = self.complaints.join("\n    ");
+            format!("- {} ({:?}):\n    {what}", self.name, self.engine)
+        })
+    }
+
+    /// The database is named where it is not SQLite.
+    fn title(&self) -> String {
+        let name = self.name.replace('|', "\\|");
+        match self.engine {
+            Engine::Sqlite => name,
+            Engine::Postgres => format!("{name} (PostgreSQL)"),
+        }
+    }
+}
+
+/// Writes the table where it is asked for.
+pub(super) fn update(rows: &[Row]) {
+    if std::env::var_os("UPDATE_RELIABILITY").is_none() {
+        return;
+    }
+    let text = std::fs::read_to_string(FILE).unwrap();
+    let (head, rest) = text.split_once(BEGIN).unwrap();
+    let (_, foot) = rest.split_once(END).unwrap();
+    let table = table(rows);
+    std::fs::write(FILE, format!("{head}{BEGIN}\n\n{table}\n{END}{foot}")).unwrap();
+}
+
+fn table(rows: &[Row]) -> String {
+    let most = rows.iter().map(|row| row.peak_kib).max().unwrap_or(0);
+    let slowest = rows.iter().map(|row| row.took).max().unwrap_or_default();
+    let postgres = rows.iter().filter(|row| row.engine == Engine::Postgres);
+    let mut out = format!(
+        "{} scenarios, {} of them on PostgreSQL. The most memory that any run held: {:.1} MiB. The slowest run: {:.1} s.\n\n\
+         | | scenario | exit | requests | peak memory, MiB | time, s | verdict |\n\
+         |--:|---|--:|--:|--:|--:|---|\n",
+        rows.len(),
+        postgres.count(),
+        mib(most),
+        slowest.as_secs_f64(),
+    );
+    for (number, row) in rows.iter().enumerate() {
+        let verdict = match row.exit {
+            0 => "read to the end; the next run is clean",
+            _ => "refused, everybody kept; the next run heals",
+        };
+        let _ = writeln!(
+            out,
+            "| {} | {} | {} | {} | {:.1} | {:.2} | {verdict} |",
+            number + 1,
+            row.title(),
+            row.exit,
+            row.requests,
+            mib(row.peak_kib),
+            row.took.as_secs_f64(),
+        );
+    }
+    out
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+fn mib(kib: u64) -> f64 {
+    kib as f64 / 1024.0
+}
