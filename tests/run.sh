@@ -26,20 +26,32 @@ trap cleanup EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-install_postgres() {
+# The tools of the tests of faults. Without strace one part of them says that it cannot run; without PgBouncer its test fails.
+find_tools() {
+    local missing=()
+    command -v strace >/dev/null || missing+=(strace)
+    [ -x /usr/sbin/pgbouncer ] || command -v pgbouncer >/dev/null || missing+=(pgbouncer)
+    command -v openssl >/dev/null || missing+=(openssl)
+    if [ "${#missing[@]}" = 0 ]; then return; fi
+    install "${missing[@]}" ||
+        echo "run.sh: not installed, and may not be by this user: ${missing[*]}; tests that need them say so" >&2
+}
+
+install() {
     local root=()
     if [ "$(id -u)" != 0 ]; then
         if ! sudo -n true 2>/dev/null; then return 1; fi
         root=(sudo -n)
     fi
     command -v apt-get >/dev/null || return 1
-    echo "run.sh: PostgreSQL's server is not installed; installing Debian's package" >&2
+    echo "run.sh: not installed: $*; installing Debian's packages" >&2
     "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q update >&2 &&
-        "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends postgresql >&2
+        "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends "$@" >&2
 }
 
+find_tools
 if [ -z "${TEST_POSTGRES_URL:-}" ]; then
-    if ! "$server" --find >/dev/null 2>&1 && ! install_postgres; then
+    if ! "$server" --find >/dev/null 2>&1 && ! install postgresql; then
         echo "run.sh: the tests need PostgreSQL 13 or newer: \`apt-get install postgresql\` as root, or set TEST_POSTGRES_URL to a server whose user may create databases" >&2
         exit 1
     fi

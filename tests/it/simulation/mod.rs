@@ -59,7 +59,12 @@ fn live(seed: u64, folder: Option<&Path>, met: &mut Met) {
         batches: 0,
         met,
     };
-    for _ in 0..4 + life.dice.below(12) {
+    // Some lists hold another broken item each time.
+    let breaks = life.dice.chance(15);
+    for round in 0..4 + life.dice.below(12) {
+        if breaks {
+            life.world.break_anew(u8::try_from(round).unwrap());
+        }
         for _ in 0..life.dice.below(5) {
             life.world.change(life.dice);
         }

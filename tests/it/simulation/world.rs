@@ -140,6 +140,12 @@ impl World {
         }
     }
 
+    /// Another item that nobody can use and nobody can tell by its id.
+    pub(super) fn break_anew(&mut self, number: u8) {
+        let email = 20 + number;
+        self.list.push(Entry::Bad { id: None, email });
+    }
+
     pub(super) fn has_id(&self, number: u8) -> bool {
         match self.ids {
             Ids::All => true,
