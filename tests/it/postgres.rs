@@ -118,7 +118,7 @@ fn backends_that_are_terminated_again_and_again_lose_nothing() {
         .api
         .configure(|settings| settings.latency = Duration::from_millis(50));
     let mut owner = cluster.owner("sync");
-    let _killing = Meanwhile::every(Duration::from_millis(500), move || {
+    let killing = Meanwhile::every(Duration::from_secs(1), move || {
         owner.run("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'understory-sync'");
     });
     let until =
@@ -143,8 +143,10 @@ fn backends_that_are_terminated_again_and_again_lose_nothing() {
         }
     }
     println!("{good} good runs, {bad} that ended with 75");
-    assert!(good > bad, "{good} good, {bad} bad");
+    drop(killing);
+    bench.run_well();
     let mut db = bench.db();
+    bench.must_be_exact_in(&mut db);
     // Each round changes each person once, whatever was tried again.
     let more = db.number("select coalesce(max(n), 0) from (select count(*) as n from consent_changes group by consent_key) as c");
     assert!(
@@ -182,7 +184,13 @@ fn serialization_failures_and_deadlocks_are_tried_again() {
              update sync_lease set name = name; commit"
         ));
     });
-    for round in 0..2 {
+    // A deadlock needs its moment.
+    let met = |words: &str| cluster.log().matches(words).count();
+    let mut round = 0;
+    while round < 2
+        || round < 15 && (met("could not serialize access") == 0 || met("deadlock detected") == 0)
+    {
+        round += 1;
         bench.rename_everybody(1_500, &format!("Version {round}"));
         let ran = bench.run();
         if ran.code != Some(0) {
@@ -192,11 +200,7 @@ fn serialization_failures_and_deadlocks_are_tried_again() {
     drop(crossings);
     assert!(hammering.done.load(Ordering::SeqCst) > 100);
     drop(hammering);
-    let log = cluster.log();
-    let (serialization, deadlocks) = (
-        log.matches("could not serialize access").count(),
-        log.matches("deadlock detected").count(),
-    );
+    let (serialization, deadlocks) = (met("could not serialize access"), met("deadlock detected"));
     println!("{serialization} serialization failures, {deadlocks} deadlocks");
     assert!(
         serialization > 0 && deadlocks > 0,
