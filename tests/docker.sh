@@ -80,7 +80,7 @@ ENTRY
     chmod 755 "$root/usr/local/bin/docker-entrypoint.sh"
     ln -sf "$(cd "$root" && ls -d usr/lib/postgresql/*/bin | sed 's|^|/|')"/* "$root/usr/local/bin/" 2>/dev/null || true
     tar -C "$root" -c . | docker import --change 'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' \
-        --change 'ENTRYPOINT ["docker-entrypoint.sh"]' --change 'STOPSIGNAL SIGINT' - understory-sync-test/postgres >/dev/null
+        --change 'ENTRYPOINT ["docker-entrypoint.sh"]' - understory-sync-test/postgres >/dev/null
 }
 
 say "build"

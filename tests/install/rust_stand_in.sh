@@ -22,6 +22,7 @@ mkdir -p "$place/self-contained"
 find "target/$target/release/deps" -name 'lib*.rlib' -exec cp {} "$place/" \;
 cp "$libc/crt1.o" "$libc/rcrt1.o" "$libc/Scrt1.o" "$libc/crti.o" "$libc/crtn.o" "$libc/libc.a" native/libunwind.a "$place/self-contained/"
 for object in crtbegin.o crtbeginS.o crtend.o crtendS.o; do cp "$(gcc -print-file-name=$object)" "$place/self-contained/"; done
+cd /
 rm -rf "$work"
 # It works without help now, as it does in the image that this stands in for.
 echo 'fn main() { println!("works"); }' >/tmp/try.rs
