@@ -104,7 +104,7 @@ _arguments "${_arguments_options[@]}" : \
 '--log-level=[How much is logged]:LEVEL:(error warn info debug trace)' \
 '-h[Print help (see more with '\''--help'\'')]' \
 '--help[Print help (see more with '\''--help'\'')]' \
-':file -- Where the copy goes; it must not exist yet:_files' \
+':file -- Where the copy goes; it appears whole or not at all, and replaces an older one:_files' \
 && ret=0
 ;;
 (healthcheck)
