@@ -150,9 +150,12 @@ impl Running {
         }
     }
 
-    /// The high-water mark of its memory so far.
+    /// The high-water mark of its memory so far. Before the child has become the program, the memory is still the tests' own.
     fn peak_kib(&self) -> Option<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).ok()?;
+        if !status.starts_with("Name:\tunderstory-sync\n") {
+            return None;
+        }
         let line = status
             .lines()
             .find_map(|line| line.strip_prefix("VmHWM:"))?;

@@ -128,7 +128,6 @@ fn compare_lists(db: &mut Db, model: &Model) {
         .iter()
         .map(|reject| {
             [
-                reject.id.to_string(),
                 reject.first_run.to_string(),
                 reject.last_run.to_string(),
                 at(reject.resolved_at),
@@ -137,6 +136,7 @@ fn compare_lists(db: &mut Db, model: &Model) {
             .join("|")
         })
         .collect();
-    let real = db.texts("select concat_ws('|', id, first_run_id, last_run_id, coalesce(resolved_at, '-'), item) from rejected_items order by id");
+    // Only the order of the ids is promised: SQLite spends one on an item that it finds on record.
+    let real = db.texts("select concat_ws('|', first_run_id, last_run_id, coalesce(resolved_at, '-'), item) from rejected_items order by id");
     assert_eq!(real, rejects);
 }
