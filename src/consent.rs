@@ -52,6 +52,20 @@ impl Consent {
             .map_or(0, |bytes| i64::from_be_bytes(*bytes))
     }
 
+    /// Bytes of text in it.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let optional = [
+            &self.consent_id,
+            &self.full_name,
+            &self.source,
+            &self.refs,
+            &self.extra,
+        ];
+        let optional = optional.iter().filter_map(|text| text.as_ref());
+        optional.map(String::len).sum::<usize>() + self.company_id.len() + self.email.len()
+    }
+
     /// The natural key of the row.
     #[must_use]
     pub fn natural_key(&self) -> String {

@@ -86,6 +86,17 @@ pub enum Op {
     },
 }
 
+impl Op {
+    /// Bytes of text in it.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Put(put) => put.key.len() + put.consent.bytes(),
+            Self::Relist { key, .. } => key.len(),
+        }
+    }
+}
+
 /// A listed consent and what is to become of its row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Put {

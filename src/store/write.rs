@@ -108,6 +108,9 @@ pub(super) async fn enter(
     Ok(batches > run.batches)
 }
 
+/// Text that is changed by one statement at the most, the last row apart: on its way to the database it is held several times.
+const SEGMENT_BYTES: usize = 512 * 1024;
+
 impl Store {
     /// Writes whole pages and the counters of the run with them, in one transaction.
     ///
@@ -210,7 +213,7 @@ async fn write_ops(conn: &mut Conn, scene: &Scene<'_>, ops: &[Op]) -> Result<Tal
     };
     // A row that is touched twice in one batch is written twice, in order: the second time builds on the first.
     let mut touched = HashSet::new();
-    let mut segment = Vec::new();
+    let (mut segment, mut bytes) = (Vec::new(), 0);
     for op in ops {
         let (from, to) = match op {
             Op::Put(put) => match &put.kind {
@@ -220,11 +223,13 @@ async fn write_ops(conn: &mut Conn, scene: &Scene<'_>, ops: &[Op]) -> Result<Tal
             },
             Op::Relist { key, .. } => (key.as_str(), key.as_str()),
         };
-        if touched.contains(from) || touched.contains(to) {
+        if touched.contains(from) || touched.contains(to) || bytes >= SEGMENT_BYTES {
             change_rows(conn, scene, &segment, &mut tally).await?;
             segment.clear();
             touched.clear();
+            bytes = 0;
         }
+        bytes += op.bytes();
         touched.insert(from);
         touched.insert(to);
         segment.push((from, op));

@@ -11,7 +11,7 @@ use super::{Progress, RunError, RunOptions, Syncer};
 use crate::api::{ApiError, Paths, QUICKSTART_PATH, REFERENCE_PATH};
 use crate::config::ConsentsPath;
 use crate::consent::{Item, Page};
-use crate::reconcile::{Batch, Namesakes, Pass, Settings};
+use crate::reconcile::{Batch, Namesakes, Op, Pass, Settings};
 use crate::store::{Ending, Loaded, Run, RunRow, Store, Timestamp};
 
 /// A walk whose cursor is refused begins anew, so often.
@@ -22,6 +22,9 @@ const GATHER: Duration = Duration::from_secs(1);
 
 /// Rows that share a transaction at the most, whole pages apart.
 const GATHER_ROWS: usize = 5_000;
+
+/// Text that waits at the most, the last page apart: rows can be of any size.
+const GATHER_BYTES: usize = 2 * 1024 * 1024;
 
 /// A complete run that waits to be recorded.
 pub(super) struct Complete {
@@ -170,6 +173,8 @@ async fn next_page(
 struct Gather {
     batch: Batch,
     since: Option<Instant>,
+    /// Text in the batch.
+    bytes: usize,
     /// The list is known to belong to the company whose consents the database holds.
     trusted: bool,
     pages: u64,
@@ -181,6 +186,7 @@ impl Gather {
         Self {
             batch: Batch::default(),
             since: None,
+            bytes: 0,
             trusted,
             pages: 0,
             items: 0,
@@ -193,6 +199,8 @@ impl Gather {
         if !batch.is_empty() {
             self.since.get_or_insert_with(Instant::now);
         }
+        let rejected = batch.rejects.iter().map(|reject| reject.item.len());
+        self.bytes += batch.ops.iter().map(Op::bytes).sum::<usize>() + rejected.sum::<usize>();
         self.batch.append(batch);
     }
 
@@ -212,9 +220,11 @@ impl Gather {
     }
 
     async fn flush_if_due(&mut self, store: &mut Store, run: &mut Run) -> Result<(), RunError> {
-        let full = self.batch.ops.len() + self.batch.rejects.len() >= GATHER_ROWS;
+        let rows = self.batch.ops.len() + self.batch.rejects.len();
+        let many = rows >= GATHER_ROWS;
+        let full = many || self.bytes >= GATHER_BYTES;
         // So many rejected items and not one that can be used: they belong to nobody, and memory has an end.
-        self.trusted |= full && self.batch.ops.is_empty();
+        self.trusted |= many && self.batch.ops.is_empty();
         if (full && self.trusted) || self.due().is_some_and(|due| Instant::now() >= due) {
             self.flush(store, run).await?;
         }
@@ -227,6 +237,7 @@ impl Gather {
             return Ok(());
         }
         self.since = None;
+        self.bytes = 0;
         let batch = std::mem::take(&mut self.batch);
         if batch.is_empty() {
             run.row.count(&batch.tally);

@@ -257,6 +257,14 @@ fn large() -> Vec<Scenario> {
             Fault::json(&page_of(10_001, 40)),
         ),
         Scenario::ends("an error with an endless body", 69, endless_error()),
+        Scenario::new("400 KB in a new field of every item", 0, CLEAN, |stage| {
+            let heavy = Fault::rewrite(|_, items| {
+                for item in items {
+                    item["x"] = "x".repeat(400_000).into();
+                }
+            });
+            stage.play(FaultRule::on(Endpoint::List, heavy).always());
+        }),
         full(
             "a page of 16 MiB in 10,000 items of another company",
             page_of(10_000, 1_600),
