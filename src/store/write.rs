@@ -179,20 +179,36 @@ async fn write_rejects(
     scene: &Scene<'_>,
     rejects: &[Rejected],
 ) -> Result<(), StoreError> {
+    // First the record that is there: an insert that finds it would spend an id.
+    const AGAIN: &str = "update rejected_items set last_run_id = $1, resolved_at = null, reason = $2, item = $3 \
+         where fingerprint = $4";
     const REJECT: &str = "insert into rejected_items (first_run_id, last_run_id, reason, item, has_id, fingerprint) \
-         values ($1, $1, $2, $3, $4, $5) on conflict (fingerprint) do update \
-         set last_run_id = excluded.last_run_id, resolved_at = null, reason = excluded.reason, item = excluded.item";
+         values ($1, $1, $2, $3, $5, $4)";
     for reject in rejects {
-        execute!(
+        let reason = reject.reason.to_string();
+        let fingerprint = reject.fingerprint.as_slice();
+        let again = execute!(
             conn,
-            REJECT,
+            AGAIN,
             scene.run_id,
-            reject.reason.to_string(),
+            &reason,
             &reject.item,
-            i64::from(reject.id.is_some()),
-            reject.fingerprint.as_slice()
+            fingerprint
         )
         .map_err(|error| scene.failed(&error))?;
+        if again == 0 {
+            let has_id = i64::from(reject.id.is_some());
+            execute!(
+                conn,
+                REJECT,
+                scene.run_id,
+                &reason,
+                &reject.item,
+                fingerprint,
+                has_id
+            )
+            .map_err(|error| scene.failed(&error))?;
+        }
     }
     Ok(())
 }
