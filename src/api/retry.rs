@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use backon::Retryable as _;
+use chrono::{DateTime, NaiveDateTime, Utc};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -87,8 +88,22 @@ pub fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
         let seconds = value.parse().unwrap_or(u64::MAX);
         return Some(Duration::from_secs(seconds).min(FOR_EVER));
     }
-    let date = httpdate::parse_http_date(value).ok()?;
-    Some(date.duration_since(now).unwrap_or_default().min(FOR_EVER))
+    let wait = SystemTime::from(http_date(value)?).duration_since(now);
+    Some(wait.unwrap_or_default().min(FOR_EVER))
+}
+
+/// The three forms of RFC 9110, section 5.6.7: `Sun, 06 Nov 1994 08:49:37 GMT`, `Sunday, 06-Nov-94 08:49:37 GMT`,
+/// `Sun Nov  6 08:49:37 1994`.
+fn http_date(text: &str) -> Option<DateTime<Utc>> {
+    const FORMS: [&str; 3] = [
+        "%a, %d %b %Y %H:%M:%S GMT",
+        "%A, %d-%b-%y %H:%M:%S GMT",
+        "%a %b %e %H:%M:%S %Y",
+    ];
+    let mut dates = FORMS
+        .iter()
+        .map(|form| NaiveDateTime::parse_from_str(text, form));
+    dates.find_map(Result::ok).map(|date| date.and_utc())
 }
 
 /// A failed attempt.
