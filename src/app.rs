@@ -49,8 +49,18 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(exit) => exit.into(),
         Err(error) => {
             complain(&error, format.get());
-            error.exit().into()
+            exit_of(cli.command.as_ref(), &error).into()
         }
+    }
+}
+
+/// The exit code of a failure: the error's own, but `healthcheck` says "not healthy" whatever went wrong. Container runtimes know 0 and
+/// 1 and reserve the rest; only one that was told to stop has found nothing out.
+fn exit_of(command: Option<&Command>, error: &CommandError) -> Exit {
+    match (command, error) {
+        (Some(Command::Healthcheck), CommandError::Interrupted) => Exit::Retry,
+        (Some(Command::Healthcheck), _) => Exit::Unhealthy,
+        _ => error.exit(),
     }
 }
 
@@ -149,7 +159,8 @@ async fn on_database(command: &Command, config: Config) -> Result<Exit, CommandE
             let found = snapshot(&config).await;
             let (words, exit) =
                 command::healthcheck::run(found.as_ref(), &config.health, Timestamp::now());
-            out.write_all(words.as_bytes())?;
+            // The answer is the exit code, whether or not anybody reads the words.
+            let _ = out.write_all(words.as_bytes());
             Ok(exit)
         }
         Command::Migrate => command::migrate::run(&config, &mut out).await,

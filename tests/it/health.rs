@@ -139,6 +139,13 @@ on_both! {
         assert!(unjudged.stdout.contains("absent"), "{}", unjudged.stdout);
         world.db.execute("delete from consents").await;
         world.run(&["healthcheck"]).expect(0);
+
+        // A container's HEALTHCHECK knows 0 and 1 and reserves the rest, whatever is wrong.
+        world.set("health.stale_after", "soon");
+        world.run(&["healthcheck"]).expect(1).says("health.stale_after");
+        world.run(&["status"]).expect(78);
+        world.unset("health.stale_after");
+        world.run(&["healthcheck", "--config", "no-such-file.toml"]).expect(1);
     }
 
     async fn status_tells_the_same_to_people_and_to_scripts(world: World) {
