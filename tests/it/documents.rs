@@ -1,6 +1,7 @@
 //! What is written for users is held against the program: queries run, links lead somewhere, no failure's message is missing.
 //! The README's recipes have a file of their own.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -101,20 +102,39 @@ async fn every_column_that_is_not_internal_is_explained() {
 }
 
 #[test]
-fn every_link_to_a_file_leads_to_one() {
+fn every_link_leads_to_a_file_and_a_heading_of_it() {
     let mut broken = Vec::new();
     for document in documents() {
         let text = fs::read_to_string(&document).unwrap();
         for link in text.split("](").skip(1) {
             let target = link.split(')').next().unwrap();
-            let path = target.split('#').next().unwrap();
-            let elsewhere = target.contains("://") || path.is_empty();
-            if !elsewhere && !document.parent().unwrap().join(path).exists() {
+            let (path, heading) = target.split_once('#').unwrap_or((target, ""));
+            let file = match path {
+                "" => document.clone(),
+                path => document.parent().unwrap().join(path),
+            };
+            let leads = target.contains("://")
+                || (file.exists() && (heading.is_empty() || headings(&file).contains(heading)));
+            if !leads {
                 broken.push(format!("{}: {target}", document.display()));
             }
         }
     }
     assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+/// A document's headings as links name them.
+fn headings(document: &Path) -> HashSet<String> {
+    let text = fs::read_to_string(document).unwrap();
+    text.lines()
+        .filter(|line| line.starts_with('#'))
+        .map(|line| {
+            let heading = line.trim_start_matches('#').trim().to_lowercase();
+            let is_kept = |c: &char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
+            heading.chars().filter(is_kept).collect::<String>()
+        })
+        .map(|heading| heading.replace(' ', "-"))
+        .collect()
 }
 
 #[test]
@@ -167,7 +187,7 @@ fn every_key_is_explained() {
 }
 
 /// Where messages of failures are made, and behind which words their texts stand.
-const MESSAGES: [(&str, &[&str]); 9] = [
+const MESSAGES: [(&str, &[&str]); 14] = [
     ("src/api", &["#[error(", "BadBody::Shape("]),
     ("src/store", &["#[error("]),
     ("src/sync", &["#[error("]),
@@ -178,7 +198,18 @@ const MESSAGES: [(&str, &[&str]); 9] = [
     ),
     ("src/schedule.rs", &["#[error("]),
     ("src/consent.rs", &["#[error("]),
-    ("src/app", &["Usage("]),
+    ("src/app", &["Usage(", "Err(_) => Err("]),
+    ("src/config", &["warnings.push(", "plain.then(|| {"]),
+    (
+        "src/command",
+        &["what: ", "io::Error::other(", "self.note(&"],
+    ),
+    ("src/app.rs", &["what: "]),
+    ("src/observe/health.rs", &["reasons.push("]),
+    (
+        "src/observe/http.rs",
+        &["let seconds = ANSWER_WITHIN.as_secs();"],
+    ),
     ("src", &["tracing::warn!(", "tracing::error!("]),
 ];
 
@@ -218,6 +249,67 @@ fn every_message_of_a_failure_is_in_the_troubleshooting() {
     );
 }
 
+/// Words that clap says, not we.
+const OF_THE_COMMAND_LINE: [&str; 2] = [
+    "a value is required",
+    "the following required arguments were not provided",
+];
+
+#[test]
+fn every_message_of_the_troubleshooting_is_one_that_the_program_has() {
+    let sources: String = files(&root().join("src"), &["rs"])
+        .iter()
+        .filter(|source| !is_test(source))
+        .map(|source| {
+            let text = fs::read_to_string(source).unwrap();
+            let text = text.split("#[cfg(test)]").next().unwrap();
+            flat(&text.replace("\\\n", " ").replace("\\\"", "\""))
+        })
+        .collect();
+    let mut seen = 0;
+    let mut unknown = Vec::new();
+    for span in spans(&read("docs/troubleshooting.md")) {
+        let is_typed = span.starts_with("understory-sync ") || span.starts_with("forget ");
+        let is_message = span.split(' ').count() > 2 && !is_typed && !span.contains(" = ");
+        if !is_message || OF_THE_COMMAND_LINE.contains(&&*span) {
+            continue;
+        }
+        seen += 1;
+        for part in span.split('…') {
+            let part = part.trim().trim_end_matches(':');
+            if part.chars().filter(char::is_ascii_alphabetic).count() >= 3
+                && !sources.contains(part)
+            {
+                unknown.push(format!("{part:?} of {span:?}"));
+            }
+        }
+    }
+    assert!(seen > 150, "{seen} messages");
+    assert!(
+        unknown.is_empty(),
+        "docs/troubleshooting.md tells of what the program never says:\n{}",
+        unknown.join("\n")
+    );
+}
+
+/// The texts in backticks, without the fenced blocks.
+fn spans(text: &str) -> Vec<String> {
+    let prose: String = text.split("```").step_by(2).collect();
+    let mut found = Vec::new();
+    let mut rest = &*prose;
+    while let Some(at) = rest.find('`') {
+        let fence = if rest[at..].starts_with("``") {
+            "``"
+        } else {
+            "`"
+        };
+        let (span, after) = rest[at + fence.len()..].split_once(fence).unwrap();
+        found.push(flat(span));
+        rest = after;
+    }
+    found
+}
+
 fn is_test(source: &Path) -> bool {
     let inside = source.strip_prefix(root()).unwrap();
     inside.to_string_lossy().contains("tests")
@@ -232,10 +324,9 @@ fn messages(text: &str, opening: &str) -> Vec<String> {
             // Fields come first, the message last.
             let end = call.find(");").unwrap_or(call.len());
             literals(&call[..end]).pop()
-        } else if call.trim_start().starts_with('"') {
-            literal(call.trim_start())
         } else {
-            None
+            let call = call.trim_start();
+            literal(call.strip_prefix("format!(").unwrap_or(call).trim_start())
         };
         found.extend(literal);
     }
