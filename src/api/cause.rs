@@ -129,6 +129,9 @@ pub enum Certificate {
     /// Made for another host.
     #[error("it is made for another host name")]
     WrongName,
+    /// An authority's, shown as a server's: what `openssl req -x509` makes by itself.
+    #[error("it is an authority's own certificate, not one for a server")]
+    Authority,
     /// Withdrawn by its issuer.
     #[error("it has been revoked")]
     Revoked,

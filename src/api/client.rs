@@ -238,9 +238,12 @@ fn certificate(error: &rustls::CertificateError) -> Certificate {
     match error {
         Is::Expired | Is::ExpiredContext { .. } => Certificate::Expired,
         Is::NotValidYet | Is::NotValidYetContext { .. } => Certificate::NotYet,
-        Is::UnknownIssuer => Certificate::UnknownIssuer,
+        // The second: an authority of a known name, with another key.
+        Is::UnknownIssuer | Is::BadSignature => Certificate::UnknownIssuer,
         Is::NotValidForName | Is::NotValidForNameContext { .. } => Certificate::WrongName,
         Is::Revoked => Certificate::Revoked,
+        // rustls has no case of its own for it, but the verifier a fixed word.
+        Is::Other(other) if other.0.to_string() == "CaUsedAsEndEntity" => Certificate::Authority,
         _ => Certificate::Other,
     }
 }

@@ -225,6 +225,9 @@ impl ApiError {
                 Certificate::UnknownIssuer => {
                     "behind a proxy that opens TLS, let SSL_CERT_FILE name a bundle with its CA".to_owned()
                 }
+                Certificate::Authority => {
+                    "let the server show one with CA:FALSE, and SSL_CERT_FILE name the authority that signed it".to_owned()
+                }
                 Certificate::NotYet | Certificate::Expired => {
                     "look at this machine's clock; else the other side has to renew it".to_owned()
                 }

@@ -6,97 +6,18 @@ use std::process::Command;
 
 use crate::bench::Bench;
 use crate::bench::cluster::{Cluster, is_root};
+use crate::support::certificates::{Authority, Valid};
 
 /// A name for this machine that does not say that it is this machine: the resolver knows, and so it is not trusted unseen.
 const ELSEWHERE: &str = "127.1";
 
-fn openssl(folder: &Path, arguments: &[&str]) {
-    let done = Command::new("openssl")
-        .args(arguments)
-        .current_dir(folder)
-        .output()
-        .expect("this test needs openssl (Debian: apt-get install openssl)");
-    assert!(
-        done.status.success(),
-        "{}",
-        String::from_utf8_lossy(&done.stderr)
-    );
-}
-
-/// An authority, and a certificate of it for this name.
-fn certificate(folder: &Path, name: &str, alternative: &str) {
-    let extensions = format!("subjectAltName={alternative}\nbasicConstraints=CA:FALSE\n");
-    fs::write(folder.join(format!("{name}.ext")), extensions).unwrap();
-    if !folder.join("ca.pem").exists() {
-        openssl(
-            folder,
-            &[
-                "req",
-                "-x509",
-                "-newkey",
-                "ec",
-                "-pkeyopt",
-                "ec_paramgen_curve:prime256v1",
-                "-nodes",
-                "-keyout",
-                "ca.key",
-                "-out",
-                "ca.pem",
-                "-days",
-                "30",
-                "-subj",
-                "/CN=An authority of tests",
-            ],
-        );
-    }
-    let (key, request, signed, extensions) = (
-        format!("{name}.key"),
-        format!("{name}.csr"),
-        format!("{name}.pem"),
-        format!("{name}.ext"),
-    );
-    openssl(
-        folder,
-        &[
-            "req",
-            "-new",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:prime256v1",
-            "-nodes",
-            "-keyout",
-            &key,
-            "-out",
-            &request,
-            "-subj",
-            "/CN=server",
-        ],
-    );
-    openssl(
-        folder,
-        &[
-            "x509",
-            "-req",
-            "-in",
-            &request,
-            "-CA",
-            "ca.pem",
-            "-CAkey",
-            "ca.key",
-            "-CAcreateserial",
-            "-out",
-            &signed,
-            "-days",
-            "20",
-            "-extfile",
-            &extensions,
-        ],
-    );
+/// A certificate of this authority for these names, which the server may read.
+fn certificate(folder: &Path, authority: &Authority, name: &str, hosts: &str) {
+    authority.sign(name, hosts, Valid::Now);
     if is_root() {
         let done = Command::new("chown")
             .arg("postgres")
-            .arg(folder.join(&key))
+            .arg(folder.join(format!("{name}.key")))
             .status()
             .unwrap();
         assert!(done.success());
@@ -126,10 +47,11 @@ fn a_server_elsewhere_is_reached_over_verified_tls_or_not_at_all() {
     let cluster = Cluster::with(&["log_connections = on"]);
     let folder = cluster.folder().to_path_buf();
     let port = cluster.port;
-    let authority = folder.join("ca.pem");
+    let authority = Authority::make(&folder, "authority");
+    certificate(&folder, &authority, "wrong", "DNS:db.example.com");
+    certificate(&folder, &authority, "right", "IP:127.0.0.1,DNS:localhost");
+    let authority = authority.file();
     let authority = authority.display();
-    certificate(&folder, "wrong", "DNS:db.example.com");
-    certificate(&folder, "right", "IP:127.0.0.1,DNS:localhost");
     let mut bench = Bench::new(20, 50);
     let mut try_url = |host: &str, query: &str| {
         bench.at(format!("postgres://owner@{host}:{port}/sync{query}"));

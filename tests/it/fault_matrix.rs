@@ -6,6 +6,7 @@
 mod bodies;
 mod connections;
 mod cursors;
+mod encryption;
 mod items;
 mod lookups;
 mod report;
@@ -31,6 +32,7 @@ fn scenarios() -> Vec<Scenario> {
         statuses::all(),
         waits::all(),
         connections::all(),
+        encryption::all(),
         bodies::all(),
         cursors::all(),
         items::all(),

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use understory_sync::demo::{Endpoint, Fault, FaultRule, Seen, Settings, When};
 
-use super::super::support::World;
 use super::super::support::raw::{Move, Raw};
+use super::super::support::tls::Gateway;
+use super::super::support::{World, variable};
 
 /// Attempts for one request in every scenario.
 pub(super) const ATTEMPTS: usize = 3;
@@ -37,6 +38,7 @@ pub(super) struct Stage {
     pub(super) elsewhere: Raw,
     overrides: RefCell<Vec<String>>,
     bare: RefCell<Option<Raw>>,
+    gateway: RefCell<Option<Gateway>>,
 }
 
 impl Stage {
@@ -46,16 +48,22 @@ impl Stage {
             elsewhere: Raw::silent(),
             overrides: RefCell::default(),
             bare: RefCell::default(),
+            gateway: RefCell::default(),
         }
     }
 
     /// Sets a key for the run with the fault only.
     pub(super) fn set(&self, key: &str, value: &str) {
-        self.world.set(key, value);
-        self.overrides.borrow_mut().push(key.to_owned());
+        self.variable(&variable(key), value);
     }
 
-    /// The keys that were set so.
+    /// Sets any variable for the run with the fault only.
+    pub(super) fn variable(&self, name: &str, value: &str) {
+        self.world.variable(name, value);
+        self.overrides.borrow_mut().push(name.to_owned());
+    }
+
+    /// The variables that were set so.
     pub(super) fn overridden(&self) -> Vec<String> {
         self.overrides.take()
     }
@@ -69,12 +77,28 @@ impl Stage {
     pub(super) fn bare(&self, scripts: Vec<Vec<Move>>) {
         let raw = Raw::start(scripts);
         self.set("api.base_url", &raw.url());
+        self.keep_bare(raw);
+    }
+
+    /// A bare server that lives as long as the scenario.
+    pub(super) fn keep_bare(&self, raw: Raw) {
         *self.bare.borrow_mut() = Some(raw);
     }
 
-    /// Connections that the bare server saw.
+    /// TLS that lives as long as the scenario.
+    pub(super) fn keep(&self, gateway: Gateway) {
+        *self.gateway.borrow_mut() = Some(gateway);
+    }
+
+    /// Connections that the stand-in knows nothing of: those to the bare server, and handshakes that came to nothing.
     pub(super) fn bare_connections(&self) -> usize {
-        self.bare.borrow().as_ref().map_or(0, Raw::connections)
+        let bare = self.bare.borrow().as_ref().map_or(0, Raw::connections);
+        bare + self.gateway.borrow().as_ref().map_or(0, Gateway::refused)
+    }
+
+    /// Bytes that were said above TLS.
+    pub(super) fn heard(&self) -> usize {
+        self.gateway.borrow().as_ref().map_or(0, Gateway::heard)
     }
 
     /// How the stand-in behaves in this scenario.
@@ -91,10 +115,12 @@ pub(super) struct After<'a> {
     /// What was asked, in order.
     pub(super) seen: &'a [Seen],
     pub(super) took: Duration,
+    /// Bytes that were said above TLS, where a scenario has it.
+    pub(super) heard: usize,
 }
 
 /// Something more that must be so.
-pub(super) type Check = fn(&After<'_>) -> Result<(), String>;
+pub(super) type Check = Box<dyn Fn(&After<'_>) -> Result<(), String> + Send + Sync>;
 
 /// One row of the matrix.
 pub(super) struct Scenario {
@@ -234,9 +260,12 @@ impl Scenario {
     }
 
     /// Something more must be so.
-    pub(super) fn check(self, check: Check) -> Self {
+    pub(super) fn check(
+        self,
+        check: impl Fn(&After<'_>) -> Result<(), String> + Send + Sync + 'static,
+    ) -> Self {
         Self {
-            check: Some(check),
+            check: Some(Box::new(check)),
             ..self
         }
     }

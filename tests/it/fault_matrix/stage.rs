@@ -121,18 +121,19 @@ pub(super) fn play(scenario: &Scenario, engine: Engine, seeds: &Seeds) -> Row {
             found.expect_active(&listed, &after, "the run");
         }
         found.judge_words(&done, &seen, world).await;
-        if let Some(check) = scenario.check {
+        if let Some(check) = &scenario.check {
             let after = After {
                 stderr: &done.stderr,
                 rows: &after,
                 seen: &seen,
                 took: done.took,
+                heard: stage.heard(),
             };
             found.0.extend(check(&after).err());
         }
 
-        for key in stage.overridden() {
-            world.unset(&key);
+        for name in stage.overridden() {
+            world.unset_variable(&name);
         }
         baseline(world);
         world.api.clear_faults();

@@ -1,17 +1,19 @@
 //! What the tests stand on: a database of their own, a world around the binary, and the program as it ran.
 
+pub(crate) mod certificates;
 mod db;
 pub(crate) mod gzip;
 mod program;
 pub(crate) mod raw;
 mod server;
+pub(crate) mod tls;
 mod watch;
 mod world;
 
 pub(crate) use db::{Engine, TestDb};
 pub(crate) use program::{Done, Running, run};
 pub(crate) use watch::{watch_writes, writes};
-pub(crate) use world::World;
+pub(crate) use world::{World, variable};
 
 use std::time::{Duration, Instant};
 

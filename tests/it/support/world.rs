@@ -55,7 +55,12 @@ impl World {
 
     /// No longer sets a key.
     pub(crate) fn unset(&self, key: &str) {
-        self.variables.borrow_mut().remove(&variable(key));
+        self.unset_variable(&variable(key));
+    }
+
+    /// No longer sets any variable.
+    pub(crate) fn unset_variable(&self, name: &str) {
+        self.variables.borrow_mut().remove(name);
     }
 
     /// Lists so many made-up people, whoever was listed before.
