@@ -9,7 +9,8 @@ use url::Url;
 use super::Database;
 use super::value::Complaint;
 
-/// What PostgreSQL's driver reads from a URL's query.
+/// What may stand behind the `?` of a `postgres://` URL and has an effect. The driver's `statement-cache-capacity` is not
+/// among it: no statement is ever cached, for a pooler's sake.
 const PARAMETERS: [&str; 17] = [
     "sslmode",
     "ssl-mode",
@@ -20,7 +21,6 @@ const PARAMETERS: [&str; 17] = [
     "ssl-cert",
     "sslkey",
     "ssl-key",
-    "statement-cache-capacity",
     "host",
     "hostaddr",
     "port",
@@ -28,7 +28,15 @@ const PARAMETERS: [&str; 17] = [
     "user",
     "password",
     "application_name",
+    "options",
 ];
+
+/// Whether the query of a `postgres://` URL may hold this: what is not let through has no effect, and `config` warns of it.
+#[must_use]
+pub fn is_postgres_parameter(name: &str) -> bool {
+    let setting = || name.strip_prefix("options[")?.strip_suffix(']');
+    PARAMETERS.contains(&name) || setting().is_some()
+}
 
 const SSL_MODES: [&str; 6] = [
     "disable",
@@ -150,9 +158,7 @@ fn postgres(text: &str) -> Result<Address, Complaint> {
     for (name, value) in url.query_pairs() {
         match &*name {
             "sslmode" | "ssl-mode" => warnings.extend(ssl_mode(&value)?),
-            name if PARAMETERS.contains(&name)
-                || name == "options"
-                || name.starts_with("options[") => {}
+            name if is_postgres_parameter(name) => {}
             name => warnings.push(format!(
                 "database.url: the parameter {} is not known here and has no effect",
                 super::problem::show_name(name)
@@ -316,8 +322,22 @@ mod tests {
             let address = parse(&format!("postgres://h/db?sslmode={mode}"), base()).unwrap();
             assert_eq!(address.warnings.len(), warnings, "{mode}");
         }
-        let address = parse("postgres://h/db?channel_binding=hunter2", base()).unwrap();
-        assert!(address.warnings.concat().contains("channel_binding"));
-        assert!(!address.warnings.concat().contains("hunter2"));
+    }
+
+    #[test]
+    fn what_has_no_effect_is_warned_of() {
+        for (name, known) in [
+            ("application_name", true),
+            ("options", true),
+            ("options[search_path]", true),
+            ("options[search_path", false),
+            ("channel_binding", false),
+            ("statement-cache-capacity", false),
+        ] {
+            let url = format!("postgres://h/db?{name}=hunter2");
+            let warnings = parse(&url, base()).unwrap().warnings.concat();
+            assert_eq!(warnings.contains("has no effect"), !known, "{name}");
+            assert!(!warnings.contains("hunter2"), "{name}");
+        }
     }
 }

@@ -12,28 +12,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 use super::error::StoreError;
 use crate::config;
 
-/// What may stand behind the `?` of a `postgres://` URL.
-const PARAMETERS: [&str; 17] = [
-    "sslmode",
-    "ssl-mode",
-    "sslrootcert",
-    "ssl-root-cert",
-    "ssl-ca",
-    "sslcert",
-    "ssl-cert",
-    "sslkey",
-    "ssl-key",
-    "host",
-    "hostaddr",
-    "port",
-    "dbname",
-    "user",
-    "password",
-    "application_name",
-    "options",
-];
-
-/// Those of them that name a file.
+/// What of a `postgres://` URL's query names a file.
 const FILES: [&str; 7] = [
     "sslrootcert",
     "ssl-root-cert",
@@ -119,7 +98,7 @@ fn known_parameters(url: &str) -> Result<url::Url, StoreError> {
     let mut url = url::Url::parse(url).map_err(|_| StoreError::Url("it is no URL"))?;
     let known: Vec<(String, String)> = url
         .query_pairs()
-        .filter(|(key, _)| PARAMETERS.contains(&key.as_ref()))
+        .filter(|(key, _)| config::is_postgres_parameter(key))
         .map(|(k, v)| (k.into_owned(), v.into_owned()))
         .collect();
     // The driver would take this for a server that is not there.
@@ -215,4 +194,58 @@ fn is_local(options: &PgConnectOptions) -> bool {
         || host
             .parse::<std::net::IpAddr>()
             .is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+mod tests {
+    use super::*;
+
+    const BARE: &str = "postgres://user@db.example.com/sync";
+
+    fn options(url: &str) -> String {
+        let database = config::Database {
+            url: SecretString::from(url),
+            schema: None,
+        };
+        match Location::new(&database).unwrap() {
+            Location::Postgres { options, .. } => format!("{options:?}"),
+            Location::Sqlite { .. } => String::new(),
+        }
+    }
+
+    #[test]
+    fn a_parameter_is_known_where_and_only_where_it_changes_how_the_server_is_reached() {
+        let file = "/dev/null";
+        for (name, value) in [
+            ("sslmode", "require"),
+            ("ssl-mode", "require"),
+            ("sslrootcert", file),
+            ("ssl-root-cert", file),
+            ("ssl-ca", file),
+            ("sslcert", file),
+            ("ssl-cert", file),
+            ("sslkey", file),
+            ("ssl-key", file),
+            ("host", "other.example.com"),
+            ("hostaddr", "192.0.2.1"),
+            ("port", "7777"),
+            ("dbname", "other"),
+            ("user", "other"),
+            ("password", "other"),
+            ("application_name", "other"),
+            ("options", "-c work_mem=1MB"),
+            ("options[work_mem]", "1MB"),
+            ("options[work_mem", "1MB"),
+            ("statement-cache-capacity", "7"),
+            ("channel_binding", "require"),
+            ("connect_timeout", "7"),
+            ("passfile", file),
+        ] {
+            let url = format!("{BARE}?{name}={value}");
+            let changes = options(&url) != options(BARE);
+            assert_eq!(config::is_postgres_parameter(name), changes, "{name}");
+        }
+        assert!(FILES.into_iter().all(config::is_postgres_parameter));
+    }
 }
