@@ -61,19 +61,10 @@ impl Store {
         until: Timestamp,
     ) -> Result<u64, StoreError> {
         let place = self.place();
-        let mut total = 0;
-        loop {
-            let gone = self
-                .write(async |conn| {
-                    lease.prove(conn, now, &place).await?;
-                    execute!(conn, sql, until, BATCH).map_err(|error| from_sqlx(&error, &place))
-                })
-                .await?;
-            total += gone;
-            if gone < BATCH.cast_unsigned() {
-                return Ok(total);
-            }
-        }
+        self.in_batches(lease, now, async |conn| {
+            execute!(conn, sql, until, BATCH).map_err(|error| from_sqlx(&error, &place))
+        })
+        .await
     }
 
     async fn erase_removed(
@@ -84,12 +75,26 @@ impl Store {
         now: Timestamp,
     ) -> Result<u64, StoreError> {
         let place = self.place();
+        self.in_batches(lease, now, async |conn| {
+            erase_batch(conn, run_id, until, now, &place).await
+        })
+        .await
+    }
+
+    /// Makes transactions of `work` until one takes less than a whole batch. Tells how many rows all of them took.
+    async fn in_batches(
+        &mut self,
+        lease: &Lease,
+        now: Timestamp,
+        mut work: impl AsyncFnMut(&mut Conn) -> Result<u64, StoreError>,
+    ) -> Result<u64, StoreError> {
+        let place = self.place();
         let mut total = 0;
         loop {
             let gone = self
                 .write(async |conn| {
                     lease.prove(conn, now, &place).await?;
-                    erase_batch(conn, run_id, until, now, &place).await
+                    work(conn).await
                 })
                 .await?;
             total += gone;
