@@ -211,7 +211,13 @@ fn fault(endpoint: Endpoint, error: &reqwest::Error) -> Fault {
         match io_kind {
             _ if unresolved => Cause::Resolve,
             Some(io::ErrorKind::ConnectionRefused) => Cause::ConnectionRefused,
-            Some(io::ErrorKind::UnexpectedEof) => Cause::Tls,
+            // Somebody took the connection, and left in the handshake.
+            Some(
+                io::ErrorKind::UnexpectedEof
+                | io::ErrorKind::ConnectionReset
+                | io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::BrokenPipe,
+            ) => Cause::Tls,
             _ => Cause::Connect,
         }
     } else if damaged && error.is_decode() {

@@ -170,6 +170,8 @@ fn broken(side: Side, shown: &Arc<Certificates>) -> Vec<Scenario> {
         cut("closed before its first byte", 0),
         cut("closed in the first record", 40),
         cut("closed in its certificate", 300),
+        says("reset in the handshake", vec![Move::Reset])
+            .check(|after| untold(after, &["the TLS handshake broke"])),
         says(
             "an alert for an answer",
             vec![Move::Send(alert), Move::Hang],
