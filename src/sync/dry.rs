@@ -1,5 +1,7 @@
 //! The whole pass with nothing written: no lease, no run row, no file, no schema.
 
+mod unwritten;
+
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -13,6 +15,7 @@ use crate::api::{ApiError, Lookup, QUICKSTART_PATH};
 use crate::exit::Exit;
 use crate::reconcile::{Absence, Batch, Namesakes, Op, Pass, PutKind, Settings, Tally, judge};
 use crate::store::{Loaded, RunRow, Store, Timestamp};
+use unwritten::Unwritten;
 
 /// One row that a run would write.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,6 +127,7 @@ impl Syncer {
             suppressed: loaded.suppressed,
         };
         let mut pass = Pass::new(settings, loaded.known, loaded.rejects);
+        let mut unwritten = Unwritten::default();
         let mut trusted = self.config.api.company_id.is_some();
         let mut walk = self.api.walk(paths, wait.api_deadline());
         loop {
@@ -134,7 +138,6 @@ impl Syncer {
             };
             row.endpoint = Some(walk.endpoint().to_owned());
             let Some(page) = page else { return Ok(pass) };
-            let mut namesakes = Namesakes::new();
             if let Some(store) = &mut store {
                 let companies = companies(&page);
                 if !trusted && !companies.is_empty() {
@@ -143,12 +146,17 @@ impl Syncer {
                     }
                     trusted = true;
                 }
-                let questions = pass.questions(&page);
-                if !questions.is_empty() {
+            }
+            let mut namesakes = Namesakes::new();
+            let questions = pass.questions(&page);
+            if !questions.is_empty() {
+                if let Some(store) = &mut store {
                     namesakes = store.namesakes(&questions).await?;
                 }
+                unwritten.amend(&mut namesakes, &questions);
             }
             let batch = pass.take(page, &namesakes);
+            unwritten.note(&batch);
             row.count(&tell(batch, would));
         }
     }

@@ -94,6 +94,28 @@ on_both! {
         assert!(line.starts_with("dry run, nothing was written"), "{line}");
     }
 
+    async fn items_with_and_without_id_on_many_pages_count_as_in_the_run(world: World) {
+        let nameless = |email: &str| json!({"company_id": "c", "email": email, "source": "s"});
+        let with = |id: &str, email: &str| json!({"id": id, "company_id": "c", "email": email, "source": "s"});
+        let (a, b, c, d) = ("a@example.com", "b@example.com", "c@example.com", "d@example.com");
+        world.set("api.page_size", "1");
+        for people in [
+            // A new row that an item without id lists; one that an id takes over; twice the same without id.
+            vec![with("1", a), nameless(a), nameless(b), with("2", b), nameless(b), nameless(c), nameless(c)],
+            // Rows of the database whose address changes on an earlier page, or that an id takes over there.
+            vec![with("1", d), nameless(a), nameless(d), with("3", c), nameless(c), nameless(b)],
+            // Several rows of one natural key, some of them new.
+            vec![with("1", d), with("4", d), nameless(d), with("2", a), with("3", c), nameless(a), with("5", a), nameless(a)],
+        ] {
+            world.api.set_people(&people);
+            let dry = world.run(&["--run-once", "--dry-run", "--accept-removals", "9"]).expect(0);
+            world.run(&["--run-once", "--accept-removals", "9"]).expect(0);
+            let told = |kind: &str| dry.stdout.lines().filter(|line| line.starts_with(kind)).count();
+            let told = format!("{}|{}|{}|{}", told("added "), told("updated "), told("returned "), told("missing "));
+            assert_eq!(told, world.last_run("added, updated, returned, missing").await, "{}", dry.stdout);
+        }
+    }
+
     async fn it_ends_as_the_run_would(world: World) {
         world.list_people(200);
         world.run_once().expect(0);
