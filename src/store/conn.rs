@@ -71,9 +71,18 @@ pub(super) enum Intent {
     Write,
 }
 
+/// What SQLite may do with the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Write,
+    Read,
+    /// Reads, and takes no lock: nothing can change it.
+    Frozen,
+}
+
 impl Conn {
     pub(super) async fn open(location: &Location) -> Result<Self, StoreError> {
-        Self::open_as(location, false).await
+        Self::open_as(location, Access::Write).await
     }
 
     /// For reading alone. SQLite brings a log that a dead process left into the file when the last connection that may
@@ -88,15 +97,27 @@ impl Conn {
             }
             Location::Postgres { .. } => false,
         };
-        Self::open_as(location, log_is_there).await
+        let access = if log_is_there {
+            Access::Read
+        } else {
+            Access::Write
+        };
+        Self::open_as(location, access).await
     }
 
-    async fn open_as(location: &Location, read_only: bool) -> Result<Self, StoreError> {
+    /// For reading a file that nobody can write, on a file system where SQLite can make no file beside it either.
+    pub(super) async fn open_frozen(location: &Location) -> Result<Self, StoreError> {
+        Self::open_as(location, Access::Frozen).await
+    }
+
+    async fn open_as(location: &Location, access: Access) -> Result<Self, StoreError> {
         let place = location.place();
         let failed = |error: sqlx::Error| from_sqlx(&error, &place);
         Ok(match location {
             Location::Sqlite { path } => {
-                let options = sqlite_options(path).read_only(read_only);
+                let options = sqlite_options(path)
+                    .read_only(access != Access::Write)
+                    .immutable(access == Access::Frozen);
                 let conn = SqliteConnection::connect_with(&options)
                     .await
                     .map_err(failed)?;

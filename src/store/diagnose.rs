@@ -60,6 +60,19 @@ impl Location {
         error
     }
 
+    /// Whether the file lies on a file system that is mounted read-only, and all of it is in it, so that it can be read
+    /// without what SQLite would have to make beside it. Only for a file that is not open, as above.
+    pub(super) fn is_frozen(&self) -> bool {
+        let Self::Sqlite { path } = self else {
+            return false;
+        };
+        let mut log = path.as_os_str().to_owned();
+        log.push("-wal");
+        let all_in_it = std::fs::metadata(log).map_or(true, |log| log.len() == 0);
+        let written = OpenOptions::new().write(true).open(path);
+        all_in_it && written.is_err_and(|error| error.kind() == io::ErrorKind::ReadOnlyFilesystem)
+    }
+
     /// A file that nobody may write is not written, not even by root; and what SQLite would leave beside it, as unwritable
     /// as the file, would stand in the way when the file may be written again.
     pub(super) fn refuse_read_only(&self) -> Result<(), StoreError> {

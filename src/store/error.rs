@@ -31,6 +31,12 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
     },
+    /// The path leads nowhere.
+    #[error("the symbolic links of {} run in a circle", path.display())]
+    Circle {
+        /// The file.
+        path: PathBuf,
+    },
     /// There is no database to read.
     #[error("there is no database at {place} yet")]
     Absent {
@@ -203,6 +209,7 @@ impl StoreError {
             Self::Url(_)
             | Self::Directory { .. }
             | Self::NoFolder { .. }
+            | Self::Circle { .. }
             | Self::Absent { .. }
             | Self::NotOurs { .. }
             | Self::Newer { .. }
@@ -230,6 +237,7 @@ impl StoreError {
             Self::Url(_) => "use sqlite://FILE or postgres://USER:PASSWORD@HOST/DATABASE",
             Self::Directory { .. } => "name a file inside it",
             Self::NoFolder { .. } => "make the folder, or correct the path",
+            Self::Circle { .. } => "let one of them lead to a file, or correct the path",
             Self::Absent { .. } => {
                 "run `understory-sync --run-once` or `understory-sync migrate` first, or correct database.url"
             }

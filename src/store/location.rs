@@ -121,8 +121,13 @@ fn resolve(path: &Path) -> Result<PathBuf, StoreError> {
     if let Ok(path) = path.canonicalize() {
         return if path.is_dir() {
             Err(StoreError::Directory { path })
-        } else {
+        } else if path.is_file() {
             Ok(path)
+        } else {
+            // A device, a pipe, a socket: not even a lock is put beside it.
+            Err(StoreError::NotOurs {
+                place: path.display().to_string(),
+            })
         };
     }
     // A dangling symbolic link, or several: the file will be made where the last one points.
@@ -130,6 +135,11 @@ fn resolve(path: &Path) -> Result<PathBuf, StoreError> {
     for _ in 0..40 {
         let Ok(next) = target.read_link() else { break };
         target = target.parent().unwrap_or(Path::new("/")).join(next);
+    }
+    if target.is_symlink() {
+        return Err(StoreError::Circle {
+            path: path.to_path_buf(),
+        });
     }
     let folder = match target.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,

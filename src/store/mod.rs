@@ -129,6 +129,22 @@ impl Store {
         }
         location.refuse_scraps()?;
         let conn = Conn::open_to_read(&location).await;
+        match Self::look(conn, location.clone()).await {
+            Err(StoreError::Write {
+                cause: WriteCause::ReadOnly,
+                ..
+            }) if location.is_frozen() => {
+                let conn = Conn::open_frozen(&location).await;
+                Self::look(conn, location).await
+            }
+            looked => looked,
+        }
+    }
+
+    async fn look(
+        conn: Result<Conn, StoreError>,
+        location: Location,
+    ) -> Result<Option<Self>, StoreError> {
         let mut store = Self {
             conn: conn.map_err(|error| location.explain_closed(error))?,
             location,

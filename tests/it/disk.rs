@@ -153,6 +153,31 @@ fn a_read_only_file_system_ends_the_run_with_74_and_remounting_heals() {
 }
 
 #[test]
+fn what_only_reads_works_on_a_read_only_file_system_too() {
+    let Some(mount) = mount(64_000) else { return };
+    let mut bench = Bench::new(50, 100);
+    bench.at(mount.url());
+    bench.run_well();
+    mount.remount("ro");
+    let count = || fs::read_dir(mount.path()).unwrap().count();
+    let before = (fs::read(mount.file()).unwrap(), count());
+    bench.call(&["status"]).must(0, &[]);
+    bench.call(&["healthcheck"]).must(0, &[]);
+    bench.call(&["--run-once", "--dry-run"]).must(0, &[]);
+    let table = bench.call(&["export", "--format", "csv"]);
+    table.must(0, &[]);
+    assert_eq!(table.out.lines().count(), 1 + 50);
+    let checked = bench.call(&["check"]);
+    checked.must(74, &[]);
+    assert!(checked.out.contains("it is read-only"), "{checked:#?}");
+    bench.call(&["migrate"]).must(74, &["read-only"]);
+    assert!(before == (fs::read(mount.file()).unwrap(), count()));
+    mount.remount("rw");
+    bench.run_well();
+    bench.must_be_exact();
+}
+
+#[test]
 fn a_folder_that_may_not_be_written_ends_the_run_with_74() {
     let mut bench = Bench::new(50, 100);
     let folder = bench.folder.path().join("closed");

@@ -3,7 +3,9 @@
 use std::fs;
 use std::io::{Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::bench::sql::Db;
@@ -146,6 +148,35 @@ fn a_directory_or_a_missing_folder_ends_with_78() {
     bench.at(format!("sqlite://{}", nowhere.display()));
     bench.run_well();
     bench.must_be_exact();
+}
+
+#[test]
+fn what_is_no_file_at_all_ends_with_78_and_nothing_is_made_beside_it() {
+    let mut bench = Bench::new(20, 100);
+    let folder = bench.folder.path().join("odd");
+    fs::create_dir(&folder).unwrap();
+    let pipe = folder.join("pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    let _socket = UnixListener::bind(folder.join("socket")).unwrap();
+    symlink("/dev/null", folder.join("device")).unwrap();
+    symlink("there", folder.join("here")).unwrap();
+    symlink("here", folder.join("there")).unwrap();
+    let count = || fs::read_dir(&folder).unwrap().count();
+    let before = count();
+    for (name, words) in [
+        ("pipe", "did not make"),
+        ("socket", "did not make"),
+        ("device", "/dev/null"),
+        ("here", "run in a circle"),
+    ] {
+        let path = folder.join(name);
+        bench.at(format!("sqlite://{}", path.display()));
+        bench.run().must(78, &[words]);
+        bench.call(&["status"]).must(78, &[words]);
+    }
+    assert_eq!(count(), before);
+    assert!(!Path::new("/dev/null.lock").exists());
 }
 
 #[test]
