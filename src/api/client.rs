@@ -177,6 +177,7 @@ fn announced(response: &Response) -> Option<u64> {
 fn fault(endpoint: Endpoint, error: &reqwest::Error) -> Fault {
     let mut tls = false;
     let mut damaged = false;
+    let mut framing = false;
     let mut io_kind = None;
     let mut unresolved = false;
     let mut next: Option<&(dyn StdError + 'static)> = Some(error);
@@ -195,7 +196,8 @@ fn fault(endpoint: Endpoint, error: &reqwest::Error) -> Fault {
                 io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput
             );
         }
-        // hyper-util's connector has no public type for it, but a fixed word.
+        // What follows has no public type, but fixed words: hyper's of a body, and hyper-util's connector's of a name.
+        framing |= link.to_string() == "error reading a body from connection";
         unresolved |= link.to_string() == "dns error";
         next = inner(link);
     }
@@ -220,7 +222,7 @@ fn fault(endpoint: Endpoint, error: &reqwest::Error) -> Fault {
             ) => Cause::Tls,
             _ => Cause::Connect,
         }
-    } else if damaged && error.is_decode() {
+    } else if damaged && error.is_decode() && !framing {
         Cause::Encoding
     } else {
         Cause::Broken

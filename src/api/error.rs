@@ -212,6 +212,10 @@ impl ApiError {
                 endpoint: endpoint @ Endpoint::Token,
                 ..
             }
+            | Self::TooLarge {
+                endpoint: endpoint @ Endpoint::Token,
+                ..
+            }
             | Self::Redirect { endpoint, .. }
             | Self::Unavailable { endpoint, .. } => format!("look at {}: is it the right address?", endpoint.key()),
             Self::NoToken { .. } => "compare auth.token_url, auth.audience and auth.scopes with what Understory gave you".to_owned(),

@@ -79,3 +79,14 @@ fn a_refusal_names_the_keys_to_look_at_and_where_they_are_made() {
         assert!(text.contains(part), "{text}");
     }
 }
+
+#[test]
+fn a_page_that_is_too_large_can_be_helped_and_an_answer_with_a_token_cannot() {
+    let hint = |endpoint| {
+        let error = ApiError::TooLarge { endpoint, limit: 1 };
+        error.hint().unwrap_or_default()
+    };
+    assert!(hint(Endpoint::Consents).contains("api.max_page_bytes"));
+    assert!(hint(Endpoint::Token).contains("auth.token_url"));
+    assert!(!hint(Endpoint::Token).contains("api."));
+}

@@ -66,7 +66,8 @@ fn broken() -> Vec<Scenario> {
         ),
     ] {
         all.push(Scenario::passes(name, fault.clone()).on_both_if(name == "reset in mid body"));
-        all.push(Scenario::wears_out(name, 75, fault).on_both_if(name == "body cut short"));
+        let lasting = Scenario::wears_out(name, 75, fault).check(broke);
+        all.push(lasting.on_both_if(name == "body cut short"));
     }
     all.push(Scenario::ends(
         "Content-Length of 2^40",
@@ -94,6 +95,15 @@ fn broken() -> Vec<Scenario> {
         all.push(Scenario::wears_out(name, 75, raw(answer.as_bytes())));
     }
     all
+}
+
+/// Nothing was compressed, so nothing compressed is damaged.
+fn broke(after: &After<'_>) -> Result<(), String> {
+    let told = after
+        .stderr
+        .contains("the connection broke before the answer was complete");
+    told.then_some(())
+        .ok_or_else(|| "it does not say that the connection broke".to_owned())
 }
 
 impl Scenario {
