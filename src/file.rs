@@ -77,6 +77,28 @@ impl Draft {
     }
 }
 
+/// A device or a pipe, which a file moved into its place would end, for everybody on this machine.
+#[must_use]
+pub fn is_special(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
+}
+
+/// Without links in the way to it, also where the file itself is not there.
+#[must_use]
+pub fn resolved(path: &Path) -> PathBuf {
+    if let Ok(path) = path.canonicalize() {
+        return path;
+    }
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    match (folder.canonicalize(), path.file_name()) {
+        (Ok(folder), Some(name)) => folder.join(name),
+        _ => path.to_path_buf(),
+    }
+}
+
 impl Drop for Draft {
     fn drop(&mut self) {
         if !self.kept {

@@ -1,12 +1,13 @@
 //! `backup FILE`: SQLite only, a consistent copy while the daemon runs.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::error::CommandError;
 use super::forget::PATIENCE;
 use crate::config::Config;
 use crate::exit::Exit;
+use crate::file::{is_special, resolved};
 use crate::store::Store;
 
 /// Copies and says where to.
@@ -27,8 +28,13 @@ pub async fn run(
             "the copy would replace the database itself (nothing was done)",
         ));
     }
+    if is_special(target) {
+        return Err(CommandError::Usage(
+            "the copy must go into a file, not a device or a pipe (nothing was done)",
+        ));
+    }
     let mut store = Store::open_as_it_is(&config.database, PATIENCE).await?;
-    let copied = store.backup(target).await;
+    let copied = store.backup(&resolved(target)).await;
     store.close().await;
     copied?;
     writeln!(out, "copied to {}", target.display())?;
@@ -46,21 +52,6 @@ fn is_part_of(target: &Path, database: &Path) -> bool {
             part.push(suffix);
             target == part
         })
-}
-
-/// Without links in the way to it, also where the file itself is not there.
-fn resolved(path: &Path) -> PathBuf {
-    if let Ok(path) = path.canonicalize() {
-        return path;
-    }
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    match (folder.canonicalize(), path.file_name()) {
-        (Ok(folder), Some(name)) => folder.join(name),
-        _ => path.to_path_buf(),
-    }
 }
 
 #[cfg(test)]

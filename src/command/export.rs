@@ -1,5 +1,6 @@
 //! `export`: active consents, or all, streamed as RFC 4180 CSV or JSON Lines.
 
+use std::fs::OpenOptions;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
@@ -10,10 +11,10 @@ use super::error::CommandError;
 use crate::cli::ExportFormat;
 use crate::config::Config;
 use crate::exit::Exit;
-use crate::file::Draft;
+use crate::file::{Draft, is_special, resolved};
 use crate::store::{ExportRow, Store, StoreError, Timestamp};
 
-/// Exports to a file, which appears whole or not at all, or to standard output.
+/// Exports to a file, which appears whole or not at all, or to standard output, a device or a pipe.
 ///
 /// # Errors
 /// What the database or the output says.
@@ -51,12 +52,21 @@ async fn to_file(
         path: target.to_path_buf(),
         cause,
     };
-    let mut draft = Draft::beside(target).map_err(failed)?;
-    match write_rows(store, format, all, BufWriter::new(draft.file())).await {
-        Err(CommandError::Io { cause, .. }) => return Err(failed(cause).into()),
-        other => other?,
+    let named = |written| match written {
+        Err(CommandError::Io { cause, .. }) => Err(failed(cause).into()),
+        other => other,
+    };
+    if is_special(target) {
+        let out = OpenOptions::new().write(true).open(target);
+        let out = BufWriter::new(out.map_err(failed)?);
+        return named(unless_closed(write_rows(store, format, all, out).await));
     }
-    draft.keep(target).map_err(failed)?;
+    // Behind a link it is the file that is replaced, not the link.
+    let file = resolved(target);
+    let mut draft = Draft::beside(&file).map_err(failed)?;
+    let out = BufWriter::new(draft.file());
+    named(write_rows(store, format, all, out).await)?;
+    draft.keep(&file).map_err(failed)?;
     Ok(())
 }
 

@@ -1,12 +1,12 @@
 //! `export`: RFC 4180 or JSON Lines, the active or all, to standard output or to a file that is whole or not there.
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::process::Stdio;
 
 use serde_json::{Value, json};
 use understory_sync::demo::COMPANY_ID;
 
-use crate::support::World;
+use crate::support::{Engine, World};
 
 const HEADER: &str = "consent_key,consent_id,company_id,email,full_name,source,refs,extra,first_seen_at,changed_at,\
                       missing_since,withheld_since,removed_at,erased_at,first_run_id,changed_run_id";
@@ -59,6 +59,32 @@ fn with_awkward_people(world: &World) {
     world.run_once().expect(0);
     let _ = world.api.remove("d");
     world.run_once().expect(0);
+}
+
+#[tokio::test]
+async fn a_link_is_followed_and_a_pipe_is_written_to_not_replaced() {
+    let world = World::on(Engine::Sqlite).await;
+    with_awkward_people(&world);
+    let link = |name: &str, to: &str| symlink(to, world.home().join(name)).unwrap();
+    let is_link = |name: &str| world.home().join(name).is_symlink();
+    std::fs::write(world.home().join("consents.csv"), "old").unwrap();
+    link("today.csv", "consents.csv");
+    let export = |to: &str| {
+        world
+            .run(&["export", "--format", "csv", "-o", to])
+            .expect(0)
+            .stdout
+    };
+    assert_eq!(export("today.csv"), "");
+    assert!(is_link("today.csv"));
+    let written = std::fs::read_to_string(world.home().join("consents.csv")).unwrap();
+    assert!(written.starts_with(HEADER));
+
+    link("pipe", "/dev/stdout");
+    assert_eq!(export("pipe"), written);
+    assert!(is_link("pipe"));
+    world.run(&["backup", "pipe"]).expect(2).says("a pipe");
+    assert!(is_link("pipe"));
 }
 
 on_both! {
