@@ -27,6 +27,7 @@ mod configuration;
 mod database_refused;
 mod demo;
 mod disk;
+mod documented_configuration;
 mod documented_sql;
 mod documents;
 mod encrypted;
