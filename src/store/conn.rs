@@ -157,13 +157,16 @@ impl Conn {
             Self::Postgres(conn) => {
                 let begin = match intent {
                     Intent::Read => {
-                        "begin isolation level repeatable read; set local idle_in_transaction_session_timeout = '10s'"
+                        "begin isolation level repeatable read; set local idle_in_transaction_session_timeout = '10s'; \
+                         set local lock_timeout = '10s'"
                     }
                     Intent::View => {
-                        "begin isolation level repeatable read; set local idle_in_transaction_session_timeout = '10min'"
+                        "begin isolation level repeatable read; set local idle_in_transaction_session_timeout = '10min'; \
+                         set local lock_timeout = '10s'"
                     }
                     Intent::Write => {
-                        "begin; set local idle_in_transaction_session_timeout = '10s'; set local synchronous_commit = 'on'"
+                        "begin; set local idle_in_transaction_session_timeout = '10s'; set local lock_timeout = '10s'; \
+                         set local synchronous_commit = 'on'"
                     }
                 };
                 sqlx::raw_sql(begin).execute(&mut **conn).await?;

@@ -184,6 +184,8 @@ pub enum WriteCause {
     Full,
     /// Read-only.
     ReadOnly,
+    /// A server that takes no writes: a standby, or told so.
+    Standby,
     /// No permission.
     Permission,
     /// The device failed.
@@ -195,6 +197,7 @@ impl fmt::Display for WriteCause {
         f.write_str(match self {
             Self::Full => "the disk is full",
             Self::ReadOnly => "it is read-only",
+            Self::Standby => "the server is read-only",
             Self::Permission => "permission denied",
             Self::Io => "the device reports an I/O error",
         })
@@ -257,6 +260,12 @@ impl StoreError {
                 cause: WriteCause::Full,
                 ..
             } => "make room on the disk; nothing that was stored is lost",
+            Self::Write {
+                cause: WriteCause::Standby,
+                ..
+            } => {
+                "connect to the primary, and see whether default_transaction_read_only is on; nothing that was stored is lost"
+            }
             Self::Write { .. } | Self::Target { .. } => {
                 "check the mount and the rights of the file and its folder; nothing that was stored is lost"
             }

@@ -118,6 +118,14 @@ async fn a_server_that_is_not_there_is_worth_another_try() {
     );
     let done = refused(&world, world.run_once(), 75);
     assert!(!done.output().contains("pass-word"), "{}", done.output());
+    world.set(
+        "database.url",
+        "postgres://u:pass-word@no-host.invalid/x?sslmode=disable",
+    );
+    let done = refused(&world, world.run_once(), 75)
+        .says("no-host.invalid")
+        .says("its host name could not be resolved");
+    assert!(!done.output().contains("pass-word"), "{}", done.output());
 }
 
 #[tokio::test]

@@ -227,7 +227,10 @@ async fn a_server_that_is_read_only_for_a_while_ends_a_start_but_not_a_daemon() 
     .await;
     read_only("on").await;
     until("a run that fails", async || {
-        daemon.stderr().contains("it is read-only").then_some(())
+        daemon
+            .stderr()
+            .contains("the server is read-only")
+            .then_some(())
     })
     .await;
     // One that starts now would never have written anything.

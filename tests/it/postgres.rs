@@ -235,6 +235,22 @@ fn a_row_that_somebody_holds_is_waited_for_and_then_the_run_ends_with_75() {
 }
 
 #[test]
+fn a_table_that_others_have_locked_is_waited_for_10_seconds_by_whoever_reads_it_too() {
+    let cluster = Cluster::new();
+    let bench = bench_at(cluster.url("owner", "sync"), 100, 50);
+    bench.run_well();
+    let mut other = cluster.owner("sync");
+    other.run("begin; lock table consents in access exclusive mode");
+    for arguments in [&["--run-once"] as &[_], &["status"]] {
+        let began = Instant::now();
+        bench.call(arguments).must(75, &["is locked"]);
+        assert!(began.elapsed() < Duration::from_secs(18));
+    }
+    other.run("rollback");
+    bench.run_well();
+}
+
+#[test]
 fn a_server_that_is_read_only_for_a_while_ends_the_run_with_74() {
     let cluster = Cluster::new();
     let bench = bench_at(cluster.url("owner", "sync"), 1_000, 50);

@@ -29,7 +29,7 @@ pub(in crate::store) fn from_sqlx(error: &sqlx::Error, place: &str) -> StoreErro
         }
         sqlx::Error::Io(cause) => StoreError::Unreachable {
             place,
-            cause: cause.kind().to_string(),
+            cause: io_words(cause),
         },
         sqlx::Error::Tls(cause) => StoreError::Tls {
             place,
@@ -52,6 +52,18 @@ pub(in crate::store) fn from_sqlx(error: &sqlx::Error, place: &str) -> StoreErro
             place,
             code: "driver".to_owned(),
         },
+    }
+}
+
+/// A name that does not resolve has no kind of its own, but fixed words at the beginning.
+fn io_words(cause: &io::Error) -> String {
+    if cause
+        .to_string()
+        .starts_with("failed to lookup address information")
+    {
+        "its host name could not be resolved".to_owned()
+    } else {
+        cause.kind().to_string()
     }
 }
 
@@ -110,7 +122,7 @@ fn postgres(code: String, place: String) -> StoreError {
         },
         "25006" => StoreError::Write {
             place,
-            cause: WriteCause::ReadOnly,
+            cause: WriteCause::Standby,
         },
         "58030" => StoreError::Write {
             place,
