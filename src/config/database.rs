@@ -155,6 +155,13 @@ fn postgres(text: &str) -> Result<Address, Complaint> {
         return Err(wrong("it holds a character that must be escaped"));
     }
     let mut warnings = Vec::new();
+    if url.username().is_empty() && !url.query_pairs().any(|(name, _)| name == "user") {
+        // The driver does not ask the system who we are.
+        warnings.push(
+            "database.url: it names no user, so the login is tried as PGUSER or as anonymous; write USER@HOST, or user=USER behind the question mark"
+                .to_owned(),
+        );
+    }
     for (name, value) in url.query_pairs() {
         match &*name {
             "sslmode" | "ssl-mode" => warnings.extend(ssl_mode(&value)?),
@@ -319,8 +326,24 @@ mod tests {
             ("require", 0),
             ("verify-full", 0),
         ] {
-            let address = parse(&format!("postgres://h/db?sslmode={mode}"), base()).unwrap();
+            let address = parse(&format!("postgres://u@h/db?sslmode={mode}"), base()).unwrap();
             assert_eq!(address.warnings.len(), warnings, "{mode}");
+        }
+    }
+
+    #[test]
+    fn a_login_without_a_name_is_warned_of() {
+        for (url, warnings) in [
+            ("postgres:///db?host=/run/postgresql", 1),
+            ("postgres:///db?host=/run/postgresql&user=me", 0),
+            ("postgres://h/db", 1),
+            ("postgres://me@h/db", 0),
+        ] {
+            assert_eq!(
+                parse(url, base()).unwrap().warnings.len(),
+                warnings,
+                "{url}"
+            );
         }
     }
 
