@@ -162,6 +162,9 @@ code=0
 docker run --rm $image --run-once >/dev/null 2>&1 || code=$?
 same "no configuration" $code 78
 code=0
+docker run --rm --env UNDERSTORY_SYNC__HEALTH__STALE_AFTER=soon $image healthcheck >/dev/null 2>&1 || code=$?
+same "no configuration for the health check, which knows 0 and 1" $code 1
+code=0
 docker run --rm "${closed[@]}" $image --run-once --quiet >"$secrets/said" 2>&1 || code=$?
 same "a run once" $code 0
 same "says nothing with --quiet" "$(cat "$secrets/said")" ""
