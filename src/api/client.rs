@@ -95,7 +95,12 @@ fn with_proxy(builder: ClientBuilder) -> Result<ClientBuilder, ApiError> {
     let Some(url) = set("HTTPS_PROXY").or_else(|| set("https_proxy")) else {
         return Ok(builder);
     };
-    let proxy = Proxy::https(url.trim())
+    let url = url.trim();
+    // reqwest takes the URL of a kind of proxy that is not built in, and then fails at every connection.
+    if !matches!(url.split_once("://"), None | Some(("http" | "https", _))) {
+        return Err(ApiError::Setup(Setup::Proxy));
+    }
+    let proxy = Proxy::https(url)
         .map_err(|_| ApiError::Setup(Setup::Proxy))?
         .no_proxy(NoProxy::from_env());
     Ok(builder.proxy(proxy))

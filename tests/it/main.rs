@@ -52,6 +52,7 @@ mod paths;
 mod paused;
 mod pooler;
 mod postgres;
+mod proxied;
 mod rehearsing;
 mod retention;
 mod schedule;
