@@ -1,8 +1,8 @@
 //! What a run would have written by now. The store of a dry run does not know it, and so finds no row for an item without
 //! id whose row an earlier page would have made, changed or renamed.
 
+use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
-use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher as _;
 
 use crate::consent::natural_hash_of;
@@ -13,9 +13,9 @@ use crate::reconcile::{Batch, Namesake, Namesakes, Op, Put, PutKind};
 #[derive(Debug, Default)]
 pub(super) struct Unwritten {
     /// Their natural keys.
-    natural: HashSet<i64>,
+    natural: Compact<()>,
     /// The natural key that a row of the database would have by now, by the key that the database knows.
-    now: HashMap<u64, i64>,
+    now: Compact<i64>,
     keys: RandomState,
     /// One of them. It stands for all: an item that goes to any of them is a duplicate, and none needs to be listed again.
     any: Option<String>,
@@ -41,9 +41,9 @@ impl Unwritten {
             PutKind::TakeOver { old_key, .. } => Some(old_key),
         };
         if let Some(key) = known_as {
-            self.now.insert(self.keys.hash_one(key), put.natural);
+            self.now.insert(self.hash(key), put.natural);
         }
-        self.natural.insert(put.natural);
+        self.natural.insert(put.natural, ());
         self.any.get_or_insert_with(|| put.key.clone());
     }
 
@@ -54,24 +54,74 @@ impl Unwritten {
             let Some(natural) = natural_hash_of(natural_key) else {
                 continue;
             };
-            let mut missing = self.natural.contains(&natural);
+            let mut missing = self.natural.get(natural).is_some();
             let rows = namesakes.entry(natural_key.clone()).or_default();
-            rows.retain_mut(
-                |row| match self.now.get(&self.keys.hash_one(&row.consent_key)) {
-                    None => true,
-                    Some(now) if *now == natural => {
-                        row.consent_key.clone_from(any);
-                        missing = false;
-                        true
-                    }
-                    Some(_) => false,
-                },
-            );
+            rows.retain_mut(|row| match self.now.get(self.hash(&row.consent_key)) {
+                None => true,
+                Some(now) if now == natural => {
+                    row.consent_key.clone_from(any);
+                    missing = false;
+                    true
+                }
+                Some(_) => false,
+            });
             if missing {
                 rows.push(Namesake {
                     consent_key: any.clone(),
                 });
             }
         }
+    }
+
+    fn hash(&self, key: &str) -> i64 {
+        self.keys.hash_one(key).cast_signed()
+    }
+}
+
+/// A map from hashes that takes little more than what is in it: nearly all of it lies sorted, what came last beside that.
+#[derive(Debug, Default)]
+struct Compact<V> {
+    sorted: Vec<(i64, V)>,
+    last: HashMap<i64, V>,
+}
+
+impl<V: Copy> Compact<V> {
+    /// Entries that always may lie beside the sorted ones.
+    const FEW: usize = 4_096;
+
+    fn insert(&mut self, hash: i64, value: V) {
+        self.last.insert(hash, value);
+        if self.last.len() > Self::FEW + self.sorted.len() / 8 {
+            self.sorted.extend(self.last.drain());
+            self.sorted.sort_unstable_by_key(|(hash, _)| *hash);
+        }
+    }
+
+    fn get(&self, hash: i64) -> Option<V> {
+        let last = self.last.get(&hash).copied();
+        last.or_else(|| {
+            let at = self.sorted.binary_search_by_key(&hash, |(hash, _)| *hash);
+            Some(self.sorted[at.ok()?].1)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_put_in_is_found_and_nothing_else() {
+        let mut map = Compact::default();
+        // Far more than may lie beside the sorted ones, in no order.
+        let hash = |number: i64| number.wrapping_mul(0x9e37_79b9_7f4a_7c15_u64.cast_signed());
+        for number in 0..20_000 {
+            map.insert(hash(number), number);
+        }
+        assert!(map.sorted.len() > 10_000 && !map.last.is_empty());
+        for number in 0..20_000 {
+            assert_eq!(map.get(hash(number)), Some(number));
+        }
+        assert!((20_000..30_000).all(|number| map.get(hash(number)).is_none()));
     }
 }
