@@ -15,15 +15,18 @@ use understory_sync::consent::{Consent, Item};
 
 /// A page: nothing panics, and whatever comes out can be stored in both databases.
 pub(crate) fn page(bytes: &[u8]) {
-    let Some(page) = probe::page(bytes) else {
+    let Some(raw) = probe::page(bytes) else {
         return;
     };
+    let page = raw.read();
+    let again = probe::page(bytes);
     assert_eq!(
         Some(&page),
-        probe::page(bytes).as_ref(),
+        again.as_ref().map(|raw| raw.read()).as_ref(),
         "the same bytes are the same page"
     );
-    assert!(page.items.len() <= 10_000);
+    assert_eq!(page.items.len(), raw.len(), "every item is told");
+    assert!(raw.len() <= 10_000);
     if let Some(next) = &page.next {
         assert!(!next.0.is_empty() && next.0.len() <= 8 * 1024);
     }
@@ -42,7 +45,7 @@ fn good_id(id: &str) -> bool {
     !id.trim().is_empty() && id.len() <= 2_048 && !id.starts_with("nk:") && !id.contains('\0')
 }
 
-fn storable(consent: &Consent) {
+fn storable(consent: &Consent<'_>) {
     assert!(!consent.company_id.trim().is_empty() && !consent.email.trim().is_empty());
     assert!(consent.consent_id.as_deref().is_none_or(good_id));
     assert!(!consent.key().is_empty());

@@ -3,30 +3,32 @@
 //! Owns the types that the API client makes and the rules and the store take. Knows no HTTP and no SQL.
 //! Everything here that can hold a name or an address has a `Debug` that shows neither.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use sha2::{Digest, Sha256};
 
-/// One marketing consent (Understory API, "A consent"), already cleaned: no NUL, no lone surrogate.
+/// One marketing consent (Understory API, "A consent"), already cleaned: no NUL, no lone surrogate. Its texts are borrowed
+/// from the page that brought it as far as they stand there: of a row that did not change nothing is copied.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Consent {
+pub struct Consent<'a> {
     /// The API's `id`: text that is not blank, or an integer in decimal digits.
-    pub consent_id: Option<String>,
+    pub consent_id: Option<Cow<'a, str>>,
     /// The company that was allowed to write.
-    pub company_id: String,
+    pub company_id: Cow<'a, str>,
     /// The address as received, never blank.
-    pub email: String,
+    pub email: Cow<'a, str>,
     /// The name as received.
-    pub full_name: Option<String>,
+    pub full_name: Option<Cow<'a, str>>,
     /// Where the consent was given.
-    pub source: Option<String>,
+    pub source: Option<Cow<'a, str>>,
     /// The API's `references` as canonical JSON text (sorted keys, no white space).
-    pub refs: Option<String>,
+    pub refs: Option<Cow<'a, str>>,
     /// Every field that has no column, or not the type of one: a JSON object as canonical text.
-    pub extra: Option<String>,
+    pub extra: Option<Cow<'a, str>>,
 }
 
-impl fmt::Debug for Consent {
+impl fmt::Debug for Consent<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Consent")
             .field("has_id", &self.consent_id.is_some())
@@ -34,13 +36,28 @@ impl fmt::Debug for Consent {
     }
 }
 
-impl Consent {
+impl Consent<'_> {
     /// The primary key of the row: the API's id, else the natural key.
     #[must_use]
     pub fn key(&self) -> String {
         self.consent_id
-            .clone()
-            .unwrap_or_else(|| self.natural_key())
+            .as_deref()
+            .map_or_else(|| self.natural_key(), str::to_owned)
+    }
+
+    /// The same, holding its texts itself.
+    #[must_use]
+    pub fn into_owned(self) -> Consent<'static> {
+        let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        Consent {
+            consent_id: self.consent_id.map(owned),
+            company_id: owned(self.company_id),
+            email: owned(self.email),
+            full_name: self.full_name.map(owned),
+            source: self.source.map(owned),
+            refs: self.refs.map(owned),
+            extra: self.extra.map(owned),
+        }
     }
 
     /// The beginning of the natural key as a number, for the index over it.
@@ -63,7 +80,7 @@ impl Consent {
             &self.extra,
         ];
         let optional = optional.iter().filter_map(|text| text.as_ref());
-        optional.map(String::len).sum::<usize>() + self.company_id.len() + self.email.len()
+        optional.map(|text| text.len()).sum::<usize>() + self.company_id.len() + self.email.len()
     }
 
     /// The natural key of the row.
@@ -155,9 +172,9 @@ impl fmt::Debug for Rejected {
 
 /// One item of a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Item {
+pub enum Item<'a> {
     /// Can be stored.
-    Consent(Consent),
+    Consent(Consent<'a>),
     /// Cannot.
     Rejected(Rejected),
 }
@@ -174,9 +191,9 @@ impl fmt::Debug for Cursor {
 
 /// One page of the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Page {
+pub struct Page<'a> {
     /// In the order received.
-    pub items: Vec<Item>,
+    pub items: Vec<Item<'a>>,
     /// None: the end.
     pub next: Option<Cursor>,
 }

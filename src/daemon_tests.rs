@@ -31,7 +31,7 @@ impl Bench {
     fn daemon(&self, cron: &str) -> Daemon {
         let (began, shift) = (self.began, Rc::clone(&self.shift));
         let clock = move || start() + began.elapsed() + shift.get();
-        let schedule = Schedule::parse(cron, chrono_tz::UTC, start()).unwrap();
+        let schedule = Schedule::parse(cron, jiff::tz::TimeZone::UTC, start()).unwrap();
         let said = Rc::clone(&self.said);
         Daemon {
             ticks: Ticks::new(schedule, Duration::ZERO, Box::new(clock)),

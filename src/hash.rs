@@ -40,7 +40,11 @@ impl RowHash {
         }
         let number = |digits: &[u8]| {
             digits.iter().try_fold(0_u64, |number, digit| {
-                let digit = char::from(*digit).to_digit(16)?;
+                let digit = match digit {
+                    b'0'..=b'9' => digit - b'0',
+                    b'a'..=b'f' => digit - b'a' + 10,
+                    _ => return None,
+                };
                 Some(number << 4 | u64::from(digit))
             })
         };
@@ -86,11 +90,11 @@ impl Salt {
 
     /// Of everything but the id, which the key tells: 56 bits.
     #[must_use]
-    pub fn content(&self, consent: &Consent) -> u64 {
+    pub fn content(&self, consent: &Consent<'_>) -> u64 {
         let mut hasher = self.sip;
         let fields = [
-            Some(consent.company_id.as_str()),
-            Some(consent.email.as_str()),
+            Some(consent.company_id.as_ref()),
+            Some(consent.email.as_ref()),
             consent.full_name.as_deref(),
             consent.source.as_deref(),
             consent.refs.as_deref(),

@@ -103,7 +103,7 @@ pub struct Put {
     /// The row's key from now on.
     pub key: String,
     /// What the API sent.
-    pub consent: Consent,
+    pub consent: Consent<'static>,
     /// Of `key` and the content that the row will have.
     pub hash: RowHash,
     /// Of the natural key.

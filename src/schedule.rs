@@ -13,9 +13,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use chrono::{DateTime, DurationRound as _, TimeDelta, Utc};
-use chrono_tz::Tz;
+use chrono::{DateTime, TimeDelta, Utc};
 use croner::parser::{CronParser, Seconds, Year};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use sha2::{Digest as _, Sha256};
 
 /// Ticks looked at to find the interval.
@@ -50,7 +51,7 @@ pub enum ScheduleError {
 pub struct Schedule {
     /// What runs is what any of them says; more than one only where several times of day are named.
     lines: Vec<croner::Cron>,
-    zone: Tz,
+    zone: TimeZone,
 }
 
 impl Schedule {
@@ -58,7 +59,7 @@ impl Schedule {
     ///
     /// # Errors
     /// When it has not six fields, when a field means nothing, and when no tick ever comes after `now`.
-    pub fn parse(cron: &str, zone: Tz, now: DateTime<Utc>) -> Result<Self, ScheduleError> {
+    pub fn parse(cron: &str, zone: TimeZone, now: DateTime<Utc>) -> Result<Self, ScheduleError> {
         let fields: Vec<&str> = cron.split_whitespace().collect();
         if fields.len() != 6 {
             return Err(ScheduleError::Fields(fields.len()));
@@ -86,7 +87,7 @@ impl Schedule {
 
     /// The same times of day elsewhere.
     #[must_use]
-    pub fn in_zone(self, zone: Tz) -> Self {
+    pub fn in_zone(self, zone: TimeZone) -> Self {
         Self { zone, ..self }
     }
 
@@ -94,11 +95,14 @@ impl Schedule {
     #[must_use]
     pub fn next_after(&self, at: DateTime<Utc>) -> Option<DateTime<Utc>> {
         // croner keeps the fraction of a second of its start, which would make 12:00:00.5 a tick.
-        let whole = at.duration_trunc(TimeDelta::seconds(1)).ok()?;
-        let local = whole.with_timezone(&self.zone);
-        let next = |line: &croner::Cron| line.find_next_occurrence(&local, false).ok();
+        let whole = Timestamp::from_second(at.timestamp()).ok()?;
+        let local = whole.to_zoned(self.zone.clone());
+        let next = |line: &croner::Cron| {
+            let tick = line.find_next_occurrence(&local, false).ok()?;
+            Some(tick.timestamp().as_second())
+        };
         let tick = self.lines.iter().filter_map(next).min()?;
-        Some(tick.with_timezone(&Utc))
+        DateTime::from_timestamp(tick, 0)
     }
 
     /// The longest gap between the next 400 ticks: what "the interval" means for a schedule that is not even. At least a second.
@@ -155,7 +159,8 @@ fn named_times(fields: &[&str]) -> Option<Vec<String>> {
 impl fmt::Debug for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let lines: Vec<&str> = self.lines.iter().map(croner::Cron::as_str).collect();
-        write!(f, "Schedule({} {})", lines.join("; "), self.zone)
+        let zone = self.zone.iana_name().unwrap_or_default();
+        write!(f, "Schedule({} {zone})", lines.join("; "))
     }
 }
 

@@ -38,6 +38,18 @@ impl Database {
         matches!(self, Self::Postgres { .. })
     }
 
+    /// Runs a process to its end. The CPU time of the database's server is its own.
+    pub(crate) fn run(&self, command: &mut Command) -> Cost {
+        let server = match self {
+            Self::Sqlite { .. } => None,
+            Self::Postgres { postmaster, .. } => Some(*postmaster),
+        };
+        let before = server.map_or(0.0, cpu_of);
+        let mut cost = run(command);
+        cost.cpu += server.map_or(0.0, cpu_of) - before;
+        cost
+    }
+
     /// Bytes of write-ahead log so far (PostgreSQL).
     pub(crate) fn log_position(&self) -> u64 {
         match self {
@@ -74,12 +86,7 @@ const COLUMNS: &str = "consent_key, consent_id, company_id, email, full_name, so
 
 impl<'a> Floor<'a> {
     /// Writes out what the program loaded, in as many parts as it made commits.
-    pub(crate) fn prepare(
-        folder: &Path,
-        database: &'a Database,
-        _program: &str,
-        rows: usize,
-    ) -> Self {
+    pub(crate) fn prepare(folder: &Path, database: &'a Database, rows: usize) -> Self {
         let folder = folder.join("floor");
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir(&folder).unwrap();
@@ -125,7 +132,7 @@ impl<'a> Floor<'a> {
     pub(crate) fn load(&self) -> Cost {
         match self.database {
             Database::Sqlite { .. } => self.load_sqlite(),
-            Database::Postgres { url, postmaster } => self.load_postgres(url, *postmaster),
+            Database::Postgres { url, .. } => self.load_postgres(url),
         }
     }
 
@@ -152,7 +159,7 @@ impl<'a> Floor<'a> {
             .stderr(Stdio::null()))
     }
 
-    fn load_postgres(&self, url: &str, postmaster: u32) -> Cost {
+    fn load_postgres(&self, url: &str) -> Cost {
         ask(
             url,
             "drop schema if exists floor cascade; create schema floor; create table floor.consents (like public.consents including all)",
@@ -169,11 +176,9 @@ impl<'a> Floor<'a> {
         }
         let file = self.folder.join("script");
         std::fs::write(&file, script).unwrap();
-        let before = cpu_of(postmaster);
-        let mut cost = run(Command::new("psql").arg("-q").arg(url).arg("-f").arg(&file));
-        // The server's share ends with its process, so that the postmaster has it.
-        cost.cpu += cpu_of(postmaster) - before;
-        cost
+        let mut psql = Command::new("psql");
+        self.database
+            .run(psql.arg("-q").arg(url).arg("-f").arg(&file))
     }
 }
 
@@ -222,11 +227,13 @@ impl Cluster {
         let script = format!(
             r#"set -e
             bin=$(ls -d /usr/lib/postgresql/*/bin | sort -V | tail -n 1)
-            port=$(shuf -i 20000-40000 -n 1)
             mkdir -p {data} && chmod 711 {folder}
             as=""; [ "$(id -u)" = 0 ] && chown postgres {data} && as="setpriv --reuid=postgres --regid=postgres --clear-groups"
             $as $bin/initdb -D {data} -U bench -A trust >/dev/null
-            $as $bin/pg_ctl -D {data} -w -o "-p $port -k {data} -c listen_addresses=127.0.0.1 -c max_wal_size=4GB" -l {data}/log start >/dev/null
+            for try in 1 2 3 4 5; do
+                port=$(shuf -i 20000-30000 -n 1)
+                $as $bin/pg_ctl -D {data} -w -o "-p $port -k {data} -c listen_addresses=127.0.0.1 -c max_wal_size=4GB" -l {data}/log start >/dev/null && break
+            done
             echo $port $(head -n 1 {data}/postmaster.pid)"#,
             data = data.display(),
             folder = folder.display()

@@ -84,18 +84,19 @@ fn measure_one(folder: &Path, database: &Database, rows: usize, page: usize) {
         command
     };
     let fetch = run(&mut server.fetcher());
-    let first = run(program(folder).arg("--run-once").arg("--quiet"));
-    let floor = Floor::prepare(folder, database, PROGRAM, rows);
+    let sync = || database.run(program(folder).arg("--run-once").arg("--quiet"));
+    let first = sync();
+    let floor = Floor::prepare(folder, database, rows);
     let bulk = floor.load();
     line(database, rows, page, "first load", first, fetch.plus(bulk));
 
     let log_before = database.log_position();
-    let unchanged = run(program(folder).arg("--run-once").arg("--quiet"));
+    let unchanged = sync();
     let written = database.log_position().saturating_sub(log_before);
     line(database, rows, page, "unchanged", unchanged, fetch);
 
     server.change_one_percent();
-    let changed = run(program(folder).arg("--run-once").arg("--quiet"));
+    let changed = sync();
     line(
         database,
         rows,

@@ -48,22 +48,12 @@ fn watch(child: &Child) -> (f64, f64) {
         if let Some(now) = field(child.id(), "status", "VmHWM:") {
             peak = peak.max(now / 1024.0);
         }
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
-        let fields: Vec<&str> = stat
-            .rsplit(')')
-            .next()
-            .unwrap()
-            .split_whitespace()
-            .collect();
+        let fields = stat(child.id()).unwrap();
         if fields[0] == "Z" {
-            return ((ticks(fields[11]) + ticks(fields[12])) / 100.0, peak);
+            return (seconds(&fields, 11..13), peak);
         }
         std::thread::sleep(Duration::from_micros(500));
     }
-}
-
-fn ticks(field: &str) -> f64 {
-    field.parse().unwrap()
 }
 
 fn field(pid: u32, file: &str, name: &str) -> Option<f64> {
@@ -76,19 +66,27 @@ fn field(pid: u32, file: &str, name: &str) -> Option<f64> {
         .ok()
 }
 
-/// CPU seconds that a running process and its children that ended have used.
-pub(crate) fn cpu_of(pid: u32) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let fields: Vec<f64> = stat
-        .rsplit(')')
-        .next()
-        .unwrap_or_default()
-        .split_whitespace()
-        .map(|field| field.parse().unwrap_or(0.0))
-        .collect();
-    fields
-        .get(11..15)
-        .map_or(0.0, |times| times.iter().sum::<f64>() / 100.0)
+/// CPU seconds that a server has used: its process, its children that ended, and those that live.
+pub(crate) fn cpu_of(server: u32) -> f64 {
+    let children = std::fs::read_dir("/proc").unwrap().filter_map(|entry| {
+        let pid: u32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
+        let fields = stat(pid)?;
+        (fields.get(1)? == &server.to_string()).then(|| seconds(&fields, 11..13))
+    });
+    let own = stat(server).map_or(0.0, |fields| seconds(&fields, 11..15));
+    own + children.sum::<f64>()
+}
+
+/// What `/proc/PID/stat` says behind the name.
+fn stat(pid: u32) -> Option<Vec<String>> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let fields = stat.rsplit(')').next()?.split_whitespace();
+    Some(fields.map(str::to_owned).collect())
+}
+
+fn seconds(fields: &[String], which: std::ops::Range<usize>) -> f64 {
+    let times = fields.get(which).into_iter().flatten();
+    times.map(|ticks| ticks.parse().unwrap_or(0.0)).sum::<f64>() / 100.0
 }
 
 #[expect(clippy::cast_precision_loss, reason = "sizes are far below 2^53")]

@@ -24,10 +24,20 @@ pub(super) enum BadBody {
 /// The deepest nesting that is kept: serde's readers take 127 levels, and the history wraps what is kept once more.
 pub(super) const MAX_DEPTH: usize = 126;
 
-/// Makes a body into text that is known to be one JSON value: no BOM, no NUL, no lone surrogate.
-pub(super) fn checked(body: &mut [u8]) -> Result<&str, BadBody> {
-    replace_unstorable(body);
-    let text = std::str::from_utf8(body).map_err(|_| BadBody::NotJson)?;
+/// Makes a body into text without NUL and lone surrogates. Nothing else about it is checked. The flag: nothing in it is
+/// escaped, as in most pages.
+pub(super) fn text(mut body: Vec<u8>) -> Result<(String, bool), BadBody> {
+    // A great deal faster than to look for what must be replaced.
+    let plain = !body.contains(&b'\\');
+    if !plain {
+        replace_unstorable(&mut body);
+    }
+    let text = String::from_utf8(body).map_err(|_| BadBody::NotJson)?;
+    Ok((text, plain))
+}
+
+/// A text, without its BOM, that is known to be one JSON value.
+pub(super) fn checked(text: &str) -> Result<&str, BadBody> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     // Skips without recursion, so no nesting overflows the stack, and checks the syntax to the last byte.
     serde_json::from_str::<IgnoredAny>(text).map_err(|_| BadBody::NotJson)?;
@@ -78,15 +88,39 @@ pub(super) struct Raw<'a> {
     pub(super) text: &'a str,
     /// Levels of arrays and objects; 0 for a scalar.
     pub(super) depth: usize,
+    /// A backslash is in it.
+    escaped: bool,
 }
 
 impl<'a> Raw<'a> {
+    /// A value that somebody else has checked, with nothing escaped in it. Its depth is not known.
+    pub(super) fn plain(text: &'a str) -> Self {
+        Self {
+            text,
+            depth: 0,
+            escaped: false,
+        }
+    }
+
+    /// A value that somebody else has checked. Its depth is not known.
+    pub(super) fn checked(text: &'a str) -> Self {
+        Self {
+            text,
+            depth: 0,
+            escaped: text.contains('\\'),
+        }
+    }
+
     /// The text of a string.
     pub(super) fn string(self) -> Option<Cow<'a, str>> {
         if !self.text.starts_with('"') {
             return None;
         }
-        Some(unquote(self.text))
+        if self.escaped {
+            return Some(unquote(self.text));
+        }
+        let inner = self.text.get(1..self.text.len() - 1);
+        Some(Cow::Borrowed(inner.unwrap_or_default()))
     }
 
     /// The digits of an integer of any size.
@@ -156,19 +190,18 @@ impl<'a> Scanner<'a> {
     pub(super) fn value(&mut self) -> Option<Raw<'a>> {
         let first = self.peek()?;
         let start = self.at;
-        let depth = match first {
-            b'"' => {
-                self.skip_string()?;
-                0
-            }
-            b'{' | b'[' => self.skip_nested()?,
-            _ => {
-                self.skip_scalar();
-                0
-            }
-        };
+        let (mut depth, mut escaped) = (0, false);
+        match first {
+            b'"' => escaped = self.skip_string()?,
+            b'{' | b'[' => depth = self.skip_nested()?,
+            _ => self.skip_scalar(),
+        }
         let text = self.text.get(start..self.at)?;
-        Some(Raw { text, depth })
+        Some(Raw {
+            text,
+            depth,
+            escaped,
+        })
     }
 
     /// The next key of an object whose opening brace is consumed, with its colon; None at its end.
@@ -199,23 +232,20 @@ impl<'a> Scanner<'a> {
         self.at
     }
 
-    /// The text from there to here.
-    pub(super) fn since(&self, start: usize) -> Option<&'a str> {
-        self.text.get(start..self.at)
-    }
-
-    fn skip_string(&mut self) -> Option<()> {
-        let bytes = self.text.as_bytes();
+    /// Tells whether anything in it is escaped.
+    fn skip_string(&mut self) -> Option<bool> {
+        let mut escaped = false;
         let mut at = self.at + 1;
         loop {
-            match bytes.get(at)? {
-                b'"' => break,
-                b'\\' => at += 2,
-                _ => at += 1,
+            let rest = self.text.as_bytes().get(at..)?;
+            at += rest.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
+            if self.text.as_bytes().get(at) == Some(&b'"') {
+                self.at = at + 1;
+                return Some(escaped);
             }
+            escaped = true;
+            at += 2;
         }
-        self.at = at + 1;
-        Some(())
     }
 
     fn skip_nested(&mut self) -> Option<usize> {

@@ -92,8 +92,9 @@ impl Api {
     }
 }
 
-fn me(body: &mut [u8]) -> Result<Me, BadBody> {
-    let text = json::checked(body)?;
+fn me(body: Vec<u8>) -> Result<Me, BadBody> {
+    let (text, _) = json::text(body)?;
+    let text = json::checked(&text)?;
     let members = json::members(text).ok_or(BadBody::Shape("the answer is not an object"))?;
     let text_of = |name: &str| {
         let found = members.iter().rev().find(|(key, _)| key == name);

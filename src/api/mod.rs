@@ -11,6 +11,7 @@ mod heartbeat;
 mod json;
 mod limit;
 mod lookup;
+mod page;
 mod pager;
 pub mod probe;
 mod request;
@@ -33,6 +34,7 @@ pub use cause::{Cause, Certificate, Endpoint, Refusal, Setup};
 pub use error::ApiError;
 pub use limit::Traffic;
 pub use lookup::{Lookup, Me};
+pub use page::RawPage;
 pub use pager::{Paths, QUICKSTART_PATH, REFERENCE_PATH, Walk};
 pub use retry::{Deadline, delay, retry_after};
 

@@ -9,9 +9,9 @@ use sha2::{Digest as _, Sha256};
 use super::Api;
 use super::cause::Endpoint;
 use super::error::ApiError;
+use super::page::RawPage;
 use super::retry::Deadline;
-use super::wire;
-use crate::consent::{Cursor, Page};
+use crate::consent::Cursor;
 
 /// The path of the Quickstart.
 pub const QUICKSTART_PATH: &str = "/v1/grow/consents";
@@ -84,7 +84,7 @@ impl<'a> Walk<'a> {
     ///
     /// # Errors
     /// Whatever ends the walk; a page that leads in a circle is still handed out before that.
-    pub async fn next_page(&mut self) -> Result<Option<Page>, ApiError> {
+    pub async fn next_page(&mut self) -> Result<Option<RawPage>, ApiError> {
         let cursor = match &self.at {
             At::End => return Ok(None),
             At::Circle => return Err(ApiError::CursorLoop),
@@ -106,14 +106,14 @@ impl<'a> Walk<'a> {
         Ok(Some(page))
     }
 
-    async fn ask(&mut self, cursor: Option<&Cursor>) -> Result<Page, ApiError> {
+    async fn ask(&mut self, cursor: Option<&Cursor>) -> Result<RawPage, ApiError> {
         let url = self.api.list_url(&self.path, cursor)?;
         self.api
-            .get(Endpoint::Consents, &url, wire::page, self.deadline)
+            .get(Endpoint::Consents, &url, RawPage::new, self.deadline)
             .await
     }
 
-    async fn ask_other(&mut self) -> Result<Page, ApiError> {
+    async fn ask_other(&mut self) -> Result<RawPage, ApiError> {
         if let Some(other) = self.other.take() {
             tracing::info!(gone = %self.path, %other, "the list's path is gone, trying the other one");
             other.clone_into(&mut self.path);
@@ -128,16 +128,12 @@ impl<'a> Walk<'a> {
     }
 
     /// Settles where the page leads.
-    fn step(&mut self, page: &Page) -> Result<(), ApiError> {
-        let Some(next) = &page.next else {
+    fn step(&mut self, page: &RawPage) -> Result<(), ApiError> {
+        let Some(next) = page.next() else {
             self.at = At::End;
             return Ok(());
         };
-        self.empty = if page.items.is_empty() {
-            self.empty + 1
-        } else {
-            0
-        };
+        self.empty = if page.is_empty() { self.empty + 1 } else { 0 };
         if self.empty >= MOST_EMPTY_PAGES {
             return Err(ApiError::EmptyPages(self.empty));
         }

@@ -8,13 +8,14 @@ use std::time::{Duration, SystemTime};
 use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
 use tokio::time::Instant;
 
-use super::{client, token, wire};
-use crate::consent::Page;
+use super::{RawPage, client, token};
 
 /// A page of the list as a 200 brings it; None where the body cannot be used.
 #[must_use]
-pub fn page(bytes: &[u8]) -> Option<Page> {
-    wire::page(&mut bytes.to_vec()).ok()
+pub fn page(bytes: &[u8]) -> Option<RawPage> {
+    let page = RawPage::new(bytes.to_vec()).ok()?;
+    debug_assert!(page.is_found_again(), "both ways find the same items");
+    Some(page)
 }
 
 /// A token endpoint's answer: a token that can be sent, and is fresh when it comes.
@@ -23,9 +24,9 @@ pub fn page(bytes: &[u8]) -> Option<Page> {
 #[must_use]
 pub fn token(bytes: &[u8]) -> bool {
     let asked_at = Instant::now();
-    let refusal = token::refusal(400, &mut bytes.to_vec());
+    let refusal = token::refusal(400, bytes.to_vec());
     debug_assert!(refusal.to_string().len() < 200, "a refusal is ours alone");
-    token::read(&mut bytes.to_vec(), asked_at)
+    token::read(bytes.to_vec(), asked_at)
         .is_ok_and(|token| token.header().is_some() && token.is_fresh(asked_at))
 }
 

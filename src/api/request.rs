@@ -24,7 +24,7 @@ const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
 
 /// Turns a body into what it means.
-pub(super) type Read<T> = fn(&mut [u8]) -> Result<T, BadBody>;
+pub(super) type Read<T> = fn(Vec<u8>) -> Result<T, BadBody>;
 
 impl Api {
     /// Makes sure that a token is held which can be sent now.
@@ -119,13 +119,13 @@ impl Api {
             with: |status| matches!(status, 200 | 400..=499) && !passes(status),
         };
         let asked_at = Instant::now();
-        let mut answer = self.send(Endpoint::Token, request, want).await?;
+        let answer = self.send(Endpoint::Token, request, want).await?;
         match verdict(Endpoint::Token, &answer) {
             Err(Fault::Final(_)) if (400..500).contains(&answer.status) => {
-                Err(token::refusal(answer.status, &mut answer.body).into())
+                Err(token::refusal(answer.status, answer.body).into())
             }
             Err(fault) => Err(fault),
-            Ok(()) => token::read(&mut answer.body, asked_at),
+            Ok(()) => token::read(answer.body, asked_at),
         }
     }
 
@@ -204,12 +204,12 @@ impl<T: Send> Attempt for Get<'_, T> {
             limit: self.api.max_bytes,
             with: |status| status == 200,
         };
-        let mut answer = self
+        let answer = self
             .api
             .send_renewing(endpoint, self.url, want, &mut self.renewed, deadline)
             .await?;
         verdict(endpoint, &answer)?;
-        (self.read)(&mut answer.body).map_err(|bad| match bad {
+        (self.read)(answer.body).map_err(|bad| match bad {
             BadBody::NotJson => Cause::NotJson.into(),
             BadBody::Shape(what) => Fault::Final(ApiError::Shape { endpoint, what }),
         })

@@ -87,7 +87,7 @@ impl Token {
 }
 
 /// Reads the answer of a token endpoint that said 200.
-pub(super) fn read(body: &mut [u8], asked_at: Instant) -> Result<Token, Fault> {
+pub(super) fn read(body: Vec<u8>, asked_at: Instant) -> Result<Token, Fault> {
     parse(body, asked_at).map_err(|bad| match bad {
         BadBody::NotJson => Cause::NotJson.into(),
         BadBody::Shape(what) => Fault::Final(ApiError::Shape {
@@ -97,8 +97,9 @@ pub(super) fn read(body: &mut [u8], asked_at: Instant) -> Result<Token, Fault> {
     })
 }
 
-fn parse(body: &mut [u8], asked_at: Instant) -> Result<Token, BadBody> {
-    let text = json::checked(body)?;
+fn parse(body: Vec<u8>, asked_at: Instant) -> Result<Token, BadBody> {
+    let (text, _) = json::text(body)?;
+    let text = json::checked(&text)?;
     let members = json::members(text).ok_or(BadBody::Shape("the answer is not an object"))?;
     let field = |name: &str| {
         let found = members.iter().rev().find(|(key, _)| key == name);
@@ -156,7 +157,7 @@ const KNOWN_CODES: [&str; 10] = [
 ];
 
 /// What an answer of the token endpoint means that is neither 2xx nor 3xx nor one that passes.
-pub(super) fn refusal(status: u16, body: &mut [u8]) -> ApiError {
+pub(super) fn refusal(status: u16, body: Vec<u8>) -> ApiError {
     let code = error_code(body);
     let why = match (code, status) {
         (Some("invalid_scope"), _) => Refusal::Scope(status),
@@ -185,8 +186,9 @@ pub(super) fn refusal(status: u16, body: &mut [u8]) -> ApiError {
 }
 
 /// RFC 6749's `error`, if the body holds one that is known.
-fn error_code(body: &mut [u8]) -> Option<&'static str> {
-    let text = json::checked(body).ok()?;
+fn error_code(body: Vec<u8>) -> Option<&'static str> {
+    let (text, _) = json::text(body).ok()?;
+    let text = json::checked(&text).ok()?;
     let members = json::members(text)?;
     let (_, value) = members.iter().rev().find(|(key, _)| key == "error")?;
     let code = value.string()?;

@@ -1,93 +1,33 @@
-//! A page as it comes over the wire, made into consents.
+//! An item as it comes over the wire, made into a consent.
 //!
 //! Owns the leniency of contract 5.7 (one bad item never stops the good ones) and what becomes of fields that have no
-//! column. This is the hot path: one check of the whole body, one pass over the items, no tree in between.
+//! column. This is the hot path: one pass over the text of an item, no tree, and no copy of what stands there as it is.
 
 use std::borrow::Cow;
 
 use sha2::{Digest as _, Sha256};
 
-use super::json::{self, BadBody, MAX_DEPTH, Raw, Scanner};
-use crate::consent::{Consent, Cursor, Item, Page, RejectReason, Rejected};
-
-/// A page may come back with more items than were asked for, but not with any number of them.
-const MAX_ITEMS: usize = 10_000;
-
-/// A longer cursor would not fit into a request line that servers and proxies take.
-const MAX_CURSOR_BYTES: usize = 8 * 1024;
+use super::json::{self, MAX_DEPTH, Raw, Scanner};
+use crate::consent::{Consent, Item, RejectReason, Rejected};
 
 /// PostgreSQL's indexes take keys of some 2,700 bytes.
-const MAX_ID_BYTES: usize = 2_048;
+pub(super) const MAX_ID_BYTES: usize = 2_048;
 
 /// Begins the key of a row without an id. An id that looks like one could pass for another person's row.
 const NATURAL_KEY: &str = "nk:";
 
-/// Reads one page. The body is changed in place where it holds what no database can.
-pub(super) fn page(body: &mut [u8]) -> Result<Page, BadBody> {
-    let text = json::checked(body)?;
-    let mut scanner = Scanner::new(text);
-    if !scanner.take(b'{') {
-        return Err(BadBody::Shape("the answer is not an object"));
-    }
-    let mut items = Err(BadBody::Shape("`items` is missing"));
-    let mut next = None;
-    let mut first = true;
-    while let Some(key) = scanner.next_key(&mut first)? {
-        if key == "items" && scanner.take(b'[') {
-            items = Ok(read_items(&mut scanner)?);
-            continue;
-        }
-        let value = scanner.value().ok_or(BadBody::NotJson)?;
-        match key.as_ref() {
-            "items" => items = Err(BadBody::Shape("`items` is not an array")),
-            "next" => next = Some(value),
-            _ => {}
-        }
-    }
-    Ok(Page {
-        items: items?,
-        next: cursor_of(next)?,
-    })
-}
-
-/// The items of an array whose opening bracket is consumed.
-fn read_items(scanner: &mut Scanner<'_>) -> Result<Vec<Item>, BadBody> {
-    let mut items = Vec::new();
-    let mut first = true;
-    while scanner.next_element(&mut first).ok_or(BadBody::NotJson)? {
-        if items.len() == MAX_ITEMS {
-            return Err(BadBody::Shape("a page of more than 10,000 items"));
-        }
-        items.push(read_item(scanner).ok_or(BadBody::NotJson)?);
-    }
-    Ok(items)
-}
-
-fn cursor_of(next: Option<Raw<'_>>) -> Result<Option<Cursor>, BadBody> {
-    let Some(next) = next.filter(|value| !value.is_null()) else {
-        return Ok(None);
-    };
-    let text = next
-        .string()
-        .ok_or(BadBody::Shape("`next` is neither text nor null"))?;
-    if text.len() > MAX_CURSOR_BYTES {
-        return Err(BadBody::Shape("`next` is longer than 8 KiB"));
-    }
-    Ok((!text.is_empty()).then(|| Cursor(text.into_owned())))
-}
-
 /// The fields that have a column, as received; the last of equal ones.
 #[derive(Default)]
-struct Fields<'a> {
-    id: Option<Raw<'a>>,
-    company_id: Option<Raw<'a>>,
-    email: Option<Raw<'a>>,
-    full_name: Option<Raw<'a>>,
-    source: Option<Raw<'a>>,
-    references: Option<Raw<'a>>,
-    others: Vec<(Cow<'a, str>, &'a str)>,
+pub(super) struct Fields<'a> {
+    pub(super) id: Option<Raw<'a>>,
+    pub(super) company_id: Option<Raw<'a>>,
+    pub(super) email: Option<Raw<'a>>,
+    pub(super) full_name: Option<Raw<'a>>,
+    pub(super) source: Option<Raw<'a>>,
+    pub(super) references: Option<Raw<'a>>,
+    pub(super) others: Vec<(Cow<'a, str>, &'a str)>,
     /// Levels of nesting, the item's own included.
-    depth: usize,
+    pub(super) depth: usize,
 }
 
 impl<'a> Fields<'a> {
@@ -112,52 +52,62 @@ impl<'a> Fields<'a> {
     }
 
     /// The API's id where it is usable: text that is not blank, or an integer. One that cannot be a key counts as none.
-    fn usable_id(&self) -> Option<String> {
+    fn usable_id(&self) -> Option<Cow<'a, str>> {
         let id = self.id?;
         let text = match id.string() {
             Some(text) => not_blank(text),
-            None => id.integer().map(str::to_owned),
+            None => id.integer().map(Cow::Borrowed),
         };
         text.filter(|text| text.len() <= MAX_ID_BYTES && !text.starts_with(NATURAL_KEY))
     }
 
     /// A text; what is no text is kept among the others under its name.
-    fn text_or_other(&mut self, name: &'static str, value: Option<Raw<'a>>) -> Option<String> {
+    fn text_or_other(
+        &mut self,
+        name: &'static str,
+        value: Option<Raw<'a>>,
+    ) -> Option<Cow<'a, str>> {
         let value = value.filter(|value| !value.is_null())?;
         if let Some(text) = value.string() {
-            return Some(text.into_owned());
+            return Some(text);
         }
         self.others.push((Cow::Borrowed(name), value.text));
         None
     }
 }
 
-fn not_blank(text: Cow<'_, str>) -> Option<String> {
-    (!text.trim().is_empty()).then(|| text.into_owned())
+fn not_blank(text: Cow<'_, str>) -> Option<Cow<'_, str>> {
+    (!text.trim().is_empty()).then_some(text)
 }
 
-/// None only where the text is not JSON after all.
-fn read_item(scanner: &mut Scanner<'_>) -> Option<Item> {
-    scanner.peek()?;
-    let start = scanner.position();
+/// Makes a consent of the fields of a usual item. None where it is to be rejected.
+pub(super) fn usual(fields: Fields<'_>) -> Option<Item<'_>> {
+    let id = fields.usable_id();
+    consent(fields, id).ok().map(Item::Consent)
+}
+
+/// Reads one item of a page that was checked. None only where the text is not JSON after all.
+pub(super) fn item(text: &str) -> Option<Item<'_>> {
+    let mut scanner = Scanner::new(text);
     if !scanner.take(b'{') {
-        let other = scanner.value()?;
-        return Some(rejected(other.text, None, RejectReason::NotAnObject));
+        return Some(rejected(text, None, RejectReason::NotAnObject));
     }
-    let fields = Fields::read(scanner)?;
-    let raw = scanner.since(start)?;
+    let fields = Fields::read(&mut scanner)?;
     let id = fields.usable_id();
     Some(match consent(fields, id.clone()) {
         Ok(consent) => Item::Consent(consent),
-        Err(reason) => rejected(raw, id, reason),
+        Err(reason) => rejected(text, id, reason),
     })
 }
 
-fn consent(mut fields: Fields<'_>, id: Option<String>) -> Result<Consent, RejectReason> {
+fn consent<'a>(
+    mut fields: Fields<'a>,
+    id: Option<Cow<'a, str>>,
+) -> Result<Consent<'a>, RejectReason> {
     if fields.depth > MAX_DEPTH {
         return Err(RejectReason::TooDeep);
     }
-    let text = |value: Option<Raw<'_>>| value.and_then(Raw::string).and_then(not_blank);
+    let text = |value: Option<Raw<'a>>| value.and_then(Raw::string).and_then(not_blank);
     let company_id = text(fields.company_id).ok_or(RejectReason::NoCompany)?;
     let email = text(fields.email).ok_or(RejectReason::NoEmail)?;
     if id.is_none()
@@ -168,9 +118,11 @@ fn consent(mut fields: Fields<'_>, id: Option<String>) -> Result<Consent, Reject
     let full_name = fields.text_or_other("full_name", fields.full_name);
     let source = fields.text_or_other("source", fields.source);
     let refs = match fields.references.filter(|value| !value.is_null()) {
-        Some(list) if list.is_array() => {
-            Some(json::canonical(list.text).ok_or(RejectReason::TooDeep)?)
-        }
+        Some(list) if list.is_array() => Some(
+            json::canonical(list.text, MAX_DEPTH - 1)
+                .ok_or(RejectReason::TooDeep)?
+                .into(),
+        ),
         Some(odd) => {
             fields.others.push((Cow::Borrowed("references"), odd.text));
             None
@@ -180,7 +132,11 @@ fn consent(mut fields: Fields<'_>, id: Option<String>) -> Result<Consent, Reject
     let extra = if fields.others.is_empty() {
         None
     } else {
-        Some(json::canonical_object(&fields.others).ok_or(RejectReason::TooDeep)?)
+        Some(
+            json::canonical_object(&fields.others)
+                .ok_or(RejectReason::TooDeep)?
+                .into(),
+        )
     };
     Ok(Consent {
         consent_id: id,
@@ -194,23 +150,20 @@ fn consent(mut fields: Fields<'_>, id: Option<String>) -> Result<Consent, Reject
 }
 
 /// What makes it the same item again is its id, else its canonical text; what is too deep for one is taken as it stands.
-fn rejected(raw: &str, id: Option<String>, reason: RejectReason) -> Item {
+fn rejected(raw: &str, id: Option<Cow<'_, str>>, reason: RejectReason) -> Item<'static> {
     let mut hash = Sha256::new();
-    match (&id, json::canonical(raw)) {
+    match (&id, json::canonical(raw, MAX_DEPTH)) {
         (Some(id), _) => {
             hash.update(b"id:");
-            hash.update(id);
+            hash.update(id.as_bytes());
         }
         (None, Some(canonical)) => hash.update(canonical),
         (None, None) => hash.update(raw),
     }
     Item::Rejected(Rejected {
-        id,
+        id: id.map(Cow::into_owned),
         reason,
         item: raw.to_owned(),
         fingerprint: hash.finalize().into(),
     })
 }
-
-#[cfg(test)]
-mod tests;

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use crate::api::{Api, ApiError, Deadline, Paths, QUICKSTART_PATH};
+use crate::api::{Api, ApiError, Deadline, Paths, QUICKSTART_PATH, RawPage};
 use crate::config::{Config, ConsentsPath, Loaded};
 use crate::exit::Exit;
 use crate::store::{Probe, Store, StoreError};
@@ -155,7 +155,10 @@ impl Report<'_> {
             Ok(first) => first,
             Err(error) => return self.bad("API", &error.to_string(), error.hint(), error.exit()),
         };
-        let companies = page.as_ref().map(companies).unwrap_or_default();
+        let companies = page
+            .as_ref()
+            .map(|page| companies(&page.read()))
+            .unwrap_or_default();
         if config.api.company_id.is_none()
             && let Some(store) = store
             && !companies.is_empty()
@@ -164,17 +167,14 @@ impl Report<'_> {
             let error = crate::sync::RunError::OtherCompany;
             return self.bad("API", &error.to_string(), error.hint(), error.exit());
         }
-        let count = page.map_or(0, |page| page.items.len());
+        let count = page.map_or(0, |page| page.len());
         self.good(&format!(
             "API: {path} answers, {count} consents on the first page"
         ))
     }
 }
 
-async fn first_page(
-    api: &mut Api,
-    paths: Paths,
-) -> Result<(String, Option<crate::consent::Page>), ApiError> {
+async fn first_page(api: &mut Api, paths: Paths) -> Result<(String, Option<RawPage>), ApiError> {
     let mut walk = api.walk(paths, Deadline::none());
     let page = walk.next_page().await?;
     Ok((walk.endpoint().to_owned(), page))

@@ -87,8 +87,12 @@ fn config(stand_in: &StandIn, database: &Path) -> io::Result<Config> {
             rate_limit_delay: Duration::from_mins(1),
         },
         schedule: Schedule {
-            times: Times::parse("0 0 * * * *", chrono_tz::UTC, chrono::DateTime::UNIX_EPOCH)
-                .map_err(io::Error::other)?,
+            times: Times::parse(
+                "0 0 * * * *",
+                jiff::tz::TimeZone::UTC,
+                chrono::DateTime::UNIX_EPOCH,
+            )
+            .map_err(io::Error::other)?,
             interval: Duration::from_hours(1),
             jitter: Duration::ZERO,
             run_at_start: true,

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use jiff::tz::TimeZone;
 
 use super::duration::show_duration;
 use super::problem::Origin;
@@ -109,7 +110,7 @@ fn cron(now: DateTime<Utc>) -> impl Fn(&Setting) -> Parsed<Times> {
         let text = setting
             .as_text()
             .map_err(|complaint| Complaint::new(complaint.what, allowed))?;
-        let parse = |text: &str| Times::parse(text, chrono_tz::UTC, now);
+        let parse = |text: &str| Times::parse(text, TimeZone::UTC, now);
         let times = parse(text).map_err(|error| {
             // Most other crons have no seconds.
             let with_second = format!("0 {}", text.trim());
@@ -126,14 +127,17 @@ fn cron(now: DateTime<Utc>) -> impl Fn(&Setting) -> Parsed<Times> {
     }
 }
 
-fn timezone(setting: &Setting) -> Parsed<chrono_tz::Tz> {
+fn timezone(setting: &Setting) -> Parsed<TimeZone> {
     let allowed = "an IANA name like \"UTC\" or \"Europe/Copenhagen\" is wanted";
     let text = setting
         .as_text()
         .map_err(|complaint| Complaint::new(complaint.what, allowed))?;
-    text.parse::<chrono_tz::Tz>()
-        .map(|zone| (zone, quoted(zone.name())))
-        .map_err(|_| Complaint::new("it is no time zone", allowed))
+    let zone = TimeZone::get(text).ok().filter(|zone| !zone.is_unknown());
+    zone.and_then(|zone| {
+        let name = quoted(zone.iana_name()?);
+        Some((zone, name))
+    })
+    .ok_or_else(|| Complaint::new("it is no time zone", allowed))
 }
 
 /// The schedule, its interval as seen from `now`.

@@ -33,11 +33,18 @@ const STORED: u64 = 32;
 /// Its key was taken over in this pass: the row goes on under another key.
 const TAKEN: u64 = 64;
 
+/// On the average, at the least.
+const ROWS_A_SHELF: usize = 8;
+
 /// Every row of the database by its hashes, with what this pass has seen of it.
 #[derive(Debug, Default)]
 pub struct Known {
     /// (hash of the key, 56 bits hash of the content and 8 flags), sorted once loaded.
     rows: Vec<(u64, u64)>,
+    /// Where in `rows` the keys begin whose first bits are 0, 1, 2 and so on, and the end.
+    shelves: Vec<u32>,
+    /// By how much a key is shifted to tell its shelf.
+    shift: u32,
     /// Keys that this pass added. Hashes already: no second hashing.
     fresh: HashSet<u64, BuildHasherDefault<Identity>>,
     active: u64,
@@ -79,6 +86,17 @@ impl Known {
     /// All rows are in.
     pub fn loaded(&mut self) {
         self.rows.sort_unstable();
+        let shelves = (self.rows.len() / ROWS_A_SHELF).next_power_of_two().max(2);
+        self.shift = u64::BITS - shelves.trailing_zeros();
+        self.shelves = Vec::with_capacity(shelves + 1);
+        for (at, row) in (0_u32..).zip(&self.rows) {
+            // Empty shelves before this row's begin where it does.
+            while self.shelves.len() as u64 <= row.0 >> self.shift {
+                self.shelves.push(at);
+            }
+        }
+        let end = u32::try_from(self.rows.len()).unwrap_or(u32::MAX);
+        self.shelves.resize(shelves + 1, end);
     }
 
     /// Rows that were active when the pass began.
@@ -107,24 +125,17 @@ impl Known {
         self.erased_natural
     }
 
-    /// The row with this key hash. Keys are spread evenly, so a guess by proportion lands next to it.
+    /// The row with this key hash. Keys are spread evenly, so each shelf holds a handful.
     pub(super) fn find(&self, key: u64) -> Option<Slot> {
-        let (mut low, mut high) = (0, self.rows.len());
-        while high - low > 16 {
-            let (first, last) = (self.rows[low].0, self.rows[high - 1].0);
-            if key < first || key > last {
-                return None;
-            }
-            let span = u128::from(last - first) + 1;
-            let offset = u128::from(key - first) * ((high - low) as u128) / span;
-            let guess = low + usize::try_from(offset).unwrap_or(0);
-            match self.rows[guess].0.cmp(&key) {
-                std::cmp::Ordering::Equal => return self.first_usable(guess, key),
-                std::cmp::Ordering::Less => low = guess + 1,
-                std::cmp::Ordering::Greater => high = guess,
-            }
-        }
-        let at = low + self.rows[low..high].iter().position(|row| row.0 == key)?;
+        let at = usize::try_from(key >> self.shift).ok()?;
+        let (low, high) = (*self.shelves.get(at)?, *self.shelves.get(at + 1)?);
+        let (low, high) = (low as usize, high as usize);
+        let at = low
+            + self
+                .rows
+                .get(low..high)?
+                .iter()
+                .position(|row| row.0 == key)?;
         self.first_usable(at, key)
     }
 
@@ -250,5 +261,49 @@ impl Hasher for Identity {
 
     fn write_u64(&mut self, hash: u64) {
         self.0 = hash;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn known(keys: impl IntoIterator<Item = u64>) -> Known {
+        let mut known = Known::default();
+        for key in keys {
+            known.push(RowHash { key, content: 1 }, RowState::default());
+        }
+        known.loaded();
+        known
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(200))]
+        #[test]
+        fn a_row_is_found_by_its_key_and_by_no_other(
+            mut keys in prop::collection::hash_set(any::<u64>(), 0..600),
+            others in prop::collection::vec(any::<u64>(), 50),
+            close in any::<u64>(),
+        ) {
+            // Keys that share all their first bits, and both ends.
+            keys.extend((0..20).map(|step| (close & !0xff) + step));
+            keys.extend([0, u64::MAX]);
+            let known = known(keys.iter().copied());
+            for key in &keys {
+                let slot = known.find(*key);
+                prop_assert_eq!(slot.map(|slot| known.rows[slot.0].0), Some(*key));
+            }
+            for key in others.iter().filter(|key| !keys.contains(key)) {
+                prop_assert!(known.find(*key).is_none());
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_is_found_where_there_is_nothing() {
+        assert!(known([]).find(7).is_none());
+        assert!(Known::default().find(7).is_none());
     }
 }

@@ -79,7 +79,7 @@ impl Pass {
     /// The natural keys that the store must be asked for before [`Pass::take`]: an item without id lists every row of its
     /// natural key, and rows with an id are not found by it otherwise.
     #[must_use]
-    pub fn questions(&self, page: &Page) -> Vec<String> {
+    pub fn questions(&self, page: &Page<'_>) -> Vec<String> {
         if !self.known.has_ids() {
             return Vec::new();
         }
@@ -92,7 +92,7 @@ impl Pass {
     }
 
     /// Takes the next page.
-    pub fn take(&mut self, page: Page, namesakes: &Namesakes) -> Batch {
+    pub fn take(&mut self, page: Page<'_>, namesakes: &Namesakes) -> Batch {
         let mut batch = Batch::default();
         batch.tally.pages = 1;
         batch.tally.items = page.items.len() as u64;
@@ -135,7 +135,7 @@ impl Pass {
 
     fn take_consent(
         &mut self,
-        consent: Consent,
+        consent: Consent<'_>,
         namesakes: &Namesakes,
         here: &mut Here,
         batch: &mut Batch,
@@ -161,37 +161,43 @@ impl Pass {
         self.lists_somebody = true;
         match &consent.consent_id {
             Some(id) => {
-                let key = id.clone();
-                self.take_with_id(key, consent, here, batch);
+                let id = id.clone();
+                self.take_with_id(&id, consent, here, batch);
             }
             None => self.take_nameless(consent, namesakes, here, batch),
         }
     }
 
-    fn take_with_id(&mut self, key: String, consent: Consent, here: &mut Here, batch: &mut Batch) {
-        let hash = self.settings.salt.key(&key);
+    fn take_with_id(
+        &mut self,
+        key: &str,
+        consent: Consent<'_>,
+        here: &mut Here,
+        batch: &mut Batch,
+    ) {
+        let hash = self.settings.salt.key(key);
         if self.known.is_fresh(hash) {
             batch.tally.duplicates += 1;
         } else if let Some(slot) = self.known.find(hash) {
             if !self.known.is_stored(slot) {
-                here.note(&consent, &key);
+                here.note(&consent, key);
             }
             self.put_known(slot, key, hash, consent, batch);
         } else if let Some(kind) = self.row_to_take_over(hash, &consent) {
-            here.note(&consent, &key);
+            here.note(&consent, key);
             if let PutKind::TakeOver { old_key, .. } = &kind {
-                here.note_move(old_key, &key);
+                here.note_move(old_key, key);
             }
             self.put(key, hash, consent, kind, batch);
         } else {
-            here.note(&consent, &key);
+            here.note(&consent, key);
             self.known.add(hash, false);
             self.put(key, hash, consent, PutKind::Add, batch);
         }
     }
 
     /// The row of the natural key that this id takes over, if there is one (contract, section 5.8).
-    fn row_to_take_over(&mut self, new: u64, consent: &Consent) -> Option<PutKind> {
+    fn row_to_take_over(&mut self, new: u64, consent: &Consent<'_>) -> Option<PutKind> {
         if !self.known.has_natural() {
             return None;
         }
@@ -231,7 +237,7 @@ impl Pass {
 
     fn take_nameless(
         &mut self,
-        consent: Consent,
+        consent: Consent<'_>,
         namesakes: &Namesakes,
         here: &Here,
         batch: &mut Batch,
@@ -245,8 +251,8 @@ impl Pass {
                 self.relist(slot, key, batch);
             }
         }
-        let key = first.unwrap_or(&natural_key).to_owned();
-        let hash = self.settings.salt.key(&key);
+        let key = first.unwrap_or(&natural_key);
+        let hash = self.settings.salt.key(key);
         if self.known.is_fresh(hash) {
             batch.tally.duplicates += 1;
         } else if let Some(slot) = self.known.find(hash) {
@@ -268,9 +274,9 @@ impl Pass {
     fn put_known(
         &mut self,
         slot: Slot,
-        key: String,
+        key: &str,
         hash: u64,
-        consent: Consent,
+        consent: Consent<'_>,
         batch: &mut Batch,
     ) {
         if self.known.is_stored(slot) {
@@ -280,14 +286,12 @@ impl Pass {
         let returns = self.known.is_unlisted(slot) && !self.known.is_listed(slot);
         let withheld = self.known.is_withheld(slot) && !self.known.is_listed(slot);
         self.known.store(slot);
-        let same = self
-            .known
-            .same_content(slot, self.settings.salt.content(&consent));
-        if same && !returns {
+        let now = self.settings.salt.content(&consent);
+        if self.known.same_content(slot, now) && !returns {
             batch.tally.unchanged += 1;
             if withheld {
                 batch.ops.push(Op::Relist {
-                    key,
+                    key: key.to_owned(),
                     returns: false,
                 });
             }
@@ -296,15 +300,15 @@ impl Pass {
         self.put(key, hash, consent, PutKind::Change { returns }, batch);
     }
 
-    fn put(&self, key: String, hash: u64, consent: Consent, kind: PutKind, batch: &mut Batch) {
+    fn put(&self, key: &str, hash: u64, consent: Consent<'_>, kind: PutKind, batch: &mut Batch) {
         let natural = consent.natural_hash();
         let hash = RowHash {
             key: hash,
             content: self.settings.salt.content(&consent),
         };
         batch.ops.push(Op::Put(Box::new(Put {
-            key,
-            consent,
+            key: key.to_owned(),
+            consent: consent.into_owned(),
             hash,
             natural,
             kind,
@@ -339,9 +343,8 @@ struct Here {
 }
 
 impl Here {
-    fn new(page: &Page) -> Self {
-        let nameless =
-            |item: &Item| matches!(item, Item::Consent(consent) if consent.consent_id.is_none());
+    fn new(page: &Page<'_>) -> Self {
+        let nameless = |item: &Item<'_>| matches!(item, Item::Consent(consent) if consent.consent_id.is_none());
         let mixed = page.items.iter().any(nameless) && !page.items.iter().all(nameless);
         Self {
             mixed,
@@ -352,7 +355,7 @@ impl Here {
     }
 
     /// An item was stored to this row.
-    fn note(&mut self, consent: &Consent, key: &str) {
+    fn note(&mut self, consent: &Consent<'_>, key: &str) {
         if self.mixed {
             let natural_key = consent.natural_key();
             self.first

@@ -2,6 +2,8 @@
 //!
 //! SQLite takes new rows as a `values` list and everything else as one JSON array; PostgreSQL takes arrays.
 
+use std::borrow::Cow;
+
 use serde_json::json;
 
 use super::conn::{Conn, execute};
@@ -51,16 +53,16 @@ impl WrittenRow {
     }
 
     /// The content and its hash; None where retention erased it.
-    pub(super) fn content(self) -> Option<(u64, Consent)> {
+    pub(super) fn content(self) -> Option<(u64, Consent<'static>)> {
         let hash = RowHash::from_hex(self.row_hash.as_bytes())?;
         let consent = Consent {
             consent_id: None,
-            company_id: self.company_id,
-            email: self.email?,
-            full_name: self.full_name,
-            source: self.source,
-            refs: self.refs,
-            extra: self.extra,
+            company_id: self.company_id.into(),
+            email: self.email?.into(),
+            full_name: self.full_name.map(Cow::Owned),
+            source: self.source.map(Cow::Owned),
+            refs: self.refs.map(Cow::Owned),
+            extra: self.extra.map(Cow::Owned),
         };
         Some((hash.content, consent))
     }
@@ -70,7 +72,7 @@ impl WrittenRow {
 pub(super) struct RowWrite {
     pub(super) old_key: String,
     pub(super) key: String,
-    pub(super) consent: Consent,
+    pub(super) consent: Consent<'static>,
     pub(super) hash: RowHash,
     pub(super) natural: i64,
 }
@@ -147,13 +149,13 @@ pub(super) async fn insert(
                     let consent = &put.consent;
                     query = query
                         .bind(&put.key)
-                        .bind(&consent.consent_id)
-                        .bind(&consent.company_id)
-                        .bind(&consent.email)
-                        .bind(&consent.full_name)
-                        .bind(&consent.source)
-                        .bind(&consent.refs)
-                        .bind(&consent.extra)
+                        .bind(consent.consent_id.as_deref())
+                        .bind(consent.company_id.as_ref())
+                        .bind(consent.email.as_ref())
+                        .bind(consent.full_name.as_deref())
+                        .bind(consent.source.as_deref())
+                        .bind(consent.refs.as_deref())
+                        .bind(consent.extra.as_deref())
                         .bind(put.hash.to_hex())
                         .bind(put.natural);
                 }
@@ -198,15 +200,16 @@ struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    fn new(rows: impl Iterator<Item = (&'a str, &'a Consent, RowHash, i64)>) -> Self {
+    fn new(rows: impl Iterator<Item = (&'a str, &'a Consent<'a>, RowHash, i64)>) -> Self {
         let rows: Vec<_> = rows.collect();
-        let field =
-            |pick: fn(&Consent) -> Option<&str>| rows.iter().map(move |row| pick(row.1)).collect();
+        let field = |pick: fn(&'a Consent<'a>) -> Option<&'a str>| {
+            rows.iter().map(move |row| pick(row.1)).collect()
+        };
         Self {
             key: rows.iter().map(|row| row.0).collect(),
             consent_id: field(|consent| consent.consent_id.as_deref()),
-            company_id: rows.iter().map(|row| row.1.company_id.as_str()).collect(),
-            email: rows.iter().map(|row| row.1.email.as_str()).collect(),
+            company_id: rows.iter().map(|row| row.1.company_id.as_ref()).collect(),
+            email: rows.iter().map(|row| row.1.email.as_ref()).collect(),
             full_name: field(|consent| consent.full_name.as_deref()),
             source: field(|consent| consent.source.as_deref()),
             refs: field(|consent| consent.refs.as_deref()),

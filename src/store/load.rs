@@ -46,15 +46,20 @@ impl Loaded {
     }
 }
 
-// The hashes of many rows come as one value: a million single rows would cost the driver more than the whole walk.
-// SQLite: in stretches of the table. PostgreSQL: in 256 groups over one scan.
-const ROWS_SQLITE: &str = "select (missing_since is not null or removed_at is not null) + 2 * (withheld_since is not null) \
-     + 4 * (erased_at is not null) + 8 * (consent_id is null), group_concat(row_hash, '') \
-     from consents where rowid >= $1 and rowid < $2 group by 1";
+// The hashes of many rows come as one value: a million single rows would cost the driver more than the whole walk. A row that
+// is not simply active under an id has a letter for its state before its hash, 'g' and up. SQLite: in stretches of the table.
+// PostgreSQL: in 256 groups over one scan.
+const ROWS_SQLITE: &str = "select group_concat(case when missing_since is null and removed_at is null \
+     and withheld_since is null and erased_at is null and consent_id is not null then row_hash \
+     else char(103 + (missing_since is not null or removed_at is not null) + 2 * (withheld_since is not null) \
+     + 4 * (erased_at is not null) + 8 * (consent_id is null)) || row_hash end, '') \
+     from consents where rowid >= $1 and rowid < $2";
 
-const ROWS_POSTGRES: &str = "select (missing_since is not null or removed_at is not null)::int::bigint \
-     + 2 * (withheld_since is not null)::int + 4 * (erased_at is not null)::int + 8 * (consent_id is null)::int, \
-     string_agg(row_hash, '') from consents group by 1, substr(row_hash, 1, 2)";
+const ROWS_POSTGRES: &str = "select string_agg(case when missing_since is null and removed_at is null \
+     and withheld_since is null and erased_at is null and consent_id is not null then row_hash \
+     else chr(103 + (missing_since is not null or removed_at is not null)::int + 2 * (withheld_since is not null)::int \
+     + 4 * (erased_at is not null)::int + 8 * (consent_id is null)::int) || row_hash end, '') \
+     from consents group by substr(row_hash, 1, 2)";
 
 /// Rows in one stretch.
 const STRETCH: i64 = 16_384;
@@ -165,19 +170,19 @@ async fn load_rows(conn: &mut Conn, place: &str) -> Result<Known, StoreError> {
                     .bind(low)
                     .bind(low + STRETCH)
                     .fetch_all(&mut **c);
-                let stretch: Vec<(i64, String)> = stretch.await.map_err(failed)?;
-                for (state, hashes) in stretch {
-                    push(&mut known, state, hashes.as_bytes(), place)?;
+                let stretch: Vec<(Option<String>,)> = stretch.await.map_err(failed)?;
+                for (rows,) in stretch {
+                    push(&mut known, &rows.unwrap_or_default(), place)?;
                 }
                 low += STRETCH;
             }
         }
         Conn::Postgres(c) => {
-            let mut groups = sqlx::query_as::<_, (i64, String)>(ROWS_POSTGRES)
+            let mut groups = sqlx::query_as::<_, (String,)>(ROWS_POSTGRES)
                 .persistent(false)
                 .fetch(&mut **c);
-            while let Some((state, hashes)) = groups.try_next().await.map_err(failed)? {
-                push(&mut known, state, hashes.as_bytes(), place)?;
+            while let Some((rows,)) = groups.try_next().await.map_err(failed)? {
+                push(&mut known, &rows, place)?;
             }
         }
     }
@@ -185,26 +190,29 @@ async fn load_rows(conn: &mut Conn, place: &str) -> Result<Known, StoreError> {
     Ok(known)
 }
 
-fn push(known: &mut Known, state: i64, hashes: &[u8], place: &str) -> Result<(), StoreError> {
-    let state = RowState {
-        unlisted: state & 1 != 0,
-        withheld: state & 2 != 0,
-        erased: state & 4 != 0,
-        natural: state & 8 != 0,
-    };
+fn push(known: &mut Known, rows: &str, place: &str) -> Result<(), StoreError> {
     let corrupt = || StoreError::Corrupt {
         place: place.to_owned(),
         code: "consents.row_hash".to_owned(),
     };
-    let mut chunks = hashes.chunks_exact(ROW_HASH_DIGITS);
-    for hash in chunks.by_ref() {
+    let mut rest = rows.as_bytes();
+    while let Some(&first) = rest.first() {
+        let letter = first.checked_sub(b'g');
+        let digits = rest.split_at_checked(usize::from(letter.is_some()));
+        let (hash, after) = digits
+            .and_then(|(_, digits)| digits.split_at_checked(ROW_HASH_DIGITS))
+            .ok_or_else(corrupt)?;
+        let state = letter.unwrap_or_default();
+        let state = RowState {
+            unlisted: state & 1 != 0,
+            withheld: state & 2 != 0,
+            erased: state & 4 != 0,
+            natural: state & 8 != 0,
+        };
         known.push(RowHash::from_hex(hash).ok_or_else(corrupt)?, state);
+        rest = after;
     }
-    if chunks.remainder().is_empty() {
-        Ok(())
-    } else {
-        Err(corrupt())
-    }
+    Ok(())
 }
 
 async fn load_rejects(conn: &mut Conn, place: &str) -> Result<KnownRejects, StoreError> {

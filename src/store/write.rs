@@ -338,7 +338,7 @@ impl Plan {
             }
         } else {
             // An item without id is stored to a row that has one: the row keeps it.
-            write.consent.consent_id = row.consent_id;
+            write.consent.consent_id = row.consent_id.map(Into::into);
         }
         self.writes.push(write);
     }

@@ -137,7 +137,8 @@ impl Syncer {
                 page = walk.next_page() => page?,
             };
             row.endpoint = Some(walk.endpoint().to_owned());
-            let Some(page) = page else { return Ok(pass) };
+            let Some(raw) = page else { return Ok(pass) };
+            let page = raw.read();
             if let Some(store) = &mut store {
                 let companies = companies(&page);
                 if !trusted && !companies.is_empty() {

@@ -1,14 +1,16 @@
 //! From the first page to the last: read, decide, store.
 
-use std::pin::pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
+use futures_util::future::{MaybeDone, maybe_done};
 use tokio::time::Instant;
 
 use super::ending::Walked;
 use super::wait::Wait;
 use super::{Progress, RunError, RunOptions, Syncer};
-use crate::api::{ApiError, Paths, QUICKSTART_PATH, REFERENCE_PATH};
+use crate::api::{ApiError, Paths, QUICKSTART_PATH, REFERENCE_PATH, RawPage};
 use crate::config::ConsentsPath;
 use crate::consent::{Item, Page};
 use crate::reconcile::{Batch, Namesakes, Op, Pass, Settings};
@@ -25,6 +27,9 @@ const GATHER_ROWS: usize = 5_000;
 
 /// Text that waits at the most, the last page apart: rows can be of any size.
 const GATHER_BYTES: usize = 2 * 1024 * 1024;
+
+/// A page with more text than this is done with before the next one is asked for: memory does not hold two of any size.
+const RUN_AHEAD_BYTES: usize = 1024 * 1024;
 
 /// A complete run that waits to be recorded.
 pub(super) struct Complete {
@@ -49,7 +54,7 @@ impl Syncer {
             let loaded = store.load().await?;
             let of = *active_before.get_or_insert(loaded.known.active_before());
             let blocked_in_a_row = loaded.blocked_in_a_row;
-            match self.walk(store, run, loaded, wait).await {
+            match Box::pin(self.walk(store, run, loaded, wait)).await {
                 Ok(pass) => {
                     let walked = Walked {
                         pass,
@@ -102,19 +107,25 @@ impl Syncer {
         // Where a company is set, its items are picked one by one.
         let mut gather = Gather::new(self.config.api.company_id.is_some());
         let mut walk = self.api.walk(paths, wait.api_deadline());
+        let mut received: Option<RawPage> = None;
         loop {
-            let page = next_page(&mut walk, store, run, &mut gather, wait).await;
-            if run.row.endpoint.as_deref() != Some(walk.endpoint()) && page.is_ok() {
-                let endpoint = walk.endpoint();
-                if remembered.as_ref().is_some_and(|path| path != endpoint) {
-                    tracing::warn!(endpoint, "the path of the consents has changed");
-                } else {
-                    tracing::debug!(endpoint, "the consents are listed at this path");
+            if let Some(page) = received.take_if(|page| !gather.may_run_ahead(page)) {
+                take(page, &mut pass, store, run, &mut gather, wait).await?;
+            }
+            let arrived = {
+                let mut next = pin!(maybe_done(walk.next_page()));
+                if let Some(page) = received.take() {
+                    let taken = take(page, &mut pass, store, run, &mut gather, wait);
+                    beside(next.as_mut(), taken).await?;
                 }
+                await_page(next, store, run, &mut gather, wait).await
+            };
+            if arrived.is_ok() && run.row.endpoint.as_deref() != Some(walk.endpoint()) {
+                tell_endpoint(walk.endpoint(), remembered.as_deref());
                 run.row.endpoint = Some(walk.endpoint().to_owned());
             }
-            let page = match page {
-                Ok(Some(page)) => page,
+            received = match arrived {
+                Ok(Some(page)) => Some(page),
                 Ok(None) => break,
                 Err(error) => {
                     // What was received before is good, and stays.
@@ -122,19 +133,6 @@ impl Syncer {
                     return Err(error);
                 }
             };
-            gather.check_company(store, &page).await?;
-            let questions = pass.questions(&page);
-            let namesakes = if questions.is_empty() {
-                Namesakes::new()
-            } else {
-                gather.flush(store, run).await?;
-                store.namesakes(&questions).await?
-            };
-            gather.push(pass.take(page, &namesakes));
-            run.row.active = Some(pass.known().active_now().cast_signed());
-            gather.flush_if_due(store, run).await?;
-            store.keep(run, Timestamp::now()).await?;
-            (wait.progress)(gather.progress(run.row.id));
         }
         gather.trusted = true;
         gather.flush(store, run).await?;
@@ -142,22 +140,72 @@ impl Syncer {
     }
 }
 
-/// The next page. While it is on its way, pages that waited long enough are stored and the lease is renewed.
-async fn next_page(
-    walk: &mut crate::api::Walk<'_>,
+fn tell_endpoint(endpoint: &str, remembered: Option<&str>) {
+    if remembered.is_some_and(|path| path != endpoint) {
+        tracing::warn!(endpoint, "the path of the consents has changed");
+    } else {
+        tracing::debug!(endpoint, "the consents are listed at this path");
+    }
+}
+
+/// Decides what a page means, and stores it when enough of them have gathered.
+async fn take(
+    raw: RawPage,
+    pass: &mut Pass,
     store: &mut Store,
     run: &mut Run,
     gather: &mut Gather,
     wait: &Wait<'_>,
-) -> Result<Option<Page>, RunError> {
-    let mut page = pin!(walk.next_page());
+) -> Result<(), RunError> {
+    // The client sends the next request in a task of its own: that comes first.
+    tokio::task::yield_now().await;
+    let page = raw.read();
+    gather.check_company(store, &page).await?;
+    let questions = pass.questions(&page);
+    let namesakes = if questions.is_empty() {
+        Namesakes::new()
+    } else {
+        gather.flush(store, run).await?;
+        store.namesakes(&questions).await?
+    };
+    gather.push(pass.take(page, &namesakes));
+    drop(raw);
+    run.row.active = Some(pass.known().active_now().cast_signed());
+    gather.flush_if_due(store, run).await?;
+    store.keep(run, Timestamp::now()).await?;
+    (wait.progress)(gather.progress(run.row.id));
+    Ok(())
+}
+
+/// Does the work to its end while the next page is on its way.
+async fn beside<N: Future, T>(
+    mut next: Pin<&mut MaybeDone<N>>,
+    work: impl Future<Output = T>,
+) -> T {
+    let mut work = pin!(work);
+    poll_fn(|context| {
+        // An answer that is there is kept until it is asked for.
+        let _ = next.as_mut().poll(context);
+        work.as_mut().poll(context)
+    })
+    .await
+}
+
+/// Waits for the page. Meanwhile pages that waited long enough are stored and the lease is renewed.
+async fn await_page<N: Future<Output = Result<Option<RawPage>, ApiError>>>(
+    mut next: Pin<&mut MaybeDone<N>>,
+    store: &mut Store,
+    run: &mut Run,
+    gather: &mut Gather,
+    wait: &Wait<'_>,
+) -> Result<Option<RawPage>, RunError> {
     let mut tell = wait.tell();
     loop {
         let due = gather.due();
         tokio::select! {
             biased;
             () = wait.over() => return Err(wait.reason(&run.row)),
-            page = &mut page => return Ok(page?),
+            () = &mut next => break,
             () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                 gather.flush(store, run).await?;
             }
@@ -167,6 +215,8 @@ async fn next_page(
             }
         }
     }
+    // There is always an output: nobody else takes it.
+    Ok(next.take_output().transpose()?.flatten())
 }
 
 /// Pages that share a transaction.
@@ -191,6 +241,11 @@ impl Gather {
             pages: 0,
             items: 0,
         }
+    }
+
+    /// Whether the next page may be asked for while this one is worked on.
+    fn may_run_ahead(&self, page: &RawPage) -> bool {
+        self.trusted && page.bytes() <= RUN_AHEAD_BYTES
     }
 
     fn push(&mut self, batch: Batch) {
@@ -248,7 +303,7 @@ impl Gather {
     }
 
     /// The first page with an item that can be used must share a company with the database (contract, `api.company_id`).
-    async fn check_company(&mut self, store: &mut Store, page: &Page) -> Result<(), RunError> {
+    async fn check_company(&mut self, store: &mut Store, page: &Page<'_>) -> Result<(), RunError> {
         if self.trusted {
             return Ok(());
         }
@@ -266,12 +321,12 @@ impl Gather {
 
 /// The companies on a page, each once.
 #[must_use]
-pub fn companies(page: &Page) -> Vec<String> {
+pub fn companies(page: &Page<'_>) -> Vec<String> {
     let mut companies: Vec<String> = page
         .items
         .iter()
         .filter_map(|item| match item {
-            Item::Consent(consent) => Some(consent.company_id.clone()),
+            Item::Consent(consent) => Some(consent.company_id.as_ref().to_owned()),
             Item::Rejected(_) => None,
         })
         .collect();

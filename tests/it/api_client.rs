@@ -61,7 +61,7 @@ async fn walk(api: &mut Api) -> Result<usize, ApiError> {
     let mut walk = api.walk(auto(), Deadline::none());
     let mut items = 0;
     while let Some(page) = walk.next_page().await? {
-        items += page.items.len();
+        items += page.len();
     }
     Ok(items)
 }

@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::{MAX_DEPTH, Scanner, unquote};
+use super::{MAX_DEPTH, Scanner};
 
 /// PostgreSQL's numeric ends at 131,072 digits before and 16,383 after the point; far below that a number is no
 /// quantity any more and is kept as text.
@@ -13,128 +13,163 @@ const MAX_EXPONENT: i64 = 1_000;
 const MAX_DIGITS: usize = 10_000;
 
 /// The canonical text of a value: sorted keys (the last of equal ones), no white space, numbers as received.
-/// None where it is nested deeper than [`MAX_DEPTH`].
-pub(in crate::api) fn canonical(text: &str) -> Option<String> {
+/// None where it is nested deeper than so many levels.
+pub(in crate::api) fn canonical(text: &str, levels: usize) -> Option<String> {
     let mut out = String::with_capacity(text.len());
-    write_canonical(&mut out, &mut Scanner::new(text), MAX_DEPTH)?;
+    Writer::new(&mut out).value(&mut Scanner::new(text), levels)?;
     Some(out)
 }
 
-fn write_canonical(out: &mut String, from: &mut Scanner<'_>, depth: usize) -> Option<()> {
-    match from.peek()? {
-        b'{' => write_object(out, from, depth.checked_sub(1)?),
-        b'[' => write_array(out, from, depth.checked_sub(1)?),
-        b'"' => {
-            write_string(out, from.value()?.text);
-            Some(())
-        }
-        first => {
-            let scalar = from.value()?.text;
-            let number = first == b'-' || first.is_ascii_digit();
-            if number && !storable_number(scalar) {
-                out.extend(["\"", scalar, "\""]);
-            } else {
-                out.push_str(scalar);
-            }
-            Some(())
-        }
+/// An object of members whose values are checked JSON, as canonical text. Equal keys: the last wins.
+pub(in crate::api) fn canonical_object(given: &[(Cow<'_, str>, &str)]) -> Option<String> {
+    // Quotes, colon and comma for each, and the braces: a page of large items must not be held twice as large as it is.
+    let sizes = given.iter().map(|(key, value)| key.len() + value.len() + 4);
+    let mut out = String::with_capacity(sizes.sum::<usize>() + 2);
+    let mut writer = Writer::new(&mut out);
+    let object = writer.open();
+    for (key, value) in given {
+        let begin = writer.key(&object, key, matches!(key, Cow::Borrowed(_)));
+        writer.value(&mut Scanner::new(value), MAX_DEPTH - 1)?;
+        writer.end(Cow::Borrowed(key.as_ref()), begin);
     }
+    writer.close(object)?;
+    Some(out)
 }
 
-fn write_array(out: &mut String, from: &mut Scanner<'_>, depth: usize) -> Option<()> {
-    from.take(b'[');
-    out.push('[');
-    let (mut first, start) = (true, out.len());
-    while from.next_element(&mut first)? {
-        if out.len() > start {
-            out.push(',');
-        }
-        write_canonical(out, from, depth)?;
-    }
-    out.push(']');
-    Some(())
+/// Writes one value.
+struct Writer<'o, 't> {
+    out: &'o mut String,
+    /// The members of all objects that are open, the innermost last.
+    members: Vec<(Cow<'t, str>, Range<usize>)>,
+    /// Room for the members of an object in their order.
+    ordered: String,
 }
 
-/// Writes the members as they come and puts them in order afterwards only if they were not: one pass, no tree.
-fn write_object(out: &mut String, from: &mut Scanner<'_>, depth: usize) -> Option<()> {
-    from.take(b'{');
-    let mut members = Members::open(out);
-    let mut first = true;
-    while let Some(key) = from.next_key(&mut first).ok()? {
-        members.push(out, key, |out| write_canonical(out, from, depth))?;
-    }
-    members.close(out)
-}
-
-/// The members of an object that is being written.
-struct Members<'a> {
+/// An object that is being written.
+#[derive(Clone, Copy)]
+struct Open {
+    /// Where its text begins, behind the brace.
     start: usize,
-    written: Vec<(Cow<'a, str>, Range<usize>)>,
-    sorted: bool,
+    /// Its first member.
+    first: usize,
 }
 
-impl<'a> Members<'a> {
-    fn open(out: &mut String) -> Self {
-        out.push('{');
+impl<'o, 't> Writer<'o, 't> {
+    fn new(out: &'o mut String) -> Self {
         Self {
-            start: out.len(),
-            written: Vec::new(),
-            sorted: true,
+            out,
+            members: Vec::new(),
+            ordered: String::new(),
         }
     }
 
-    fn push(
-        &mut self,
-        out: &mut String,
-        key: Cow<'a, str>,
-        value: impl FnOnce(&mut String) -> Option<()>,
-    ) -> Option<()> {
-        if out.len() > self.start {
-            out.push(',');
+    fn value(&mut self, from: &mut Scanner<'t>, levels: usize) -> Option<()> {
+        match from.peek()? {
+            b'{' => self.object(from, levels.checked_sub(1)?),
+            b'[' => self.array(from, levels.checked_sub(1)?),
+            b'"' => {
+                let value = from.value()?;
+                match value.string()? {
+                    Cow::Borrowed(_) => self.out.push_str(value.text),
+                    Cow::Owned(text) => push_quoted(self.out, &text),
+                }
+                Some(())
+            }
+            first => {
+                let scalar = from.value()?.text;
+                let number = first == b'-' || first.is_ascii_digit();
+                if number && !storable_number(scalar) {
+                    self.out.extend(["\"", scalar, "\""]);
+                } else {
+                    self.out.push_str(scalar);
+                }
+                Some(())
+            }
         }
-        let begin = out.len();
-        push_quoted(out, &key);
-        out.push(':');
-        value(out)?;
-        self.sorted = self.sorted && self.written.last().is_none_or(|(last, _)| *last < key);
-        self.written.push((key, begin..out.len()));
+    }
+
+    fn array(&mut self, from: &mut Scanner<'t>, levels: usize) -> Option<()> {
+        from.take(b'[');
+        self.out.push('[');
+        let (mut first, start) = (true, self.out.len());
+        while from.next_element(&mut first)? {
+            if self.out.len() > start {
+                self.out.push(',');
+            }
+            self.value(from, levels)?;
+        }
+        self.out.push(']');
         Some(())
     }
 
-    fn close(self, out: &mut String) -> Option<()> {
-        if !self.sorted {
-            let ordered = join_sorted(out, self.written)?;
-            out.truncate(self.start);
-            out.push_str(&ordered);
+    /// Writes the members as they come and puts them in order afterwards only if they were not: one pass, no tree.
+    fn object(&mut self, from: &mut Scanner<'t>, levels: usize) -> Option<()> {
+        from.take(b'{');
+        let object = self.open();
+        let mut first = true;
+        while let Some(key) = from.next_key(&mut first).ok()? {
+            let begin = self.key(&object, &key, matches!(key, Cow::Borrowed(_)));
+            self.value(from, levels)?;
+            self.end(key, begin);
         }
-        out.push('}');
+        self.close(object)
+    }
+
+    fn open(&mut self) -> Open {
+        self.out.push('{');
+        Open {
+            start: self.out.len(),
+            first: self.members.len(),
+        }
+    }
+
+    /// Writes a key; `plain` where it stood between its quotes like that. Tells where the member begins.
+    fn key(&mut self, object: &Open, key: &str, plain: bool) -> usize {
+        if self.out.len() > object.start {
+            self.out.push(',');
+        }
+        let begin = self.out.len();
+        if plain {
+            self.out.extend(["\"", key, "\""]);
+        } else {
+            push_quoted(self.out, key);
+        }
+        self.out.push(':');
+        begin
+    }
+
+    fn end(&mut self, key: Cow<'t, str>, begin: usize) {
+        self.members.push((key, begin..self.out.len()));
+    }
+
+    fn close(&mut self, object: Open) -> Option<()> {
+        let members = self.members.get_mut(object.first..)?;
+        if !members.is_sorted_by(|a, b| a.0 < b.0) {
+            members.sort_by(|a, b| a.0.cmp(&b.0)); // stable: equal keys stay in the order received
+            self.ordered.clear();
+            join(&mut self.ordered, self.out, members)?;
+            self.out.truncate(object.start);
+            self.out.push_str(&self.ordered);
+        }
+        self.members.truncate(object.first);
+        self.out.push('}');
         Some(())
     }
 }
 
-/// The members in the order of their keys, the last of equal ones, with commas.
-fn join_sorted(text: &str, mut members: Vec<(Cow<'_, str>, Range<usize>)>) -> Option<String> {
-    members.sort_by(|a, b| a.0.cmp(&b.0)); // stable: equal keys stay in the order received
-    let mut ordered = String::new();
-    let mut rest = members.into_iter().peekable();
-    while let Some((key, range)) = rest.next() {
-        if rest.peek().is_some_and(|(next, _)| *next == key) {
+/// Sorted members, the last of equal ones, with commas.
+fn join(ordered: &mut String, text: &str, members: &[(Cow<'_, str>, Range<usize>)]) -> Option<()> {
+    ordered.reserve(members.iter().map(|(_, range)| range.len() + 1).sum());
+    for (at, (key, range)) in members.iter().enumerate() {
+        if members.get(at + 1).is_some_and(|(next, _)| next == key) {
             continue;
         }
         if !ordered.is_empty() {
             ordered.push(',');
         }
-        ordered.push_str(text.get(range)?);
+        ordered.push_str(text.get(range.clone())?);
     }
-    Some(ordered)
-}
-
-/// Writes a quoted string so that equal strings look equal, however they were escaped.
-fn write_string(out: &mut String, quoted: &str) {
-    match unquote(quoted) {
-        Cow::Borrowed(_) => out.push_str(quoted),
-        Cow::Owned(text) => push_quoted(out, &text),
-    }
+    Some(())
 }
 
 /// Writes a text as a JSON string.
@@ -148,21 +183,6 @@ fn push_quoted(out: &mut String, text: &str) {
     }
     // A string always serializes.
     out.push_str(&serde_json::to_string(text).unwrap_or_default());
-}
-
-/// An object of members whose values are checked JSON, as canonical text. Equal keys: the last wins.
-pub(in crate::api) fn canonical_object(given: &[(Cow<'_, str>, &str)]) -> Option<String> {
-    // Quotes, colon and comma for each, and the braces: a page of large items must not be held twice as large as it is.
-    let sizes = given.iter().map(|(key, value)| key.len() + value.len() + 4);
-    let mut out = String::with_capacity(sizes.sum::<usize>() + 2);
-    let mut members = Members::open(&mut out);
-    for (key, value) in given {
-        members.push(&mut out, Cow::Borrowed(key.as_ref()), |out| {
-            write_canonical(out, &mut Scanner::new(value), MAX_DEPTH)
-        })?;
-    }
-    members.close(&mut out)?;
-    Some(out)
 }
 
 /// Can PostgreSQL's numeric hold it?

@@ -3,7 +3,7 @@
 use super::*;
 
 fn answer(text: &str) -> Result<Token, Fault> {
-    read(&mut text.as_bytes().to_vec(), Instant::now())
+    read(text.as_bytes().to_vec(), Instant::now())
 }
 
 fn life_of(expires_in: &str) -> Option<Duration> {
@@ -158,7 +158,7 @@ fn a_refusal_is_told_by_its_code_or_else_by_its_status() {
         (410, "", Exit::Unavailable),
         (418, "", Exit::Unavailable),
     ] {
-        let error = refusal(status, &mut body.as_bytes().to_vec());
+        let error = refusal(status, body.as_bytes().to_vec());
         assert_eq!(error.exit(), exit, "{status} {body}");
         assert!(error.hint().is_some());
     }
@@ -168,7 +168,7 @@ fn a_refusal_is_told_by_its_code_or_else_by_its_status() {
 fn only_an_error_that_the_standard_names_is_shown() {
     let shown = |code: &str| {
         let body = format!(r#"{{"error":"{code}"}}"#);
-        refusal(400, &mut body.into_bytes()).to_string()
+        refusal(400, body.into_bytes()).to_string()
     };
     assert!(shown("invalid_request").ends_with("status 400 and the error invalid_request"));
     assert!(!shown("ada@example.org").contains("ada"));

@@ -30,7 +30,7 @@ pub(super) fn email(number: u8) -> String {
     format!("p{number}@example.com")
 }
 
-pub(super) fn item(entry: &Entry, version: u8) -> Item {
+pub(super) fn item(entry: &Entry, version: u8) -> Item<'static> {
     let reject = |id: Option<String>, item: String| {
         let mut fingerprint = [0; 32];
         let text = id.as_ref().unwrap_or(&item).as_bytes();
@@ -44,10 +44,10 @@ pub(super) fn item(entry: &Entry, version: u8) -> Item {
     };
     match entry {
         Entry::Good { id, email: number } => Item::Consent(Consent {
-            consent_id: id.map(|id| format!("id{id}")),
+            consent_id: id.map(|id| format!("id{id}").into()),
             company_id: "ours".into(),
-            email: email(*number),
-            full_name: Some(format!("{number} {version}")),
+            email: email(*number).into(),
+            full_name: Some(format!("{number} {version}").into()),
             source: None,
             refs: None,
             extra: None,
@@ -57,7 +57,7 @@ pub(super) fn item(entry: &Entry, version: u8) -> Item {
         Entry::Foreign => Item::Consent(Consent {
             consent_id: None,
             company_id: "theirs".into(),
-            email: email(0),
+            email: email(0).into(),
             full_name: None,
             source: None,
             refs: None,

@@ -19,7 +19,7 @@ pub(super) struct Row {
     pub(super) no: usize,
     pub(super) key: String,
     pub(super) id: Option<String>,
-    pub(super) consent: Option<Consent>,
+    pub(super) consent: Option<Consent<'static>>,
     hash: RowHash,
     pub(super) active: bool,
     removed: bool,
@@ -272,7 +272,7 @@ impl World {
                 self.rows.push(Row {
                     no: self.rows.len() + usize::try_from(self.clock).unwrap() * 1_000,
                     key: put.key.clone(),
-                    id: put.consent.consent_id.clone(),
+                    id: put.consent.consent_id.clone().map(String::from),
                     consent: Some(put.consent.clone()),
                     hash: put.hash,
                     active: true,
@@ -338,7 +338,7 @@ impl World {
             row.key.clone_from(&put.key);
             row.hash.key = put.hash.key;
             if put.consent.consent_id.is_some() {
-                row.id.clone_from(&put.consent.consent_id);
+                row.id = put.consent.consent_id.clone().map(String::from);
             }
             if !keeps {
                 row.consent = Some(put.consent.clone());

@@ -135,7 +135,7 @@ fn come_right(life: &mut Simulation<'_>) {
                     .as_ref()
                     .is_none_or(|ours| *ours == consent.company_id) =>
             {
-                ids.extend(consent.consent_id.clone());
+                ids.extend(consent.consent_id.clone().map(String::from));
                 natural_keys.insert(consent.natural_key());
             }
             _ => {}

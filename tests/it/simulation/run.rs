@@ -232,7 +232,7 @@ impl Simulation<'_> {
         Ok((pass, listed))
     }
 
-    fn note(&mut self, listed: &mut Listed, items: &[Item], entries: &[Entry]) {
+    fn note(&mut self, listed: &mut Listed, items: &[Item<'_>], entries: &[Entry]) {
         for (item, entry) in items.iter().zip(entries) {
             let address = match entry {
                 Entry::Good { email, .. } | Entry::Bad { email, .. } => *email,
@@ -252,7 +252,7 @@ impl Simulation<'_> {
                     }
                     listed.usable += 1;
                     match &consent.consent_id {
-                        Some(id) => listed.ids.insert(id.clone()),
+                        Some(id) => listed.ids.insert(id.clone().into_owned()),
                         None => listed.natural_keys.insert(natural_key(
                             &consent.company_id,
                             &consent.email,

@@ -154,7 +154,7 @@ impl World {
         }
     }
 
-    pub(super) fn item(&self, entry: &Entry) -> Item {
+    pub(super) fn item(&self, entry: &Entry) -> Item<'static> {
         match *entry {
             Entry::Good {
                 id: number,
@@ -163,13 +163,13 @@ impl World {
                 source,
                 ours,
             } => Item::Consent(Consent {
-                consent_id: self.has_id(number).then(|| id(number)),
-                company_id: (if ours { OURS } else { THEIRS }).to_owned(),
-                email: email(address, version),
-                full_name: (version != 3).then(|| format!("Name {version}")),
-                source: source.then(|| "checkout".to_owned()),
+                consent_id: self.has_id(number).then(|| id(number).into()),
+                company_id: (if ours { OURS } else { THEIRS }).into(),
+                email: email(address, version).into(),
+                full_name: (version != 3).then(|| format!("Name {version}").into()),
+                source: source.then(|| "checkout".into()),
                 refs: None,
-                extra: (version == 4).then(|| r#"{"more":[1,"two"]}"#.to_owned()),
+                extra: (version == 4).then(|| r#"{"more":[1,"two"]}"#.into()),
             }),
             Entry::Bad {
                 id: number,
@@ -179,7 +179,11 @@ impl World {
     }
 
     /// The items from here on, and where the next page begins.
-    pub(super) fn page(&self, from: usize, length: usize) -> (Page, Vec<Entry>, Option<usize>) {
+    pub(super) fn page(
+        &self,
+        from: usize,
+        length: usize,
+    ) -> (Page<'static>, Vec<Entry>, Option<usize>) {
         let entries: Vec<Entry> = self.list.iter().skip(from).take(length).cloned().collect();
         let items = entries.iter().map(|entry| self.item(entry)).collect();
         let next = (from + length < self.list.len()).then_some(from + length);

@@ -68,12 +68,12 @@ impl Model {
         let consent = &put.consent;
         let row = Row {
             key: put.key.clone(),
-            id: consent.consent_id.clone(),
-            company: consent.company_id.clone(),
-            email: Some(consent.email.clone()),
-            name: consent.full_name.clone(),
-            source: consent.source.clone(),
-            extra: consent.extra.clone(),
+            id: consent.consent_id.clone().map(String::from),
+            company: consent.company_id.to_string(),
+            email: Some(consent.email.to_string()),
+            name: consent.full_name.clone().map(String::from),
+            source: consent.source.clone().map(String::from),
+            extra: consent.extra.clone().map(String::from),
             first_seen_at: at,
             changed_at: at,
             missing_since: None,
@@ -158,12 +158,17 @@ impl Model {
                 extra,
                 ..
             } = put.consent.clone();
-            (row.company, row.email, row.name, row.source, row.extra) =
-                (company_id, Some(email), full_name, source, extra);
+            (row.company, row.email, row.name, row.source, row.extra) = (
+                company_id.into_owned(),
+                Some(email.into_owned()),
+                full_name.map(String::from),
+                source.map(String::from),
+                extra.map(String::from),
+            );
             row.hash = put.hash;
         }
         if takes_over {
-            row.id.clone_from(&put.consent.consent_id);
+            row.id = put.consent.consent_id.clone().map(String::from);
         }
         row.key.clone_from(&put.key);
         row.natural_hash = Some(put.natural);
