@@ -276,39 +276,43 @@ fn ends(text: &str, from: usize) -> Vec<usize> {
 /// Neither side of an address is longer.
 const MAX_PART: usize = 256;
 
-/// Every text of an item, one a line. Escapes hide letters; where the item is no JSON that can be read, its plain text has
-/// to do.
+/// Every string of an item and what stands between them, one a line. Each is read by itself: an item that is nested too
+/// deeply for a reader, broken, or has a key that means something to one, hides nobody behind its escapes.
 fn texts(item: &str) -> String {
-    match serde_json::from_str::<serde_json::Value>(item) {
-        Ok(value) => {
-            let mut text = String::new();
-            collect_texts(&value, &mut text);
-            text
+    let mut out = String::with_capacity(item.len());
+    let mut rest = item;
+    while let Some(begin) = rest.find('"') {
+        let (between, quoted) = rest.split_at(begin);
+        let (quoted, behind) = quoted.split_at(string_length(quoted));
+        out.push_str(between);
+        out.push('\n');
+        match serde_json::from_str::<String>(quoted) {
+            Ok(text) => out.push_str(&text),
+            Err(_) => out.push_str(quoted),
         }
-        Err(_) => item.to_owned(),
+        out.push('\n');
+        rest = behind;
     }
+    out.push_str(rest);
+    out
+}
+
+/// How long the string is that this text begins with, its quotes included; one without an end goes to the end.
+fn string_length(text: &str) -> usize {
+    let mut escaped = false;
+    for (index, byte) in text.bytes().enumerate().skip(1) {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => return index + 1,
+            _ => {}
+        }
+    }
+    text.len()
 }
 
 fn continues_address(letter: char) -> bool {
     letter.is_alphanumeric() || "._%+-".contains(letter)
-}
-
-fn collect_texts(value: &serde_json::Value, out: &mut String) {
-    match value {
-        serde_json::Value::String(text) => {
-            out.push_str(text);
-            out.push('\n');
-        }
-        serde_json::Value::Array(items) => items.iter().for_each(|item| collect_texts(item, out)),
-        serde_json::Value::Object(fields) => {
-            for (name, value) in fields {
-                out.push_str(name);
-                out.push('\n');
-                collect_texts(value, out);
-            }
-        }
-        _ => {}
-    }
 }
 
 #[cfg(test)]
@@ -327,6 +331,12 @@ mod tests {
             (r#""søren@mail.example.com""#, true),
             (r#"{"søren@mail.example.com":1}"#, true),
             (r#"{"broken": søren@mail.example.com"#, true),
+            (r#"{"broken": "s\u00f8ren\u0040mail.example.com", "#, true),
+            (
+                r#"{"$serde_json::private::Number":[],"a":"søren\u0040mail.example.com"}"#,
+                true,
+            ),
+            (r#"{"a\"b":"\\","a":"x\nsøren@mail.example.com"}"#, true),
             (r#"{"email":"a.søren@mail.example.com"}"#, false),
             (r#"{"email":"søren@mail.example.community"}"#, false),
             (r#"{"email":"anna@mail.example.com"}"#, false),
@@ -335,6 +345,12 @@ mod tests {
             assert_eq!(mentions(item, &set), found, "by name: {item}");
             assert_eq!(any_address(item, |text| text == wanted), found, "{item}");
         }
+        let deep = format!(
+            r#"{{"a":{}"søren\u0040mail.example.com"{}}}"#,
+            "[".repeat(200),
+            "]".repeat(200)
+        );
+        assert!(any_address(&deep, |text| text == wanted));
         let ats = "@".repeat(100_000);
         assert!(!any_address(&ats, |text| text == wanted));
     }
