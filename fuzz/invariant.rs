@@ -63,6 +63,15 @@ fn storable(consent: &Consent<'_>) {
     for (json, opening) in [(&consent.refs, '['), (&consent.extra, '{')] {
         let Some(json) = json else { continue };
         assert!(json.starts_with(opening));
+        // A reader of values takes these keys for its own. Nothing that keeps a row may be one.
+        if json.contains("$serde_json::private") {
+            let kept: Result<&serde_json::value::RawValue, _> = serde_json::from_str(json);
+            assert_eq!(
+                kept.map(serde_json::value::RawValue::get).ok(),
+                Some(&**json)
+            );
+            continue;
+        }
         // The history wraps it once more, and serde's reader has to take that.
         let wrapped = format!("{{\"x\":{json}}}");
         let read: Result<serde_json::Value, _> = serde_json::from_str(&wrapped);

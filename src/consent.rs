@@ -45,6 +45,20 @@ impl Consent<'_> {
             .map_or_else(|| self.natural_key(), str::to_owned)
     }
 
+    /// The same, its texts borrowed from this one.
+    #[must_use]
+    pub fn borrowed(&self) -> Consent<'_> {
+        Consent {
+            consent_id: self.consent_id.as_deref().map(Cow::Borrowed),
+            company_id: Cow::Borrowed(&self.company_id),
+            email: Cow::Borrowed(&self.email),
+            full_name: self.full_name.as_deref().map(Cow::Borrowed),
+            source: self.source.as_deref().map(Cow::Borrowed),
+            refs: self.refs.as_deref().map(Cow::Borrowed),
+            extra: self.extra.as_deref().map(Cow::Borrowed),
+        }
+    }
+
     /// The same, holding its texts itself.
     #[must_use]
     pub fn into_owned(self) -> Consent<'static> {

@@ -95,32 +95,29 @@ impl<'a> Floor<'a> {
             Database::Sqlite { path, .. } => shell(path, commits).trim().parse().unwrap(),
             Database::Postgres { url, .. } => ask(url, commits).parse().unwrap(),
         };
-        let part = rows.div_ceil(commits);
-        for number in 0..commits {
-            let file = folder.join(format!("{number}.csv"));
-            let select = format!(
-                "select {COLUMNS} from consents order by first_seen_at, consent_key limit {part} offset {}",
-                number * part
-            );
-            match database {
-                Database::Sqlite { path, .. } => {
-                    shell(
-                        path,
-                        &format!(
-                            ".mode csv\n.output {}\n{};",
-                            file.display(),
-                            select.replace("order by first_seen_at, consent_key", "order by rowid")
-                        ),
-                    );
-                }
-                Database::Postgres { url, .. } => {
-                    ask(
-                        url,
-                        &format!("\\copy ({select}) to '{}' csv", file.display()),
-                    );
-                }
+        let all = folder.join("all.csv");
+        match database {
+            Database::Sqlite { path, .. } => {
+                let select = format!("select {COLUMNS} from consents order by rowid");
+                let script = format!(".mode csv\n.output {}\n{select};", all.display());
+                shell(path, &script);
+            }
+            Database::Postgres { url, .. } => {
+                let select =
+                    format!("select {COLUMNS} from consents order by first_seen_at, consent_key");
+                ask(
+                    url,
+                    &format!("\\copy ({select}) to '{}' csv", all.display()),
+                );
             }
         }
+        // No value holds a line break.
+        let mut split = Command::new("split");
+        let part = rows.div_ceil(commits).to_string();
+        split.args(["--numeric-suffixes", "--suffix-length=6", "--lines", &part]);
+        let parts = split.arg(&all).arg(folder.join("part")).status().unwrap();
+        assert!(parts.success());
+        let commits = rows.div_ceil(rows.div_ceil(commits));
         Self {
             database,
             folder,
@@ -136,17 +133,17 @@ impl<'a> Floor<'a> {
         }
     }
 
+    fn part(&self, number: usize) -> String {
+        let file = self.folder.join(format!("part{number:06}"));
+        file.display().to_string()
+    }
+
     fn load_sqlite(&self) -> Cost {
         let path = self.folder.join("floor.db");
         let mut script = format!("pragma journal_mode = wal;\n{SQLITE_TABLE}\n");
         script.push_str("pragma synchronous = full;\npragma secure_delete = on;\npragma cache_size = -8000;\n.mode csv\n");
         for number in 0..self.commits {
-            writeln!(
-                script,
-                ".import {} consents",
-                self.folder.join(format!("{number}.csv")).display()
-            )
-            .unwrap();
+            writeln!(script, ".import {} consents", self.part(number)).unwrap();
         }
         script.push_str("pragma wal_checkpoint(truncate);\n");
         let file = self.folder.join("script");
@@ -166,11 +163,10 @@ impl<'a> Floor<'a> {
         );
         let mut script = String::new();
         for number in 0..self.commits {
-            let file = self.folder.join(format!("{number}.csv"));
+            let file = self.part(number);
             writeln!(
                 script,
-                "\\copy floor.consents ({COLUMNS}) from '{}' csv",
-                file.display()
+                "\\copy floor.consents ({COLUMNS}) from '{file}' csv"
             )
             .unwrap();
         }

@@ -36,7 +36,8 @@ impl Limiter {
 
     /// Waits for the next slot, without taking it: a caller that gives up while waiting uses none up.
     pub(super) async fn ready(&self) {
-        if let Some(next) = self.next {
+        // The timer counts in milliseconds: even for a moment that is over it would wait for the next one.
+        if let Some(next) = self.next.filter(|next| *next > Instant::now()) {
             tokio::time::sleep_until(next).await;
         }
     }

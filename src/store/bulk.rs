@@ -4,14 +4,19 @@
 
 use std::borrow::Cow;
 
+use serde::Serialize;
 use serde_json::json;
+use serde_json::value::RawValue;
 
 use super::conn::{Conn, execute};
 use super::error::StoreError;
+use super::insert::Columns;
 use super::write::Scene;
 use crate::consent::Consent;
 use crate::hash::RowHash;
-use crate::reconcile::Put;
+
+/// Text that SQLite is given as a value of its own: taken out of a JSON list it would be held many times over.
+const LARGE: usize = 64 * 1024;
 
 /// A row as it stands before it is changed.
 #[derive(Debug, sqlx::FromRow)]
@@ -35,21 +40,17 @@ impl WrittenRow {
 
     /// For `consent_changes.before`.
     pub(super) fn before(&self) -> String {
-        let raw = |text: &Option<String>| {
-            text.as_ref().map_or(serde_json::Value::Null, |text| {
-                serde_json::from_str(text).unwrap_or_else(|_| json!(text))
-            })
+        let before = Before {
+            company_id: &self.company_id,
+            consent_id: self.consent_id.as_deref(),
+            email: self.email.as_deref(),
+            extra: self.extra.as_deref().map(as_it_stands),
+            full_name: self.full_name.as_deref(),
+            refs: self.refs.as_deref().map(as_it_stands),
+            source: self.source.as_deref(),
         };
-        json!({
-            "consent_id": self.consent_id,
-            "company_id": self.company_id,
-            "email": self.email,
-            "full_name": self.full_name,
-            "source": self.source,
-            "refs": raw(&self.refs),
-            "extra": raw(&self.extra),
-        })
-        .to_string()
+        // Texts and checked JSON always serialize.
+        serde_json::to_string(&before).unwrap_or_default()
     }
 
     /// The content and its hash; None where retention erased it.
@@ -68,11 +69,32 @@ impl WrittenRow {
     }
 }
 
+/// A row in the history. What was kept as JSON goes in as it stands: a reader of values would take some keys of it for its own.
+#[derive(Serialize)]
+struct Before<'a> {
+    company_id: &'a str,
+    consent_id: Option<&'a str>,
+    email: Option<&'a str>,
+    extra: Option<Cow<'a, RawValue>>,
+    full_name: Option<&'a str>,
+    refs: Option<Cow<'a, RawValue>>,
+    source: Option<&'a str>,
+}
+
+/// Kept JSON, or a text where somebody else has put in what is none.
+fn as_it_stands(text: &str) -> Cow<'_, RawValue> {
+    if let Ok(raw) = serde_json::from_str(text) {
+        return Cow::Borrowed(raw);
+    }
+    let quoted = json!(text).to_string();
+    Cow::Owned(RawValue::from_string(quoted).unwrap_or_else(|_| RawValue::NULL.to_owned()))
+}
+
 /// A row as it is to stand.
-pub(super) struct RowWrite {
+pub(super) struct RowWrite<'a> {
     pub(super) old_key: String,
-    pub(super) key: String,
-    pub(super) consent: Consent<'static>,
+    pub(super) key: &'a str,
+    pub(super) consent: Consent<'a>,
     pub(super) hash: RowHash,
     pub(super) natural: i64,
 }
@@ -83,158 +105,6 @@ pub(super) struct Change {
     pub(super) kind: &'static str,
     pub(super) before: Option<String>,
 }
-
-macro_rules! one {
-    () => {
-        "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-    };
-}
-macro_rules! four {
-    ($rows:ident) => {
-        concat!($rows!(), ", ", $rows!(), ", ", $rows!(), ", ", $rows!())
-    };
-}
-macro_rules! sixteen {
-    () => {
-        four!(four_rows)
-    };
-}
-macro_rules! four_rows {
-    () => {
-        four!(one)
-    };
-}
-macro_rules! insert_sqlite {
-    ($rows:ident) => {
-        concat!(
-            "insert into consents (consent_key, consent_id, company_id, email, full_name, source, refs, extra, row_hash, ",
-            "natural_hash, first_seen_at, changed_at, first_run_id, changed_run_id) ",
-            "select v.*, s.at, s.at, s.run, s.run from (values ",
-            $rows!(),
-            ") as v cross join (select ? as at, ? as run) as s"
-        )
-    };
-}
-
-const INSERT_SQLITE_1: &str = insert_sqlite!(one);
-const INSERT_SQLITE_16: &str = insert_sqlite!(sixteen);
-
-const INSERT_POSTGRES: &str = "insert into consents (consent_key, consent_id, company_id, email, full_name, source, refs, \
-     extra, row_hash, natural_hash, first_seen_at, changed_at, first_run_id, changed_run_id) \
-     select v.consent_key, v.consent_id, v.company_id, v.email, v.full_name, v.source, v.refs::jsonb, v.extra::jsonb, \
-     v.row_hash, v.natural_hash, $11, $11, $12, $12 \
-     from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], \
-     $9::text[], $10::bigint[]) as v(consent_key, consent_id, company_id, email, full_name, source, refs, extra, row_hash, \
-     natural_hash)";
-
-/// Inserts new rows.
-pub(super) async fn insert(
-    conn: &mut Conn,
-    scene: &Scene<'_>,
-    puts: &[&Put],
-) -> Result<(), StoreError> {
-    if puts.is_empty() {
-        return Ok(());
-    }
-    match conn {
-        Conn::Sqlite(c) => {
-            let (many, rest) = puts.as_chunks::<16>();
-            let statements = many
-                .iter()
-                .map(|rows| (INSERT_SQLITE_16, rows.as_slice()))
-                .chain(rest.chunks(1).map(|rows| (INSERT_SQLITE_1, rows)));
-            for (sql, rows) in statements {
-                let mut query = sqlx::query(sql);
-                for put in rows {
-                    let consent = &put.consent;
-                    query = query
-                        .bind(&put.key)
-                        .bind(consent.consent_id.as_deref())
-                        .bind(consent.company_id.as_ref())
-                        .bind(consent.email.as_ref())
-                        .bind(consent.full_name.as_deref())
-                        .bind(consent.source.as_deref())
-                        .bind(consent.refs.as_deref())
-                        .bind(consent.extra.as_deref())
-                        .bind(put.hash.to_hex())
-                        .bind(put.natural);
-                }
-                let done = query
-                    .bind(scene.changed_at)
-                    .bind(scene.run_id)
-                    .execute(&mut **c)
-                    .await;
-                done.map_err(|error| scene.failed(&error))?;
-            }
-        }
-        Conn::Postgres(c) => {
-            let consents = Columns::new(
-                puts.iter()
-                    .map(|put| (put.key.as_str(), &put.consent, put.hash, put.natural)),
-            );
-            let done = consents
-                .bind(sqlx::query(INSERT_POSTGRES))
-                .bind(scene.changed_at)
-                .bind(scene.run_id)
-                .persistent(false)
-                .execute(&mut **c)
-                .await;
-            done.map_err(|error| scene.failed(&error))?;
-        }
-    }
-    Ok(())
-}
-
-/// The columns of many consents, as PostgreSQL takes them.
-struct Columns<'a> {
-    key: Vec<&'a str>,
-    consent_id: Vec<Option<&'a str>>,
-    company_id: Vec<&'a str>,
-    email: Vec<&'a str>,
-    full_name: Vec<Option<&'a str>>,
-    source: Vec<Option<&'a str>>,
-    refs: Vec<Option<&'a str>>,
-    extra: Vec<Option<&'a str>>,
-    row_hash: Vec<String>,
-    natural: Vec<i64>,
-}
-
-impl<'a> Columns<'a> {
-    fn new(rows: impl Iterator<Item = (&'a str, &'a Consent<'a>, RowHash, i64)>) -> Self {
-        let rows: Vec<_> = rows.collect();
-        let field = |pick: fn(&'a Consent<'a>) -> Option<&'a str>| {
-            rows.iter().map(move |row| pick(row.1)).collect()
-        };
-        Self {
-            key: rows.iter().map(|row| row.0).collect(),
-            consent_id: field(|consent| consent.consent_id.as_deref()),
-            company_id: rows.iter().map(|row| row.1.company_id.as_ref()).collect(),
-            email: rows.iter().map(|row| row.1.email.as_ref()).collect(),
-            full_name: field(|consent| consent.full_name.as_deref()),
-            source: field(|consent| consent.source.as_deref()),
-            refs: field(|consent| consent.refs.as_deref()),
-            extra: field(|consent| consent.extra.as_deref()),
-            row_hash: rows.iter().map(|row| row.2.to_hex()).collect(),
-            natural: rows.iter().map(|row| row.3).collect(),
-        }
-    }
-
-    fn bind<'q>(&self, query: PgQuery<'q>) -> PgQuery<'q> {
-        query
-            .bind(&self.key)
-            .bind(&self.consent_id)
-            .bind(&self.company_id)
-            .bind(&self.email)
-            .bind(&self.full_name)
-            .bind(&self.source)
-            .bind(&self.refs)
-            .bind(&self.extra)
-            .bind(&self.row_hash)
-            .bind(&self.natural)
-    }
-}
-
-type PgQuery<'q> = sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments>;
 
 const READ_SQLITE: &str = "select consent_key, consent_id, company_id, email, full_name, source, refs, extra, row_hash, \
      (missing_since is not null or removed_at is not null) as unlisted \
@@ -283,18 +153,49 @@ const UPDATE_POSTGRES: &str = "update consents as c set consent_key = v.consent_
      $9::text[], $10::bigint[], $13::text[]) as v(consent_key, consent_id, company_id, email, full_name, source, refs, \
      extra, row_hash, natural_hash, old_key) where c.consent_key = v.old_key";
 
+const UPDATE_SQLITE_LARGE: &str = "update consents set consent_key = ?, consent_id = ?, company_id = ?, email = ?, \
+     full_name = ?, source = ?, refs = ?, extra = ?, row_hash = ?, natural_hash = ?, \
+     missing_since = null, withheld_since = null, removed_at = null, erased_at = null, missing_judged = null, \
+     changed_at = ?, changed_run_id = ? where consent_key = ?";
+
+type SqliteQuery<'q> = sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;
+
+fn update_large<'q>(row: &'q RowWrite<'_>, scene: &Scene<'_>) -> SqliteQuery<'q> {
+    let consent = &row.consent;
+    sqlx::query(UPDATE_SQLITE_LARGE)
+        .bind(row.key)
+        .bind(consent.consent_id.as_deref())
+        .bind(consent.company_id.as_ref())
+        .bind(consent.email.as_ref())
+        .bind(consent.full_name.as_deref())
+        .bind(consent.source.as_deref())
+        .bind(consent.refs.as_deref())
+        .bind(consent.extra.as_deref())
+        .bind(row.hash.to_hex())
+        .bind(row.natural)
+        .bind(scene.changed_at)
+        .bind(scene.run_id)
+        .bind(&row.old_key)
+}
+
 /// Writes rows anew: listed, and with this content.
 pub(super) async fn update(
     conn: &mut Conn,
     scene: &Scene<'_>,
-    writes: &[RowWrite],
+    writes: &[RowWrite<'_>],
 ) -> Result<(), StoreError> {
     if writes.is_empty() {
         return Ok(());
     }
     match conn {
         Conn::Sqlite(c) => {
-            let rows: Vec<_> = writes
+            let (large, small): (Vec<_>, Vec<_>) =
+                writes.iter().partition(|row| row.consent.bytes() > LARGE);
+            for row in large {
+                let done = update_large(row, scene).execute(&mut **c).await;
+                done.map_err(|error| scene.failed(&error))?;
+            }
+            let rows: Vec<_> = small
                 .iter()
                 .map(|row| {
                     let consent = &row.consent;
@@ -324,7 +225,7 @@ pub(super) async fn update(
             let rows = Columns::new(
                 writes
                     .iter()
-                    .map(|row| (row.key.as_str(), &row.consent, row.hash, row.natural)),
+                    .map(|row| (row.key, &row.consent, row.hash, row.natural)),
             );
             let old_keys: Vec<&str> = writes.iter().map(|row| row.old_key.as_str()).collect();
             let query = rows
@@ -413,6 +314,8 @@ pub(super) async fn record(
 ) -> Result<(), StoreError> {
     const SQLITE: &str = "insert into consent_changes (consent_key, run_id, changed_at, change, before) \
          select value ->> 0, $3, $2, value ->> 1, value ->> 2 from json_each($1)";
+    const SQLITE_LARGE: &str = "insert into consent_changes (consent_key, run_id, changed_at, change, before) \
+         values (?, ?, ?, ?, ?)";
     const POSTGRES: &str = "insert into consent_changes (consent_key, run_id, changed_at, change, before) \
          select v.consent_key, $5, $4, v.change, v.before::jsonb \
          from unnest($1::text[], $2::text[], $3::text[]) as v(consent_key, change, before)";
@@ -421,7 +324,24 @@ pub(super) async fn record(
     }
     match conn {
         Conn::Sqlite(c) => {
-            let list: Vec<_> = changes
+            let is_large = |change: &&Change| {
+                change
+                    .before
+                    .as_ref()
+                    .is_some_and(|text| text.len() > LARGE)
+            };
+            let (large, small): (Vec<_>, Vec<_>) = changes.iter().partition(is_large);
+            for change in large {
+                let query = sqlx::query(SQLITE_LARGE)
+                    .bind(&change.consent_key)
+                    .bind(scene.run_id)
+                    .bind(scene.changed_at)
+                    .bind(change.kind)
+                    .bind(&change.before);
+                let done = query.execute(&mut **c).await;
+                done.map_err(|error| scene.failed(&error))?;
+            }
+            let list: Vec<_> = small
                 .iter()
                 .map(|change| json!([change.consent_key, change.kind, change.before]))
                 .collect();

@@ -11,6 +11,7 @@ mod error;
 mod export;
 mod finish;
 mod forget;
+mod insert;
 mod lease;
 mod load;
 mod location;

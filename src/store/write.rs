@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::bulk::{self, Change, RowWrite, WrittenRow};
 use super::conn::{Conn, execute, row};
 use super::error::{StoreError, from_sqlx};
+use super::insert;
 use super::lease::Run;
 use super::{RunRow, Store, Timestamp};
 use crate::consent::Rejected;
@@ -108,7 +109,7 @@ pub(super) async fn enter(
     Ok(batches > run.batches)
 }
 
-/// Text that is changed by one statement at the most, the last row apart: on its way to the database it is held several times.
+/// Text that is written by one statement at the most, the last row apart: on its way to the database it is held several times.
 const SEGMENT_BYTES: usize = 512 * 1024;
 
 impl Store {
@@ -222,7 +223,7 @@ async fn write_ops(conn: &mut Conn, scene: &Scene<'_>, ops: &[Op]) -> Result<Tal
             _ => None,
         })
         .collect();
-    bulk::insert(conn, scene, &adds).await?;
+    insert_all(conn, scene, &adds).await?;
     let mut tally = Tally {
         added: adds.len() as u64,
         ..Tally::default()
@@ -252,6 +253,23 @@ async fn write_ops(conn: &mut Conn, scene: &Scene<'_>, ops: &[Op]) -> Result<Tal
     }
     change_rows(conn, scene, &segment, &mut tally).await?;
     Ok(tally)
+}
+
+/// In statements of [`SEGMENT_BYTES`].
+async fn insert_all(conn: &mut Conn, scene: &Scene<'_>, puts: &[&Put]) -> Result<(), StoreError> {
+    let mut rest = puts;
+    while !rest.is_empty() {
+        let mut bytes = 0;
+        let fits = rest.iter().take_while(|put| {
+            let before = bytes;
+            bytes += put.key.len() + put.consent.bytes();
+            before < SEGMENT_BYTES
+        });
+        let (now, later) = rest.split_at(fits.count());
+        insert::insert(conn, scene, now).await?;
+        rest = later;
+    }
+    Ok(())
 }
 
 async fn change_rows(
@@ -284,7 +302,7 @@ async fn change_rows(
         }
     }
     tally.added += unknown.len() as u64;
-    bulk::insert(conn, scene, &unknown.iter().collect::<Vec<_>>()).await?;
+    insert_all(conn, scene, &unknown.iter().collect::<Vec<_>>()).await?;
     bulk::follow_keys(conn, scene, &plan.moves).await?;
     bulk::record(conn, scene, &plan.changes).await?;
     bulk::relist(conn, scene, &plan.relisted).await?;
@@ -293,15 +311,15 @@ async fn change_rows(
 
 /// What becomes of rows that exist.
 #[derive(Default)]
-struct Plan {
-    writes: Vec<RowWrite>,
+struct Plan<'a> {
+    writes: Vec<RowWrite<'a>>,
     changes: Vec<Change>,
     relisted: Vec<String>,
     moves: Vec<(String, String)>,
 }
 
-impl Plan {
-    fn put(&mut self, row: WrittenRow, put: &Put, tally: &mut Tally) {
+impl<'a> Plan<'a> {
+    fn put(&mut self, row: WrittenRow, put: &'a Put, tally: &mut Tally) {
         let returned = row.is_unlisted();
         let (change, before) = if returned {
             tally.returned += 1;
@@ -317,8 +335,8 @@ impl Plan {
         });
         let mut write = RowWrite {
             old_key: row.consent_key.clone(),
-            key: put.key.clone(),
-            consent: put.consent.clone(),
+            key: &put.key,
+            consent: put.consent.borrowed(),
             hash: put.hash,
             natural: put.natural,
         };
@@ -332,7 +350,7 @@ impl Plan {
             if *keep_content && let Some((content, consent)) = row.content() {
                 write.hash.content = content;
                 write.consent = crate::consent::Consent {
-                    consent_id: put.consent.consent_id.clone(),
+                    consent_id: put.consent.consent_id.as_deref().map(Into::into),
                     ..consent
                 };
             }

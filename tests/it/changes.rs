@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use understory_sync::demo::person;
 
-use crate::support::World;
+use crate::support::{Engine, World};
 
 fn id(number: u64) -> String {
     person(1, number)["id"].as_str().unwrap().to_owned()
@@ -50,6 +50,40 @@ on_both! {
         }
         let at = world.db.rows("select c.changed_at = h.changed_at, c.changed_run_id, h.consent_key = c.consent_key from consents c join consent_changes h on h.consent_key = c.consent_key").await;
         assert!(["t|2|t", "1|2|1"].contains(&at[0].as_str()), "{at:?}");
+    }
+
+    async fn the_history_takes_no_key_for_its_own(world: World) {
+        // A reader of JSON values would make a number of the one and unpack the other.
+        let fields = r#""a":{"$serde_json::private::Number":"7"},"b":{"$serde_json::private::RawValue":"[1]"}"#;
+        let item = |name: &str| format!(r#"{{"id":"1","company_id":"c","email":"a@example.com","full_name":"{name}",{fields}}}"#);
+        world.api.people(|people| people.add_raw(None, &item("A")));
+        world.run_once().expect(0);
+        world.api.people(|people| {
+            people.clear();
+            people.add_raw(None, &item("B"));
+        });
+        world.run_once().expect(0);
+        let kept = match world.db.engine() {
+            Engine::Sqlite => "select before ->> 'extra' from consent_history where change = 'updated'",
+            Engine::Postgres => "select (before -> 'extra')::text from consent_history where change = 'updated'",
+        };
+        assert_eq!(world.db.value(kept).await.replace(' ', ""), format!("{{{fields}}}"));
+    }
+
+    async fn a_large_row_that_changes_is_kept_whole(world: World) {
+        let item = |letter: &str| json!({"id": "1", "company_id": "c", "email": "a@example.com", "full_name": letter, "note": letter.repeat(300_000)});
+        world.api.set_people(&[item("a")]);
+        world.run_once().expect(0);
+        world.api.set_people(&[item("b")]);
+        world.run_once().expect(0);
+        assert_eq!(world.last_run("added, updated, unchanged").await, "0|1|0");
+        let lengths = match world.db.engine() {
+            Engine::Sqlite => "select length(extra ->> 'note') || ' ' || full_name || ' ' || length(before -> 'extra' ->> 'note') || ' ' || substr(before -> 'extra' ->> 'note', 1, 1) from consents join consent_changes using (consent_key)",
+            Engine::Postgres => "select length(extra ->> 'note') || ' ' || full_name || ' ' || length(before -> 'extra' ->> 'note') || ' ' || left(before -> 'extra' ->> 'note', 1) from consents join consent_changes using (consent_key)",
+        };
+        assert_eq!(world.db.value(lengths).await, "300000 b 300000 a");
+        world.run_once().expect(0);
+        assert_eq!(world.last_run("updated, unchanged").await, "0|1");
     }
 
     async fn a_field_of_a_wrong_type_becomes_null_and_is_kept(world: World) {

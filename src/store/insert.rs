@@ -1,0 +1,162 @@
+//! New rows, many in one statement, and the columns of many rows as PostgreSQL takes them.
+
+use super::conn::Conn;
+use super::error::StoreError;
+use super::write::Scene;
+use crate::consent::Consent;
+use crate::hash::RowHash;
+use crate::reconcile::Put;
+
+macro_rules! one {
+    () => {
+        "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    };
+}
+macro_rules! four {
+    ($rows:ident) => {
+        concat!($rows!(), ", ", $rows!(), ", ", $rows!(), ", ", $rows!())
+    };
+}
+macro_rules! sixteen {
+    () => {
+        four!(four_rows)
+    };
+}
+macro_rules! four_rows {
+    () => {
+        four!(one)
+    };
+}
+macro_rules! insert_sqlite {
+    ($rows:ident) => {
+        concat!(
+            "insert into consents (consent_key, consent_id, company_id, email, full_name, source, refs, extra, row_hash, ",
+            "natural_hash, first_seen_at, changed_at, first_run_id, changed_run_id) ",
+            "select v.*, s.at, s.at, s.run, s.run from (values ",
+            $rows!(),
+            ") as v cross join (select ? as at, ? as run) as s"
+        )
+    };
+}
+
+const INSERT_SQLITE_1: &str = insert_sqlite!(one);
+const INSERT_SQLITE_16: &str = insert_sqlite!(sixteen);
+
+const INSERT_POSTGRES: &str = "insert into consents (consent_key, consent_id, company_id, email, full_name, source, refs, \
+     extra, row_hash, natural_hash, first_seen_at, changed_at, first_run_id, changed_run_id) \
+     select v.consent_key, v.consent_id, v.company_id, v.email, v.full_name, v.source, v.refs::jsonb, v.extra::jsonb, \
+     v.row_hash, v.natural_hash, $11, $11, $12, $12 \
+     from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], \
+     $9::text[], $10::bigint[]) as v(consent_key, consent_id, company_id, email, full_name, source, refs, extra, row_hash, \
+     natural_hash)";
+
+/// Inserts new rows.
+pub(super) async fn insert(
+    conn: &mut Conn,
+    scene: &Scene<'_>,
+    puts: &[&Put],
+) -> Result<(), StoreError> {
+    if puts.is_empty() {
+        return Ok(());
+    }
+    match conn {
+        Conn::Sqlite(c) => {
+            let (many, rest) = puts.as_chunks::<16>();
+            let statements = many
+                .iter()
+                .map(|rows| (INSERT_SQLITE_16, rows.as_slice()))
+                .chain(rest.chunks(1).map(|rows| (INSERT_SQLITE_1, rows)));
+            for (sql, rows) in statements {
+                let mut query = sqlx::query(sql);
+                for put in rows {
+                    let consent = &put.consent;
+                    query = query
+                        .bind(&put.key)
+                        .bind(consent.consent_id.as_deref())
+                        .bind(consent.company_id.as_ref())
+                        .bind(consent.email.as_ref())
+                        .bind(consent.full_name.as_deref())
+                        .bind(consent.source.as_deref())
+                        .bind(consent.refs.as_deref())
+                        .bind(consent.extra.as_deref())
+                        .bind(put.hash.to_hex())
+                        .bind(put.natural);
+                }
+                let done = query
+                    .bind(scene.changed_at)
+                    .bind(scene.run_id)
+                    .execute(&mut **c)
+                    .await;
+                done.map_err(|error| scene.failed(&error))?;
+            }
+        }
+        Conn::Postgres(c) => {
+            let consents = Columns::new(
+                puts.iter()
+                    .map(|put| (put.key.as_str(), &put.consent, put.hash, put.natural)),
+            );
+            let done = consents
+                .bind(sqlx::query(INSERT_POSTGRES))
+                .bind(scene.changed_at)
+                .bind(scene.run_id)
+                .persistent(false)
+                .execute(&mut **c)
+                .await;
+            done.map_err(|error| scene.failed(&error))?;
+        }
+    }
+    Ok(())
+}
+
+/// The columns of many consents, as PostgreSQL takes them.
+pub(super) struct Columns<'a> {
+    key: Vec<&'a str>,
+    consent_id: Vec<Option<&'a str>>,
+    company_id: Vec<&'a str>,
+    email: Vec<&'a str>,
+    full_name: Vec<Option<&'a str>>,
+    source: Vec<Option<&'a str>>,
+    refs: Vec<Option<&'a str>>,
+    extra: Vec<Option<&'a str>>,
+    row_hash: Vec<String>,
+    natural: Vec<i64>,
+}
+
+impl<'a> Columns<'a> {
+    pub(super) fn new(
+        rows: impl Iterator<Item = (&'a str, &'a Consent<'a>, RowHash, i64)>,
+    ) -> Self {
+        let rows: Vec<_> = rows.collect();
+        let field = |pick: fn(&'a Consent<'a>) -> Option<&'a str>| {
+            rows.iter().map(move |row| pick(row.1)).collect()
+        };
+        Self {
+            key: rows.iter().map(|row| row.0).collect(),
+            consent_id: field(|consent| consent.consent_id.as_deref()),
+            company_id: rows.iter().map(|row| row.1.company_id.as_ref()).collect(),
+            email: rows.iter().map(|row| row.1.email.as_ref()).collect(),
+            full_name: field(|consent| consent.full_name.as_deref()),
+            source: field(|consent| consent.source.as_deref()),
+            refs: field(|consent| consent.refs.as_deref()),
+            extra: field(|consent| consent.extra.as_deref()),
+            row_hash: rows.iter().map(|row| row.2.to_hex()).collect(),
+            natural: rows.iter().map(|row| row.3).collect(),
+        }
+    }
+
+    pub(super) fn bind<'q>(&self, query: PgQuery<'q>) -> PgQuery<'q> {
+        query
+            .bind(&self.key)
+            .bind(&self.consent_id)
+            .bind(&self.company_id)
+            .bind(&self.email)
+            .bind(&self.full_name)
+            .bind(&self.source)
+            .bind(&self.refs)
+            .bind(&self.extra)
+            .bind(&self.row_hash)
+            .bind(&self.natural)
+    }
+}
+
+pub(super) type PgQuery<'q> = sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments>;
