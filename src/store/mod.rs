@@ -106,7 +106,7 @@ impl Store {
             // Look before the first byte is written: the file may be somebody else's.
             migration::inspect(&mut self.conn, &place).await?;
             self.conn
-                .raw("pragma journal_mode = wal; pragma synchronous = full; pragma secure_delete = on; pragma cache_size = -8000")
+                .raw("pragma journal_mode = wal; pragma synchronous = full; pragma secure_delete = on; pragma cache_size = -1000")
                 .await
                 .map_err(|error| from_sqlx(&error, &place))?;
         }

@@ -112,6 +112,9 @@ pub(super) async fn enter(
 /// Text that is written by one statement at the most, the last row apart: on its way to the database it is held several times.
 const SEGMENT_BYTES: usize = 512 * 1024;
 
+/// Rows that are worth a larger cache of pages.
+const MANY: usize = 500;
+
 impl Store {
     /// Writes whole pages and the counters of the run with them, in one transaction.
     ///
@@ -125,6 +128,9 @@ impl Store {
     ) -> Result<(), StoreError> {
         let place = self.place();
         let proved_at = Instant::now();
+        if batch.ops.len() >= MANY {
+            self.make_room().await?;
+        }
         let mut done: Option<RunRow> = None;
         let row = self
             .write(async |conn| {
@@ -147,6 +153,19 @@ impl Store {
         run.row = row;
         run.batches += 1;
         run.proved_at = proved_at;
+        Ok(())
+    }
+}
+
+impl Store {
+    /// SQLite: many rows go to many places of its indexes at once, and wait in memory for each other. Not so from the start: what
+    /// has been read once a daemon would hold for ever.
+    async fn make_room(&mut self) -> Result<(), StoreError> {
+        let place = self.place();
+        if matches!(self.conn, Conn::Sqlite(_)) {
+            let room = self.conn.raw("pragma cache_size = -8000").await;
+            room.map_err(|error| from_sqlx(&error, &place))?;
+        }
         Ok(())
     }
 }
