@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::conn::{Conn, execute};
 use super::error::StoreError;
-use super::insert::Columns;
+use super::insert::{Columns, SqliteQuery, bind_row};
 use super::write::Scene;
 use crate::consent::Consent;
 use crate::hash::RowHash;
@@ -158,21 +158,9 @@ const UPDATE_SQLITE_LARGE: &str = "update consents set consent_key = ?, consent_
      missing_since = null, withheld_since = null, removed_at = null, erased_at = null, missing_judged = null, \
      changed_at = ?, changed_run_id = ? where consent_key = ?";
 
-type SqliteQuery<'q> = sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;
-
 fn update_large<'q>(row: &'q RowWrite<'_>, scene: &Scene<'_>) -> SqliteQuery<'q> {
-    let consent = &row.consent;
-    sqlx::query(UPDATE_SQLITE_LARGE)
-        .bind(row.key)
-        .bind(consent.consent_id.as_deref())
-        .bind(consent.company_id.as_ref())
-        .bind(consent.email.as_ref())
-        .bind(consent.full_name.as_deref())
-        .bind(consent.source.as_deref())
-        .bind(consent.refs.as_deref())
-        .bind(consent.extra.as_deref())
-        .bind(row.hash.to_hex())
-        .bind(row.natural)
+    let query = sqlx::query(UPDATE_SQLITE_LARGE);
+    bind_row(query, row.key, &row.consent, row.hash, row.natural)
         .bind(scene.changed_at)
         .bind(scene.run_id)
         .bind(&row.old_key)

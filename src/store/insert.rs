@@ -50,15 +50,12 @@ const INSERT_POSTGRES: &str = "insert into consents (consent_key, consent_id, co
      $9::text[], $10::bigint[]) as v(consent_key, consent_id, company_id, email, full_name, source, refs, extra, row_hash, \
      natural_hash)";
 
-/// Inserts new rows.
+/// Inserts new rows, one at the least.
 pub(super) async fn insert(
     conn: &mut Conn,
     scene: &Scene<'_>,
     puts: &[&Put],
 ) -> Result<(), StoreError> {
-    if puts.is_empty() {
-        return Ok(());
-    }
     match conn {
         Conn::Sqlite(c) => {
             let (many, rest) = puts.as_chunks::<16>();
@@ -69,18 +66,7 @@ pub(super) async fn insert(
             for (sql, rows) in statements {
                 let mut query = sqlx::query(sql);
                 for put in rows {
-                    let consent = &put.consent;
-                    query = query
-                        .bind(&put.key)
-                        .bind(consent.consent_id.as_deref())
-                        .bind(consent.company_id.as_ref())
-                        .bind(consent.email.as_ref())
-                        .bind(consent.full_name.as_deref())
-                        .bind(consent.source.as_deref())
-                        .bind(consent.refs.as_deref())
-                        .bind(consent.extra.as_deref())
-                        .bind(put.hash.to_hex())
-                        .bind(put.natural);
+                    query = bind_row(query, &put.key, &put.consent, put.hash, put.natural);
                 }
                 let done = query
                     .bind(scene.changed_at)
@@ -106,6 +92,30 @@ pub(super) async fn insert(
         }
     }
     Ok(())
+}
+
+pub(super) type SqliteQuery<'q> =
+    sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;
+
+/// The columns of one consent, in the order of every statement that takes them one by one.
+pub(super) fn bind_row<'q>(
+    query: SqliteQuery<'q>,
+    key: &'q str,
+    consent: &'q Consent<'_>,
+    hash: RowHash,
+    natural: i64,
+) -> SqliteQuery<'q> {
+    query
+        .bind(key)
+        .bind(consent.consent_id.as_deref())
+        .bind(consent.company_id.as_ref())
+        .bind(consent.email.as_ref())
+        .bind(consent.full_name.as_deref())
+        .bind(consent.source.as_deref())
+        .bind(consent.refs.as_deref())
+        .bind(consent.extra.as_deref())
+        .bind(hash.to_hex())
+        .bind(natural)
 }
 
 /// The columns of many consents, as PostgreSQL takes them.
