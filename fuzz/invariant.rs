@@ -66,18 +66,13 @@ fn storable(consent: &Consent<'_>) {
         // A reader of values takes these keys for its own. Nothing that keeps a row may be one.
         if json.contains("$serde_json::private") {
             let kept: Result<&serde_json::value::RawValue, _> = serde_json::from_str(json);
-            assert_eq!(
-                kept.map(serde_json::value::RawValue::get).ok(),
-                Some(&**json)
-            );
+            assert_eq!(kept.map(serde_json::value::RawValue::get).ok(), Some(&**json));
             continue;
         }
         // The history wraps it once more, and serde's reader has to take that.
         let wrapped = format!("{{\"x\":{json}}}");
         let read: Result<serde_json::Value, _> = serde_json::from_str(&wrapped);
-        let Ok(read) = read else {
-            panic!("{:?}", read.err())
-        };
+        let Ok(read) = read else { panic!("{:?}", read.err()) };
         assert!(!has_nul(&read), "PostgreSQL holds no NUL in JSON either");
     }
     let shown = format!("{consent:?}").replace("true", "false");
@@ -89,9 +84,7 @@ fn has_nul(value: &serde_json::Value) -> bool {
     match value {
         Value::String(text) => text.contains('\0'),
         Value::Array(items) => items.iter().any(has_nul),
-        Value::Object(fields) => fields
-            .iter()
-            .any(|(name, value)| name.contains('\0') || has_nul(value)),
+        Value::Object(fields) => fields.iter().any(|(name, value)| name.contains('\0') || has_nul(value)),
         _ => false,
     }
 }
@@ -121,9 +114,7 @@ pub(crate) fn configuration(bytes: &[u8]) {
     if std::fs::write(path, bytes).is_err() {
         return;
     }
-    let environment: Environment = [("UNDERSTORY_SYNC__AUTH__CLIENT_SECRET", SECRET)]
-        .into_iter()
-        .collect();
+    let environment: Environment = [("UNDERSTORY_SYNC__AUTH__CLIENT_SECRET", SECRET)].into_iter().collect();
     let sources = Sources {
         file: Some(path),
         environment: &environment,
@@ -137,9 +128,7 @@ pub(crate) fn configuration(bytes: &[u8]) {
             Ok(loaded) => format!("{loaded:?}"),
             Err(error) => format!("{error} {error:?}"),
         };
-        let typed = bytes
-            .windows(SECRET.len())
-            .any(|part| part == SECRET.as_bytes());
+        let typed = bytes.windows(SECRET.len()).any(|part| part == SECRET.as_bytes());
         assert!(typed || !said.contains(SECRET));
     }
 }
@@ -149,11 +138,7 @@ fn file() -> &'static Path {
     static FILE: OnceLock<PathBuf> = OnceLock::new();
     FILE.get_or_init(|| {
         let memory = PathBuf::from("/dev/shm");
-        let folder = if memory.is_dir() {
-            memory
-        } else {
-            std::env::temp_dir()
-        };
+        let folder = if memory.is_dir() { memory } else { std::env::temp_dir() };
         folder.join(format!("understory-fuzz-{}.toml", std::process::id()))
     })
 }

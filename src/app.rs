@@ -97,21 +97,14 @@ fn run(cli: &Cli, format: &Cell<LogFormat>) -> Result<Exit, CommandError> {
         Some(Command::Man) => return Ok(command::man::run(&mut out)?),
         Some(Command::Config) => {
             let loaded = configuration(cli, Needs::Nothing, format)?;
-            return Ok(command::config::run(
-                &loaded,
-                &mut out,
-                &mut io::stderr().lock(),
-            )?);
+            return Ok(command::config::run(&loaded, &mut out, &mut io::stderr().lock())?);
         }
         _ => drop(out),
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|cause| CommandError::Io {
-            what: "cannot start",
-            cause,
-        })?;
+        .map_err(|cause| CommandError::Io { what: "cannot start", cause })?;
     let exit = dispatch(cli, &runtime, format);
     // A blocking look-up of a host name must not hold up the end.
     runtime.shutdown_background();
@@ -157,8 +150,7 @@ async fn on_database(command: &Command, config: Config) -> Result<Exit, CommandE
         }
         Command::Healthcheck => {
             let found = snapshot(&config).await;
-            let (words, exit) =
-                command::healthcheck::run(found.as_ref(), &config.health, Timestamp::now());
+            let (words, exit) = command::healthcheck::run(found.as_ref(), &config.health, Timestamp::now());
             // The answer is the exit code, whether or not anybody reads the words.
             let _ = out.write_all(words.as_bytes());
             Ok(exit)
@@ -182,9 +174,7 @@ async fn on_database(command: &Command, config: Config) -> Result<Exit, CommandE
 }
 
 /// A command that is told to stop ends with 75; what it was doing in the database is rolled back with its connection.
-async fn interruptible(
-    work: impl Future<Output = Result<Exit, CommandError>>,
-) -> Result<Exit, CommandError> {
+async fn interruptible(work: impl Future<Output = Result<Exit, CommandError>>) -> Result<Exit, CommandError> {
     let signals = listen(Role::Command)?;
     tokio::select! {
         biased;
@@ -194,22 +184,13 @@ async fn interruptible(
 }
 
 fn listen(role: Role) -> Result<Signals, CommandError> {
-    Signals::listen(role).map_err(|cause| CommandError::Io {
-        what: "cannot listen to signals",
-        cause,
-    })
+    Signals::listen(role).map_err(|cause| CommandError::Io { what: "cannot listen to signals", cause })
 }
 
-fn configuration(
-    cli: &Cli,
-    needs: Needs,
-    format: &Cell<LogFormat>,
-) -> Result<Loaded, CommandError> {
+fn configuration(cli: &Cli, needs: Needs, format: &Cell<LogFormat>) -> Result<Loaded, CommandError> {
     let environment: Environment = std::env::vars_os().collect();
-    let working_dir = std::env::current_dir().map_err(|cause| CommandError::Io {
-        what: "cannot find the working directory",
-        cause,
-    })?;
+    let working_dir = std::env::current_dir()
+        .map_err(|cause| CommandError::Io { what: "cannot find the working directory", cause })?;
     let sources = Sources {
         file: cli.config.as_deref(),
         environment: &environment,
@@ -263,34 +244,18 @@ fn view<'a>(config: &'a Config, snapshot: &'a Snapshot) -> View<'a> {
 }
 
 async fn demo() -> Result<Exit, CommandError> {
-    let log = Log {
-        level: tracing::Level::ERROR,
-        format: LogFormat::Text,
-    };
+    let log = Log { level: tracing::Level::ERROR, format: LogFormat::Text };
     logging::begin(&log, Progress::default());
     let folder = PathBuf::from(".");
-    Box::pin(command::demo::run(
-        &folder,
-        &mut io::stdout(),
-        once::quietly,
-        query,
-    ))
-    .await?;
+    Box::pin(command::demo::run(&folder, &mut io::stdout(), once::quietly, query)).await?;
     Ok(Exit::Done)
 }
 
 async fn query(config: &Config, sql: &'static str) -> Result<crate::demo::Table, CommandError> {
-    let place = || StoreError::Absent {
-        place: config.database.shown_url(),
-    };
-    let mut store = Store::open_to_read(&config.database)
-        .await?
-        .ok_or_else(place)?;
+    let place = || StoreError::Absent { place: config.database.shown_url() };
+    let mut store = Store::open_to_read(&config.database).await?.ok_or_else(place)?;
     let table = store.query_table(sql).await;
     store.close().await;
     let table = table?;
-    Ok(crate::demo::Table {
-        columns: table.columns,
-        rows: table.rows,
-    })
+    Ok(crate::demo::Table { columns: table.columns, rows: table.rows })
 }

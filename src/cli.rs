@@ -177,12 +177,9 @@ impl Cli {
     /// # Errors
     /// When they cannot be understood, and where help or the version is asked for: `clap::Error` knows what to print where,
     /// and its `exit_code` is 0 or 2.
-    pub fn parse_arguments(
-        arguments: impl IntoIterator<Item = OsString>,
-    ) -> Result<Self, clap::Error> {
+    pub fn parse_arguments(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let arguments: Vec<OsString> = arguments.into_iter().collect();
-        let cli =
-            Self::try_parse_from(&arguments).map_err(|error| hide_addresses(error, &arguments))?;
+        let cli = Self::try_parse_from(&arguments).map_err(|error| hide_addresses(error, &arguments))?;
         if cli.run_once && cli.command.is_some() {
             let message = "the argument '--run-once' cannot be used with a command";
             return Err(Self::command().error(ErrorKind::ArgumentConflict, message));
@@ -202,9 +199,7 @@ fn hide_addresses(error: clap::Error, arguments: &[OsString]) -> clap::Error {
         .skip(1)
         .filter_map(|argument| argument.to_str())
         .filter(|argument| argument.contains('@'));
-    let hidden = addresses.fold(told.clone(), |told, address| {
-        told.replace(address, "[redacted]")
-    });
+    let hidden = addresses.fold(told.clone(), |told, address| told.replace(address, "[redacted]"));
     if hidden == told {
         return error;
     }
@@ -278,11 +273,7 @@ mod tests {
             "--config",
         ] {
             let error = parse(arguments).unwrap_err();
-            assert_eq!(
-                (error.exit_code(), error.use_stderr()),
-                (2, true),
-                "{arguments}"
-            );
+            assert_eq!((error.exit_code(), error.use_stderr()), (2, true), "{arguments}");
         }
     }
 
@@ -290,19 +281,13 @@ mod tests {
     fn help_and_version_are_no_errors() {
         for arguments in ["--help", "-h", "--version", "-V", "export --help"] {
             let error = parse(arguments).unwrap_err();
-            assert_eq!(
-                (error.exit_code(), error.use_stderr()),
-                (0, false),
-                "{arguments}"
-            );
+            assert_eq!((error.exit_code(), error.use_stderr()), (0, false), "{arguments}");
         }
     }
 
     #[test]
     fn no_message_and_no_debug_form_repeats_an_address() {
-        let told = parse("forget a@example.org b@example.org")
-            .unwrap_err()
-            .to_string();
+        let told = parse("forget a@example.org b@example.org").unwrap_err().to_string();
         assert!(!told.contains('@') && told.starts_with("error: "), "{told}");
         let told = format!("{:?}", parse("forget a@example.org").unwrap());
         assert!(!told.contains("example"), "{told}");

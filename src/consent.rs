@@ -30,9 +30,7 @@ pub struct Consent<'a> {
 
 impl fmt::Debug for Consent<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Consent")
-            .field("has_id", &self.consent_id.is_some())
-            .finish_non_exhaustive()
+        f.debug_struct("Consent").field("has_id", &self.consent_id.is_some()).finish_non_exhaustive()
     }
 }
 
@@ -40,9 +38,7 @@ impl Consent<'_> {
     /// The primary key of the row: the API's id, else the natural key.
     #[must_use]
     pub fn key(&self) -> String {
-        self.consent_id
-            .as_deref()
-            .map_or_else(|| self.natural_key(), str::to_owned)
+        self.consent_id.as_deref().map_or_else(|| self.natural_key(), str::to_owned)
     }
 
     /// The same, its texts borrowed from this one.
@@ -78,21 +74,13 @@ impl Consent<'_> {
     #[must_use]
     pub fn natural_hash(&self) -> i64 {
         let digest = natural_digest(&self.company_id, &self.email, self.source.as_deref());
-        digest
-            .first_chunk::<8>()
-            .map_or(0, |bytes| i64::from_be_bytes(*bytes))
+        digest.first_chunk::<8>().map_or(0, |bytes| i64::from_be_bytes(*bytes))
     }
 
     /// Bytes of text in it.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let optional = [
-            &self.consent_id,
-            &self.full_name,
-            &self.source,
-            &self.refs,
-            &self.extra,
-        ];
+        let optional = [&self.consent_id, &self.full_name, &self.source, &self.refs, &self.extra];
         let optional = optional.iter().filter_map(|text| text.as_ref());
         optional.map(|text| text.len()).sum::<usize>() + self.company_id.len() + self.email.len()
     }
@@ -178,9 +166,7 @@ pub struct Rejected {
 
 impl fmt::Debug for Rejected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Rejected")
-            .field("reason", &self.reason)
-            .finish_non_exhaustive()
+        f.debug_struct("Rejected").field("reason", &self.reason).finish_non_exhaustive()
     }
 }
 
@@ -346,10 +332,7 @@ mod tests {
             (r#"{"søren@mail.example.com":1}"#, true),
             (r#"{"broken": søren@mail.example.com"#, true),
             (r#"{"broken": "s\u00f8ren\u0040mail.example.com", "#, true),
-            (
-                r#"{"$serde_json::private::Number":[],"a":"søren\u0040mail.example.com"}"#,
-                true,
-            ),
+            (r#"{"$serde_json::private::Number":[],"a":"søren\u0040mail.example.com"}"#, true),
             (r#"{"a\"b":"\\","a":"x\nsøren@mail.example.com"}"#, true),
             (r#"{"email":"a.søren@mail.example.com"}"#, false),
             (r#"{"email":"søren@mail.example.community"}"#, false),
@@ -359,11 +342,7 @@ mod tests {
             assert_eq!(mentions(item, &set), found, "by name: {item}");
             assert_eq!(any_address(item, |text| text == wanted), found, "{item}");
         }
-        let deep = format!(
-            r#"{{"a":{}"søren\u0040mail.example.com"{}}}"#,
-            "[".repeat(200),
-            "]".repeat(200)
-        );
+        let deep = format!(r#"{{"a":{}"søren\u0040mail.example.com"{}}}"#, "[".repeat(200), "]".repeat(200));
         assert!(any_address(&deep, |text| text == wanted));
         let ats = "@".repeat(100_000);
         assert!(!any_address(&ats, |text| text == wanted));

@@ -78,9 +78,7 @@ pub struct Found {
 impl Found {
     /// A last run from the future means a clock that was wrong, and is not trusted.
     fn wants_run(&self, now: DateTime<Utc>) -> bool {
-        let age = self
-            .last_complete
-            .and_then(|last| (now - last.to_utc()).to_std().ok());
+        let age = self.last_complete.and_then(|last| (now - last.to_utc()).to_std().ok());
         self.run_at_start && age.is_none_or(|age| age >= self.interval)
     }
 }
@@ -154,10 +152,7 @@ impl Serving {
     }
 
     /// The run at start waits for another run to end; a tick would not.
-    async fn run_at_start(
-        &mut self,
-        run: &mut impl AsyncFnMut(Trigger) -> Outcome,
-    ) -> Option<Exit> {
+    async fn run_at_start(&mut self, run: &mut impl AsyncFnMut(Trigger) -> Outcome) -> Option<Exit> {
         let mut said = false;
         loop {
             let outcome = run(Trigger::Start).await;
@@ -197,9 +192,7 @@ impl Serving {
             self.daemon.heart.beat();
             if let Some(missed) = self.daemon.ticks.due() {
                 if missed > 0 {
-                    tracing::info!(
-                        "{missed} ticks skipped: the clock was set or the machine slept"
-                    );
+                    tracing::info!("{missed} ticks skipped: the clock was set or the machine slept");
                 }
                 self.publish_next();
                 return Some(Trigger::Schedule);
@@ -252,11 +245,7 @@ impl Serving {
                 tracing::info!("tick skipped: another run is in progress ({holder})");
                 self.status(&format!("tick {at} skipped, another run is in progress"));
             }
-            Outcome::Failed {
-                words,
-                end: ends,
-                not_before,
-            } => {
+            Outcome::Failed { words, end: ends, not_before } => {
                 self.be_silent_until(not_before);
                 let good = self.last_complete.map_or_else(
                     || "none complete yet".to_owned(),
@@ -292,10 +281,7 @@ impl Serving {
         let next = self.daemon.ticks.next();
         let near = next - self.daemon.ticks.now() < TimeDelta::days(1);
         let form = if near { "%H:%M" } else { "%Y-%m-%d %H:%M" };
-        self.say(Word::Status(&format!(
-            "{words}; next {} UTC",
-            next.format(form)
-        )));
+        self.say(Word::Status(&format!("{words}; next {} UTC", next.format(form))));
     }
 }
 

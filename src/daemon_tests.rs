@@ -52,26 +52,15 @@ impl Bench {
 }
 
 fn hourly() -> Found {
-    Found {
-        run_at_start: true,
-        interval: Duration::from_hours(1),
-        ..Found::default()
-    }
+    Found { run_at_start: true, interval: Duration::from_hours(1), ..Found::default() }
 }
 
 fn ok() -> Outcome {
-    Outcome::Complete {
-        words: "ok: 3 consents, 1 new, 0 changed".to_owned(),
-        not_before: None,
-    }
+    Outcome::Complete { words: "ok: 3 consents, 1 new, 0 changed".to_owned(), not_before: None }
 }
 
 fn failed(end: Option<Exit>) -> Outcome {
-    Outcome::Failed {
-        words: "the API cannot be reached".to_owned(),
-        end,
-        not_before: None,
-    }
+    Outcome::Failed { words: "the API cannot be reached".to_owned(), end, not_before: None }
 }
 
 /// Serves until the script has no outcome left; tells when which run began.
@@ -104,10 +93,7 @@ async fn a_run_at_start_then_one_at_every_tick() {
     assert_eq!(runs, [(0, "start"), (1800, "schedule"), (5400, "schedule")]);
     let said = bench.said.borrow();
     assert_eq!(said[0], "Ready");
-    assert_eq!(
-        said[2],
-        r#"Status("last run 11:30:04 ok: 3 consents, 1 new, 0 changed; next 12:00 UTC")"#
-    );
+    assert_eq!(said[2], r#"Status("last run 11:30:04 ok: 3 consents, 1 new, 0 changed; next 12:00 UTC")"#);
     assert_eq!(said.last().unwrap(), "Stopping");
 }
 
@@ -115,10 +101,8 @@ async fn a_run_at_start_then_one_at_every_tick() {
 async fn the_run_at_start_is_skipped_while_the_last_one_is_younger_than_the_interval() {
     for (age, first) in [(3599, "schedule"), (3600, "start"), (-5, "start")] {
         let bench = Bench::new();
-        let found = Found {
-            last_complete: Some(Timestamp::new(start() - TimeDelta::seconds(age))),
-            ..hourly()
-        };
+        let found =
+            Found { last_complete: Some(Timestamp::new(start() - TimeDelta::seconds(age))), ..hourly() };
         let (_, runs) = play(&bench, "0 0 * * * *", found, vec![(0, ok())]).await;
         assert_eq!(runs[0].1, first, "{age} s");
     }
@@ -147,18 +131,14 @@ async fn every_two_seconds_means_every_two_seconds() {
 async fn a_tick_that_finds_the_lease_taken_is_skipped() {
     let bench = Bench::new();
     let found = Found::default();
-    let busy = Outcome::Busy {
-        holder: "host-a".to_owned(),
-    };
+    let busy = Outcome::Busy { holder: "host-a".to_owned() };
     let (_, runs) = play(&bench, "0 0 * * * *", found, vec![(0, busy), (0, ok())]).await;
     assert_eq!(runs, [(1800, "schedule"), (5400, "schedule")]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_run_at_start_waits_for_the_lease_to_end_and_a_stop_ends_the_wait() {
-    let busy = || Outcome::Busy {
-        holder: "host-a".to_owned(),
-    };
+    let busy = || Outcome::Busy { holder: "host-a".to_owned() };
     let bench = Bench::new();
     let script = vec![(0, busy()), (0, busy()), (0, ok())];
     let (_, runs) = play(&bench, "0 0 * * * *", hourly(), script).await;
@@ -166,28 +146,19 @@ async fn the_run_at_start_waits_for_the_lease_to_end_and_a_stop_ends_the_wait() 
 
     let bench = Bench::new();
     let stop = bench.signals.stop.clone();
-    let serving = bench
-        .daemon("0 0 * * * *")
-        .serve(hourly(), async |_| busy());
+    let serving = bench.daemon("0 0 * * * *").serve(hourly(), async |_| busy());
     let stopping = async {
         tokio::time::sleep(Duration::from_millis(4500)).await;
         stop.cancel();
     };
     let (exit, ()) = tokio::join!(serving, stopping);
-    assert_eq!(
-        (exit, bench.began.elapsed().as_millis()),
-        (Exit::Done, 4500)
-    );
+    assert_eq!((exit, bench.began.elapsed().as_millis()), (Exit::Done, 4500));
 }
 
 #[tokio::test(start_paused = true)]
 async fn failures_do_not_end_the_daemon_but_mistakes_of_the_installation_do() {
     let bench = Bench::new();
-    let script = vec![
-        (0, failed(None)),
-        (0, ok()),
-        (0, failed(Some(Exit::Config))),
-    ];
+    let script = vec![(0, failed(None)), (0, ok()), (0, failed(Some(Exit::Config)))];
     let (exit, runs) = play(&bench, "0 0 * * * *", hourly(), script).await;
     assert_eq!((exit, runs.len()), (Exit::Config, 3));
     assert_eq!(
@@ -218,13 +189,7 @@ async fn nothing_is_asked_before_the_time_the_api_named_but_a_day_is_the_limit()
             end: None,
             not_before: Some((Instant::now() + Duration::from_secs(wait)).into_std()),
         };
-        let (_, runs) = play(
-            &bench,
-            "0 0 * * * *",
-            hourly(),
-            vec![(0, throttled), (0, ok())],
-        )
-        .await;
+        let (_, runs) = play(&bench, "0 0 * * * *", hourly(), vec![(0, throttled), (0, ok())]).await;
         let later = runs[1].0;
         assert!(later >= next && later < next + 3600, "{later}");
     }
@@ -235,12 +200,10 @@ async fn sighup_runs_now_and_a_stop_ends_an_idle_daemon_within_a_second() {
     let bench = Bench::new();
     let signals = bench.signals.clone();
     let mut runs = Vec::new();
-    let serving = bench
-        .daemon("0 0 * * * *")
-        .serve(Found::default(), async |trigger| {
-            runs.push((bench.seconds(), trigger.as_str()));
-            ok()
-        });
+    let serving = bench.daemon("0 0 * * * *").serve(Found::default(), async |trigger| {
+        runs.push((bench.seconds(), trigger.as_str()));
+        ok()
+    });
     let outside = async {
         tokio::time::sleep(Duration::from_secs(10)).await;
         signals.run_now.notify_one();
@@ -259,15 +222,13 @@ async fn a_clock_set_back_by_years_does_not_silence_the_daemon() {
     let shift = Rc::clone(&bench.shift);
     let stop = bench.signals.stop.clone();
     let mut runs = Vec::new();
-    let serving = bench
-        .daemon("0 0 * * * *")
-        .serve(Found::default(), async |_| {
-            runs.push(bench.seconds());
-            if runs.len() == 2 {
-                stop.cancel();
-            }
-            ok()
-        });
+    let serving = bench.daemon("0 0 * * * *").serve(Found::default(), async |_| {
+        runs.push(bench.seconds());
+        if runs.len() == 2 {
+            stop.cancel();
+        }
+        ok()
+    });
     let outside = async {
         tokio::time::sleep(Duration::from_secs(1900)).await;
         shift.set(TimeDelta::days(-3650));
@@ -279,10 +240,7 @@ async fn a_clock_set_back_by_years_does_not_silence_the_daemon() {
 #[tokio::test(start_paused = true)]
 async fn a_database_that_is_down_at_start_is_said_and_is_no_failure() {
     let bench = Bench::new();
-    let found = Found {
-        database_down: Some("connection refused".to_owned()),
-        ..Found::default()
-    };
+    let found = Found { database_down: Some("connection refused".to_owned()), ..Found::default() };
     let (exit, _) = play(&bench, "0 0 * * * *", found, vec![(0, ok())]).await;
     assert_eq!(exit, Exit::Done);
     assert_eq!(

@@ -27,19 +27,10 @@ impl Draft {
             draft.push(name);
             draft.push(format!(".{}.{attempt}.part", std::process::id()));
             let path = target.with_file_name(draft);
-            match OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(&path)
-            {
+            match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
                 Ok(file) => {
                     file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
-                    return Ok(Self {
-                        path,
-                        file,
-                        kept: false,
-                    });
+                    return Ok(Self { path, file, kept: false });
                 }
                 Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(cause) => return Err(cause),
@@ -67,10 +58,7 @@ impl Draft {
         self.file.sync_all()?;
         std::fs::rename(&self.path, target)?;
         self.kept = true;
-        if let Some(folder) = target
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty())
-        {
+        if let Some(folder) = target.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             File::open(folder)?.sync_all()?;
         }
         Ok(())

@@ -48,10 +48,7 @@ impl RowHash {
                 Some(number << 4 | u64::from(digit))
             })
         };
-        Some(Self {
-            key: number(&digits[..16])?,
-            content: number(&digits[16..])?,
-        })
+        Some(Self { key: number(&digits[..16])?, content: number(&digits[16..])? })
     }
 }
 
@@ -74,10 +71,7 @@ impl Salt {
     pub fn new(bytes: Vec<u8>) -> Self {
         let mut key = [0; 16];
         key.copy_from_slice(&Sha256::digest(&bytes)[..16]);
-        Self {
-            sip: SipHasher13::new_with_key(&key),
-            bytes,
-        }
+        Self { sip: SipHasher13::new_with_key(&key), bytes }
     }
 
     /// Of a `consent_key`.
@@ -117,20 +111,14 @@ impl Salt {
     /// Hex SHA-256 of salt and normalised address: `suppressions.email_hash`.
     #[must_use]
     pub fn email(&self, email: &str) -> String {
-        hex(&Sha256::new()
-            .chain_update(&self.bytes)
-            .chain_update(normalized_email(email))
-            .finalize())
+        hex(&Sha256::new().chain_update(&self.bytes).chain_update(normalized_email(email)).finalize())
     }
 
     /// What is left of a natural key when retention erased its row: `nk:` and a salted hash.
     #[must_use]
     pub fn erased_key(&self, natural_key: &str) -> String {
-        let hash = Sha256::new()
-            .chain_update(&self.bytes)
-            .chain_update([0])
-            .chain_update(natural_key)
-            .finalize();
+        let hash =
+            Sha256::new().chain_update(&self.bytes).chain_update([0]).chain_update(natural_key).finalize();
         format!("nk:{}", hex(&hash))
     }
 }

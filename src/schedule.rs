@@ -132,10 +132,8 @@ fn line(cron: &str) -> Result<croner::Cron, ScheduleError> {
 /// single numbers only, and would skip `0 0,30 2 * * *` in one night and run it twice as often in the other.
 fn named_times(fields: &[&str]) -> Option<Vec<String>> {
     let numbers = |field: &str| -> Option<Vec<u8>> {
-        let mut numbers: Vec<u8> = field
-            .split(',')
-            .map(|number| number.parse().ok())
-            .collect::<Option<_>>()?;
+        let mut numbers: Vec<u8> =
+            field.split(',').map(|number| number.parse().ok()).collect::<Option<_>>()?;
         numbers.sort_unstable();
         numbers.dedup();
         Some(numbers)
@@ -171,10 +169,7 @@ impl fmt::Debug for Schedule {
 pub fn jitter(seed: &[u8], configured: Duration, interval: Duration) -> Duration {
     let most = configured.min(interval / 10).as_millis();
     let digest = Sha256::digest(seed);
-    let place = digest
-        .iter()
-        .take(8)
-        .fold(0_u128, |sum, byte| (sum << 8) | u128::from(*byte));
+    let place = digest.iter().take(8).fold(0_u128, |sum, byte| (sum << 8) | u128::from(*byte));
     Duration::from_millis(u64::try_from((most * place) >> 64).unwrap_or(0))
 }
 
@@ -224,10 +219,7 @@ impl Ticks {
     /// How long to sleep before [`Ticks::due`] is worth asking again.
     #[must_use]
     pub fn nap(&self) -> Duration {
-        (self.next - self.now())
-            .to_std()
-            .unwrap_or_default()
-            .clamp(Duration::from_millis(1), LOOK_EVERY)
+        (self.next - self.now()).to_std().unwrap_or_default().clamp(Duration::from_millis(1), LOOK_EVERY)
     }
 
     /// Whether a tick has come, and how many came before it unnoticed. Each tick is told once.

@@ -12,12 +12,7 @@ fn at(text: &str) -> DateTime<Utc> {
 }
 
 fn schedule(cron: &str, zone: &str) -> Schedule {
-    Schedule::parse(
-        cron,
-        TimeZone::get(zone).unwrap(),
-        at("2026-01-01T00:00:00Z"),
-    )
-    .unwrap()
+    Schedule::parse(cron, TimeZone::get(zone).unwrap(), at("2026-01-01T00:00:00Z")).unwrap()
 }
 
 fn ticks_between(schedule: &Schedule, from: &str, to: &str) -> Vec<String> {
@@ -50,30 +45,17 @@ fn an_hourly_schedule_has_one_tick_a_real_hour_over_both_nights_of_copenhagen() 
             ("2026-03-28T12:00:00Z", "2026-03-29T12:00:00Z"),
             ("2026-10-24T12:00:00Z", "2026-10-25T12:00:00Z"),
         ] {
-            assert_eq!(
-                ticks_between(&hourly, from, to),
-                every_hour_between(from, to),
-                "{line}"
-            );
+            assert_eq!(ticks_between(&hourly, from, to), every_hour_between(from, to), "{line}");
         }
     }
 }
 
 #[test]
 fn every_zone_with_whole_hours_has_one_tick_a_real_hour_for_a_year() {
-    for zone in [
-        "America/New_York",
-        "Australia/Sydney",
-        "Europe/London",
-        "UTC",
-    ] {
+    for zone in ["America/New_York", "Australia/Sydney", "Europe/London", "UTC"] {
         let hourly = schedule("0 0 * * * *", zone);
         let (from, to) = ("2026-01-01T00:00:00Z", "2027-01-01T00:00:00Z");
-        assert_eq!(
-            ticks_between(&hourly, from, to),
-            every_hour_between(from, to),
-            "{zone}"
-        );
+        assert_eq!(ticks_between(&hourly, from, to), every_hour_between(from, to), "{zone}");
     }
 }
 
@@ -93,11 +75,8 @@ fn a_daily_schedule_keeps_its_local_hour_over_both_nights() {
 /// In Copenhagen, 02:00 to 03:00 does not come on 2026-03-29 and comes twice on 2026-10-25.
 fn both_nights(line: &str) -> [Vec<String>; 2] {
     let schedule = schedule(line, "Europe/Copenhagen");
-    [
-        ("2026-03-28T00:00:00Z", "2026-03-30T12:00:00Z"),
-        ("2026-10-24T12:00:00Z", "2026-10-26T12:00:00Z"),
-    ]
-    .map(|(from, to)| ticks_between(&schedule, from, to))
+    [("2026-03-28T00:00:00Z", "2026-03-30T12:00:00Z"), ("2026-10-24T12:00:00Z", "2026-10-26T12:00:00Z")]
+        .map(|(from, to)| ticks_between(&schedule, from, to))
 }
 
 #[test]
@@ -121,10 +100,7 @@ fn several_fixed_times_in_that_hour_are_each_held_to_it() {
             "30 00:30:00"
         ]
     );
-    assert_eq!(
-        back,
-        ["25 00:00:00", "25 00:30:00", "26 01:00:00", "26 01:30:00"]
-    );
+    assert_eq!(back, ["25 00:00:00", "25 00:30:00", "26 01:00:00", "26 01:30:00"]);
     let [forward, _] = both_nights("0 0 1,2,4 * * *");
     assert_eq!(forward[2..5], ["29 00:00:00", "29 01:00:00", "29 02:00:00"]);
 }
@@ -134,27 +110,15 @@ fn a_time_table_of_every_so_often_goes_on_through_the_hour_that_comes_twice() {
     let half_hourly = schedule("0 */30 * * * *", "Europe/Copenhagen");
     assert_eq!(
         ticks_between(&half_hourly, "2026-10-24T23:45:00Z", "2026-10-25T02:15:00Z"),
-        [
-            "25 00:00:00",
-            "25 00:30:00",
-            "25 01:00:00",
-            "25 01:30:00",
-            "25 02:00:00"
-        ]
+        ["25 00:00:00", "25 00:30:00", "25 01:00:00", "25 01:30:00", "25 02:00:00"]
     );
 }
 
 #[test]
 fn a_fraction_of_a_second_does_not_shift_the_ticks() {
     let often = schedule("*/2 * * * * *", "UTC");
-    assert_eq!(
-        often.next_after(at("2026-01-01T00:00:00.500Z")),
-        Some(at("2026-01-01T00:00:02Z"))
-    );
-    assert_eq!(
-        often.next_after(at("2026-01-01T00:00:01.999Z")),
-        Some(at("2026-01-01T00:00:02Z"))
-    );
+    assert_eq!(often.next_after(at("2026-01-01T00:00:00.500Z")), Some(at("2026-01-01T00:00:02Z")));
+    assert_eq!(often.next_after(at("2026-01-01T00:00:01.999Z")), Some(at("2026-01-01T00:00:02Z")));
 }
 
 #[test]
@@ -173,11 +137,7 @@ fn the_interval_is_the_longest_gap() {
         // 2096 to 2104: the century has no leap day.
         ("0 0 0 29 2 *", 2_921 * DAY),
     ] {
-        assert_eq!(
-            schedule(line, "UTC").interval(from).as_secs(),
-            seconds,
-            "{line}"
-        );
+        assert_eq!(schedule(line, "UTC").interval(from).as_secs(), seconds, "{line}");
     }
 }
 
@@ -258,11 +218,7 @@ fn clocked(line: &str, start: &str, jitter: Duration) -> (Ticks, Rc<Cell<DateTim
 
 #[test]
 fn each_tick_is_told_once_and_shifted_by_the_jitter() {
-    let (mut ticks, time) = clocked(
-        "0 0 * * * *",
-        "2026-01-01T11:30:00Z",
-        Duration::from_secs(90),
-    );
+    let (mut ticks, time) = clocked("0 0 * * * *", "2026-01-01T11:30:00Z", Duration::from_secs(90));
     assert_eq!(ticks.next(), at("2026-01-01T12:01:30Z"));
     time.set(at("2026-01-01T12:01:29.999Z"));
     assert_eq!(ticks.due(), None);

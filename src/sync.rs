@@ -78,12 +78,7 @@ impl Syncer {
     /// Where the client cannot be built: no trust anchors, a proxy that cannot be understood.
     pub fn new(config: Config) -> Result<Self, ApiError> {
         let api = Api::new(&config.auth, &config.api, &config.retry)?;
-        Ok(Self {
-            config,
-            api,
-            tell_every: Duration::MAX,
-            holder: new_holder(),
-        })
+        Ok(Self { config, api, tell_every: Duration::MAX, holder: new_holder() })
     }
 
     /// Progress is told at least so often while a run waits; every 15 seconds in any case.
@@ -130,11 +125,7 @@ impl Syncer {
             } => return Err(RunError::Interrupted.into()),
         };
         tracing::debug!(database = %store.place(), run_id = run.row.id, "run begins");
-        let deadline = self
-            .config
-            .schedule
-            .run_timeout
-            .map(|timeout| started + timeout);
+        let deadline = self.config.schedule.run_timeout.map(|timeout| started + timeout);
         let wait = Wait {
             cancel,
             deadline,
@@ -144,10 +135,7 @@ impl Syncer {
         };
         // At the level of errors, so that no setting of log.level takes the run's id from a line.
         let span = tracing::error_span!("run", run_id = run.row.id);
-        let result = self
-            .run_in(&mut store, run, options, &wait, &before)
-            .instrument(span)
-            .await;
+        let result = self.run_in(&mut store, run, options, &wait, &before).instrument(span).await;
         store.close().await;
         result
     }
@@ -185,24 +173,12 @@ impl Syncer {
     }
 
     /// Whatever comes after the run's last transaction can wait for the next run, and does not fail this one.
-    async fn clean_up(
-        &self,
-        store: &mut Store,
-        lease: &Lease,
-        result: &Result<RunReport, Failure>,
-    ) {
+    async fn clean_up(&self, store: &mut Store, lease: &Lease, result: &Result<RunReport, Failure>) {
         if matches!(result, Err(failure) if failure.leaves_database_alone()) {
             return;
         }
         if let Ok(report) = result {
-            let pruned = store
-                .retain(
-                    lease,
-                    report.row.id,
-                    &self.config.retention,
-                    Timestamp::now(),
-                )
-                .await;
+            let pruned = store.retain(lease, report.row.id, &self.config.retention, Timestamp::now()).await;
             match pruned {
                 Ok(pruned) if pruned != crate::store::Pruned::default() => tracing::info!(
                     erased = pruned.erased,
@@ -233,11 +209,7 @@ impl Syncer {
     }
 }
 
-async fn begin(
-    config: &Config,
-    holder: &str,
-    trigger: Trigger,
-) -> Result<(Store, Run), StoreError> {
+async fn begin(config: &Config, holder: &str, trigger: Trigger) -> Result<(Store, Run), StoreError> {
     let mut store = Store::open(&config.database).await?;
     let lease = match store.acquire_as(holder, Timestamp::now()).await {
         Ok(lease) => lease,
@@ -246,10 +218,7 @@ async fn begin(
             return Err(error);
         }
     };
-    match store
-        .begin_run(lease.clone(), trigger, Timestamp::now())
-        .await
-    {
+    match store.begin_run(lease.clone(), trigger, Timestamp::now()).await {
         Ok(run) => Ok((store, run)),
         Err(error) => {
             // A run that could not begin keeps nobody waiting for the end of its lease, where the database takes it back.
@@ -264,11 +233,7 @@ async fn begin(
 /// Records how the run ended, as far as the database lets us.
 async fn fail(store: &mut Store, run: Run, error: RunError, broken: bool) -> Failure {
     let mut row = run.row.clone();
-    let outcome = if matches!(error, RunError::Interrupted) {
-        "interrupted"
-    } else {
-        "failed"
-    };
+    let outcome = if matches!(error, RunError::Interrupted) { "interrupted" } else { "failed" };
     outcome.clone_into(&mut row.outcome);
     row.finished_at = Some(Timestamp::now());
     row.error = Some(error.to_string());
@@ -287,10 +252,7 @@ async fn fail(store: &mut Store, run: Run, error: RunError, broken: bool) -> Fai
             Err(_) => tracing::warn!("the end of the run could not be recorded in time"),
         }
     }
-    Failure {
-        error,
-        row: Some(Box::new(row)),
-    }
+    Failure { error, row: Some(Box::new(row)) }
 }
 
 fn count_requests(row: &mut RunRow, before: &Traffic, after: &Traffic) {

@@ -15,10 +15,7 @@ pub(crate) enum Database {
 impl Database {
     pub(crate) fn sqlite(folder: &Path, rows: usize, page: usize) -> Self {
         let path = folder.join(format!("bench-{rows}-{page}.db"));
-        Self::Sqlite {
-            url: format!("sqlite://{}", path.display()),
-            path,
-        }
+        Self::Sqlite { url: format!("sqlite://{}", path.display()), path }
     }
 
     pub(crate) fn name(&self) -> &'static str {
@@ -54,12 +51,9 @@ impl Database {
     pub(crate) fn log_position(&self) -> u64 {
         match self {
             Self::Sqlite { .. } => 0,
-            Self::Postgres { url, .. } => ask(
-                url,
-                "select pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint",
-            )
-            .parse()
-            .unwrap(),
+            Self::Postgres { url, .. } => {
+                ask(url, "select pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint").parse().unwrap()
+            }
         }
     }
 }
@@ -103,12 +97,8 @@ impl<'a> Floor<'a> {
                 shell(path, &script);
             }
             Database::Postgres { url, .. } => {
-                let select =
-                    format!("select {COLUMNS} from consents order by first_seen_at, consent_key");
-                ask(
-                    url,
-                    &format!("\\copy ({select}) to '{}' csv", all.display()),
-                );
+                let select = format!("select {COLUMNS} from consents order by first_seen_at, consent_key");
+                ask(url, &format!("\\copy ({select}) to '{}' csv", all.display()));
             }
         }
         // No value holds a line break.
@@ -118,11 +108,7 @@ impl<'a> Floor<'a> {
         let parts = split.arg(&all).arg(folder.join("part")).status().unwrap();
         assert!(parts.success());
         let commits = rows.div_ceil(rows.div_ceil(commits));
-        Self {
-            database,
-            folder,
-            commits,
-        }
+        Self { database, folder, commits }
     }
 
     /// Loads it all.
@@ -141,7 +127,9 @@ impl<'a> Floor<'a> {
     fn load_sqlite(&self) -> Cost {
         let path = self.folder.join("floor.db");
         let mut script = format!("pragma journal_mode = wal;\n{SQLITE_TABLE}\n");
-        script.push_str("pragma synchronous = full;\npragma secure_delete = on;\npragma cache_size = -8000;\n.mode csv\n");
+        script.push_str(
+            "pragma synchronous = full;\npragma secure_delete = on;\npragma cache_size = -8000;\n.mode csv\n",
+        );
         for number in 0..self.commits {
             writeln!(script, ".import {} consents", self.part(number)).unwrap();
         }
@@ -149,11 +137,7 @@ impl<'a> Floor<'a> {
         let file = self.folder.join("script");
         std::fs::write(&file, script).unwrap();
         let script = std::fs::File::open(&file).unwrap();
-        run(Command::new("sqlite3")
-            .arg(&path)
-            .stdin(script)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null()))
+        run(Command::new("sqlite3").arg(&path).stdin(script).stdout(Stdio::null()).stderr(Stdio::null()))
     }
 
     fn load_postgres(&self, url: &str) -> Cost {
@@ -164,42 +148,26 @@ impl<'a> Floor<'a> {
         let mut script = String::new();
         for number in 0..self.commits {
             let file = self.part(number);
-            writeln!(
-                script,
-                "\\copy floor.consents ({COLUMNS}) from '{file}' csv"
-            )
-            .unwrap();
+            writeln!(script, "\\copy floor.consents ({COLUMNS}) from '{file}' csv").unwrap();
         }
         let file = self.folder.join("script");
         std::fs::write(&file, script).unwrap();
         let mut psql = Command::new("psql");
-        self.database
-            .run(psql.arg("-q").arg(url).arg("-f").arg(&file))
+        self.database.run(psql.arg("-q").arg(url).arg("-f").arg(&file))
     }
 }
 
 fn shell(path: &Path, sql: &str) -> String {
     use std::io::Write as _;
-    let mut child = Command::new("sqlite3")
-        .arg(path)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child =
+        Command::new("sqlite3").arg(path).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     writeln!(child.stdin.take().unwrap(), "{sql}").unwrap();
     String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
 }
 
 fn ask(url: &str, sql: &str) -> String {
-    let out = Command::new("psql")
-        .args(["-qAtX", url, "-c", sql])
-        .output()
-        .unwrap();
-    assert!(
-        out.status.success(),
-        "{}",
-        String::from_utf8_lossy(&out.stderr)
-    );
+    let out = Command::new("psql").args(["-qAtX", url, "-c", sql]).output().unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     String::from_utf8(out.stdout).unwrap().trim().to_owned()
 }
 
@@ -213,11 +181,7 @@ pub(crate) struct Cluster {
 impl Cluster {
     pub(crate) fn start(folder: &Path) -> Self {
         if let Ok(base) = std::env::var("BENCH_POSTGRES_URL") {
-            return Self {
-                base,
-                postmaster: 0,
-                stop: None,
-            };
+            return Self { base, postmaster: 0, stop: None };
         }
         let data = folder.join("cluster");
         let script = format!(
@@ -235,11 +199,7 @@ impl Cluster {
             folder = folder.display()
         );
         let out = Command::new("bash").args(["-c", &script]).output().unwrap();
-        assert!(
-            out.status.success(),
-            "{}",
-            String::from_utf8_lossy(&out.stderr)
-        );
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
         let words = String::from_utf8(out.stdout).unwrap();
         let (port, postmaster) = words.trim().split_once(' ').unwrap();
         Self {
@@ -251,14 +211,8 @@ impl Cluster {
 
     pub(crate) fn database(&self, rows: usize, page: usize) -> Database {
         let name = format!("bench_{rows}_{page}");
-        ask(
-            &format!("{}/postgres", self.base),
-            &format!("create database {name}"),
-        );
-        Database::Postgres {
-            url: format!("{}/{name}", self.base),
-            postmaster: self.postmaster,
-        }
+        ask(&format!("{}/postgres", self.base), &format!("create database {name}"));
+        Database::Postgres { url: format!("{}/{name}", self.base), postmaster: self.postmaster }
     }
 }
 

@@ -24,10 +24,7 @@ use measure::{Cost, run};
 const PROGRAM: &str = env!("CARGO_BIN_EXE_understory-sync");
 
 fn main() {
-    let arguments: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|argument| argument != "--bench")
-        .collect();
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["serve", rows, page] => server::serve(rows.parse().unwrap(), page.parse().unwrap()),
@@ -38,19 +35,12 @@ fn main() {
 
 fn option<'a>(words: &[&'a str], name: &str, default: &'a str) -> Vec<&'a str> {
     let at = words.iter().position(|word| *word == name);
-    at.and_then(|at| words.get(at + 1))
-        .copied()
-        .unwrap_or(default)
-        .split(',')
-        .collect()
+    at.and_then(|at| words.get(at + 1)).copied().unwrap_or(default).split(',').collect()
 }
 
 fn bench(words: &[&str]) {
     let numbers = |name, default| -> Vec<usize> {
-        option(words, name, default)
-            .iter()
-            .map(|number| number.parse().unwrap())
-            .collect()
+        option(words, name, default).iter().map(|number| number.parse().unwrap()).collect()
     };
     println!("{}", measure::machine());
     println!(
@@ -59,9 +49,7 @@ fn bench(words: &[&str]) {
     );
     let folder = tempfile::tempdir().unwrap();
     let databases = option(words, "--databases", "sqlite,postgres");
-    let cluster = databases
-        .contains(&"postgres")
-        .then(|| floor::Cluster::start(folder.path()));
+    let cluster = databases.contains(&"postgres").then(|| floor::Cluster::start(folder.path()));
     for rows in numbers("--rows", "10000,100000") {
         for page in numbers("--pages", "100,1000") {
             for database in &databases {
@@ -97,14 +85,7 @@ fn measure_one(folder: &Path, database: &Database, rows: usize, page: usize) {
 
     server.change_one_percent();
     let changed = sync();
-    line(
-        database,
-        rows,
-        page,
-        "1 % changed",
-        changed,
-        fetch.scaled(1.3).plus(bulk.scaled(0.02)),
-    );
+    line(database, rows, page, "1 % changed", changed, fetch.scaled(1.3).plus(bulk.scaled(0.02)));
     if let Some(bytes) = database.says_log().then_some(written) {
         println!(
             "<!-- {rows} rows, page {page}: the unchanged run wrote {bytes} bytes of PostgreSQL's log -->"
@@ -128,10 +109,7 @@ fn configure(command: &mut Command, folder: &Path, address: &str, url: &str) {
 
 /// `--version`, and a run over an empty list.
 fn small(folder: &Path) {
-    let version = run(Command::new(PROGRAM)
-        .arg("--version")
-        .env_clear()
-        .stdout(std::process::Stdio::null()));
+    let version = run(Command::new(PROGRAM).arg("--version").env_clear().stdout(std::process::Stdio::null()));
     let server = server::Server::start(0, 100);
     let database = Database::sqlite(folder, 0, 100);
     let mut empty = Command::new(PROGRAM);

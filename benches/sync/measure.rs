@@ -14,19 +14,11 @@ pub(crate) struct Cost {
 
 impl Cost {
     pub(crate) fn plus(self, other: Self) -> Self {
-        Self {
-            wall: self.wall + other.wall,
-            cpu: self.cpu + other.cpu,
-            mib: self.mib.max(other.mib),
-        }
+        Self { wall: self.wall + other.wall, cpu: self.cpu + other.cpu, mib: self.mib.max(other.mib) }
     }
 
     pub(crate) fn scaled(self, by: f64) -> Self {
-        Self {
-            wall: self.wall * by,
-            cpu: self.cpu * by,
-            mib: self.mib,
-        }
+        Self { wall: self.wall * by, cpu: self.cpu * by, mib: self.mib }
     }
 }
 
@@ -58,12 +50,7 @@ fn watch(child: &Child) -> (f64, f64) {
 
 fn field(pid: u32, file: &str, name: &str) -> Option<f64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/{file}")).ok()?;
-    text.lines()
-        .find_map(|line| line.strip_prefix(name))?
-        .split_whitespace()
-        .next()?
-        .parse()
-        .ok()
+    text.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()?.parse().ok()
 }
 
 /// CPU seconds that a server has used: its process, its children that ended, and those that live.
@@ -97,14 +84,8 @@ pub(crate) fn mib(bytes: u64) -> f64 {
 /// The machine in a line.
 pub(crate) fn machine() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = info
-        .lines()
-        .find_map(|line| line.strip_prefix("model name"))
-        .unwrap_or(": unknown");
-    let cores = info
-        .lines()
-        .filter(|line| line.starts_with("processor"))
-        .count();
+    let model = info.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or(": unknown");
+    let cores = info.lines().filter(|line| line.starts_with("processor")).count();
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     format!(
         "{cores} cores,{}; load average at the start: {}",

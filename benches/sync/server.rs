@@ -21,14 +21,8 @@ impl Server {
             .spawn()
             .unwrap();
         let mut address = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut address)
-            .unwrap();
-        Self {
-            address: address.trim().to_owned(),
-            pages: rows.div_ceil(page).max(1),
-            child,
-        }
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut address).unwrap();
+        Self { address: address.trim().to_owned(), pages: rows.div_ceil(page).max(1), child }
     }
 
     /// The client that fetches every page and throws it away.
@@ -41,9 +35,7 @@ impl Server {
     /// From now on every hundredth person has another name.
     pub(crate) fn change_one_percent(&self) {
         let mut stream = TcpStream::connect(&self.address).unwrap();
-        stream
-            .write_all(b"GET /change HTTP/1.1\r\nHost: bench\r\n\r\n")
-            .unwrap();
+        stream.write_all(b"GET /change HTTP/1.1\r\nHost: bench\r\n\r\n").unwrap();
         let mut answer = [0; 16];
         stream.read_exact(&mut answer).unwrap();
     }
@@ -98,10 +90,7 @@ fn answer_all(stream: &TcpStream, sets: &[Vec<Vec<u8>>; 2], changed: &AtomicBool
             &token
         } else {
             changed.fetch_or(request.contains("/change"), Ordering::Relaxed);
-            let page = request
-                .split("cursor=p")
-                .nth(1)
-                .and_then(|rest| rest.split([' ', '&']).next());
+            let page = request.split("cursor=p").nth(1).and_then(|rest| rest.split([' ', '&']).next());
             &set[page.map_or(0, |page| page.parse().unwrap())]
         };
         if out.write_all(answer).is_err() {
@@ -124,14 +113,9 @@ fn answers(rows: usize, page: usize, changed: bool) -> Vec<Vec<u8>> {
     let pages = rows.div_ceil(page).max(1);
     (0..pages)
         .map(|number| {
-            let items: Vec<String> = (number * page..((number + 1) * page).min(rows))
-                .map(|row| item(row, changed))
-                .collect();
-            let next = if number + 1 < pages {
-                format!("p{}", number + 1)
-            } else {
-                String::new()
-            };
+            let items: Vec<String> =
+                (number * page..((number + 1) * page).min(rows)).map(|row| item(row, changed)).collect();
+            let next = if number + 1 < pages { format!("p{}", number + 1) } else { String::new() };
             answer(format!(r#"{{"next":"{next}","items":[{}]}}"#, items.join(",")).as_bytes())
         })
         .collect()
@@ -140,11 +124,7 @@ fn answers(rows: usize, page: usize, changed: bool) -> Vec<Vec<u8>> {
 fn item(row: usize, changed: bool) -> String {
     // Ids in no order, as real ones are.
     let id = (row as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let name = if changed && row.is_multiple_of(100) {
-        "Changed"
-    } else {
-        "Jens"
-    };
+    let name = if changed && row.is_multiple_of(100) { "Changed" } else { "Jens" };
     format!(
         r#"{{"id":"{:08x}-{:04x}-4{:03x}-8{:03x}-{:012x}","company_id":"0d9b5c2e-7f7b-4a52-9b0a-0f4e6f5b1c11","full_name":"{name} Ærøskøbing {row}","email":"person.{row}@example.com","source":"checkout","references":[{{"type":"booking","id":"bk_{row}"}}]}}"#,
         id >> 32,
@@ -161,24 +141,16 @@ pub(crate) fn fetch(address: &str, pages: usize) {
     stream.set_nodelay(true).unwrap();
     let mut buffer = vec![0; 1 << 20];
     for page in 0..pages {
-        write!(
-            stream,
-            "GET /v1/grow/consents?limit=100&cursor=p{page} HTTP/1.1\r\nHost: bench\r\n\r\n"
-        )
-        .unwrap();
+        write!(stream, "GET /v1/grow/consents?limit=100&cursor=p{page} HTTP/1.1\r\nHost: bench\r\n\r\n")
+            .unwrap();
         let mut have = 0;
         let (start, length) = loop {
             have += stream.read(&mut buffer[have..]).unwrap();
-            let head = buffer[..have]
-                .windows(4)
-                .position(|four| four == b"\r\n\r\n");
+            let head = buffer[..have].windows(4).position(|four| four == b"\r\n\r\n");
             if let Some(end) = head {
                 let head = std::str::from_utf8(&buffer[..end]).unwrap();
                 let length = head.split("content-length: ").nth(1).unwrap();
-                break (
-                    end + 4,
-                    length.split('\r').next().unwrap().parse::<usize>().unwrap(),
-                );
+                break (end + 4, length.split('\r').next().unwrap().parse::<usize>().unwrap());
             }
         };
         let mut left = length - (have - start);

@@ -96,9 +96,7 @@ pub enum Refusal {
     #[error("auth.client_id or auth.client_secret is not accepted (status {0})")]
     Client(u16),
     /// `unauthorized_client`.
-    #[error(
-        "the key auth.client_id may not ask for tokens this way (unauthorized_client, status {0})"
-    )]
+    #[error("the key auth.client_id may not ask for tokens this way (unauthorized_client, status {0})")]
     Grant(u16),
     /// `invalid_scope`.
     #[error("the key does not have one of auth.scopes (invalid_scope, status {0})")]

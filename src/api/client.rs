@@ -57,11 +57,7 @@ pub(super) fn build(user_agent: &str, timeouts: Timeouts, https: bool) -> Result
         .timeout(timeouts.request)
         .user_agent(agent)
         .no_proxy();
-    let builder = if https {
-        with_proxy(with_system_roots(builder))?
-    } else {
-        without_roots(builder)?
-    };
+    let builder = if https { with_proxy(with_system_roots(builder))? } else { without_roots(builder)? };
     builder.build().map_err(|_| ApiError::Setup(Setup::Tls))
 }
 
@@ -87,11 +83,7 @@ fn without_roots(builder: ClientBuilder) -> Result<ClientBuilder, ApiError> {
 
 /// `HTTPS_PROXY` for https, but for what `NO_PROXY` names. Plain http is loopback only and never goes through a proxy.
 fn with_proxy(builder: ClientBuilder) -> Result<ClientBuilder, ApiError> {
-    let set = |name: &str| {
-        std::env::var(name)
-            .ok()
-            .filter(|value| !value.trim().is_empty())
-    };
+    let set = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
     let Some(url) = set("HTTPS_PROXY").or_else(|| set("https_proxy")) else {
         return Ok(builder);
     };
@@ -100,9 +92,7 @@ fn with_proxy(builder: ClientBuilder) -> Result<ClientBuilder, ApiError> {
     if !matches!(url.split_once("://"), None | Some(("http" | "https", _))) {
         return Err(ApiError::Setup(Setup::Proxy));
     }
-    let proxy = Proxy::https(url)
-        .map_err(|_| ApiError::Setup(Setup::Proxy))?
-        .no_proxy(NoProxy::from_env());
+    let proxy = Proxy::https(url).map_err(|_| ApiError::Setup(Setup::Proxy))?.no_proxy(NoProxy::from_env());
     Ok(builder.proxy(proxy))
 }
 
@@ -113,15 +103,9 @@ pub(super) async fn send(
     request: Request,
     want: Want,
 ) -> Result<Answer, Fault> {
-    let response = client
-        .execute(request)
-        .await
-        .map_err(|error| fault(endpoint, &error))?;
+    let response = client.execute(request).await.map_err(|error| fault(endpoint, &error))?;
     let status = response.status().as_u16();
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a date in Retry-After is measured by the wall clock"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "a date in Retry-After is measured by the wall clock")]
     let now = SystemTime::now();
     let asked_wait = wait_of(response.headers(), now);
     let body = if (want.with)(status) {
@@ -132,11 +116,7 @@ pub(super) async fn send(
     } else {
         Vec::new()
     };
-    Ok(Answer {
-        status,
-        asked_wait,
-        body,
-    })
+    Ok(Answer { status, asked_wait, body })
 }
 
 /// `Retry-After`, if it says anything.
@@ -152,11 +132,7 @@ async fn read(endpoint: Endpoint, mut response: Response, limit: usize) -> Resul
         return Err(too_large());
     }
     let mut body = Vec::new();
-    while let Some(chunk) = response
-        .chunk()
-        .await
-        .map_err(|error| fault(endpoint, &error))?
-    {
+    while let Some(chunk) = response.chunk().await.map_err(|error| fault(endpoint, &error))? {
         if chunk.len() > limit - body.len() {
             return Err(too_large());
         }
@@ -166,15 +142,7 @@ async fn read(endpoint: Endpoint, mut response: Response, limit: usize) -> Resul
 }
 
 fn announced(response: &Response) -> Option<u64> {
-    let header = || {
-        response
-            .headers()
-            .get(CONTENT_LENGTH)?
-            .to_str()
-            .ok()?
-            .parse()
-            .ok()
-    };
+    let header = || response.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok();
     response.content_length().or_else(header)
 }
 
@@ -188,18 +156,12 @@ fn fault(endpoint: Endpoint, error: &reqwest::Error) -> Fault {
     let mut next: Option<&(dyn StdError + 'static)> = Some(error);
     while let Some(link) = next {
         if let Some(rustls::Error::InvalidCertificate(why)) = link.downcast_ref() {
-            return Fault::Final(ApiError::Certificate {
-                endpoint,
-                why: certificate(why),
-            });
+            return Fault::Final(ApiError::Certificate { endpoint, why: certificate(why) });
         }
         tls |= link.is::<rustls::Error>();
         if let Some(error) = link.downcast_ref::<io::Error>() {
             io_kind = Some(error.kind());
-            damaged |= matches!(
-                error.kind(),
-                io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput
-            );
+            damaged |= matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput);
         }
         // What follows has no public type, but fixed words: hyper's of a body, and hyper-util's connector's of a name.
         framing |= link.to_string() == "error reading a body from connection";
@@ -207,11 +169,7 @@ fn fault(endpoint: Endpoint, error: &reqwest::Error) -> Fault {
         next = inner(link);
     }
     let cause = if error.is_timeout() {
-        if error.is_connect() {
-            Cause::ConnectTimeout
-        } else {
-            Cause::Timeout
-        }
+        if error.is_connect() { Cause::ConnectTimeout } else { Cause::Timeout }
     } else if tls {
         Cause::Tls
     } else if error.is_connect() {
@@ -237,9 +195,7 @@ fn fault(endpoint: Endpoint, error: &reqwest::Error) -> Fault {
 
 /// The next error within. An io::Error that wraps another passes it over in `source`.
 fn inner<'a>(link: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
-    let wrapped = link
-        .downcast_ref::<io::Error>()
-        .and_then(io::Error::get_ref);
+    let wrapped = link.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
     match wrapped {
         Some(error) => Some(error),
         None => link.source(),

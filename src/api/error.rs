@@ -142,18 +142,14 @@ impl ApiError {
     pub const fn exit(&self) -> Exit {
         match self {
             Self::Setup(_) => Exit::Config,
-            Self::GaveUp {
-                cause: Cause::NotJson,
-                ..
-            }
+            Self::GaveUp { cause: Cause::NotJson, .. }
             | Self::Shape { .. }
             | Self::OddSuccess { .. }
             | Self::CursorLoop
             | Self::EmptyPages(_) => Exit::Data,
-            Self::GaveUp { .. }
-            | Self::NoTimeLeft { .. }
-            | Self::CursorRefused
-            | Self::Heartbeat(_) => Exit::Retry,
+            Self::GaveUp { .. } | Self::NoTimeLeft { .. } | Self::CursorRefused | Self::Heartbeat(_) => {
+                Exit::Retry
+            }
             Self::Refused { .. } => Exit::Refused,
             Self::Unavailable { .. }
             | Self::NoToken { .. }
@@ -258,18 +254,14 @@ fn hint_for(cause: Cause, endpoint: Endpoint) -> Option<String> {
                 endpoint.key()
             )
         }
-        Cause::Tls => format!(
-            "look at {}: is it https on that port, and is something in between?",
-            endpoint.key()
-        ),
-        Cause::NotJson => format!(
-            "look at {}: a login page or a proxy's message may stand in for the API",
-            endpoint.key()
-        ),
-        Cause::Status(429) => "lower api.requests_per_second".to_owned(),
-        Cause::Timeout => {
-            "if this goes on, raise api.request_timeout or lower api.page_size".to_owned()
+        Cause::Tls => {
+            format!("look at {}: is it https on that port, and is something in between?", endpoint.key())
         }
+        Cause::NotJson => {
+            format!("look at {}: a login page or a proxy's message may stand in for the API", endpoint.key())
+        }
+        Cause::Status(429) => "lower api.requests_per_second".to_owned(),
+        Cause::Timeout => "if this goes on, raise api.request_timeout or lower api.page_size".to_owned(),
         Cause::Broken | Cause::Encoding | Cause::Status(_) => return None,
     })
 }

@@ -30,24 +30,10 @@ impl Api {
         if !https && !local {
             return Err(bad_url());
         }
-        let timeouts = Timeouts {
-            connect: TIMEOUT,
-            read: TIMEOUT,
-            request: TIMEOUT,
-        };
+        let timeouts = Timeouts { connect: TIMEOUT, read: TIMEOUT, request: TIMEOUT };
         let client = client::build(user_agent, timeouts, https)?;
-        let nothing = Want {
-            limit: 0,
-            with: |_| false,
-        };
-        match client::send(
-            &client,
-            Endpoint::Heartbeat,
-            Request::new(Method::GET, url),
-            nothing,
-        )
-        .await
-        {
+        let nothing = Want { limit: 0, with: |_| false };
+        match client::send(&client, Endpoint::Heartbeat, Request::new(Method::GET, url), nothing).await {
             Ok(answer) if (200..300).contains(&answer.status) => Ok(()),
             Ok(answer) => Err(ApiError::Heartbeat(Cause::Status(answer.status))),
             Err(Fault::Passing { cause, .. }) => Err(ApiError::Heartbeat(cause)),

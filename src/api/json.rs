@@ -47,10 +47,7 @@ pub(super) fn checked(text: &str) -> Result<&str, BadBody> {
 /// Rewrites `\u0000` and lone surrogate escapes to `\ufffd`, in place: all have six bytes. PostgreSQL can hold neither.
 fn replace_unstorable(body: &mut [u8]) {
     let mut at = 0;
-    while let Some(found) = body
-        .get(at..)
-        .and_then(|rest| rest.iter().position(|&byte| byte == b'\\'))
-    {
+    while let Some(found) = body.get(at..).and_then(|rest| rest.iter().position(|&byte| byte == b'\\')) {
         at += found;
         if body.get(at + 1) != Some(&b'u') {
             at += 2; // `\\` too: the backslash that follows is escaped, not an escape
@@ -95,20 +92,12 @@ pub(super) struct Raw<'a> {
 impl<'a> Raw<'a> {
     /// A value that somebody else has checked, with nothing escaped in it. Its depth is not known.
     pub(super) fn plain(text: &'a str) -> Self {
-        Self {
-            text,
-            depth: 0,
-            escaped: false,
-        }
+        Self { text, depth: 0, escaped: false }
     }
 
     /// A value that somebody else has checked. Its depth is not known.
     pub(super) fn checked(text: &'a str) -> Self {
-        Self {
-            text,
-            depth: 0,
-            escaped: text.contains('\\'),
-        }
+        Self { text, depth: 0, escaped: text.contains('\\') }
     }
 
     /// The text of a string.
@@ -126,8 +115,7 @@ impl<'a> Raw<'a> {
     /// The digits of an integer of any size.
     pub(super) fn integer(self) -> Option<&'a str> {
         let digits = self.text.strip_prefix('-').unwrap_or(self.text);
-        (!digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()))
-            .then_some(self.text)
+        (!digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())).then_some(self.text)
     }
 
     /// Is it `null`?
@@ -143,9 +131,7 @@ impl<'a> Raw<'a> {
 
 /// The content of a quoted string. Borrowed unless something in it is escaped.
 fn unquote(quoted: &str) -> Cow<'_, str> {
-    let inner = quoted
-        .get(1..quoted.len().saturating_sub(1))
-        .unwrap_or_default();
+    let inner = quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default();
     if inner.contains('\\') {
         // Cannot fail on checked text; an empty text would be the answer to the impossible.
         Cow::Owned(serde_json::from_str(quoted).unwrap_or_default())
@@ -197,11 +183,7 @@ impl<'a> Scanner<'a> {
             _ => self.skip_scalar(),
         }
         let text = self.text.get(start..self.at)?;
-        Some(Raw {
-            text,
-            depth,
-            escaped,
-        })
+        Some(Raw { text, depth, escaped })
     }
 
     /// The next key of an object whose opening brace is consumed, with its colon; None at its end.
@@ -212,10 +194,7 @@ impl<'a> Scanner<'a> {
         if !std::mem::take(first) && !self.take(b',') {
             return Err(BadBody::NotJson);
         }
-        let key = self
-            .value()
-            .and_then(Raw::string)
-            .filter(|_| self.take(b':'));
+        let key = self.value().and_then(Raw::string).filter(|_| self.take(b':'));
         key.map(Some).ok_or(BadBody::NotJson)
     }
 

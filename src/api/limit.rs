@@ -23,15 +23,11 @@ impl Limiter {
     /// `per_second` of 0 (or nonsense) is no limit.
     pub(super) fn new(per_second: f64) -> Self {
         let interval = if per_second > 0.0 {
-            Duration::try_from_secs_f64(per_second.recip())
-                .map_or(A_DAY, |interval| interval.min(A_DAY))
+            Duration::try_from_secs_f64(per_second.recip()).map_or(A_DAY, |interval| interval.min(A_DAY))
         } else {
             Duration::ZERO
         };
-        Self {
-            interval,
-            next: None,
-        }
+        Self { interval, next: None }
     }
 
     /// Waits for the next slot, without taking it: a caller that gives up while waiting uses none up.
@@ -69,11 +65,7 @@ impl Traffic {
         if endpoint == Endpoint::Token {
             self.token_requests += 1;
         }
-        InFlight {
-            traffic: self,
-            endpoint,
-            status: None,
-        }
+        InFlight { traffic: self, endpoint, status: None }
     }
 }
 
@@ -94,9 +86,7 @@ impl InFlight<'_> {
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
-        let status = self
-            .status
-            .map_or_else(|| "error".to_owned(), |status| status.to_string());
+        let status = self.status.map_or_else(|| "error".to_owned(), |status| status.to_string());
         let key = (self.endpoint.name(), status);
         *self.traffic.by_endpoint_and_status.entry(key).or_default() += 1;
     }

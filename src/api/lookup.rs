@@ -59,25 +59,14 @@ impl Api {
             QUICKSTART_PATH | REFERENCE_PATH => REFERENCE_PATH,
             fixed => fixed.trim_end_matches('/'),
         };
-        let url = self.url(
-            Endpoint::Consent,
-            &format!("{path}/{}", token::encoded(id)),
-            "",
-        )?;
+        let url = self.url(Endpoint::Consent, &format!("{path}/{}", token::encoded(id)), "")?;
         // Read and thrown away, so that the connection serves the next look-up.
-        let want = Want {
-            limit: self.max_bytes,
-            with: |status| matches!(status, 200 | 404 | 410),
-        };
-        let answer = self
-            .send_renewing(Endpoint::Consent, &url, want, &mut false, deadline)
-            .await;
+        let want = Want { limit: self.max_bytes, with: |status| matches!(status, 200 | 404 | 410) };
+        let answer = self.send_renewing(Endpoint::Consent, &url, want, &mut false, deadline).await;
         Ok(match answer.map(|answer| answer.status) {
             Ok(200) => Lookup::Listed,
             Ok(404 | 410) => Lookup::Gone,
-            Ok(status) => Lookup::Unclear {
-                status: Some(status),
-            },
+            Ok(status) => Lookup::Unclear { status: Some(status) },
             Err(Fault::Final(_) | Fault::Passing { .. }) => Lookup::Unclear { status: None },
         })
     }
@@ -98,9 +87,7 @@ fn me(body: Vec<u8>) -> Result<Me, BadBody> {
     let members = json::members(text).ok_or(BadBody::Shape("the answer is not an object"))?;
     let text_of = |name: &str| {
         let found = members.iter().rev().find(|(key, _)| key == name);
-        found
-            .and_then(|(_, value)| Raw::string(*value))
-            .map(std::borrow::Cow::into_owned)
+        found.and_then(|(_, value)| Raw::string(*value)).map(std::borrow::Cow::into_owned)
     };
     Ok(Me {
         company_id: text_of("company_id")

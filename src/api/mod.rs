@@ -59,19 +59,10 @@ impl Api {
     ///
     /// # Errors
     /// [`ApiError::Setup`] where the user agent, the proxy or the system's certificates cannot be used.
-    pub fn new(
-        auth: &config::Auth,
-        api: &config::Api,
-        retry: &config::Retry,
-    ) -> Result<Self, ApiError> {
-        let timeouts = Timeouts {
-            connect: api.connect_timeout,
-            read: api.read_timeout,
-            request: api.request_timeout,
-        };
-        let https = [&auth.token_url, &api.base_url]
-            .iter()
-            .any(|url| url.scheme() != "http");
+    pub fn new(auth: &config::Auth, api: &config::Api, retry: &config::Retry) -> Result<Self, ApiError> {
+        let timeouts =
+            Timeouts { connect: api.connect_timeout, read: api.read_timeout, request: api.request_timeout };
+        let https = [&auth.token_url, &api.base_url].iter().any(|url| url.scheme() != "http");
         Ok(Self {
             client: client::build(&api.user_agent, timeouts, https)?,
             token_url: auth.token_url.clone(),
@@ -106,15 +97,9 @@ impl Api {
 
     /// `api.base_url` with a path behind it, whether or not it ends with a slash. The rest is already encoded.
     fn url(&self, endpoint: Endpoint, path: &str, query: &str) -> Result<Url, ApiError> {
-        let base = self
-            .base_url
-            .as_str()
-            .split(['?', '#'])
-            .next()
-            .unwrap_or_default();
+        let base = self.base_url.as_str().split(['?', '#']).next().unwrap_or_default();
         let (base, path) = (base.trim_end_matches('/'), path.trim_start_matches('/'));
-        Url::parse(&format!("{base}/{path}{query}"))
-            .map_err(|_| ApiError::Setup(Setup::Url(endpoint)))
+        Url::parse(&format!("{base}/{path}{query}")).map_err(|_| ApiError::Setup(Setup::Url(endpoint)))
     }
 
     fn list_url(&self, path: &str, cursor: Option<&Cursor>) -> Result<Url, ApiError> {

@@ -38,9 +38,7 @@ enum Found {
 
 impl fmt::Debug for RawPage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RawPage")
-            .field("items", &self.len())
-            .finish_non_exhaustive()
+        f.debug_struct("RawPage").field("items", &self.len()).finish_non_exhaustive()
     }
 }
 
@@ -55,12 +53,7 @@ impl RawPage {
             (Found::Items(items), next)
         };
         let next = cursor_of(next)?;
-        Ok(Self {
-            body,
-            plain,
-            items,
-            next,
-        })
+        Ok(Self { body, plain, items, next })
     }
 
     /// Reads the items.
@@ -76,16 +69,11 @@ impl RawPage {
             // An item is rejected, and has to be shown as it was received.
             (None, Found::Fields(_)) => self.read_any(&outline(&self.body).unwrap_or_default().0),
         };
-        Page {
-            items,
-            next: self.next.clone(),
-        }
+        Page { items, next: self.next.clone() }
     }
 
     fn read_usual(&self, items: &[Spots]) -> Option<Vec<Item<'_>>> {
-        let consents = items
-            .iter()
-            .map(|item| wire::usual(item.fields(&self.body, self.plain)?));
+        let consents = items.iter().map(|item| wire::usual(item.fields(&self.body, self.plain)?));
         consents.collect()
     }
 
@@ -97,8 +85,7 @@ impl RawPage {
     /// Whether the slow way finds what the fast one does.
     pub(super) fn is_found_again(&self) -> bool {
         outline(&self.body).is_ok_and(|(items, next)| {
-            self.read_any(&items) == self.read().items
-                && cursor_of(next).is_ok_and(|next| next == self.next)
+            self.read_any(&items) == self.read().items && cursor_of(next).is_ok_and(|next| next == self.next)
         })
     }
 
@@ -177,9 +164,7 @@ fn cursor_of(next: Option<Raw<'_>>) -> Result<Option<Cursor>, BadBody> {
     let Some(next) = next.filter(|value| !value.is_null()) else {
         return Ok(None);
     };
-    let text = next
-        .string()
-        .ok_or(BadBody::Shape("`next` is neither text nor null"))?;
+    let text = next.string().ok_or(BadBody::Shape("`next` is neither text nor null"))?;
     if text.len() > MAX_CURSOR_BYTES {
         return Err(BadBody::Shape("`next` is longer than 8 KiB"));
     }

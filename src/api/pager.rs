@@ -63,15 +63,7 @@ impl<'a> Walk<'a> {
             Paths::Auto { first } if first == REFERENCE_PATH => (first, Some(QUICKSTART_PATH)),
             Paths::Auto { first } => (first, Some(REFERENCE_PATH)),
         };
-        Self {
-            api,
-            path,
-            other,
-            deadline,
-            at: At::Start,
-            seen: HashSet::new(),
-            empty: 0,
-        }
+        Self { api, path, other, deadline, at: At::Start, seen: HashSet::new(), empty: 0 }
     }
 
     /// The path that is walked; settled once the first page is there.
@@ -92,14 +84,14 @@ impl<'a> Walk<'a> {
             At::Cursor(cursor) => Some(cursor.clone()),
         };
         let page = match self.ask(cursor.as_ref()).await {
-            Err(ApiError::Gone {
-                endpoint: Endpoint::Consents,
-                ..
-            }) if cursor.is_none() && self.other.is_some() => self.ask_other().await?,
-            Err(ApiError::Unavailable {
-                endpoint: Endpoint::Consents,
-                status: 400,
-            }) if cursor.is_some() => return Err(ApiError::CursorRefused),
+            Err(ApiError::Gone { endpoint: Endpoint::Consents, .. })
+                if cursor.is_none() && self.other.is_some() =>
+            {
+                self.ask_other().await?
+            }
+            Err(ApiError::Unavailable { endpoint: Endpoint::Consents, status: 400 }) if cursor.is_some() => {
+                return Err(ApiError::CursorRefused);
+            }
             answer => answer?,
         };
         self.step(&page)?;
@@ -108,9 +100,7 @@ impl<'a> Walk<'a> {
 
     async fn ask(&mut self, cursor: Option<&Cursor>) -> Result<RawPage, ApiError> {
         let url = self.api.list_url(&self.path, cursor)?;
-        self.api
-            .get(Endpoint::Consents, &url, RawPage::new, self.deadline)
-            .await
+        self.api.get(Endpoint::Consents, &url, RawPage::new, self.deadline).await
     }
 
     async fn ask_other(&mut self) -> Result<RawPage, ApiError> {
@@ -119,10 +109,9 @@ impl<'a> Walk<'a> {
             other.clone_into(&mut self.path);
         }
         match self.ask(None).await {
-            Err(ApiError::Gone {
-                endpoint: Endpoint::Consents,
-                status,
-            }) => Err(ApiError::PathsGone { status }),
+            Err(ApiError::Gone { endpoint: Endpoint::Consents, status }) => {
+                Err(ApiError::PathsGone { status })
+            }
             answer => answer,
         }
     }
@@ -137,11 +126,7 @@ impl<'a> Walk<'a> {
         if self.empty >= MOST_EMPTY_PAGES {
             return Err(ApiError::EmptyPages(self.empty));
         }
-        self.at = if self.seen.insert(digest(next)) {
-            At::Cursor(next.clone())
-        } else {
-            At::Circle
-        };
+        self.at = if self.seen.insert(digest(next)) { At::Cursor(next.clone()) } else { At::Circle };
         Ok(())
     }
 }

@@ -52,14 +52,7 @@ impl Api {
         deadline: Deadline,
     ) -> Result<T, ApiError> {
         let policy = self.policy.clone();
-        let mut attempt = Get {
-            api: self,
-            endpoint,
-            url,
-            read,
-            deadline,
-            renewed: false,
-        };
+        let mut attempt = Get { api: self, endpoint, url, read, deadline, renewed: false };
         policy.run(endpoint, deadline, &mut attempt).await
     }
 
@@ -78,10 +71,7 @@ impl Api {
             return Ok(answer);
         }
         self.token = None;
-        tracing::debug!(
-            endpoint = endpoint.name(),
-            "the token was refused, asking for a new one"
-        );
+        tracing::debug!(endpoint = endpoint.name(), "the token was refused, asking for a new one");
         self.send_with_token(endpoint, url, want, deadline).await
     }
 
@@ -130,12 +120,7 @@ impl Api {
     }
 
     /// Sends a request whose slot has come, and counts it.
-    async fn send(
-        &mut self,
-        endpoint: Endpoint,
-        request: Request,
-        want: Want,
-    ) -> Result<Answer, Fault> {
+    async fn send(&mut self, endpoint: Endpoint, request: Request, want: Want) -> Result<Answer, Fault> {
         let begun = Instant::now();
         self.limiter.take(begun);
         let in_flight = self.traffic.start(endpoint);
@@ -143,13 +128,7 @@ impl Api {
         let took = begun.elapsed();
         if let Ok(Answer { status, body, .. }) = &answer {
             in_flight.answered(*status);
-            tracing::debug!(
-                endpoint = endpoint.name(),
-                status,
-                bytes = body.len(),
-                ?took,
-                "answered"
-            );
+            tracing::debug!(endpoint = endpoint.name(), status, bytes = body.len(), ?took, "answered");
         } else {
             tracing::debug!(endpoint = endpoint.name(), ?took, "no complete answer");
         }
@@ -157,9 +136,7 @@ impl Api {
     }
 
     fn has_fresh_token(&self) -> bool {
-        self.token
-            .as_ref()
-            .is_some_and(|token| token.is_fresh(Instant::now()))
+        self.token.as_ref().is_some_and(|token| token.is_fresh(Instant::now()))
     }
 
     fn count_retry(&mut self, attempt: u32) {
@@ -200,14 +177,8 @@ impl<T: Send> Attempt for Get<'_, T> {
     async fn make(&mut self, number: u32) -> Result<T, Fault> {
         let (endpoint, deadline) = (self.endpoint, self.deadline);
         self.api.count_retry(number);
-        let want = Want {
-            limit: self.api.max_bytes,
-            with: |status| status == 200,
-        };
-        let answer = self
-            .api
-            .send_renewing(endpoint, self.url, want, &mut self.renewed, deadline)
-            .await?;
+        let want = Want { limit: self.api.max_bytes, with: |status| status == 200 };
+        let answer = self.api.send_renewing(endpoint, self.url, want, &mut self.renewed, deadline).await?;
         verdict(endpoint, &answer)?;
         (self.read)(answer.body).map_err(|bad| match bad {
             BadBody::NotJson => Cause::NotJson.into(),
@@ -219,31 +190,21 @@ impl<T: Send> Attempt for Get<'_, T> {
 /// Statuses that may pass by themselves: the named ones, and whatever 5xx a gateway makes up. 501 and 505 say that the
 /// server cannot do it at all.
 fn passes(status: u16) -> bool {
-    matches!(status, 408 | 425 | 429)
-        || (matches!(status, 500..=599) && !matches!(status, 501 | 505))
+    matches!(status, 408 | 425 | 429) || (matches!(status, 500..=599) && !matches!(status, 501 | 505))
 }
 
 /// What a status means, 200 being the only good one.
 fn verdict(endpoint: Endpoint, answer: &Answer) -> Result<(), Fault> {
     let status = answer.status;
     if passes(status) {
-        return Err(Fault::Passing {
-            cause: Cause::Status(status),
-            asked: answer.asked_wait,
-        });
+        return Err(Fault::Passing { cause: Cause::Status(status), asked: answer.asked_wait });
     }
     Err(Fault::Final(match status {
         200 => return Ok(()),
         201..=299 => ApiError::OddSuccess { endpoint, status },
         300..=399 => ApiError::Redirect { endpoint, status },
-        401 => ApiError::Refused {
-            endpoint,
-            why: Refusal::Token,
-        },
-        403 => ApiError::Refused {
-            endpoint,
-            why: Refusal::Forbidden,
-        },
+        401 => ApiError::Refused { endpoint, why: Refusal::Token },
+        403 => ApiError::Refused { endpoint, why: Refusal::Forbidden },
         404 | 410 => ApiError::Gone { endpoint, status },
         _ => ApiError::Unavailable { endpoint, status },
     }))

@@ -47,8 +47,7 @@ impl Deadline {
     /// How long there is left; None: for ever.
     #[must_use]
     pub fn remaining(self) -> Option<Duration> {
-        self.0
-            .map(|at| at.saturating_duration_since(Instant::now()))
+        self.0.map(|at| at.saturating_duration_since(Instant::now()))
     }
 
     /// May a wait of this length begin now? `asked_for`: the server named it.
@@ -74,9 +73,7 @@ impl Deadline {
 #[must_use]
 pub fn delay(failed: u32, base: Duration, most: Duration, unit: f64) -> Duration {
     let doublings = failed.saturating_sub(1).min(31);
-    base.saturating_mul(1 << doublings)
-        .min(most)
-        .mul_f64(unit.clamp(0.0, 1.0))
+    base.saturating_mul(1 << doublings).min(most).mul_f64(unit.clamp(0.0, 1.0))
 }
 
 /// How long `Retry-After` asks to wait: seconds, or a date in any of HTTP's three forms. A past date is no wait, a number
@@ -95,14 +92,9 @@ pub fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
 /// The three forms of RFC 9110, section 5.6.7: `Sun, 06 Nov 1994 08:49:37 GMT`, `Sunday, 06-Nov-94 08:49:37 GMT`,
 /// `Sun Nov  6 08:49:37 1994`.
 fn http_date(text: &str) -> Option<DateTime<Utc>> {
-    const FORMS: [&str; 3] = [
-        "%a, %d %b %Y %H:%M:%S GMT",
-        "%A, %d-%b-%y %H:%M:%S GMT",
-        "%a %b %e %H:%M:%S %Y",
-    ];
-    let mut dates = FORMS
-        .iter()
-        .map(|form| NaiveDateTime::parse_from_str(text, form));
+    const FORMS: [&str; 3] =
+        ["%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
+    let mut dates = FORMS.iter().map(|form| NaiveDateTime::parse_from_str(text, form));
     dates.find_map(Result::ok).map(|date| date.and_utc())
 }
 
@@ -227,22 +219,10 @@ impl Policy {
             Fault::Passing { cause, asked } => (cause, asked),
         };
         // Whatever ended the attempts: where the server asked for a wait, the next run shall know.
-        let not_before = self
-            .floor(cause, asked)
-            .and_then(|floor| Instant::now().checked_add(floor));
+        let not_before = self.floor(cause, asked).and_then(|floor| Instant::now().checked_add(floor));
         match stopped {
-            Some(wait) => ApiError::NoTimeLeft {
-                endpoint,
-                cause,
-                wait_secs: wait.as_secs(),
-                not_before,
-            },
-            None => ApiError::GaveUp {
-                endpoint,
-                cause,
-                attempts: self.attempts,
-                not_before,
-            },
+            Some(wait) => ApiError::NoTimeLeft { endpoint, cause, wait_secs: wait.as_secs(), not_before },
+            None => ApiError::GaveUp { endpoint, cause, attempts: self.attempts, not_before },
         }
     }
 }
@@ -257,10 +237,7 @@ fn note(endpoint: Endpoint, fault: &Fault, wait: Duration) {
 /// Random in [0, 1). Without randomness the wait is the longest, which is safe.
 fn random_unit() -> f64 {
     let mut bytes = [0_u8; 4];
-    match rustls::crypto::ring::default_provider()
-        .secure_random
-        .fill(&mut bytes)
-    {
+    match rustls::crypto::ring::default_provider().secure_random.fill(&mut bytes) {
         Ok(()) => f64::from(u32::from_le_bytes(bytes)) / (f64::from(u32::MAX) + 1.0),
         Err(_) => 1.0,
     }

@@ -19,11 +19,7 @@ use crate::config;
 
 /// Everything but the unreserved characters of RFC 3986. The form encoders of the web's own standard escape `~`, and
 /// the server then refuses a secret that holds one; none of them is used here.
-const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// A token is renewed when less than this is left of its life …
 const LEAST_LEFT: Duration = Duration::from_mins(1);
@@ -70,9 +66,9 @@ impl Token {
     pub(super) fn is_fresh(&self, now: Instant) -> bool {
         let age = now.saturating_duration_since(self.asked_at);
         match self.life {
-            Some(life) => life
-                .checked_sub(age)
-                .is_some_and(|left| left >= LEAST_LEFT.min(life.mul_f64(LEAST_PART))),
+            Some(life) => {
+                life.checked_sub(age).is_some_and(|left| left >= LEAST_LEFT.min(life.mul_f64(LEAST_PART)))
+            }
             None => age < UNKNOWN_LIFE,
         }
     }
@@ -90,10 +86,7 @@ impl Token {
 pub(super) fn read(body: Vec<u8>, asked_at: Instant) -> Result<Token, Fault> {
     parse(body, asked_at).map_err(|bad| match bad {
         BadBody::NotJson => Cause::NotJson.into(),
-        BadBody::Shape(what) => Fault::Final(ApiError::Shape {
-            endpoint: Endpoint::Token,
-            what,
-        }),
+        BadBody::Shape(what) => Fault::Final(ApiError::Shape { endpoint: Endpoint::Token, what }),
     })
 }
 
@@ -103,31 +96,21 @@ fn parse(body: Vec<u8>, asked_at: Instant) -> Result<Token, BadBody> {
     let members = json::members(text).ok_or(BadBody::Shape("the answer is not an object"))?;
     let field = |name: &str| {
         let found = members.iter().rev().find(|(key, _)| key == name);
-        found
-            .map(|(_, value)| *value)
-            .filter(|value| !value.is_null())
+        found.map(|(_, value)| *value).filter(|value| !value.is_null())
     };
     let value = field("access_token")
         .and_then(Raw::string)
         .ok_or(BadBody::Shape("`access_token` is missing or not text"))?;
-    if value.is_empty()
-        || value.len() > MAX_TOKEN_BYTES
-        || !value.bytes().all(|byte| byte.is_ascii_graphic())
+    if value.is_empty() || value.len() > MAX_TOKEN_BYTES || !value.bytes().all(|byte| byte.is_ascii_graphic())
     {
         return Err(BadBody::Shape("`access_token` cannot be sent in a header"));
     }
-    let bearer = field("token_type").is_none_or(|kind| {
-        kind.string()
-            .is_some_and(|text| text.trim().eq_ignore_ascii_case("bearer"))
-    });
+    let bearer = field("token_type")
+        .is_none_or(|kind| kind.string().is_some_and(|text| text.trim().eq_ignore_ascii_case("bearer")));
     if !bearer {
         return Err(BadBody::Shape("`token_type` is not bearer"));
     }
-    Ok(Token {
-        value: value.into_owned().into(),
-        asked_at,
-        life: field("expires_in").and_then(life),
-    })
+    Ok(Token { value: value.into_owned().into(), asked_at, life: field("expires_in").and_then(life) })
 }
 
 /// A life in seconds: a number, or text with one. What is no positive number is unknown.
@@ -135,10 +118,7 @@ fn life(value: Raw<'_>) -> Option<Duration> {
     let text = value.string();
     let number = text.as_deref().unwrap_or(value.text).trim();
     let starts_well = number.starts_with(|first: char| first.is_ascii_digit());
-    let seconds = number
-        .parse::<f64>()
-        .ok()
-        .filter(|&seconds| starts_well && seconds > 0.0)?;
+    let seconds = number.parse::<f64>().ok().filter(|&seconds| starts_well && seconds > 0.0)?;
     Some(Duration::try_from_secs_f64(seconds).map_or(LONGEST_LIFE, |life| life.min(LONGEST_LIFE)))
 }
 
@@ -166,23 +146,14 @@ pub(super) fn refusal(status: u16, body: Vec<u8>) -> ApiError {
         (Some("invalid_client"), _) | (_, 401) => Refusal::Client(status),
         (_, 403) => Refusal::Denied(status),
         (_, 404 | 410) => {
-            return ApiError::Gone {
-                endpoint: Endpoint::Token,
-                status,
-            };
+            return ApiError::Gone { endpoint: Endpoint::Token, status };
         }
         (Some(code), _) => return ApiError::NoToken { status, code },
         (None, _) => {
-            return ApiError::Unavailable {
-                endpoint: Endpoint::Token,
-                status,
-            };
+            return ApiError::Unavailable { endpoint: Endpoint::Token, status };
         }
     };
-    ApiError::Refused {
-        endpoint: Endpoint::Token,
-        why,
-    }
+    ApiError::Refused { endpoint: Endpoint::Token, why }
 }
 
 /// RFC 6749's `error`, if the body holds one that is known.

@@ -62,11 +62,7 @@ impl<'a> Fields<'a> {
     }
 
     /// A text; what is no text is kept among the others under its name.
-    fn text_or_other(
-        &mut self,
-        name: &'static str,
-        value: Option<Raw<'a>>,
-    ) -> Option<Cow<'a, str>> {
+    fn text_or_other(&mut self, name: &'static str, value: Option<Raw<'a>>) -> Option<Cow<'a, str>> {
         let value = value.filter(|value| !value.is_null())?;
         if let Some(text) = value.string() {
             return Some(text);
@@ -100,10 +96,7 @@ pub(super) fn item(text: &str) -> Option<Item<'_>> {
     })
 }
 
-fn consent<'a>(
-    mut fields: Fields<'a>,
-    id: Option<Cow<'a, str>>,
-) -> Result<Consent<'a>, RejectReason> {
+fn consent<'a>(mut fields: Fields<'a>, id: Option<Cow<'a, str>>) -> Result<Consent<'a>, RejectReason> {
     if fields.depth > MAX_DEPTH {
         return Err(RejectReason::TooDeep);
     }
@@ -118,11 +111,9 @@ fn consent<'a>(
     let full_name = fields.text_or_other("full_name", fields.full_name);
     let source = fields.text_or_other("source", fields.source);
     let refs = match fields.references.filter(|value| !value.is_null()) {
-        Some(list) if list.is_array() => Some(
-            json::canonical(list.text, MAX_DEPTH - 1)
-                .ok_or(RejectReason::TooDeep)?
-                .into(),
-        ),
+        Some(list) if list.is_array() => {
+            Some(json::canonical(list.text, MAX_DEPTH - 1).ok_or(RejectReason::TooDeep)?.into())
+        }
         Some(odd) => {
             fields.others.push((Cow::Borrowed("references"), odd.text));
             None
@@ -132,21 +123,9 @@ fn consent<'a>(
     let extra = if fields.others.is_empty() {
         None
     } else {
-        Some(
-            json::canonical_object(&fields.others)
-                .ok_or(RejectReason::TooDeep)?
-                .into(),
-        )
+        Some(json::canonical_object(&fields.others).ok_or(RejectReason::TooDeep)?.into())
     };
-    Ok(Consent {
-        consent_id: id,
-        company_id,
-        email,
-        full_name,
-        source,
-        refs,
-        extra,
-    })
+    Ok(Consent { consent_id: id, company_id, email, full_name, source, refs, extra })
 }
 
 /// What makes it the same item again is its id, else its canonical text; what is too deep for one is taken as it stands.

@@ -31,9 +31,7 @@ pub(super) async fn run(cli: &Cli, loaded: Loaded) -> Result<Exit, CommandError>
     logging::begin(&log, progress.clone());
     let signals = listen(Role::Command)?;
     warn(&loaded);
-    let options = RunOptions {
-        accept_removals: cli.run.accept_removals,
-    };
+    let options = RunOptions { accept_removals: cli.run.accept_removals };
     let config = loaded.config;
     let mut syncer = Syncer::new(config.clone())?;
     if cli.run.dry_run {
@@ -52,9 +50,7 @@ pub(super) async fn run(cli: &Cli, loaded: Loaded) -> Result<Exit, CommandError>
     };
     progress.begin();
     let tell = |now: crate::sync::Progress| progress.show(now.pages, now.items);
-    let done = syncer
-        .run_once(Trigger::Once, options, &signals.stop, &tell)
-        .await;
+    let done = syncer.run_once(Trigger::Once, options, &signals.stop, &tell).await;
     progress.end();
     let report = match done {
         Ok(report) => report,
@@ -77,10 +73,7 @@ pub(super) async fn run(cli: &Cli, loaded: Loaded) -> Result<Exit, CommandError>
 /// The one INFO line of a run, however it ended: its figures, and where they are stored. What went wrong has a line of its own.
 pub(super) fn log_run(config: &Config, row: &RunRow) {
     let database = identity(&config.database);
-    let figures = RunRow {
-        error: None,
-        ..row.clone()
-    };
+    let figures = RunRow { error: None, ..row.clone() };
     let line = report::run_line(&figures);
     if config.log.format == LogFormat::Text {
         // People have the figures in the sentence.
@@ -135,11 +128,7 @@ pub(super) fn speak(report: &RunReport) {
     if report.exit == Exit::Done {
         tracing::warn!(run_id = report.row.id, "{message}");
     } else {
-        tracing::error!(
-            run_id = report.row.id,
-            exit = report.exit.code(),
-            "{message}"
-        );
+        tracing::error!(run_id = report.row.id, exit = report.exit.code(), "{message}");
     }
 }
 
@@ -165,11 +154,7 @@ async fn dry_run(
         }
     }
     if !quiet || report.exit != Exit::Done {
-        writeln!(
-            out,
-            "dry run, nothing was written: {}",
-            report::changes(&report.row)
-        )?;
+        writeln!(out, "dry run, nothing was written: {}", report::changes(&report.row))?;
     }
     out.flush()?;
     Ok(report.exit)
@@ -178,13 +163,7 @@ async fn dry_run(
 /// A run that says nothing, for the demo.
 pub(super) async fn quietly(config: &Config) -> Result<RunRow, CommandError> {
     let mut syncer = Syncer::new(config.clone())?;
-    let done = syncer
-        .run_once(
-            Trigger::Once,
-            RunOptions::default(),
-            &CancellationToken::new(),
-            &|_| {},
-        )
-        .await;
+    let done =
+        syncer.run_once(Trigger::Once, RunOptions::default(), &CancellationToken::new(), &|_| {}).await;
     Ok(done?.row)
 }

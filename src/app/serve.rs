@@ -51,16 +51,8 @@ pub(super) async fn run(loaded: Loaded) -> Result<Exit, CommandError> {
         seen: Traffic::default(),
         opened,
     };
-    let daemon = Daemon {
-        ticks,
-        signals: signals.clone(),
-        heart,
-        tell: Box::new(tell_systemd),
-        next_run,
-    };
-    let exit = daemon
-        .serve(found, async |trigger| work.run(trigger).await)
-        .await;
+    let daemon = Daemon { ticks, signals: signals.clone(), heart, tell: Box::new(tell_systemd), next_run };
+    let exit = daemon.serve(found, async |trigger| work.run(trigger).await).await;
     signals.stop.cancel();
     if let Some(listener) = listener {
         let _ = tokio::time::timeout(Duration::from_millis(900), listener).await;
@@ -73,11 +65,7 @@ pub(super) fn ticks(config: &Config) -> Ticks {
     let schedule = &config.schedule;
     let seed = format!("{} {}", host::name(), identity(&config.database));
     let jitter = jitter(seed.as_bytes(), schedule.jitter, schedule.interval);
-    Ticks::new(
-        schedule.times.clone(),
-        jitter,
-        Box::new(|| Timestamp::now().to_utc()),
-    )
+    Ticks::new(schedule.times.clone(), jitter, Box::new(|| Timestamp::now().to_utc()))
 }
 
 async fn listener(
@@ -89,9 +77,7 @@ async fn listener(
     let Some(address) = config.http.listen else {
         return Ok(None);
     };
-    let listener = http::bind(address)
-        .await
-        .map_err(|cause| CommandError::Listen { address, cause })?;
+    let listener = http::bind(address).await.map_err(|cause| CommandError::Listen { address, cause })?;
     let address = listener.local_addr().unwrap_or(address);
     tracing::info!(%address, "listening");
     let database = config.clone();
@@ -196,10 +182,7 @@ impl Work {
         let heart = self.heart.clone();
         let beat = |_| heart.beat();
         let stop = &self.signals.stop;
-        let done = self
-            .syncer
-            .run_once(trigger, RunOptions::default(), stop, &beat)
-            .await;
+        let done = self.syncer.run_once(trigger, RunOptions::default(), stop, &beat).await;
         self.count_requests();
         let outcome = match done {
             Ok(report) => {
@@ -265,17 +248,11 @@ impl Work {
     /// Adds what was asked since the last run to the metrics.
     fn count_requests(&mut self) {
         let now = self.syncer.traffic().clone();
-        self.metrics
-            .observe_retries(now.retries - self.seen.retries);
-        self.metrics
-            .observe_token_requests(now.token_requests - self.seen.token_requests);
+        self.metrics.observe_retries(now.retries - self.seen.retries);
+        self.metrics.observe_token_requests(now.token_requests - self.seen.token_requests);
         let before: &BTreeMap<_, _> = &self.seen.by_endpoint_and_status;
         for ((endpoint, status), count) in &now.by_endpoint_and_status {
-            let more = count
-                - before
-                    .get(&(*endpoint, status.clone()))
-                    .copied()
-                    .unwrap_or(0);
+            let more = count - before.get(&(*endpoint, status.clone())).copied().unwrap_or(0);
             self.metrics.observe_http(endpoint, status, more);
         }
         self.seen = now;
@@ -284,8 +261,5 @@ impl Work {
 
 /// A run that could not even be recorded is one that failed, all the same.
 fn failed_early() -> RunRow {
-    RunRow {
-        outcome: "failed".to_owned(),
-        ..RunRow::default()
-    }
+    RunRow { outcome: "failed".to_owned(), ..RunRow::default() }
 }

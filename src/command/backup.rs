@@ -14,19 +14,9 @@ use crate::store::Store;
 ///
 /// # Errors
 /// What the database or the target's folder says; a target that is the database itself.
-pub async fn run(
-    config: &Config,
-    target: &Path,
-    out: &mut dyn Write,
-) -> Result<Exit, CommandError> {
-    if config
-        .database
-        .sqlite_path()
-        .is_some_and(|database| is_part_of(target, &database))
-    {
-        return Err(CommandError::Usage(
-            "the copy would replace the database itself (nothing was done)",
-        ));
+pub async fn run(config: &Config, target: &Path, out: &mut dyn Write) -> Result<Exit, CommandError> {
+    if config.database.sqlite_path().is_some_and(|database| is_part_of(target, &database)) {
+        return Err(CommandError::Usage("the copy would replace the database itself (nothing was done)"));
     }
     if is_special(target) {
         return Err(CommandError::Usage(
@@ -45,13 +35,11 @@ pub async fn run(
 fn is_part_of(target: &Path, database: &Path) -> bool {
     let target = resolved(target);
     let database = resolved(database);
-    ["", "-wal", "-shm", "-journal", ".lock"]
-        .iter()
-        .any(|suffix| {
-            let mut part = database.clone().into_os_string();
-            part.push(suffix);
-            target == part
-        })
+    ["", "-wal", "-shm", "-journal", ".lock"].iter().any(|suffix| {
+        let mut part = database.clone().into_os_string();
+        part.push(suffix);
+        target == part
+    })
 }
 
 #[cfg(test)]

@@ -15,18 +15,9 @@ use crate::sync::companies;
 /// Where the output cannot be written.
 pub async fn run(loaded: &Loaded, out: &mut dyn Write) -> io::Result<Exit> {
     let config = &loaded.config;
-    let mut report = Report {
-        out,
-        exit: Exit::Done,
-    };
-    let file = loaded
-        .file
-        .as_ref()
-        .map_or_else(|| "no file".to_owned(), |file| file.display().to_string());
-    report.good(&format!(
-        "configuration: {file}, {} keys",
-        loaded.entries.len()
-    ))?;
+    let mut report = Report { out, exit: Exit::Done };
+    let file = loaded.file.as_ref().map_or_else(|| "no file".to_owned(), |file| file.display().to_string());
+    report.good(&format!("configuration: {file}, {} keys", loaded.entries.len()))?;
     for warning in &loaded.warnings {
         report.note(&format!("configuration: {warning}"))?;
     }
@@ -42,10 +33,7 @@ pub async fn run(loaded: &Loaded, out: &mut dyn Write) -> io::Result<Exit> {
         report.bad("token", &error.to_string(), error.hint(), error.exit())?;
         return report.end(store).await;
     }
-    report.good(&format!(
-        "token: given by {}",
-        config.auth.token_url.host_str().unwrap_or_default()
-    ))?;
+    report.good(&format!("token: given by {}", config.auth.token_url.host_str().unwrap_or_default()))?;
     report.api(config, &mut api, store.as_mut()).await?;
     report.end(store).await
 }
@@ -82,9 +70,7 @@ impl Report<'_> {
     async fn database(&mut self, config: &Config) -> io::Result<Option<Store>> {
         match open(config).await {
             Ok((place, None)) => {
-                self.good(&format!(
-                    "database: {place} can be made (the first run does it)"
-                ))?;
+                self.good(&format!("database: {place} can be made (the first run does it)"))?;
                 Ok(None)
             }
             Ok((place, Some(mut store))) => {
@@ -104,12 +90,7 @@ impl Report<'_> {
                 Ok(Some(store))
             }
             Err(error) => {
-                self.bad(
-                    "database",
-                    &error.to_string(),
-                    error.hint().map(str::to_owned),
-                    error.exit(),
-                )?;
+                self.bad("database", &error.to_string(), error.hint().map(str::to_owned), error.exit())?;
                 Ok(None)
             }
         }
@@ -117,18 +98,14 @@ impl Report<'_> {
 
     /// A run that takes half of what it may take is worth a word before it takes all of it.
     fn duration(&mut self, config: &Config, snapshot: &crate::store::Snapshot) -> io::Result<()> {
-        let (Some(timeout), Some(run)) = (config.schedule.run_timeout, &snapshot.last_complete)
-        else {
+        let (Some(timeout), Some(run)) = (config.schedule.run_timeout, &snapshot.last_complete) else {
             return Ok(());
         };
         let Some(finished) = run.finished_at else {
             return Ok(());
         };
-        let took = Duration::from_millis(
-            (finished.millis() - run.started_at.millis())
-                .max(0)
-                .cast_unsigned(),
-        );
+        let took =
+            Duration::from_millis((finished.millis() - run.started_at.millis()).max(0).cast_unsigned());
         if took * 2 < timeout {
             return Ok(());
         }
@@ -138,16 +115,9 @@ impl Report<'_> {
         ))
     }
 
-    async fn api(
-        &mut self,
-        config: &Config,
-        api: &mut Api,
-        store: Option<&mut Store>,
-    ) -> io::Result<()> {
+    async fn api(&mut self, config: &Config, api: &mut Api, store: Option<&mut Store>) -> io::Result<()> {
         let paths = match &config.api.consents_path {
-            ConsentsPath::Auto => Paths::Auto {
-                first: QUICKSTART_PATH.to_owned(),
-            },
+            ConsentsPath::Auto => Paths::Auto { first: QUICKSTART_PATH.to_owned() },
             ConsentsPath::Fixed(path) => Paths::Fixed(path.clone()),
         };
         let first = first_page(api, paths).await;
@@ -155,10 +125,7 @@ impl Report<'_> {
             Ok(first) => first,
             Err(error) => return self.bad("API", &error.to_string(), error.hint(), error.exit()),
         };
-        let companies = page
-            .as_ref()
-            .map(|page| companies(&page.read()))
-            .unwrap_or_default();
+        let companies = page.as_ref().map(|page| companies(&page.read())).unwrap_or_default();
         if config.api.company_id.is_none()
             && let Some(store) = store
             && !companies.is_empty()
@@ -168,9 +135,7 @@ impl Report<'_> {
             return self.bad("API", &error.to_string(), error.hint(), error.exit());
         }
         let count = page.map_or(0, |page| page.len());
-        self.good(&format!(
-            "API: {path} answers, {count} consents on the first page"
-        ))
+        self.good(&format!("API: {path} answers, {count} consents on the first page"))
     }
 }
 

@@ -16,10 +16,7 @@ pub fn run(shell: Shell, out: &mut dyn Write) -> io::Result<Exit> {
     // The generator panics where it cannot write: it gets memory.
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "understory-sync", &mut script);
-    super::unless_closed(
-        out.write_all(&script).and_then(|()| out.flush()),
-        Exit::Done,
-    )
+    super::unless_closed(out.write_all(&script).and_then(|()| out.flush()), Exit::Done)
 }
 
 #[cfg(test)]
@@ -34,10 +31,7 @@ mod tests {
         for shell in Shell::value_variants() {
             let mut out = Vec::new();
             assert_eq!(run(*shell, &mut out).unwrap(), Exit::Done);
-            assert!(
-                String::from_utf8(out).unwrap().contains("accept-removals"),
-                "{shell}"
-            );
+            assert!(String::from_utf8(out).unwrap().contains("accept-removals"), "{shell}");
         }
     }
 }

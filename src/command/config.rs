@@ -10,21 +10,13 @@ use crate::exit::Exit;
 /// # Errors
 /// When the output cannot be written, a closed pipe aside.
 pub fn run(loaded: &Loaded, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Exit> {
-    let exit = if loaded.missing.is_empty() {
-        Exit::Done
-    } else {
-        Exit::Config
-    };
+    let exit = if loaded.missing.is_empty() { Exit::Done } else { Exit::Config };
     super::unless_closed(write(loaded, out).and_then(|()| tell(loaded, err)), exit)
 }
 
 fn write(loaded: &Loaded, out: &mut dyn Write) -> io::Result<()> {
     match &loaded.file {
-        Some(path) => writeln!(
-            out,
-            "# configuration file: {}",
-            path.display().to_string().escape_debug()
-        )?,
+        Some(path) => writeln!(out, "# configuration file: {}", path.display().to_string().escape_debug())?,
         None => writeln!(out, "# configuration file: none")?,
     }
     let mut section = "";

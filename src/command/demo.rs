@@ -10,12 +10,12 @@ use secrecy::SecretString;
 use url::Url;
 
 use crate::config::{
-    Api, Auth, Config, ConsentsPath, Database, Health, Http, Log, LogFormat, Removal, Retention,
-    Retry, Schedule,
+    Api, Auth, Config, ConsentsPath, Database, Health, Http, Log, LogFormat, Removal, Retention, Retry,
+    Schedule,
 };
 use crate::demo::{
-    ASK_ACTIVE, ASK_CHANGES, ASK_HISTORY, Settings, StandIn, Table, change_the_world, fill,
-    remove_old, render_change, render_next, render_query, render_run, render_start,
+    ASK_ACTIVE, ASK_CHANGES, ASK_HISTORY, Settings, StandIn, Table, change_the_world, fill, remove_old,
+    render_change, render_next, render_query, render_run, render_start,
 };
 use crate::schedule::Schedule as Times;
 use crate::store::RunRow;
@@ -87,41 +87,23 @@ fn config(stand_in: &StandIn, database: &Path) -> io::Result<Config> {
             rate_limit_delay: Duration::from_mins(1),
         },
         schedule: Schedule {
-            times: Times::parse(
-                "0 0 * * * *",
-                jiff::tz::TimeZone::UTC,
-                chrono::DateTime::UNIX_EPOCH,
-            )
-            .map_err(io::Error::other)?,
+            times: Times::parse("0 0 * * * *", jiff::tz::TimeZone::UTC, chrono::DateTime::UNIX_EPOCH)
+                .map_err(io::Error::other)?,
             interval: Duration::from_hours(1),
             jitter: Duration::ZERO,
             run_at_start: true,
             run_timeout: Some(Duration::from_mins(1)),
         },
-        database: Database {
-            url: sqlite_url(database)?,
-            schema: None,
-        },
-        removal: Removal {
-            confirm_runs: 2,
-            max_percent: 20.0,
-            min_count: 20,
-            max_checks: 500,
-        },
-        retention: Retention {
-            history: None,
-            removed: None,
-        },
+        database: Database { url: sqlite_url(database)?, schema: None },
+        removal: Removal { confirm_runs: 2, max_percent: 20.0, min_count: 20, max_checks: 500 },
+        retention: Retention { history: None, removed: None },
         http: Http { listen: None },
         health: Health {
             stale_after: Duration::from_mins(130),
             absence_after: Duration::from_hours(7 * 24),
             heartbeat_url: None,
         },
-        log: Log {
-            level: tracing::Level::WARN,
-            format: LogFormat::Text,
-        },
+        log: Log { level: tracing::Level::WARN, format: LogFormat::Text },
     })
 }
 
@@ -176,24 +158,12 @@ mod tests {
         let mut out = Vec::new();
         let mut runs = 0;
         let sync = async |config: &Config| -> io::Result<RunRow> {
-            assert!(
-                config
-                    .api
-                    .base_url
-                    .as_str()
-                    .starts_with("http://127.0.0.1:")
-            );
+            assert!(config.api.base_url.as_str().starts_with("http://127.0.0.1:"));
             runs += 1;
-            Ok(RunRow {
-                outcome: "succeeded".into(),
-                ..RunRow::default()
-            })
+            Ok(RunRow { outcome: "succeeded".into(), ..RunRow::default() })
         };
         let query = async |_: &Config, _: &'static str| -> io::Result<Table> {
-            Ok(Table {
-                columns: vec!["answer".into()],
-                rows: vec![vec![Some("42".into())]],
-            })
+            Ok(Table { columns: vec!["answer".into()], rows: vec![vec![Some("42".into())]] })
         };
         run(folder.path(), &mut out, sync, query).await.unwrap();
         let text = String::from_utf8(out).unwrap();
@@ -209,19 +179,13 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part} is missing in:\n{text}");
         }
-        assert!(
-            text.lines().all(|line| line.chars().count() <= 80),
-            "{text}"
-        );
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     }
 
     #[test]
     fn a_folder_with_odd_characters_makes_a_url_that_leads_there() {
         use secrecy::ExposeSecret as _;
         let url = sqlite_url(Path::new("/tmp/100% sure?/understory-demo.db")).unwrap();
-        assert_eq!(
-            url.expose_secret(),
-            "sqlite:///tmp/100%25 sure%3F/understory-demo.db"
-        );
+        assert_eq!(url.expose_secret(), "sqlite:///tmp/100%25 sure%3F/understory-demo.db");
     }
 }

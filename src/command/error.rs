@@ -79,9 +79,7 @@ impl CommandError {
             Self::Api(error) => error.hint(),
             Self::Run(failure) => failure.hint(),
             Self::Usage(_) => Some("see `understory-sync --help`".to_owned()),
-            Self::Listen { .. } => {
-                Some("choose a free port, or end the program that has it".to_owned())
-            }
+            Self::Listen { .. } => Some("choose a free port, or end the program that has it".to_owned()),
             Self::Io { .. } | Self::Interrupted => None,
         }
     }
@@ -89,9 +87,6 @@ impl CommandError {
 
 impl From<io::Error> for CommandError {
     fn from(cause: io::Error) -> Self {
-        Self::Io {
-            what: "cannot write the output",
-            cause,
-        }
+        Self::Io { what: "cannot write the output", cause }
     }
 }

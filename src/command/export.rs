@@ -24,12 +24,8 @@ pub async fn run(
     all: bool,
     target: Option<&Path>,
 ) -> Result<Exit, CommandError> {
-    let place = || StoreError::Absent {
-        place: config.database.shown_url(),
-    };
-    let mut store = Store::open_to_read(&config.database)
-        .await?
-        .ok_or_else(place)?;
+    let place = || StoreError::Absent { place: config.database.shown_url() };
+    let mut store = Store::open_to_read(&config.database).await?.ok_or_else(place)?;
     let result = match target {
         None => {
             let out = BufWriter::new(io::stdout().lock());
@@ -48,10 +44,7 @@ async fn to_file(
     all: bool,
     target: &Path,
 ) -> Result<(), CommandError> {
-    let failed = |cause| StoreError::Target {
-        path: target.to_path_buf(),
-        cause,
-    };
+    let failed = |cause| StoreError::Target { path: target.to_path_buf(), cause };
     let named = |written| match written {
         Err(CommandError::Io { cause, .. }) => Err(failed(cause).into()),
         other => other,
@@ -84,10 +77,7 @@ async fn write_rows(
                 .from_writer(out);
             csv.write_record(COLUMNS).map_err(csv_error)?;
             store
-                .export(all, |rows| {
-                    rows.iter()
-                        .try_for_each(|row| csv.serialize(row).map_err(csv_error))
-                })
+                .export(all, |rows| rows.iter().try_for_each(|row| csv.serialize(row).map_err(csv_error)))
                 .await?;
             csv.flush()?;
         }

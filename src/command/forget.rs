@@ -19,10 +19,8 @@ pub fn addresses(who: &str, input: &mut dyn BufRead) -> Result<Vec<String>, Comm
     let mut emails = Vec::new();
     if who == "-" {
         for line in input.lines() {
-            let line = line.map_err(|cause| CommandError::Io {
-                what: "cannot read standard input",
-                cause,
-            })?;
+            let line =
+                line.map_err(|cause| CommandError::Io { what: "cannot read standard input", cause })?;
             emails.push(line.trim().to_owned());
         }
         emails.retain(|email| !email.is_empty());
@@ -30,17 +28,10 @@ pub fn addresses(who: &str, input: &mut dyn BufRead) -> Result<Vec<String>, Comm
         emails.push(who.trim().to_owned());
     }
     if emails.is_empty() {
-        return Err(CommandError::Usage(
-            "no address was given: forget reads one a line",
-        ));
+        return Err(CommandError::Usage("no address was given: forget reads one a line"));
     }
-    if emails
-        .iter()
-        .any(|email| !email.contains('@') || email.contains(char::is_whitespace))
-    {
-        return Err(CommandError::Usage(
-            "this is no e-mail address (nothing was erased)",
-        ));
+    if emails.iter().any(|email| !email.contains('@') || email.contains(char::is_whitespace)) {
+        return Err(CommandError::Usage("this is no e-mail address (nothing was erased)"));
     }
     Ok(emails)
 }
@@ -49,11 +40,7 @@ pub fn addresses(who: &str, input: &mut dyn BufRead) -> Result<Vec<String>, Comm
 ///
 /// # Errors
 /// What the database says; where a reader keeps old pages, everything is erased, but bytes remain until it ends.
-pub async fn erase(
-    config: &Config,
-    emails: &[String],
-    out: &mut dyn Write,
-) -> Result<Exit, CommandError> {
+pub async fn erase(config: &Config, emails: &[String], out: &mut dyn Write) -> Result<Exit, CommandError> {
     let (mut store, lease) = Store::open_between_runs(&config.database, PATIENCE).await?;
     let done = store.forget(&lease, emails, Timestamp::now()).await;
     let wiped = match &done {
@@ -80,11 +67,7 @@ pub async fn erase(
 ///
 /// # Errors
 /// What the database says.
-pub async fn undo(
-    config: &Config,
-    emails: &[String],
-    out: &mut dyn Write,
-) -> Result<Exit, CommandError> {
+pub async fn undo(config: &Config, emails: &[String], out: &mut dyn Write) -> Result<Exit, CommandError> {
     let (mut store, lease) = Store::open_between_runs(&config.database, PATIENCE).await?;
     let lifted = store.unforget(&lease, emails, Timestamp::now()).await;
     finish(store, &lease).await;
@@ -111,10 +94,7 @@ mod tests {
     #[test]
     fn addresses_come_from_the_argument_or_one_a_line() {
         let from = |who: &str, input: &str| addresses(who, &mut input.as_bytes()).ok();
-        assert_eq!(
-            from(" a@example.com ", ""),
-            Some(vec!["a@example.com".to_owned()])
-        );
+        assert_eq!(from(" a@example.com ", ""), Some(vec!["a@example.com".to_owned()]));
         assert_eq!(
             from("-", "a@example.com\r\n\n  b@example.com\n"),
             Some(vec!["a@example.com".to_owned(), "b@example.com".to_owned()])

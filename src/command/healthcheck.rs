@@ -8,11 +8,7 @@ use crate::observe::health;
 use crate::store::{Snapshot, Timestamp};
 
 /// What to print, one reason a line, and 0 or 1: a HEALTHCHECK knows no other numbers, so a database that does not answer is a 1 too.
-pub fn run<E: Display>(
-    snapshot: Result<&Snapshot, E>,
-    health: &Health,
-    now: Timestamp,
-) -> (String, Exit) {
+pub fn run<E: Display>(snapshot: Result<&Snapshot, E>, health: &Health, now: Timestamp) -> (String, Exit) {
     let verdict = match snapshot {
         Ok(snapshot) => health::verdict(snapshot, health, now),
         Err(error) => Err(vec![error.to_string()]),
@@ -48,16 +44,10 @@ mod tests {
         let empty = Snapshot::default();
         let run = |snapshot| super::run(snapshot, &health, now);
         assert_eq!(run(Ok::<_, &str>(&fresh)), ("ok\n".to_owned(), Exit::Done));
-        assert_eq!(
-            run(Ok(&empty)),
-            ("no run has been complete yet\n".to_owned(), Exit::Unhealthy)
-        );
+        assert_eq!(run(Ok(&empty)), ("no run has been complete yet\n".to_owned(), Exit::Unhealthy));
         assert_eq!(
             run(Err("the database cannot be reached")),
-            (
-                "the database cannot be reached\n".to_owned(),
-                Exit::Unhealthy
-            )
+            ("the database cannot be reached\n".to_owned(), Exit::Unhealthy)
         );
     }
 }

@@ -34,30 +34,17 @@ fn render(page: &mut Vec<u8>) -> io::Result<()> {
     man.render_extra_section(&mut extra)?;
     // A table keeps its lines (.nf).
     let heading = ".SH \"EXIT STATUS AND CONFIGURATION\"\n.nf";
-    writeln!(
-        page,
-        "{}.fi",
-        String::from_utf8_lossy(&extra).replace(".SH EXTRA", heading)
-    )?;
+    writeln!(page, "{}.fi", String::from_utf8_lossy(&extra).replace(".SH EXTRA", heading))?;
     man.render_version_section(page)
 }
 
 /// One command, in the page of them all: a page for each would be a dozen files to install.
 fn section(command: &clap::Command, page: &mut Vec<u8>) -> io::Result<()> {
     let mut body = Vec::new();
-    clap_mangen::Man::new(command.clone().disable_help_flag(true))
-        .render_options_section(&mut body)?;
-    let about = command
-        .get_long_about()
-        .or_else(|| command.get_about())
-        .map(ToString::to_string)
-        .unwrap_or_default();
-    writeln!(
-        page,
-        ".SH \"{}\"\n{}",
-        command.get_name().to_uppercase(),
-        about.replace('\\', "\\\\")
-    )?;
+    clap_mangen::Man::new(command.clone().disable_help_flag(true)).render_options_section(&mut body)?;
+    let about =
+        command.get_long_about().or_else(|| command.get_about()).map(ToString::to_string).unwrap_or_default();
+    writeln!(page, ".SH \"{}\"\n{}", command.get_name().to_uppercase(), about.replace('\\', "\\\\"))?;
     let heading = ".SH OPTIONS";
     let body = String::from_utf8_lossy(&body).replace(heading, "");
     page.write_all(body.as_bytes())

@@ -23,14 +23,8 @@ pub(super) fn heartbeat(setting: &Setting) -> Parsed<Option<SecretString>> {
     if setting.as_text() == Ok("off") {
         return Ok((None, quoted("off")));
     }
-    let url = web_url(
-        setting,
-        "a URL like \"https://host/key\", or \"off\", is wanted",
-    )?;
-    let shown = quoted(&format!(
-        "{}/[redacted]",
-        url.origin().ascii_serialization()
-    ));
+    let url = web_url(setting, "a URL like \"https://host/key\", or \"off\", is wanted")?;
+    let shown = quoted(&format!("{}/[redacted]", url.origin().ascii_serialization()));
     Ok((Some(SecretString::from(String::from(url))), shown))
 }
 
@@ -42,9 +36,7 @@ fn web_url(setting: &Setting, allowed: &str) -> Result<Url, Complaint> {
         "https" => {}
         "http" if is_loopback(&url) => {}
         "http" => {
-            return Err(wrong(
-                "http is for loopback hosts only (127.0.0.1, ::1, localhost), use https",
-            ));
+            return Err(wrong("http is for loopback hosts only (127.0.0.1, ::1, localhost), use https"));
         }
         _ => return Err(wrong("its scheme is not https")),
     }
@@ -80,18 +72,10 @@ pub(super) fn consents_path(setting: &Setting) -> Parsed<ConsentsPath> {
     if text.contains(['?', '#']) {
         return wrong("it has a query or a fragment");
     }
-    if !text
-        .bytes()
-        .all(|byte| byte.is_ascii_graphic() && byte != b'\\')
-    {
+    if !text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\') {
         return wrong("it holds a character that no path may hold unescaped");
     }
-    let dots = |segment: &str| {
-        matches!(
-            segment.to_lowercase().replace("%2e", ".").as_str(),
-            "." | ".."
-        )
-    };
+    let dots = |segment: &str| matches!(segment.to_lowercase().replace("%2e", ".").as_str(), "." | "..");
     if text.split('/').any(dots) {
         return wrong("it leads upwards (..)");
     }
@@ -100,22 +84,14 @@ pub(super) fn consents_path(setting: &Setting) -> Parsed<ConsentsPath> {
 
 /// An address to listen on, or `off`.
 pub(super) fn listen(setting: &Setting) -> Parsed<Option<SocketAddr>> {
-    let allowed =
-        "an address and a port like \"127.0.0.1:9187\" or \"[::]:9187\", or \"off\", is wanted";
-    let text = setting
-        .as_text()
-        .map_err(|complaint| Complaint::new(complaint.what, allowed))?;
+    let allowed = "an address and a port like \"127.0.0.1:9187\" or \"[::]:9187\", or \"off\", is wanted";
+    let text = setting.as_text().map_err(|complaint| Complaint::new(complaint.what, allowed))?;
     if text == "off" {
         return Ok((None, quoted(text)));
     }
     text.parse::<SocketAddr>()
         .map(|address| (Some(address), quoted(&address.to_string())))
-        .map_err(|_| {
-            Complaint::new(
-                "it is no address with a port (a name is none either)",
-                allowed,
-            )
-        })
+        .map_err(|_| Complaint::new("it is no address with a port (a name is none either)", allowed))
 }
 
 /// A `User-Agent`: what a header may hold.
@@ -136,10 +112,7 @@ mod tests {
     use super::*;
 
     fn text(text: &str) -> Setting {
-        Setting {
-            raw: Raw::Text(text.to_owned()),
-            origin: Origin::Default,
-        }
+        Setting { raw: Raw::Text(text.to_owned()), origin: Origin::Default }
     }
 
     #[test]
@@ -180,41 +153,25 @@ mod tests {
 
     #[test]
     fn no_complaint_repeats_a_url() {
-        for wrong in [
-            "https://user:hunter2@host",
-            "http://hunter2.example.org",
-            "https://h/?hunter2",
-            "hunter2",
-        ] {
+        for wrong in
+            ["https://user:hunter2@host", "http://hunter2.example.org", "https://h/?hunter2", "hunter2"]
+        {
             let complaint = format!("{:?}", endpoint(&text(wrong)).err());
-            assert!(
-                complaint.starts_with("Some") && !complaint.contains("hunter2"),
-                "{wrong}"
-            );
+            assert!(complaint.starts_with("Some") && !complaint.contains("hunter2"), "{wrong}");
         }
     }
 
     #[test]
     fn a_heartbeat_hides_its_path() {
-        let shown =
-            heartbeat(&text("https://hc.example.org/secret?key=secret")).map(|(_, shown)| shown);
-        assert_eq!(
-            shown,
-            Ok("\"https://hc.example.org/[redacted]\"".to_owned())
-        );
+        let shown = heartbeat(&text("https://hc.example.org/secret?key=secret")).map(|(_, shown)| shown);
+        assert_eq!(shown, Ok("\"https://hc.example.org/[redacted]\"".to_owned()));
         assert!(matches!(heartbeat(&text("off")), Ok((None, _))));
         assert!(heartbeat(&text("http://hc.example.org/x")).is_err());
     }
 
     #[test]
     fn consents_paths_stay_below_the_base() {
-        for right in [
-            "auto",
-            "/v1/grow/consents",
-            "/v1/marketing-consents",
-            "/",
-            "/a..b/c",
-        ] {
+        for right in ["auto", "/v1/grow/consents", "/v1/marketing-consents", "/", "/a..b/c"] {
             assert!(consents_path(&text(right)).is_ok(), "{right}");
         }
         for wrong in [
@@ -240,15 +197,7 @@ mod tests {
         for right in ["off", "127.0.0.1:9187", "0.0.0.0:0", "[::1]:9187"] {
             assert!(listen(&text(right)).is_ok(), "{right}");
         }
-        for wrong in [
-            "",
-            ":9187",
-            "9187",
-            "localhost:9187",
-            "127.0.0.1",
-            "127.0.0.1:99999",
-            "on",
-        ] {
+        for wrong in ["", ":9187", "9187", "localhost:9187", "127.0.0.1", "127.0.0.1:99999", "on"] {
             assert!(listen(&text(wrong)).is_err(), "{wrong}");
         }
     }

@@ -28,10 +28,7 @@ pub(super) fn read(
     let mut missing = Vec::new();
     let client_id = reader.optional(ID, value::line);
     if client_id == Some(None) {
-        missing.push(not_set(
-            ID,
-            format!("set it in the configuration file, or {}", key::variable(ID)),
-        ));
+        missing.push(not_set(ID, format!("set it in the configuration file, or {}", key::variable(ID))));
     }
     let client_secret = client_secret(reader, environment, base, needs, &mut missing);
     let token_url = reader.read("auth.token_url", address::endpoint);
@@ -67,25 +64,15 @@ fn client_secret(
         return Some(secret);
     }
     let (key, origin, path) = if let Some(file) = file {
-        let origin = reader
-            .set(SECRET_FILE)
-            .map(|setting| setting.origin.clone());
+        let origin = reader.set(SECRET_FILE).map(|setting| setting.origin.clone());
         (SECRET_FILE, origin, base.join(file))
     } else if let Some(path) = systemd_file(environment, base) {
-        (
-            SECRET,
-            Some(Origin::Variable("CREDENTIALS_DIRECTORY".to_owned())),
-            path,
-        )
+        (SECRET, Some(Origin::Variable("CREDENTIALS_DIRECTORY".to_owned())), path)
     } else {
         missing.push(secret_not_set());
         return Some(SecretString::default());
     };
-    reader.note(
-        SECRET,
-        Some(REDACTED.to_owned()),
-        Origin::SecretFile(path.clone()),
-    );
+    reader.note(SECRET, Some(REDACTED.to_owned()), Origin::SecretFile(path.clone()));
     if needs == Needs::Database {
         // Who asks the database only may well lack the right to read the secret.
         return Some(SecretString::default());
@@ -93,12 +80,7 @@ fn client_secret(
     match secret::read(&path) {
         Ok(secret) => Some(SecretString::from(secret)),
         Err(Complaint { what, allowed }) => {
-            missing.push(Problem {
-                key: key.to_owned(),
-                origin,
-                what,
-                allowed,
-            });
+            missing.push(Problem { key: key.to_owned(), origin, what, allowed });
             Some(SecretString::default())
         }
     }
@@ -111,11 +93,9 @@ fn plain(setting: &Setting) -> Parsed<SecretString> {
 
 /// Where systemd's `LoadCredential=client_secret:…` puts it, if it did.
 fn systemd_file(environment: &Environment, base: &Path) -> Option<std::path::PathBuf> {
-    let path = base
-        .join(environment.get("CREDENTIALS_DIRECTORY")?)
-        .join("client_secret");
-    let absent = std::fs::symlink_metadata(&path)
-        .is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
+    let path = base.join(environment.get("CREDENTIALS_DIRECTORY")?).join("client_secret");
+    let absent =
+        std::fs::symlink_metadata(&path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);
     (!absent).then_some(path)
 }
 
@@ -129,10 +109,5 @@ fn secret_not_set() -> Problem {
 }
 
 fn not_set(key: &str, allowed: String) -> Problem {
-    Problem {
-        key: key.to_owned(),
-        origin: None,
-        what: "it is required, and not set".to_owned(),
-        allowed,
-    }
+    Problem { key: key.to_owned(), origin: None, what: "it is required, and not set".to_owned(), allowed }
 }

@@ -38,14 +38,7 @@ pub fn is_postgres_parameter(name: &str) -> bool {
     PARAMETERS.contains(&name) || setting().is_some()
 }
 
-const SSL_MODES: [&str; 6] = [
-    "disable",
-    "allow",
-    "prefer",
-    "require",
-    "verify-ca",
-    "verify-full",
-];
+const SSL_MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
 
 /// A database URL that was understood.
 #[derive(Debug)]
@@ -88,24 +81,18 @@ pub(super) fn parse(text: &str, base: &Path) -> Result<Address, Complaint> {
     } else if text.starts_with("postgres://") || text.starts_with("postgresql://") {
         postgres(text)
     } else if text.contains("://") || text.starts_with("sqlite3:") || text.starts_with("file:") {
-        Err(Complaint::new(
-            "its scheme is neither sqlite nor postgres",
-            allowed,
-        ))
+        Err(Complaint::new("its scheme is neither sqlite nor postgres", allowed))
     } else {
         Err(Complaint::new("it is no URL", allowed))
     }
 }
 
 fn sqlite(rest: &str, base: &Path) -> Result<Address, Complaint> {
-    let allowed =
-        "a file like \"sqlite://understory.db\" or \"sqlite:///folder/file.db\" is wanted";
+    let allowed = "a file like \"sqlite://understory.db\" or \"sqlite:///folder/file.db\" is wanted";
     let wrong = |what: &str| Err(Complaint::new(what, allowed));
     let rest = rest.strip_prefix("//").unwrap_or(rest);
     if rest.contains('?') {
-        return wrong(
-            "SQLite takes no parameters here (?…); write %3F for a question mark in a file's name",
-        );
+        return wrong("SQLite takes no parameters here (?…); write %3F for a question mark in a file's name");
     }
     if rest.starts_with(":memory:") {
         return wrong("a database in memory would forget everything between two runs");
@@ -123,25 +110,13 @@ fn sqlite(rest: &str, base: &Path) -> Result<Address, Complaint> {
     let Some(absolute) = absolute.to_str() else {
         return wrong("the folder that a relative path counts from is not UTF-8");
     };
-    let url = format!(
-        "sqlite://{}",
-        absolute
-            .replace('%', "%25")
-            .replace('?', "%3F")
-            .replace('#', "%23")
-    );
-    Ok(Address {
-        shown: url.clone(),
-        url: SecretString::from(url),
-        warnings: Vec::new(),
-    })
+    let url = format!("sqlite://{}", absolute.replace('%', "%25").replace('?', "%3F").replace('#', "%23"));
+    Ok(Address { shown: url.clone(), url: SecretString::from(url), warnings: Vec::new() })
 }
 
 /// Without `.`; `..` stays, for what it means depends on links.
 fn clean(path: &Path) -> PathBuf {
-    path.components()
-        .filter(|part| *part != Component::CurDir)
-        .collect()
+    path.components().filter(|part| *part != Component::CurDir).collect()
 }
 
 fn postgres(text: &str) -> Result<Address, Complaint> {
@@ -172,11 +147,7 @@ fn postgres(text: &str) -> Result<Address, Complaint> {
             )),
         }
     }
-    Ok(Address {
-        url: SecretString::from(text.to_owned()),
-        shown: redact_password(text),
-        warnings,
-    })
+    Ok(Address { url: SecretString::from(text.to_owned()), shown: redact_password(text), warnings })
 }
 
 fn ssl_mode(value: &str) -> Result<Option<String>, Complaint> {
@@ -186,7 +157,9 @@ fn ssl_mode(value: &str) -> Result<Option<String>, Complaint> {
     }
     let plain = matches!(value, "disable" | "allow" | "prefer");
     Ok(plain.then(|| {
-        format!("database.url: sslmode={value} may send data and password in plain text; verify-full does not")
+        format!(
+            "database.url: sslmode={value} may send data and password in plain text; verify-full does not"
+        )
     }))
 }
 
@@ -198,9 +171,8 @@ fn redact_password(text: &str) -> String {
     if scheme == "sqlite" {
         return text.to_owned();
     }
-    let (address, query) = rest
-        .split_once('?')
-        .map_or((rest, None), |(address, query)| (address, Some(query)));
+    let (address, query) =
+        rest.split_once('?').map_or((rest, None), |(address, query)| (address, Some(query)));
     let end = address.find('/').unwrap_or(address.len());
     let (authority, path) = address.split_at(end);
     let authority = match authority.rsplit_once('@') {
@@ -213,11 +185,7 @@ fn redact_password(text: &str) -> String {
     let hide = |pair: &str| {
         let name = pair.split('=').next().unwrap_or_default();
         let plain = percent_decode_str(name).decode_utf8_lossy().into_owned();
-        if plain == "password" {
-            format!("{name}=[redacted]")
-        } else {
-            pair.to_owned()
-        }
+        if plain == "password" { format!("{name}=[redacted]") } else { pair.to_owned() }
     };
     let query = query.map_or_else(String::new, |query| {
         let pairs: Vec<String> = query.split('&').map(hide).collect();
@@ -249,10 +217,7 @@ mod tests {
             ("sqlite://a%3Fb#c.db", "/etc/sync/a?b#c.db"),
         ] {
             let address = parse(text, base()).unwrap();
-            let database = Database {
-                url: address.url,
-                schema: None,
-            };
+            let database = Database { url: address.url, schema: None };
             assert_eq!(database.sqlite_path().unwrap(), Path::new(path), "{text}");
             assert!(!database.is_postgres());
             assert!(!database.url.expose_secret().contains('?'));
@@ -289,27 +254,15 @@ mod tests {
     #[test]
     fn passwords_are_not_shown() {
         for (text, shown) in [
-            (
-                "postgres://u:hunter2@h:5432/db",
-                "postgres://u:[redacted]@h:5432/db",
-            ),
+            ("postgres://u:hunter2@h:5432/db", "postgres://u:[redacted]@h:5432/db"),
             (
                 "postgresql://u:hunter2@[::1]/db?sslmode=require",
                 "postgresql://u:[redacted]@[::1]/db?sslmode=require",
             ),
             ("postgres://u:hun@ter2@h/db", "postgres://u:[redacted]@h/db"),
-            (
-                "postgres://u@h/db?password=hunter2&user=x",
-                "postgres://u@h/db?password=[redacted]&user=x",
-            ),
-            (
-                "postgres://u@h/db?%70assword=hunter2",
-                "postgres://u@h/db?%70assword=[redacted]",
-            ),
-            (
-                "postgres:///db?host=/run/postgresql",
-                "postgres:///db?host=/run/postgresql",
-            ),
+            ("postgres://u@h/db?password=hunter2&user=x", "postgres://u@h/db?password=[redacted]&user=x"),
+            ("postgres://u@h/db?%70assword=hunter2", "postgres://u@h/db?%70assword=[redacted]"),
+            ("postgres:///db?host=/run/postgresql", "postgres:///db?host=/run/postgresql"),
         ] {
             let address = parse(text, base()).unwrap();
             assert_eq!(address.shown, shown);
@@ -319,13 +272,9 @@ mod tests {
 
     #[test]
     fn what_may_go_in_plain_text_is_warned_of() {
-        for (mode, warnings) in [
-            ("prefer", 1),
-            ("allow", 1),
-            ("disable", 1),
-            ("require", 0),
-            ("verify-full", 0),
-        ] {
+        for (mode, warnings) in
+            [("prefer", 1), ("allow", 1), ("disable", 1), ("require", 0), ("verify-full", 0)]
+        {
             let address = parse(&format!("postgres://u@h/db?sslmode={mode}"), base()).unwrap();
             assert_eq!(address.warnings.len(), warnings, "{mode}");
         }
@@ -339,11 +288,7 @@ mod tests {
             ("postgres://h/db", 1),
             ("postgres://me@h/db", 0),
         ] {
-            assert_eq!(
-                parse(url, base()).unwrap().warnings.len(),
-                warnings,
-                "{url}"
-            );
+            assert_eq!(parse(url, base()).unwrap().warnings.len(), warnings, "{url}");
         }
     }
 

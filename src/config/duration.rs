@@ -5,13 +5,7 @@
 use std::time::Duration;
 
 /// The units, greatest first, in milliseconds.
-const UNITS: [(&str, u64); 5] = [
-    ("d", 86_400_000),
-    ("h", 3_600_000),
-    ("m", 60_000),
-    ("s", 1_000),
-    ("ms", 1),
-];
+const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
 /// Reads a duration; `None` where the text is none, or too long to count in milliseconds.
 #[must_use]
@@ -35,9 +29,7 @@ pub fn show_duration(duration: Duration) -> String {
     UNITS
         .iter()
         .find(|(_, factor)| milliseconds.is_multiple_of(*factor))
-        .map_or_else(String::new, |(name, factor)| {
-            format!("{}{name}", milliseconds / factor)
-        })
+        .map_or_else(String::new, |(name, factor)| format!("{}{name}", milliseconds / factor))
 }
 
 #[cfg(test)]
@@ -56,11 +48,7 @@ mod tests {
             ("30d", 2_592_000_000),
             ("007s", 7_000),
         ] {
-            assert_eq!(
-                parse_duration(text),
-                Some(Duration::from_millis(milliseconds)),
-                "{text}"
-            );
+            assert_eq!(parse_duration(text), Some(Duration::from_millis(milliseconds)), "{text}");
         }
     }
 

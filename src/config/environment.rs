@@ -54,10 +54,7 @@ impl Environment {
     /// A variable's value; empty counts as not set.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.variables
-            .get(name)
-            .map(String::as_str)
-            .filter(|value| !value.is_empty())
+        self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
     /// What is set for our keys, and what looks meant for us but is not.
@@ -68,22 +65,13 @@ impl Environment {
             if !is_ours(name) || name == FILE_VARIABLE {
                 continue;
             }
-            let Some(key) = key::KEYS
-                .iter()
-                .find(|key| key::variable(key.name) == *name)
-            else {
+            let Some(key) = key::KEYS.iter().find(|key| key::variable(key.name) == *name) else {
                 problems.push(unknown(name));
                 continue;
             };
             if !value.is_empty() {
                 let origin = Origin::Variable(name.clone());
-                settings.push((
-                    key.name,
-                    Setting {
-                        raw: Raw::Text(value.clone()),
-                        origin,
-                    },
-                ));
+                settings.push((key.name, Setting { raw: Raw::Text(value.clone()), origin }));
             }
         }
         (settings, problems)
@@ -124,8 +112,7 @@ fn is_ours(name: &str) -> bool {
     }
     // A slip in the prefix itself: UNDERSTORY_SNYC__AUTH__CLIENT_ID, UNDERSTORYSYNC__LOG__LEVEL.
     upper.split_once("__").is_some_and(|(head, _)| {
-        head.starts_with("UNDER")
-            && strsim::damerau_levenshtein(head, PREFIX.trim_end_matches('_')) <= 2
+        head.starts_with("UNDER") && strsim::damerau_levenshtein(head, PREFIX.trim_end_matches('_')) <= 2
     })
 }
 
@@ -143,17 +130,13 @@ fn is_service_link(name: &str) -> bool {
         || rest.ends_with("_SERVICE_PORT")
         || rest.contains("_SERVICE_PORT_")
         || rest.ends_with("_PORT")
-        || rest
-            .match_indices("_PORT_")
-            .any(|(at, found)| is_port(&rest[at + found.len()..]))
+        || rest.match_indices("_PORT_").any(|(at, found)| is_port(&rest[at + found.len()..]))
 }
 
 /// `9187_TCP`, `9187_TCP_ADDR`: what follows `_PORT_` in a service link.
 fn is_port(text: &str) -> bool {
     let mut parts = text.split('_');
-    parts
-        .next()
-        .is_some_and(|number| number.parse::<u16>().is_ok())
+    parts.next().is_some_and(|number| number.parse::<u16>().is_ok())
         && matches!(parts.next(), Some("TCP" | "UDP" | "SCTP"))
         && matches!(parts.next(), None | Some("PROTO" | "PORT" | "ADDR"))
         && parts.next().is_none()
@@ -204,12 +187,10 @@ mod tests {
 
     #[test]
     fn an_empty_variable_is_not_set_but_must_be_spelt_right() {
-        let environment: Environment = [
-            ("UNDERSTORY_SYNC__API__COMPANY_ID", ""),
-            ("UNDERSTORY_SYNC__API__COMPANYID", ""),
-        ]
-        .into_iter()
-        .collect();
+        let environment: Environment =
+            [("UNDERSTORY_SYNC__API__COMPANY_ID", ""), ("UNDERSTORY_SYNC__API__COMPANYID", "")]
+                .into_iter()
+                .collect();
         let (settings, problems) = environment.settings();
         assert!(settings.is_empty());
         assert_eq!(problems.len(), 1);
@@ -221,10 +202,7 @@ mod tests {
         use std::os::unix::ffi::OsStringExt;
         let odd = OsString::from_vec(b"secret\xff".to_vec());
         let environment: Environment = [
-            (
-                OsString::from("UNDERSTORY_SYNC__AUTH__CLIENT_SECRET"),
-                odd.clone(),
-            ),
+            (OsString::from("UNDERSTORY_SYNC__AUTH__CLIENT_SECRET"), odd.clone()),
             (OsString::from("OTHER"), odd),
         ]
         .into_iter()
@@ -232,9 +210,6 @@ mod tests {
         let (_, problems) = environment.settings();
         assert_eq!(problems.len(), 1);
         let text = problems.iter().map(ToString::to_string).collect::<String>();
-        assert!(
-            text.starts_with("UNDERSTORY_SYNC__AUTH__CLIENT_SECRET")
-                && !text.contains("secret\u{fffd}")
-        );
+        assert!(text.starts_with("UNDERSTORY_SYNC__AUTH__CLIENT_SECRET") && !text.contains("secret\u{fffd}"));
     }
 }

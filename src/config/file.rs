@@ -21,12 +21,10 @@ pub(super) fn find(
     environment: &Environment,
     working_dir: &Path,
 ) -> Result<Option<(PathBuf, String)>, Problem> {
-    let named = flag
-        .map(|path| (path.to_owned(), Origin::Flag("--config")))
-        .or_else(|| {
-            let path = PathBuf::from(environment.get(FILE_VARIABLE)?);
-            Some((path, Origin::Variable(FILE_VARIABLE.to_owned())))
-        });
+    let named = flag.map(|path| (path.to_owned(), Origin::Flag("--config"))).or_else(|| {
+        let path = PathBuf::from(environment.get(FILE_VARIABLE)?);
+        Some((path, Origin::Variable(FILE_VARIABLE.to_owned())))
+    });
     if let Some((path, origin)) = named {
         let path = working_dir.join(path);
         return match read(&path) {
@@ -52,8 +50,7 @@ fn read(path: &Path) -> Result<String, String> {
     if path.is_dir() {
         return Err("it is a directory".to_owned());
     }
-    let bytes =
-        std::fs::read(path).map_err(|error| format!("it cannot be read ({})", error.kind()))?;
+    let bytes = std::fs::read(path).map_err(|error| format!("it cannot be read ({})", error.kind()))?;
     String::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned())
 }
 
@@ -73,14 +70,9 @@ fn unreadable(path: &Path, origin: Option<Origin>, what: &str) -> Problem {
 pub(super) fn parse(path: &Path, text: &str) -> Result<(Settings, Vec<Problem>), Problem> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let origin = Origin::File(path.to_owned());
-    let mut found = Found {
-        settings: Vec::new(),
-        problems: Vec::new(),
-        origin,
-    };
-    let table = File::from_str(text, FileFormat::Toml)
-        .collect()
-        .map_err(|error| syntax(path, text, &error))?;
+    let mut found = Found { settings: Vec::new(), problems: Vec::new(), origin };
+    let table =
+        File::from_str(text, FileFormat::Toml).collect().map_err(|error| syntax(path, text, &error))?;
     for (name, value) in sorted(table) {
         found.top(&name, value);
     }
@@ -128,13 +120,7 @@ impl Found {
             kind => match key::find(name) {
                 None => self.unknown(name),
                 Some(key) => match raw(kind) {
-                    Some(raw) => self.settings.push((
-                        key.name,
-                        Setting {
-                            raw,
-                            origin: self.origin.clone(),
-                        },
-                    )),
+                    Some(raw) => self.settings.push((key.name, Setting { raw, origin: self.origin.clone() })),
                     None => self.problem(
                         name.to_owned(),
                         "it is a table".to_owned(),
@@ -151,23 +137,14 @@ impl Found {
     }
 
     fn problem(&mut self, key: String, what: String, allowed: String) {
-        self.problems.push(Problem {
-            key,
-            origin: Some(self.origin.clone()),
-            what,
-            allowed,
-        });
+        self.problems.push(Problem { key, origin: Some(self.origin.clone()), what, allowed });
     }
 }
 
 /// A name as TOML writes it: `"a.b"` is one name, not two.
 fn bare(name: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
-    if !name.is_empty() && name.bytes().all(plain) {
-        name.to_owned()
-    } else {
-        format!("{name:?}")
-    }
+    if !name.is_empty() && name.bytes().all(plain) { name.to_owned() } else { format!("{name:?}") }
 }
 
 fn raw(kind: ValueKind) -> Option<Raw> {
@@ -176,12 +153,9 @@ fn raw(kind: ValueKind) -> Option<Raw> {
         ValueKind::I64(value) => Raw::Integer(value),
         ValueKind::Float(value) => Raw::Float(value),
         ValueKind::String(value) => Raw::Text(value),
-        ValueKind::Array(items) => Raw::List(
-            items
-                .into_iter()
-                .map(|item| raw(item.kind))
-                .collect::<Option<_>>()?,
-        ),
+        ValueKind::Array(items) => {
+            Raw::List(items.into_iter().map(|item| raw(item.kind)).collect::<Option<_>>()?)
+        }
         // The TOML reader makes no other kinds.
         _ => return None,
     })
@@ -200,9 +174,7 @@ fn syntax(path: &Path, text: &str, error: &::config::ConfigError) -> Problem {
         Some(position) => (Some(position), lines.skip(3).collect::<Vec<_>>().join(", ")),
         None => (None, first.to_owned()),
     };
-    let number = position
-        .and_then(line_number)
-        .or_else(|| large_number(text));
+    let number = position.and_then(line_number).or_else(|| large_number(text));
     let key = number
         .and_then(|number| key_at(text, number))
         .unwrap_or_else(|| format!("configuration file {}", super::problem::show_path(path)));
@@ -216,20 +188,12 @@ fn syntax(path: &Path, text: &str, error: &::config::ConfigError) -> Problem {
 }
 
 fn line_number(position: &str) -> Option<usize> {
-    position
-        .strip_prefix("line ")?
-        .split(',')
-        .next()?
-        .parse()
-        .ok()
+    position.strip_prefix("line ")?.split(',').next()?.parse().ok()
 }
 
 /// The line of a number that no kind of number can hold: the one error that comes without a position.
 fn large_number(text: &str) -> Option<usize> {
-    let long = |line: &str| {
-        line.split(|c: char| !c.is_ascii_digit())
-            .any(|digits| digits.len() > 18)
-    };
+    let long = |line: &str| line.split(|c: char| !c.is_ascii_digit()).any(|digits| digits.len() > 18);
     text.lines().position(long).map(|index| index + 1)
 }
 
@@ -237,21 +201,10 @@ fn large_number(text: &str) -> Option<usize> {
 fn key_at(text: &str, number: usize) -> Option<String> {
     let mut section = "";
     for line in text.lines().take(number) {
-        if let Some(name) = line
-            .trim()
-            .strip_prefix('[')
-            .and_then(|line| line.split(']').next())
-        {
+        if let Some(name) = line.trim().strip_prefix('[').and_then(|line| line.split(']').next()) {
             section = name.trim();
         }
     }
-    let name = text
-        .lines()
-        .nth(number.checked_sub(1)?)?
-        .split('=')
-        .next()?
-        .trim();
-    [name.to_owned(), format!("{section}.{name}")]
-        .into_iter()
-        .find(|name| key::find(name).is_some())
+    let name = text.lines().nth(number.checked_sub(1)?)?.split('=').next()?.trim();
+    [name.to_owned(), format!("{section}.{name}")].into_iter().find(|name| key::find(name).is_some())
 }

@@ -12,27 +12,15 @@ pub(super) struct Key {
 }
 
 const fn key(name: &'static str, default: &'static str) -> Key {
-    Key {
-        name,
-        default: Some(default),
-        secret: false,
-    }
+    Key { name, default: Some(default), secret: false }
 }
 
 const fn unset(name: &'static str) -> Key {
-    Key {
-        name,
-        default: None,
-        secret: false,
-    }
+    Key { name, default: None, secret: false }
 }
 
 const fn secret(name: &'static str, default: Option<&'static str>) -> Key {
-    Key {
-        name,
-        default,
-        secret: true,
-    }
+    Key { name, default, secret: true }
 }
 
 /// In the order in which they are shown.
@@ -40,20 +28,14 @@ pub(super) const KEYS: [Key; 40] = [
     unset("auth.client_id"),
     secret("auth.client_secret", None),
     unset("auth.client_secret_file"),
-    key(
-        "auth.token_url",
-        "https://api.auth.understory.io/oauth2/token",
-    ),
+    key("auth.token_url", "https://api.auth.understory.io/oauth2/token"),
     key("auth.audience", "https://api.understory.io"),
     key("auth.scopes", "openid marketing.read"),
     key("api.base_url", "https://api.understory.io"),
     key("api.consents_path", "auto"),
     key("api.page_size", "100"),
     key("api.requests_per_second", "5"),
-    key(
-        "api.user_agent",
-        concat!("understory-sync/", env!("CARGO_PKG_VERSION")),
-    ),
+    key("api.user_agent", concat!("understory-sync/", env!("CARGO_PKG_VERSION"))),
     unset("api.company_id"),
     key("api.connect_timeout", "10s"),
     key("api.read_timeout", "30s"),
@@ -103,9 +85,7 @@ pub(super) fn find(name: &str) -> Option<&'static Key> {
 
 /// Where a key stands in the list.
 pub(super) fn position(name: &str) -> usize {
-    KEYS.iter()
-        .position(|key| key.name == name)
-        .unwrap_or(KEYS.len())
+    KEYS.iter().position(|key| key.name == name).unwrap_or(KEYS.len())
 }
 
 /// Whether a section of that name exists.
@@ -117,33 +97,22 @@ pub(super) fn is_section(name: &str) -> bool {
 pub(super) fn nearest(name: &str) -> &'static str {
     let score = |key: &&Key| {
         let whole = strsim::normalized_damerau_levenshtein(&squash(name), &squash(key.name));
-        let leaf = strsim::normalized_damerau_levenshtein(
-            &squash(split(name).1),
-            &squash(split(key.name).1),
-        );
+        let leaf = strsim::normalized_damerau_levenshtein(&squash(split(name).1), &squash(split(key.name).1));
         // The right name in the wrong section is nearer than a wrong name in the right one.
         whole.max(leaf * 0.95)
     };
-    KEYS.iter()
-        .max_by(|a, b| score(a).total_cmp(&score(b)))
-        .map_or("auth.client_id", |key| key.name)
+    KEYS.iter().max_by(|a, b| score(a).total_cmp(&score(b))).map_or("auth.client_id", |key| key.name)
 }
 
 /// The variable that was most likely meant.
 pub(super) fn nearest_variable(name: &str) -> String {
     let upper = name.to_uppercase();
-    let rest = upper
-        .trim_start_matches("UNDERSTORY")
-        .trim_start_matches("_SYNC");
+    let rest = upper.trim_start_matches("UNDERSTORY").trim_start_matches("_SYNC");
     let rest = rest.trim_start_matches('_').replace("__", ".");
     let file = strsim::normalized_damerau_levenshtein(&upper, FILE_VARIABLE);
     let by_key = variable(nearest(&rest));
     let key = strsim::normalized_damerau_levenshtein(&squash(&upper), &squash(&by_key));
-    if file > key {
-        FILE_VARIABLE.to_owned()
-    } else {
-        by_key
-    }
+    if file > key { FILE_VARIABLE.to_owned() } else { by_key }
 }
 
 /// Section and name.
@@ -153,10 +122,7 @@ fn split(name: &str) -> (&str, &str) {
 
 /// Separators and case aside: `AUTH_CLIENT_ID` is `auth.client_id` with the wrong ones.
 fn squash(name: &str) -> String {
-    name.chars()
-        .filter(|character| character.is_alphanumeric())
-        .flat_map(char::to_lowercase)
-        .collect()
+    name.chars().filter(|character| character.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 
 #[cfg(test)]
@@ -185,30 +151,15 @@ mod tests {
     #[test]
     fn the_nearest_variable_is_the_one_that_was_meant() {
         for (typed, meant) in [
-            (
-                "UNDERSTORY_SYNC_AUTH_CLIENT_ID",
-                "UNDERSTORY_SYNC__AUTH__CLIENT_ID",
-            ),
-            (
-                "UNDERSTORY_SYNC__AUTH_CLIENT_ID",
-                "UNDERSTORY_SYNC__AUTH__CLIENT_ID",
-            ),
-            (
-                "UNDERSTORY_SYNC_API__PAGE_SIZE",
-                "UNDERSTORY_SYNC__API__PAGE_SIZE",
-            ),
-            (
-                "UNDERSTORY_SYNC__AUTH__CLIENT_SECRT",
-                "UNDERSTORY_SYNC__AUTH__CLIENT_SECRET",
-            ),
+            ("UNDERSTORY_SYNC_AUTH_CLIENT_ID", "UNDERSTORY_SYNC__AUTH__CLIENT_ID"),
+            ("UNDERSTORY_SYNC__AUTH_CLIENT_ID", "UNDERSTORY_SYNC__AUTH__CLIENT_ID"),
+            ("UNDERSTORY_SYNC_API__PAGE_SIZE", "UNDERSTORY_SYNC__API__PAGE_SIZE"),
+            ("UNDERSTORY_SYNC__AUTH__CLIENT_SECRT", "UNDERSTORY_SYNC__AUTH__CLIENT_SECRET"),
             ("understory_sync__log__level", "UNDERSTORY_SYNC__LOG__LEVEL"),
             ("UNDERSTORY_SYNC__CONFIG", "UNDERSTORY_SYNC_CONFIG"),
             ("UNDERSTORY_SYNC_CONFIG_FILE", "UNDERSTORY_SYNC_CONFIG"),
             ("UNDERSTORY_SYNC", "UNDERSTORY_SYNC_CONFIG"),
-            (
-                "UNDERSTORY_SYNC_DATABASE_URL",
-                "UNDERSTORY_SYNC__DATABASE__URL",
-            ),
+            ("UNDERSTORY_SYNC_DATABASE_URL", "UNDERSTORY_SYNC__DATABASE__URL"),
         ] {
             assert_eq!(nearest_variable(typed), meant, "{typed}");
         }

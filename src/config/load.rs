@@ -69,28 +69,21 @@ pub fn load(sources: &Sources<'_>, needs: Needs) -> Result<Loaded, ConfigError> 
     // What stands in a file that cannot be read is not missing.
     let readable = found.is_some();
     let file = found.flatten();
-    let base = file
-        .as_deref()
-        .and_then(Path::parent)
-        .unwrap_or(sources.working_dir);
+    let base = file.as_deref().and_then(Path::parent).unwrap_or(sources.working_dir);
     let (config, missing) = sections(&mut reader, sources, base, needs);
     let missing = if readable { missing } else { Vec::new() };
     finish(reader, config, missing, needs, sources, file)
 }
 
 /// Lays the file's layer and tells where it lies; the outer `None` where it cannot be read at all.
-#[expect(
-    clippy::option_option,
-    reason = "no file and an unreadable one are two things"
-)]
+#[expect(clippy::option_option, reason = "no file and an unreadable one are two things")]
 fn file_layer(reader: &mut Reader, sources: &Sources<'_>) -> Option<Option<PathBuf>> {
-    let parsed =
-        file::find(sources.file, sources.environment, sources.working_dir).and_then(|found| {
-            let Some((path, text)) = found else {
-                return Ok(None);
-            };
-            file::parse(&path, &text).map(|(settings, problems)| Some((path, settings, problems)))
-        });
+    let parsed = file::find(sources.file, sources.environment, sources.working_dir).and_then(|found| {
+        let Some((path, text)) = found else {
+            return Ok(None);
+        };
+        file::parse(&path, &text).map(|(settings, problems)| Some((path, settings, problems)))
+    });
     match parsed {
         Ok(Some((path, settings, problems))) => {
             warn_of_open_secrets(reader, &path, &settings);
@@ -150,46 +143,23 @@ fn finish(
     if needs == Needs::Credentials {
         reader.problems.extend(missing.iter().cloned());
     }
-    reader
-        .problems
-        .sort_by_key(|problem| key::position(&problem.key));
+    reader.problems.sort_by_key(|problem| key::position(&problem.key));
     match config {
         Some(config) if reader.problems.is_empty() => {
             reader.entries.sort_by_key(|entry| key::position(entry.key));
-            let missing = if needs == Needs::Nothing {
-                missing
-            } else {
-                Vec::new()
-            };
+            let missing = if needs == Needs::Nothing { missing } else { Vec::new() };
             let surroundings = surroundings(sources.environment);
-            let Reader {
-                entries, warnings, ..
-            } = reader;
-            Ok(Loaded {
-                config,
-                entries,
-                surroundings,
-                warnings,
-                missing,
-                file,
-            })
+            let Reader { entries, warnings, .. } = reader;
+            Ok(Loaded { config, entries, surroundings, warnings, missing, file })
         }
-        _ => Err(ConfigError {
-            problems: reader.problems,
-        }),
+        _ => Err(ConfigError { problems: reader.problems }),
     }
 }
 
 fn flags(sources: &Sources<'_>) -> Vec<(&'static str, Setting)> {
     let setting = |key, flag, value: Option<&str>| {
         let raw = Raw::Text(value?.to_owned());
-        Some((
-            key,
-            Setting {
-                raw,
-                origin: Origin::Flag(flag),
-            },
-        ))
+        Some((key, Setting { raw, origin: Origin::Flag(flag) }))
     };
     [
         setting("log.level", "--log-level", sources.log_level),
@@ -205,8 +175,7 @@ fn warn_of_open_secrets(reader: &mut Reader, path: &Path, settings: &file::Setti
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        let open = std::fs::metadata(path)
-            .is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0);
+        let open = std::fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0);
         let secret = settings.iter().find(|(name, setting)| match *name {
             "auth.client_secret" => true,
             "database.url" => setting.as_text().is_ok_and(|url| url.contains('@')),
@@ -214,9 +183,9 @@ fn warn_of_open_secrets(reader: &mut Reader, path: &Path, settings: &file::Setti
         });
         if let (true, Some((name, _))) = (open, secret) {
             let path = show_path(path);
-            reader.warnings.push(format!(
-                "{path} holds {name} and every user may read it; try: chmod 600 {path}"
-            ));
+            reader
+                .warnings
+                .push(format!("{path} holds {name} and every user may read it; try: chmod 600 {path}"));
         }
     }
 }
@@ -252,9 +221,7 @@ fn surroundings(environment: &Environment) -> Vec<(&'static str, String)> {
 
 /// Without user and password, with or without a scheme.
 fn redact_proxy(value: &str) -> String {
-    let (scheme, rest) = value
-        .split_once("://")
-        .map_or(("", value), |(scheme, rest)| (scheme, rest));
+    let (scheme, rest) = value.split_once("://").map_or(("", value), |(scheme, rest)| (scheme, rest));
     let separator = if scheme.is_empty() { "" } else { "://" };
     match rest.rsplit_once('@') {
         Some((_, host)) => format!("{scheme}{separator}[redacted]@{host}"),

@@ -55,10 +55,7 @@ impl Reader {
     ) -> Option<Option<T>> {
         let default = || {
             let raw = Raw::Text(key::find(key)?.default?.to_owned());
-            Some(Setting {
-                raw,
-                origin: Origin::Default,
-            })
+            Some(Setting { raw, origin: Origin::Default })
         };
         let Some(setting) = self.settings.get(key).cloned().or_else(default) else {
             self.note(key, None, Origin::Default);
@@ -94,9 +91,8 @@ impl Reader {
 
     /// As [`Reader::complain`], with the value quoted where nobody could have put a secret.
     pub(super) fn complain_about(&mut self, key: &str, setting: &Setting, complaint: Complaint) {
-        let quotable = key::find(key).is_some_and(|key| {
-            !key.secret && !key.name.ends_with("_url") && !key.name.starts_with("auth.")
-        });
+        let quotable = key::find(key)
+            .is_some_and(|key| !key.secret && !key.name.ends_with("_url") && !key.name.starts_with("auth."));
         let quote = match &setting.raw {
             _ if !quotable => None,
             // What holds credentials looks like this, and may stand in the wrong place.

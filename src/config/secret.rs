@@ -22,9 +22,7 @@ pub(super) fn read(path: &Path) -> Result<String, Complaint> {
         return Err(wrong("is a directory"));
     }
     let mut bytes = Vec::new();
-    file.take(LARGEST + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| unreadable(&error))?;
+    file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
     if bytes.len() as u64 > LARGEST {
         return Err(wrong("is larger than any secret"));
     }
@@ -50,14 +48,9 @@ mod tests {
     fn one_line_break_is_dropped_and_no_more() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("secret");
-        for (content, secret) in [
-            ("a~b", "a~b"),
-            ("a\n", "a"),
-            ("a\r\n", "a"),
-            ("a\n\n", "a\n"),
-            (" a \n", " a "),
-            ("a\r", "a\r"),
-        ] {
+        for (content, secret) in
+            [("a~b", "a~b"), ("a\n", "a"), ("a\r\n", "a"), ("a\n\n", "a\n"), (" a \n", " a "), ("a\r", "a\r")]
+        {
             std::fs::write(&path, content).unwrap();
             assert_eq!(read(&path).unwrap(), secret, "{content:?}");
         }
@@ -67,29 +60,16 @@ mod tests {
     fn what_is_no_secret_is_refused_with_its_path() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("secret");
-        for (content, word) in [
-            (&b""[..], "empty"),
-            (b"\n", "empty"),
-            (b"\xff", "UTF-8"),
-            (&vec![b'a'; 70_000], "larger"),
-        ] {
+        for (content, word) in
+            [(&b""[..], "empty"), (b"\n", "empty"), (b"\xff", "UTF-8"), (&vec![b'a'; 70_000], "larger")]
+        {
             std::fs::write(&path, content).unwrap();
             let what = read(&path).unwrap_err().what;
             assert!(what.contains(word) && what.contains("secret"), "{what}");
         }
         assert!(read(folder.path()).unwrap_err().what.contains("directory"));
-        assert!(
-            read(&folder.path().join("none"))
-                .unwrap_err()
-                .what
-                .contains("not found")
-        );
+        assert!(read(&folder.path().join("none")).unwrap_err().what.contains("not found"));
         // A device that never ends.
-        assert!(
-            read(Path::new("/dev/zero"))
-                .unwrap_err()
-                .what
-                .contains("larger")
-        );
+        assert!(read(Path::new("/dev/zero")).unwrap_err().what.contains("larger"));
     }
 }

@@ -72,26 +72,16 @@ pub(super) fn retry(reader: &mut Reader) -> Option<Retry> {
     let max_attempts = reader.read("retry.max_attempts", value::integer(1..=100));
     let base_delay = reader.read("retry.base_delay", value::duration(up_to(DAY)));
     let max_delay = reader.read("retry.max_delay", value::duration(up_to(DAY)));
-    let rate_limit_delay = reader.read(
-        "retry.rate_limit_delay",
-        value::duration(Duration::ZERO..=DAY),
-    );
+    let rate_limit_delay = reader.read("retry.rate_limit_delay", value::duration(Duration::ZERO..=DAY));
     if let (Some(base), Some(max)) = (base_delay, max_delay)
         && max < base
     {
-        let key = if reader.set("retry.max_delay").is_some() {
-            "retry.max_delay"
-        } else {
-            "retry.base_delay"
-        };
+        let key =
+            if reader.set("retry.max_delay").is_some() { "retry.max_delay" } else { "retry.base_delay" };
         let origin = reader.set(key).map(|setting| setting.origin.clone());
         let (base, max) = (show_duration(base), show_duration(max));
         let what = format!("retry.max_delay ({max}) is less than retry.base_delay ({base})");
-        reader.complain(
-            key,
-            origin,
-            Complaint::new(what, "raise the one or lower the other"),
-        );
+        reader.complain(key, origin, Complaint::new(what, "raise the one or lower the other"));
         return None;
     }
     Some(Retry {
@@ -104,12 +94,9 @@ pub(super) fn retry(reader: &mut Reader) -> Option<Retry> {
 
 /// The line as it will run, so far in UTC: the zone is another key's.
 fn cron(now: DateTime<Utc>) -> impl Fn(&Setting) -> Parsed<Times> {
-    let allowed =
-        "six fields like \"0 0 * * * *\" are wanted: second minute hour day month weekday";
+    let allowed = "six fields like \"0 0 * * * *\" are wanted: second minute hour day month weekday";
     move |setting| {
-        let text = setting
-            .as_text()
-            .map_err(|complaint| Complaint::new(complaint.what, allowed))?;
+        let text = setting.as_text().map_err(|complaint| Complaint::new(complaint.what, allowed))?;
         let parse = |text: &str| Times::parse(text, TimeZone::UTC, now);
         let times = parse(text).map_err(|error| {
             // Most other crons have no seconds.
@@ -129,9 +116,7 @@ fn cron(now: DateTime<Utc>) -> impl Fn(&Setting) -> Parsed<Times> {
 
 fn timezone(setting: &Setting) -> Parsed<TimeZone> {
     let allowed = "an IANA name like \"UTC\" or \"Europe/Copenhagen\" is wanted";
-    let text = setting
-        .as_text()
-        .map_err(|complaint| Complaint::new(complaint.what, allowed))?;
+    let text = setting.as_text().map_err(|complaint| Complaint::new(complaint.what, allowed))?;
     let zone = TimeZone::get(text).ok().filter(|zone| !zone.is_unknown());
     zone.and_then(|zone| {
         let name = quoted(zone.iana_name()?);
@@ -146,10 +131,7 @@ pub(super) fn schedule(reader: &mut Reader, now: DateTime<Utc>) -> Option<Schedu
     let timezone = reader.read("schedule.timezone", timezone);
     let jitter = reader.read("schedule.jitter", value::duration(Duration::ZERO..=DAY));
     let run_at_start = reader.read("schedule.run_at_start", value::boolean);
-    let run_timeout = reader.read(
-        "schedule.run_timeout",
-        value::duration_or("off", up_to(DAY * 30)),
-    );
+    let run_timeout = reader.read("schedule.run_timeout", value::duration_or("off", up_to(DAY * 30)));
     let times = times?.in_zone(timezone?);
     let interval = times.interval(now);
     Some(Schedule {
@@ -167,9 +149,7 @@ fn clamp_jitter(reader: &mut Reader, jitter: Duration, interval: Duration) -> Du
     if jitter <= most {
         return jitter;
     }
-    let origin = reader
-        .set("schedule.jitter")
-        .map(|setting| setting.origin.clone());
+    let origin = reader.set("schedule.jitter").map(|setting| setting.origin.clone());
     if let Some(origin) = &origin {
         reader.warnings.push(format!(
             "schedule.jitter (from {origin}): {} is more than a tenth of the interval, {} is used",
@@ -178,21 +158,14 @@ fn clamp_jitter(reader: &mut Reader, jitter: Duration, interval: Duration) -> Du
         ));
     }
     let origin = origin.unwrap_or(Origin::Default);
-    reader.note(
-        "schedule.jitter",
-        Some(quoted(&show_duration(most))),
-        origin,
-    );
+    reader.note("schedule.jitter", Some(quoted(&show_duration(most))), origin);
     most
 }
 
 pub(super) fn removal(reader: &mut Reader) -> Option<Removal> {
     let confirm_runs = reader.read("removal.confirm_runs", value::integer(2..=100));
     let max_percent = reader.read("removal.max_percent", value::number(0.0..=100.0));
-    let min_count = reader.read(
-        "removal.min_count",
-        value::integer(0..=i64::MAX.unsigned_abs()),
-    );
+    let min_count = reader.read("removal.min_count", value::integer(0..=i64::MAX.unsigned_abs()));
     let max_checks = reader.read("removal.max_checks", value::integer(0..=1_000_000));
     Some(Removal {
         confirm_runs: small(confirm_runs?),
@@ -203,18 +176,9 @@ pub(super) fn removal(reader: &mut Reader) -> Option<Removal> {
 }
 
 pub(super) fn retention(reader: &mut Reader) -> Option<Retention> {
-    let history = reader.read(
-        "retention.history",
-        value::duration_or("never", SECOND..=CENTURY),
-    );
-    let removed = reader.read(
-        "retention.removed",
-        value::duration_or("never", SECOND..=CENTURY),
-    );
-    Some(Retention {
-        history: history?,
-        removed: removed?,
-    })
+    let history = reader.read("retention.history", value::duration_or("never", SECOND..=CENTURY));
+    let removed = reader.read("retention.removed", value::duration_or("never", SECOND..=CENTURY));
+    Some(Retention { history: history?, removed: removed? })
 }
 
 pub(super) fn http(reader: &mut Reader) -> Option<Http> {
@@ -231,20 +195,12 @@ pub(super) fn health(reader: &mut Reader, interval: Option<Duration>) -> Option<
         (Some(set), _) => set,
         (None, Some(interval)) => {
             let derived = interval * 2 + Duration::from_mins(10);
-            reader.note(
-                "health.stale_after",
-                Some(quoted(&show_duration(derived))),
-                Origin::Default,
-            );
+            reader.note("health.stale_after", Some(quoted(&show_duration(derived))), Origin::Default);
             derived
         }
         (None, None) => return None,
     };
-    Some(Health {
-        stale_after,
-        absence_after: absence_after?,
-        heartbeat_url: heartbeat_url?,
-    })
+    Some(Health { stale_after, absence_after: absence_after?, heartbeat_url: heartbeat_url? })
 }
 
 pub(super) fn log(reader: &mut Reader) -> Option<Log> {
@@ -258,10 +214,7 @@ pub(super) fn log(reader: &mut Reader) -> Option<Log> {
     let level = reader.read("log.level", value::word(&levels));
     let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
     let format = reader.read("log.format", value::word(&formats));
-    Some(Log {
-        level: level?,
-        format: format?,
-    })
+    Some(Log { level: level?, format: format? })
 }
 
 fn path(setting: &Setting) -> Parsed<String> {
@@ -275,20 +228,13 @@ fn path(setting: &Setting) -> Parsed<String> {
 fn schema(setting: &Setting) -> Parsed<String> {
     let text = setting.as_text()?;
     if text.len() > 63 || text.contains('\0') {
-        return Err(Complaint::new(
-            "PostgreSQL has no such names",
-            "1 to 63 bytes without NUL are wanted",
-        ));
+        return Err(Complaint::new("PostgreSQL has no such names", "1 to 63 bytes without NUL are wanted"));
     }
     Ok((text.to_owned(), quoted(text)))
 }
 
 /// Relative paths count from `base`; `DATABASE_URL` serves where no key tells the database.
-pub(super) fn database(
-    reader: &mut Reader,
-    base: &Path,
-    fallback: Option<&str>,
-) -> Option<Database> {
+pub(super) fn database(reader: &mut Reader, base: &Path, fallback: Option<&str>) -> Option<Database> {
     let file = reader.optional("database.url_file", path);
     let schema = reader.optional("database.schema", schema);
     let mut origin = Origin::Default;
@@ -313,9 +259,7 @@ pub(super) fn database(
             match secret::read(&file) {
                 Ok(text) => text,
                 Err(complaint) => {
-                    let from = reader
-                        .set("database.url_file")
-                        .map(|setting| setting.origin.clone());
+                    let from = reader.set("database.url_file").map(|setting| setting.origin.clone());
                     reader.complain("database.url_file", from, complaint);
                     return None;
                 }
@@ -346,41 +290,21 @@ fn address_and_schema(
     };
     reader.note("database.url", Some(quoted(&address.shown)), origin);
     reader.warnings.extend(address.warnings);
-    let database = Database {
-        url: address.url,
-        schema,
-    };
+    let database = Database { url: address.url, schema };
     if database.schema.is_some() && !database.is_postgres() {
-        let origin = reader
-            .set("database.schema")
-            .map(|setting| setting.origin.clone());
+        let origin = reader.set("database.schema").map(|setting| setting.origin.clone());
         let allowed = "leave it out, or set database.url to a postgres:// one";
-        reader.complain(
-            "database.schema",
-            origin,
-            Complaint::new("SQLite has no schemas", allowed),
-        );
+        reader.complain("database.schema", origin, Complaint::new("SQLite has no schemas", allowed));
         return None;
     }
     Some(database)
 }
 
 /// The problem that a value and the file for it are both set, whatever layers they come from.
-pub(super) fn both_set(
-    reader: &mut Reader,
-    value: &'static str,
-    file: &'static str,
-    origin: &Origin,
-) {
-    let other = reader
-        .set(file)
-        .map_or(Origin::Default, |setting| setting.origin.clone());
+pub(super) fn both_set(reader: &mut Reader, value: &'static str, file: &'static str, origin: &Origin) {
+    let other = reader.set(file).map_or(Origin::Default, |setting| setting.origin.clone());
     let what = format!("{value} (from {origin}) and {file} (from {other}) are both set");
-    reader.complain(
-        value,
-        Some(origin.clone()),
-        Complaint::new(what, "set only one of them"),
-    );
+    reader.complain(value, Some(origin.clone()), Complaint::new(what, "set only one of them"));
 }
 
 /// A path that a key names, for the sections that read files.

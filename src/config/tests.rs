@@ -22,12 +22,7 @@ struct Place {
 impl Place {
     fn empty() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        Self {
-            folder,
-            variables: Vec::new(),
-            flags: [None, None],
-            file: None,
-        }
+        Self { folder, variables: Vec::new(), flags: [None, None], file: None }
     }
 
     /// With credentials, so that nothing is missing.
@@ -59,9 +54,7 @@ impl Place {
 
     fn load_for(&self, needs: Needs) -> Result<Loaded, ConfigError> {
         let pairs = self.variables.iter();
-        let environment = pairs
-            .map(|(name, value)| (name.as_str(), value.as_str()))
-            .collect();
+        let environment = pairs.map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let sources = Sources {
             file: self.file.as_deref(),
             environment: &environment,
@@ -108,10 +101,7 @@ fn nothing_but_credentials_is_needed() {
     assert_eq!(loaded.config.auth.scopes, ["openid", "marketing.read"]);
     assert_eq!(loaded.config.health.stale_after, Duration::from_mins(130));
     assert_eq!(loaded.config.schedule.jitter, Duration::from_mins(5));
-    assert_eq!(
-        loaded.config.schedule.run_timeout,
-        Some(Duration::from_mins(50))
-    );
+    assert_eq!(loaded.config.schedule.run_timeout, Some(Duration::from_mins(50)));
     assert_eq!((loaded.file, loaded.warnings.len()), (None, 0));
 }
 
@@ -126,28 +116,16 @@ fn later_layers_win() {
     assert_eq!(loaded.config.log.level, tracing::Level::TRACE);
     assert_eq!(loaded.config.log.format, LogFormat::Json);
     assert_eq!(loaded.config.api.page_size, 10);
-    let origin = |key| {
-        loaded
-            .entries
-            .iter()
-            .find(|entry| entry.key == key)
-            .map(|entry| entry.origin.clone())
-    };
+    let origin = |key| loaded.entries.iter().find(|entry| entry.key == key).map(|entry| entry.origin.clone());
     assert_eq!(origin("log.level"), Some(Origin::Flag("--log-level")));
-    assert_eq!(
-        origin("api.page_size"),
-        Some(Origin::File(place.path("config.toml")))
-    );
+    assert_eq!(origin("api.page_size"), Some(Origin::File(place.path("config.toml"))));
     assert_eq!(origin("api.base_url"), Some(Origin::Default));
 }
 
 #[test]
 fn the_file_is_the_flag_s_then_the_variable_s_then_the_working_folder_s() {
     let page = |size: u16| format!("api.page_size = {size}");
-    let mut place = Place::new()
-        .toml(&page(1))
-        .write("a/2.toml", &page(2))
-        .write("a/3.toml", &page(3));
+    let mut place = Place::new().toml(&page(1)).write("a/2.toml", &page(2)).write("a/3.toml", &page(3));
     assert_eq!(place.load().config.api.page_size, 1);
     place = place.set("UNDERSTORY_SYNC_CONFIG", "a/2.toml");
     assert_eq!(place.load().config.api.page_size, 2);
@@ -159,21 +137,9 @@ fn the_file_is_the_flag_s_then_the_variable_s_then_the_working_folder_s() {
 #[test]
 fn commands_without_need_run_without_credentials() {
     let place = Place::empty();
-    let keys: Vec<String> = place
-        .problems()
-        .into_iter()
-        .map(|problem| problem.key)
-        .collect();
+    let keys: Vec<String> = place.problems().into_iter().map(|problem| problem.key).collect();
     assert_eq!(keys, ["auth.client_id", "auth.client_secret"]);
-    assert_eq!(
-        place
-            .load_for(Needs::Database)
-            .unwrap()
-            .config
-            .auth
-            .client_id,
-        ""
-    );
+    assert_eq!(place.load_for(Needs::Database).unwrap().config.auth.client_id, "");
     assert_eq!(place.load_for(Needs::Nothing).unwrap().missing.len(), 2);
     let place = place.set("UNDERSTORY_SYNC__AUTH__CLIENT_SECRET_FILE", "none");
     assert!(place.load_for(Needs::Database).is_ok());
@@ -183,45 +149,22 @@ fn commands_without_need_run_without_credentials() {
 #[test]
 fn the_secret_may_stand_in_a_file() {
     let id = |place: Place| place.set("UNDERSTORY_SYNC__AUTH__CLIENT_ID", "id");
-    let secret = |place: &Place| {
-        place
-            .load()
-            .config
-            .auth
-            .client_secret
-            .expose_secret()
-            .to_owned()
-    };
-    let place = id(Place::empty())
-        .write("s", "a~b \n")
-        .toml("auth.client_secret_file = 's'");
+    let secret = |place: &Place| place.load().config.auth.client_secret.expose_secret().to_owned();
+    let place = id(Place::empty()).write("s", "a~b \n").toml("auth.client_secret_file = 's'");
     assert_eq!(secret(&place), "a~b ");
-    let place = id(Place::empty())
-        .write("c/client_secret", "x\n")
-        .set("CREDENTIALS_DIRECTORY", "c");
+    let place = id(Place::empty()).write("c/client_secret", "x\n").set("CREDENTIALS_DIRECTORY", "c");
     assert_eq!(secret(&place), "x");
     // systemd sets the variable for other credentials too.
     let place = Place::new().set("CREDENTIALS_DIRECTORY", "nowhere");
     assert_eq!(secret(&place), "hunter2");
-    assert_eq!(
-        id(Place::empty())
-            .set("CREDENTIALS_DIRECTORY", "nowhere")
-            .problems()
-            .len(),
-        1
-    );
+    assert_eq!(id(Place::empty()).set("CREDENTIALS_DIRECTORY", "nowhere").problems().len(), 1);
 }
 
 #[test]
 fn a_value_and_its_file_are_not_both_set() {
-    let place = Place::new()
-        .write("s", "x")
-        .toml("auth.client_secret_file = 's'");
+    let place = Place::new().write("s", "x").toml("auth.client_secret_file = 's'");
     let problems = place.problems_for(Needs::Database);
-    assert_eq!(
-        (problems.len(), problems[0].key.as_str()),
-        (1, "auth.client_secret")
-    );
+    assert_eq!((problems.len(), problems[0].key.as_str()), (1, "auth.client_secret"));
     assert!(problems[0].what.contains("both set") && problems[0].what.contains("config.toml"));
     let place = Place::new()
         .toml("database.url = 'postgres://u:hunter2@h/d'")
@@ -232,40 +175,26 @@ fn a_value_and_its_file_are_not_both_set() {
 #[test]
 fn the_database_comes_from_its_keys_before_the_common_variable() {
     let url = |place: &Place| {
-        place
-            .load()
-            .config
-            .database
-            .shown_url()
-            .replace(&place.folder.path().display().to_string(), "")
+        place.load().config.database.shown_url().replace(&place.folder.path().display().to_string(), "")
     };
     let place = Place::new();
     assert_eq!(url(&place), "sqlite:///understory.db");
     let place = place.set("DATABASE_URL", "postgres://u:hunter2@h/d");
     assert_eq!(url(&place), "postgres://u:[redacted]@h/d");
-    let place = place
-        .write("u", "sqlite://from-file.db\n")
-        .write("sub/c.toml", "database.url_file = '../u'");
+    let place = place.write("u", "sqlite://from-file.db\n").write("sub/c.toml", "database.url_file = '../u'");
     let place = place.set("UNDERSTORY_SYNC_CONFIG", "sub/c.toml");
     assert_eq!(url(&place), "sqlite:///sub/from-file.db");
-    let place = Place::new()
-        .set("DATABASE_URL", "x")
-        .toml("database.url = 'sqlite://mine.db'");
+    let place = Place::new().set("DATABASE_URL", "x").toml("database.url = 'sqlite://mine.db'");
     assert_eq!(url(&place), "sqlite:///mine.db");
 }
 
 #[test]
 fn a_schema_is_postgresql_s() {
     let place = |schema: &str| {
-        Place::new()
-            .set("DATABASE_URL", "postgres://h/d")
-            .set("UNDERSTORY_SYNC__DATABASE__SCHEMA", schema)
+        Place::new().set("DATABASE_URL", "postgres://h/d").set("UNDERSTORY_SYNC__DATABASE__SCHEMA", schema)
     };
     for right in ["s", "a \"b\" ü;", &"x".repeat(63)] {
-        assert_eq!(
-            place(right).load().config.database.schema.as_deref(),
-            Some(right)
-        );
+        assert_eq!(place(right).load().config.database.schema.as_deref(), Some(right));
     }
     assert_eq!(place(&"ü".repeat(32)).problems()[0].key, "database.schema");
     assert_eq!(place("").load().config.database.schema, None);
@@ -275,29 +204,16 @@ fn a_schema_is_postgresql_s() {
 fn jitter_is_at_most_a_tenth_of_the_interval() {
     let every_minute = || Place::new().set("UNDERSTORY_SYNC__SCHEDULE__CRON", "0 * * * * *");
     let loaded = every_minute().load();
-    assert_eq!(
-        (loaded.config.schedule.jitter, loaded.warnings.len()),
-        (Duration::from_secs(6), 0)
-    );
+    assert_eq!((loaded.config.schedule.jitter, loaded.warnings.len()), (Duration::from_secs(6), 0));
     assert_eq!(loaded.config.health.stale_after, Duration::from_mins(12));
-    let loaded = every_minute()
-        .set("UNDERSTORY_SYNC__SCHEDULE__JITTER", "10s")
-        .load();
-    assert_eq!(
-        (loaded.config.schedule.jitter, loaded.warnings.len()),
-        (Duration::from_secs(6), 1)
-    );
+    let loaded = every_minute().set("UNDERSTORY_SYNC__SCHEDULE__JITTER", "10s").load();
+    assert_eq!((loaded.config.schedule.jitter, loaded.warnings.len()), (Duration::from_secs(6), 1));
 }
 
 #[test]
 fn scopes_in_a_variable_stand_with_commas_or_spaces_between() {
     for text in ["a,b.c", "a b.c", "a, b.c", " a  b.c,"] {
-        let scopes = Place::new()
-            .set("UNDERSTORY_SYNC__AUTH__SCOPES", text)
-            .load()
-            .config
-            .auth
-            .scopes;
+        let scopes = Place::new().set("UNDERSTORY_SYNC__AUTH__SCOPES", text).load().config.auth.scopes;
         assert_eq!(scopes, ["a", "b.c"], "{text}");
     }
 }

@@ -35,10 +35,7 @@ pub(super) struct Complaint {
 
 impl Complaint {
     pub(super) fn new(what: impl Into<String>, allowed: impl Into<String>) -> Self {
-        Self {
-            what: what.into(),
-            allowed: allowed.into(),
-        }
+        Self { what: what.into(), allowed: allowed.into() }
     }
 }
 
@@ -54,15 +51,11 @@ impl Setting {
     /// The text, if it is one.
     pub(super) fn as_text(&self) -> Result<&str, Complaint> {
         match &self.raw {
-            Raw::Text(text) if text.is_empty() => Err(Complaint::new(
-                "it is empty",
-                "leave the key out, or give it a value",
-            )),
+            Raw::Text(text) if text.is_empty() => {
+                Err(Complaint::new("it is empty", "leave the key out, or give it a value"))
+            }
             Raw::Text(text) => Ok(text),
-            other => Err(Complaint::new(
-                format!("it is {}", kind(other)),
-                "text in quotes is wanted",
-            )),
+            other => Err(Complaint::new(format!("it is {}", kind(other)), "text in quotes is wanted")),
         }
     }
 }
@@ -104,10 +97,7 @@ pub(super) fn line(setting: &Setting) -> Parsed<String> {
     let text = setting.as_text()?;
     let allowed = "text without line breaks and other control characters is wanted";
     if text.chars().any(char::is_control) {
-        return Err(Complaint::new(
-            "it holds a control character or a line break",
-            allowed,
-        ));
+        return Err(Complaint::new("it holds a control character or a line break", allowed));
     }
     if text.trim().is_empty() {
         return Err(Complaint::new("it is blank", allowed));
@@ -118,11 +108,7 @@ pub(super) fn line(setting: &Setting) -> Parsed<String> {
 /// A whole number within bounds.
 pub(super) fn integer(bounds: RangeInclusive<u64>) -> impl FnOnce(&Setting) -> Parsed<u64> {
     move |setting| {
-        let allowed = format!(
-            "a whole number from {} to {} is wanted",
-            bounds.start(),
-            bounds.end()
-        );
+        let allowed = format!("a whole number from {} to {} is wanted", bounds.start(), bounds.end());
         let number = match &setting.raw {
             Raw::Integer(number) => u64::try_from(*number).ok(),
             Raw::Text(text) if setting.is_text_only() => whole(text),
@@ -138,26 +124,15 @@ pub(super) fn integer(bounds: RangeInclusive<u64>) -> impl FnOnce(&Setting) -> P
 
 /// Digits only: the standard parser takes a leading `+` too.
 fn whole(text: &str) -> Option<u64> {
-    if text.bytes().all(|byte| byte.is_ascii_digit()) {
-        text.parse().ok()
-    } else {
-        None
-    }
+    if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
 }
 
 /// A finite number within bounds.
 pub(super) fn number(bounds: RangeInclusive<f64>) -> impl FnOnce(&Setting) -> Parsed<f64> {
     move |setting| {
-        let allowed = format!(
-            "a number from {} to {} is wanted",
-            bounds.start(),
-            bounds.end()
-        );
+        let allowed = format!("a number from {} to {} is wanted", bounds.start(), bounds.end());
         let number = match &setting.raw {
-            #[expect(
-                clippy::cast_precision_loss,
-                reason = "what loses precision is far beyond every bound"
-            )]
+            #[expect(clippy::cast_precision_loss, reason = "what loses precision is far beyond every bound")]
             Raw::Integer(number) => Some(*number as f64),
             Raw::Float(number) => Some(*number),
             Raw::Text(text) if setting.is_text_only() => text.parse().ok(),
@@ -182,20 +157,13 @@ pub(super) fn boolean(setting: &Setting) -> Parsed<bool> {
         Raw::Text(text) if setting.is_text_only() => text.parse().ok(),
         _ => None,
     };
-    value
-        .map(|value| (value, value.to_string()))
-        .ok_or_else(|| {
-            Complaint::new(
-                "it is neither true nor false",
-                "true or false is wanted, without quotes in the file",
-            )
-        })
+    value.map(|value| (value, value.to_string())).ok_or_else(|| {
+        Complaint::new("it is neither true nor false", "true or false is wanted, without quotes in the file")
+    })
 }
 
 /// A duration within bounds.
-pub(super) fn duration(
-    bounds: RangeInclusive<Duration>,
-) -> impl FnOnce(&Setting) -> Parsed<Duration> {
+pub(super) fn duration(bounds: RangeInclusive<Duration>) -> impl FnOnce(&Setting) -> Parsed<Duration> {
     move |setting| {
         let allowed = duration_allowed(&bounds, None);
         span(setting, &bounds, &allowed)
@@ -232,9 +200,7 @@ fn duration_allowed(bounds: &RangeInclusive<Duration>, word: Option<&str>) -> St
     let least = show_duration(*bounds.start());
     let most = show_duration(*bounds.end());
     let word = word.map_or_else(String::new, |word| format!(", or \"{word}\""));
-    format!(
-        "a whole number with ms, s, m, h or d, like \"30s\", from {least} to {most}{word} is wanted"
-    )
+    format!("a whole number with ms, s, m, h or d, like \"30s\", from {least} to {most}{word} is wanted")
 }
 
 /// One of a few words.
@@ -242,10 +208,8 @@ pub(super) fn word<T: Clone>(choices: &[(&str, T)]) -> impl FnOnce(&Setting) -> 
     move |setting| {
         let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
         let allowed = format!("one of {} is wanted", names.join(", "));
-        let text = setting.as_text().map_err(|complaint| Complaint {
-            allowed: allowed.clone(),
-            ..complaint
-        })?;
+        let text =
+            setting.as_text().map_err(|complaint| Complaint { allowed: allowed.clone(), ..complaint })?;
         let found = choices.iter().find(|(name, _)| *name == text);
         found
             .map(|(name, value)| (value.clone(), quoted(name)))
@@ -255,14 +219,13 @@ pub(super) fn word<T: Clone>(choices: &[(&str, T)]) -> impl FnOnce(&Setting) -> 
 
 /// OAuth scopes: a list, or one text with commas or spaces between them.
 pub(super) fn scopes(setting: &Setting) -> Parsed<Vec<String>> {
-    let allowed = "a list like [\"openid\", \"marketing.read\"] is wanted, in a variable with commas or spaces between";
+    let allowed =
+        "a list like [\"openid\", \"marketing.read\"] is wanted, in a variable with commas or spaces between";
     let wrong = |what: &str| Complaint::new(what, allowed);
     let scopes: Vec<String> = match &setting.raw {
-        Raw::Text(text) => text
-            .split([',', ' '])
-            .filter(|scope| !scope.is_empty())
-            .map(str::to_owned)
-            .collect(),
+        Raw::Text(text) => {
+            text.split([',', ' ']).filter(|scope| !scope.is_empty()).map(str::to_owned).collect()
+        }
         Raw::List(items) => items
             .iter()
             .map(|item| match item {
@@ -278,9 +241,7 @@ pub(super) fn scopes(setting: &Setting) -> Parsed<Vec<String>> {
     // RFC 6749, 3.3: visible ASCII but for the quote and the backslash.
     let is_scope = |scope: &String| {
         !scope.is_empty()
-            && scope
-                .bytes()
-                .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\'))
+            && scope.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\'))
     };
     if !scopes.iter().all(is_scope) {
         return Err(wrong("it holds something that is no scope"));

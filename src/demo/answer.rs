@@ -35,11 +35,7 @@ pub(super) struct Reply {
 
 impl Reply {
     pub(super) fn new(status: u16, content_type: &str, body: Vec<u8>) -> Self {
-        Self {
-            status,
-            headers: vec![("content-type", content_type.to_owned())],
-            body,
-        }
+        Self { status, headers: vec![("content-type", content_type.to_owned())], body }
     }
 
     pub(super) fn json(status: u16, body: &Value) -> Self {
@@ -62,9 +58,7 @@ impl Reply {
             StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         for (name, value) in self.headers {
             if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
-                response
-                    .headers_mut()
-                    .append(HeaderName::from_static(name), value);
+                response.headers_mut().append(HeaderName::from_static(name), value);
             }
         }
         response
@@ -205,12 +199,7 @@ fn bearer(call: &Seen) -> Option<&str> {
 }
 
 /// The true answer.
-pub(super) fn true_reply(
-    shared: &Shared,
-    call: &Seen,
-    faults: &[Fault],
-    in_flight: usize,
-) -> Reply {
+pub(super) fn true_reply(shared: &Shared, call: &Seen, faults: &[Fault], in_flight: usize) -> Reply {
     let mut state = shared.lock();
     if let Some(reply) = refuse_crowd(&mut state, call, in_flight) {
         return reply;
@@ -253,14 +242,9 @@ pub(super) fn true_reply(
 
 /// Too many at one time, or too fast.
 fn refuse_crowd(state: &mut State, call: &Seen, in_flight: usize) -> Option<Reply> {
-    let crowded = state
-        .settings
-        .max_concurrent
-        .is_some_and(|most| in_flight > most);
+    let crowded = state.settings.max_concurrent.is_some_and(|most| in_flight > most);
     let limit = state.settings.rate_limit.clone();
-    let fast = limit
-        .as_ref()
-        .is_some_and(|limit| state.is_too_fast(limit, call.at));
+    let fast = limit.as_ref().is_some_and(|limit| state.is_too_fast(limit, call.at));
     if !crowded && !fast {
         return None;
     }
@@ -287,10 +271,7 @@ fn admit(state: &State, call: &Seen) -> Result<(), Reply> {
         return Err(Reply::error(status, "There is no such route."));
     }
     let Some(scopes) = call.token.and_then(|index| state.scopes_of(index)) else {
-        return Err(Reply::error(
-            401,
-            "The access token is missing or not valid.",
-        ));
+        return Err(Reply::error(401, "The access token is missing or not valid."));
     };
     if call.endpoint != Endpoint::Me && !scopes.iter().any(|scope| scope == "marketing.read") {
         return Err(Reply::error(403, "The key lacks the permission."));
@@ -331,12 +312,7 @@ fn me(state: &State) -> Reply {
 }
 
 /// A status that is played, with the body asked for.
-pub(super) fn played(
-    endpoint: Endpoint,
-    status: u16,
-    retry_after: Option<&str>,
-    body: &BodyKind,
-) -> Reply {
+pub(super) fn played(endpoint: Endpoint, status: u16, retry_after: Option<&str>, body: &BodyKind) -> Reply {
     let reply = match body {
         BodyKind::Documented if endpoint == Endpoint::Token => {
             refusal(status, "server_error", "Played by the stand-in.")

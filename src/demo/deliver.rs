@@ -25,12 +25,7 @@ impl Delivery {
 }
 
 /// What this request gets.
-pub(super) fn deliver(
-    shared: &Shared,
-    call: &Seen,
-    faults: &[Fault],
-    in_flight: usize,
-) -> Delivery {
+pub(super) fn deliver(shared: &Shared, call: &Seen, faults: &[Fault], in_flight: usize) -> Delivery {
     for fault in faults {
         if let Fault::Change(hook) = fault {
             hook(&mut shared.lock().roster);
@@ -50,26 +45,16 @@ pub(super) fn deliver(
 /// Faults that need no true answer.
 fn instead(call: &Seen, fault: &Fault) -> Option<Delivery> {
     Some(match fault {
-        Fault::Status {
-            status,
-            retry_after,
-            body,
-        } => Delivery::Whole(played(call.endpoint, *status, retry_after.as_deref(), body)),
+        Fault::Status { status, retry_after, body } => {
+            Delivery::Whole(played(call.endpoint, *status, retry_after.as_deref(), body))
+        }
         Fault::Redirect { status, location } => Delivery::Whole(
-            Reply {
-                status: *status,
-                headers: Vec::new(),
-                body: Vec::new(),
-            }
-            .with_header("location", location),
+            Reply { status: *status, headers: Vec::new(), body: Vec::new() }
+                .with_header("location", location),
         ),
-        Fault::Body {
-            content_type,
-            bytes,
-        } => Delivery::Whole(Reply::new(200, content_type, bytes.clone())),
+        Fault::Body { content_type, bytes } => Delivery::Whole(Reply::new(200, content_type, bytes.clone())),
         Fault::Gzip(bytes) => Delivery::Whole(
-            Reply::new(200, "application/json", bytes.clone())
-                .with_header("content-encoding", "gzip"),
+            Reply::new(200, "application/json", bytes.clone()).with_header("content-encoding", "gzip"),
         ),
         Fault::RefuseCursor => {
             call.query("cursor").filter(|cursor| !cursor.is_empty())?;
@@ -100,10 +85,8 @@ fn spoiled(reply: Reply, fault: &Fault) -> Delivery {
     let start = |after: usize| reply.body[..after.min(reply.body.len())].to_vec();
     let steps = match fault {
         Fault::CutBody { after, reset } => {
-            let mut steps = vec![
-                Step::Send(head_of(&reply, Framing::Length(length))),
-                Step::Send(start(*after)),
-            ];
+            let mut steps =
+                vec![Step::Send(head_of(&reply, Framing::Length(length))), Step::Send(start(*after))];
             if *reset {
                 // What was sent must have come before the reset throws it away.
                 steps.push(Step::Wait(std::time::Duration::from_millis(20)));
@@ -111,19 +94,17 @@ fn spoiled(reply: Reply, fault: &Fault) -> Delivery {
             }
             steps
         }
-        Fault::CutChunks { after } => vec![
-            Step::Send(head_of(&reply, Framing::Chunked)),
-            Step::Send(chunk(&start(*after))),
-        ],
+        Fault::CutChunks { after } => {
+            vec![Step::Send(head_of(&reply, Framing::Chunked)), Step::Send(chunk(&start(*after)))]
+        }
         Fault::BrokenChunk { after } => vec![
             Step::Send(head_of(&reply, Framing::Chunked)),
             Step::Send(chunk(&start(*after))),
             Step::Send(b"no length\r\n{}\r\n0\r\n\r\n".to_vec()),
         ],
-        Fault::ContentLength(told) => vec![
-            Step::Send(head_of(&reply, Framing::Length(*told))),
-            Step::Send(reply.body.clone()),
-        ],
+        Fault::ContentLength(told) => {
+            vec![Step::Send(head_of(&reply, Framing::Length(*told))), Step::Send(reply.body.clone())]
+        }
         Fault::Drip { bytes, every } => {
             let mut steps = vec![Step::Send(head_of(&reply, Framing::Length(length)))];
             for drop in reply.body.chunks((*bytes).max(1)) {

@@ -153,21 +153,13 @@ impl Fault {
     /// A status with another body.
     #[must_use]
     pub fn with_body(status: u16, body: BodyKind) -> Self {
-        Self::Status {
-            status,
-            retry_after: None,
-            body,
-        }
+        Self::Status { status, retry_after: None, body }
     }
 
     /// A status with `Retry-After`.
     #[must_use]
     pub fn retry_after(status: u16, text: &str) -> Self {
-        Self::Status {
-            status,
-            retry_after: Some(text.into()),
-            body: BodyKind::Documented,
-        }
+        Self::Status { status, retry_after: Some(text.into()), body: BodyKind::Documented }
     }
 
     /// An error of the token endpoint (RFC 6749).
@@ -180,10 +172,7 @@ impl Fault {
     /// 200 and this text as JSON, whether it is or not.
     #[must_use]
     pub fn json(text: &str) -> Self {
-        Self::Body {
-            content_type: "application/json".into(),
-            bytes: text.into(),
-        }
+        Self::Body { content_type: "application/json".into(), bytes: text.into() }
     }
 
     /// 200 and a gateway's HTML page.
@@ -214,11 +203,7 @@ impl Fault {
     pub(super) const fn is_beside(&self) -> bool {
         matches!(
             self,
-            Self::Delay(_)
-                | Self::Change(_)
-                | Self::Rewrite(_)
-                | Self::RevokeTokens
-                | Self::ExpireCursors
+            Self::Delay(_) | Self::Change(_) | Self::Rewrite(_) | Self::RevokeTokens | Self::ExpireCursors
         )
     }
 }
@@ -262,14 +247,7 @@ impl FaultRule {
     /// Once, at the next request to this endpoint.
     #[must_use]
     pub const fn on(endpoint: Endpoint, fault: Fault) -> Self {
-        Self {
-            endpoint,
-            fault,
-            when: When::Any,
-            path: None,
-            left: Some(1),
-            met: 0,
-        }
+        Self { endpoint, fault, when: When::Any, path: None, left: Some(1), met: 0 }
     }
 
     /// At these requests only.

@@ -41,11 +41,7 @@ pub(super) fn draft(state: &mut State, call: &Seen, faults: &[Fault]) -> Result<
             .ok_or_else(refused_cursor)?,
     };
     let empty = faults.iter().any(|fault| matches!(fault, Fault::EmptyPage));
-    let length = state
-        .settings
-        .page_length
-        .unwrap_or(limit)
-        .clamp(1, LONGEST_PAGE);
+    let length = state.settings.page_length.unwrap_or(limit).clamp(1, LONGEST_PAGE);
     let (items, rest) = if empty {
         (Vec::new(), Some(position))
     } else {
@@ -62,12 +58,7 @@ pub(super) fn draft(state: &mut State, call: &Seen, faults: &[Fault]) -> Result<
             _ => None,
         })
         .or_else(|| rest.map(|rest| state.mint_cursor(rest, page + 1)));
-    Ok(Draft {
-        page,
-        items,
-        next,
-        end: state.settings.end,
-    })
+    Ok(Draft { page, items, next, end: state.settings.end })
 }
 
 /// What an expired cursor, or one never given, is answered.
@@ -116,10 +107,8 @@ impl Draft {
 }
 
 fn rewritten(page: u64, items: &[String], hooks: &[PageHook], with_ids: bool) -> Vec<String> {
-    let mut values: Vec<Value> = items
-        .iter()
-        .map(|item| serde_json::from_str(item).unwrap_or_default())
-        .collect();
+    let mut values: Vec<Value> =
+        items.iter().map(|item| serde_json::from_str(item).unwrap_or_default()).collect();
     if !with_ids {
         for item in values.iter_mut().filter_map(Value::as_object_mut) {
             item.remove("id");

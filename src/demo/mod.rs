@@ -29,7 +29,7 @@ pub use settings::{End, Ids, RateLimit, Route, Settings};
 pub use stand_in::StandIn;
 pub use state::{Endpoint, Seen};
 pub use story::{
-    ASK_ACTIVE, ASK_CHANGES, ASK_HISTORY, Change, PEOPLE, change_the_world, fill, remove_old,
-    render_change, render_next, render_run, render_start,
+    ASK_ACTIVE, ASK_CHANGES, ASK_HISTORY, Change, PEOPLE, change_the_world, fill, remove_old, render_change,
+    render_next, render_run, render_start,
 };
 pub use table::{Table, render_query, render_table};

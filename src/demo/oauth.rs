@@ -19,17 +19,12 @@ pub(super) fn decode_pairs(raw: &str) -> Vec<(String, String)> {
 }
 
 fn decode(raw: &str) -> String {
-    percent_decode_str(&raw.replace('+', " "))
-        .decode_utf8_lossy()
-        .into_owned()
+    percent_decode_str(&raw.replace('+', " ")).decode_utf8_lossy().into_owned()
 }
 
 /// An error of RFC 6749.
 pub(super) fn refusal(status: u16, error: &str, description: &str) -> Reply {
-    Reply::json(
-        status,
-        &json!({"error": error, "error_description": description}),
-    )
+    Reply::json(status, &json!({"error": error, "error_description": description}))
 }
 
 /// Answers a request for a token.
@@ -40,28 +35,13 @@ pub(super) fn grant(state: &mut State, call: &Seen, hook: Option<&TokenHook>) ->
     if let Err(reply) = check_form(call).and_then(|()| check_client(state, call)) {
         return reply;
     }
-    let scopes: Vec<String> = call
-        .form("scope")
-        .unwrap_or_default()
-        .split_ascii_whitespace()
-        .map(str::to_owned)
-        .collect();
-    if scopes
-        .iter()
-        .any(|scope| !state.settings.scopes.contains(scope))
-    {
-        return refusal(
-            400,
-            "invalid_scope",
-            "The requested scope is invalid, unknown, or malformed.",
-        );
+    let scopes: Vec<String> =
+        call.form("scope").unwrap_or_default().split_ascii_whitespace().map(str::to_owned).collect();
+    if scopes.iter().any(|scope| !state.settings.scopes.contains(scope)) {
+        return refusal(400, "invalid_scope", "The requested scope is invalid, unknown, or malformed.");
     }
     if call.form("audience") != Some(state.settings.audience.as_str()) {
-        return refusal(
-            400,
-            "invalid_request",
-            "The requested audience is not allowed.",
-        );
+        return refusal(400, "invalid_request", "The requested audience is not allowed.");
     }
     let mut answer = json!({
         "access_token": state.mint_token(scopes.clone()),
@@ -80,11 +60,7 @@ fn check_form(call: &Seen) -> Result<(), Reply> {
     let content_type = call.header("content-type").unwrap_or_default();
     let essence = content_type.split(';').next().unwrap_or_default().trim();
     if !essence.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
-        return Err(refusal(
-            400,
-            "invalid_request",
-            "The body must be application/x-www-form-urlencoded.",
-        ));
+        return Err(refusal(400, "invalid_request", "The body must be application/x-www-form-urlencoded."));
     }
     let repeated = call
         .form
@@ -96,11 +72,7 @@ fn check_form(call: &Seen) -> Result<(), Reply> {
     }
     match call.form("grant_type") {
         Some("client_credentials") => Ok(()),
-        Some(_) => Err(refusal(
-            400,
-            "unsupported_grant_type",
-            "The grant type is not supported.",
-        )),
+        Some(_) => Err(refusal(400, "unsupported_grant_type", "The grant type is not supported.")),
         None => Err(refusal(400, "invalid_request", "grant_type is missing.")),
     }
 }

@@ -91,13 +91,7 @@ const FAMILY: &[(&str, &str)] = &[
 ];
 
 /// Domains that nobody can own.
-const DOMAINS: &[&str] = &[
-    "example.com",
-    "example.org",
-    "example.net",
-    "mail.example.com",
-    "post.example",
-];
+const DOMAINS: &[&str] = &["example.com", "example.org", "example.net", "mail.example.com", "post.example"];
 
 /// Where a consent may have been given: an open set.
 const SOURCES: &[&str] = &[
@@ -124,17 +118,11 @@ pub fn person(seed: u64, number: u64) -> Value {
     let domain = dice.pick(DOMAINS).unwrap_or("example.com");
     item.insert("id".into(), dice.uuid().into());
     item.insert("company_id".into(), COMPANY_ID.into());
-    item.insert(
-        "email".into(),
-        address(&mut dice, given_slug, family_slug, number, domain).into(),
-    );
+    item.insert("email".into(), address(&mut dice, given_slug, family_slug, number, domain).into());
     if !dice.chance(3) {
         item.insert("full_name".into(), format!("{given} {family}").into());
     }
-    item.insert(
-        "source".into(),
-        dice.pick(SOURCES).unwrap_or("checkout").into(),
-    );
+    item.insert("source".into(), dice.pick(SOURCES).unwrap_or("checkout").into());
     if dice.chance(30) {
         item.insert("references".into(), references(&mut dice));
     }
@@ -144,11 +132,7 @@ pub fn person(seed: u64, number: u64) -> Value {
 /// Some people write their address in capitals; the list keeps it as it came.
 fn address(dice: &mut Dice, given: &str, family: &str, number: u64, domain: &str) -> String {
     let text = format!("{given}.{family}{number}@{domain}");
-    if dice.chance(4) {
-        text.to_uppercase()
-    } else {
-        text
-    }
+    if dice.chance(4) { text.to_uppercase() } else { text }
 }
 
 /// One to three typed pointers.

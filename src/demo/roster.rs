@@ -45,8 +45,7 @@ impl Roster {
 
     /// Adds the made-up people with these numbers at the end, without a detour over a list of values.
     pub fn fill(&mut self, seed: u64, numbers: std::ops::Range<u64>) {
-        self.entries
-            .extend(numbers.map(|number| Entry::new(&person(seed, number))));
+        self.entries.extend(numbers.map(|number| Entry::new(&person(seed, number))));
     }
 
     /// Adds one at the end.
@@ -56,11 +55,7 @@ impl Roster {
 
     /// Adds one at the end exactly as written, JSON or not; `id` is what its own page is found by.
     pub fn add_raw(&mut self, id: Option<&str>, item: &str) {
-        self.entries.push(Entry {
-            id: id.map(Box::from),
-            json: item.into(),
-            listed: true,
-        });
+        self.entries.push(Entry { id: id.map(Box::from), json: item.into(), listed: true });
     }
 
     /// Takes out the one with this id; its own page answers 404 from now on. False: there was none.
@@ -90,26 +85,18 @@ impl Roster {
         let listed = entry.listed;
         let mut item = entry.value();
         change(&mut item);
-        *entry = Entry {
-            listed,
-            ..Entry::new(&item)
-        };
+        *entry = Entry { listed, ..Entry::new(&item) };
         true
     }
 
     /// Lists or hides the one with this id; a hidden one's own page still answers 200. False: there is none.
     pub fn list(&mut self, id: &str, listed: bool) -> bool {
-        self.find_mut(id)
-            .map(|entry| entry.listed = listed)
-            .is_some()
+        self.find_mut(id).map(|entry| entry.listed = listed).is_some()
     }
 
     /// Puts the list into another order: position by position, the index of who stood there before.
     pub fn reorder(&mut self, key: impl Fn(usize) -> u64) {
-        let mut numbered: Vec<_> = std::mem::take(&mut self.entries)
-            .into_iter()
-            .enumerate()
-            .collect();
+        let mut numbered: Vec<_> = std::mem::take(&mut self.entries).into_iter().enumerate().collect();
         numbered.sort_by_key(|(index, _)| key(*index));
         self.entries = numbered.into_iter().map(|(_, entry)| entry).collect();
     }
@@ -139,19 +126,12 @@ impl Roster {
     /// The listed items, in order.
     #[must_use]
     pub fn items(&self) -> Vec<Value> {
-        self.entries
-            .iter()
-            .filter(|entry| entry.listed)
-            .map(Entry::value)
-            .collect()
+        self.entries.iter().filter(|entry| entry.listed).map(Entry::value).collect()
     }
 
     /// The item on its own page.
     pub(super) fn by_id(&self, id: &str) -> Option<&str> {
-        self.entries
-            .iter()
-            .find(|entry| entry.id.as_deref() == Some(id))
-            .map(|entry| &*entry.json)
+        self.entries.iter().find(|entry| entry.id.as_deref() == Some(id)).map(|entry| &*entry.json)
     }
 
     /// At most `length` listed items from an index on, and the index where the next page begins (none: nobody is left).
@@ -170,8 +150,6 @@ impl Roster {
     }
 
     fn find_mut(&mut self, id: &str) -> Option<&mut Entry> {
-        self.entries
-            .iter_mut()
-            .find(|entry| entry.id.as_deref() == Some(id))
+        self.entries.iter_mut().find(|entry| entry.id.as_deref() == Some(id))
     }
 }

@@ -57,26 +57,16 @@ impl StandIn {
         let stopping = CancellationToken::new();
         let (tell_ready, ready) = oneshot::channel();
         let (tell_stopped, stopped) = oneshot::channel();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_io()
-            .enable_time()
-            .build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
         let server = serve(listener, Arc::clone(&shared), stopping.clone(), tell_ready);
-        std::thread::Builder::new()
-            .name("stand-in".into())
-            .spawn(move || {
-                // An error here means that nobody was told "ready", which the caller sees.
-                let _ = runtime.block_on(server);
-                // Every connection, hanging ones too, ends with the runtime.
-                drop(runtime);
-                let _ = tell_stopped.send(());
-            })?;
-        let stand_in = Self {
-            shared,
-            address,
-            stopping,
-            stopped: Some(stopped),
-        };
+        std::thread::Builder::new().name("stand-in".into()).spawn(move || {
+            // An error here means that nobody was told "ready", which the caller sees.
+            let _ = runtime.block_on(server);
+            // Every connection, hanging ones too, ends with the runtime.
+            drop(runtime);
+            let _ = tell_stopped.send(());
+        })?;
+        let stand_in = Self { shared, address, stopping, stopped: Some(stopped) };
         Ok((stand_in, ready))
     }
 
@@ -242,14 +232,9 @@ async fn serve(
     ready: oneshot::Sender<()>,
 ) -> io::Result<()> {
     let door = Door(TcpListener::from_std(listener)?);
-    let service = Router::new()
-        .fallback(answer)
-        .with_state(shared)
-        .into_make_service_with_connect_info::<Wire>();
+    let service =
+        Router::new().fallback(answer).with_state(shared).into_make_service_with_connect_info::<Wire>();
     // Nobody waits any more where this fails; then nobody holds a handle, and the next line ends at once.
     let _ = ready.send(());
-    stopping
-        .run_until_cancelled(async { axum::serve(door, service).await })
-        .await
-        .unwrap_or(Ok(()))
+    stopping.run_until_cancelled(async { axum::serve(door, service).await }).await.unwrap_or(Ok(()))
 }

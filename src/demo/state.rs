@@ -94,10 +94,7 @@ impl fmt::Debug for Seen {
 }
 
 fn first<'a>(pairs: &'a [(String, String)], key: &str) -> Option<&'a str> {
-    pairs
-        .iter()
-        .find(|(name, _)| name == key)
-        .map(|(_, value)| value.as_str())
+    pairs.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
 }
 
 /// A token given.
@@ -219,11 +216,7 @@ impl State {
         } else {
             self.unheard_of()
         };
-        let place = Place {
-            position,
-            page,
-            born: Instant::now(),
-        };
+        let place = Place { position, page, born: Instant::now() };
         self.cursors.insert(text.clone(), place);
         self.latest.insert(page, text.clone());
         text
@@ -292,11 +285,7 @@ impl Shared {
             nonce: RandomState::new().build_hasher().finish(),
             minted: 0,
         };
-        Self {
-            state: Mutex::new(state),
-            in_flight: AtomicUsize::new(0),
-            most_in_flight: AtomicUsize::new(0),
-        }
+        Self { state: Mutex::new(state), in_flight: AtomicUsize::new(0), most_in_flight: AtomicUsize::new(0) }
     }
 
     /// A test that failed while it held the lock must not hide its message behind a second one.
@@ -324,10 +313,7 @@ impl Flight {
     pub(super) fn begin(shared: &Arc<Shared>) -> Self {
         let count = shared.in_flight.fetch_add(1, Ordering::SeqCst) + 1;
         shared.most_in_flight.fetch_max(count, Ordering::SeqCst);
-        Self {
-            shared: Arc::clone(shared),
-            count,
-        }
+        Self { shared: Arc::clone(shared), count }
     }
 }
 

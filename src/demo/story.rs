@@ -64,15 +64,8 @@ pub fn fill(people: &mut Roster) {
 pub fn change_the_world(people: &mut Roster) -> Change {
     let ids = people.ids();
     // Spread over the list, so that the changes lie on several pages.
-    let spread = |offset: usize, step: usize, count: usize| {
-        ids.iter().skip(offset).step_by(step).take(count)
-    };
-    let mut change = Change {
-        joined: 12,
-        renamed: 0,
-        extended: 0,
-        left: 0,
-    };
+    let spread = |offset: usize, step: usize, count: usize| ids.iter().skip(offset).step_by(step).take(count);
+    let mut change = Change { joined: 12, renamed: 0, extended: 0, left: 0 };
     for (index, id) in spread(7, 173, 6).enumerate() {
         let married = person(SEED + 1, index as u64);
         let renamed = people.update(id, |item| rename(item, &married));
@@ -96,11 +89,8 @@ fn rename(item: &mut Value, other: &Value) {
         Some(name.split_once(' ')?.1.to_owned())
     };
     let new = family(other).unwrap_or_else(|| "Nielsen".into());
-    let given = item["full_name"]
-        .as_str()
-        .and_then(|name| name.split(' ').next())
-        .unwrap_or("Emma")
-        .to_owned();
+    let given =
+        item["full_name"].as_str().and_then(|name| name.split(' ').next()).unwrap_or("Emma").to_owned();
     item["full_name"] = format!("{given} {new}").into();
 }
 
@@ -236,9 +226,7 @@ mod tests {
             })
             .collect();
         assert_eq!(kept.len(), before.len() - change.left);
-        let renamed = kept
-            .iter()
-            .filter(|(old, new)| old["full_name"] != new["full_name"]);
+        let renamed = kept.iter().filter(|(old, new)| old["full_name"] != new["full_name"]);
         assert_eq!(renamed.count(), change.renamed);
         let changed = kept.iter().filter(|(old, new)| old != new).count();
         assert_eq!(changed, change.renamed + change.extended);
@@ -269,30 +257,19 @@ mod tests {
     fn only_the_old_database_and_its_companions_are_removed() {
         let folder = tempfile::tempdir().unwrap();
         let database = folder.path().join("understory-demo.db");
-        for name in [
-            "understory-demo.db",
-            "understory-demo.db-wal",
-            "understory.db",
-        ] {
+        for name in ["understory-demo.db", "understory-demo.db-wal", "understory.db"] {
             std::fs::write(folder.path().join(name), "x").unwrap();
         }
         remove_old(&database).unwrap();
         remove_old(&database).unwrap();
-        let left: Vec<_> = std::fs::read_dir(folder.path())
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name())
-            .collect();
+        let left: Vec<_> =
+            std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(left, ["understory.db"]);
     }
 
     #[test]
     fn every_line_fits_a_terminal() {
-        let change = Change {
-            joined: 12,
-            renamed: 6,
-            extended: 1,
-            left: 3,
-        };
+        let change = Change { joined: 12, renamed: 6, extended: 1, left: 3 };
         let text = [
             render_start("http://127.0.0.1:65535", "./understory-demo.db"),
             render_change(&change),
@@ -302,9 +279,6 @@ mod tests {
             render_query(ASK_ACTIVE, &Table::default()),
         ]
         .join("\n");
-        assert!(
-            text.lines().all(|line| line.chars().count() <= 80),
-            "{text}"
-        );
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     }
 }

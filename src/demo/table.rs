@@ -35,19 +35,10 @@ pub fn render_query(sql: &str, table: &Table) -> String {
 pub fn render_table(table: &Table, width: usize) -> String {
     let widths = widths(table, width);
     let mut out = String::new();
-    let names: Vec<_> = table
-        .columns
-        .iter()
-        .map(|name| Some(name.clone()))
-        .collect();
-    let numeric: Vec<bool> = (0..table.columns.len())
-        .map(|column| is_numeric(table, column))
-        .collect();
+    let names: Vec<_> = table.columns.iter().map(|name| Some(name.clone())).collect();
+    let numeric: Vec<bool> = (0..table.columns.len()).map(|column| is_numeric(table, column)).collect();
     push_row(&mut out, &names, &widths, &numeric);
-    let rules: Vec<_> = widths
-        .iter()
-        .map(|width| Some("-".repeat(*width)))
-        .collect();
+    let rules: Vec<_> = widths.iter().map(|width| Some("-".repeat(*width))).collect();
     push_row(&mut out, &rules, &widths, &numeric);
     for row in &table.rows {
         push_row(&mut out, row, &widths, &numeric);
@@ -56,11 +47,10 @@ pub fn render_table(table: &Table, width: usize) -> String {
 }
 
 fn is_numeric(table: &Table, column: usize) -> bool {
-    table.rows.iter().all(|row| {
-        row.get(column)
-            .and_then(Option::as_ref)
-            .is_none_or(|value| value.parse::<f64>().is_ok())
-    })
+    table
+        .rows
+        .iter()
+        .all(|row| row.get(column).and_then(Option::as_ref).is_none_or(|value| value.parse::<f64>().is_ok()))
 }
 
 /// The widest column gives way until all fit.
@@ -70,12 +60,8 @@ fn widths(table: &Table, width: usize) -> Vec<usize> {
         .iter()
         .enumerate()
         .map(|(column, name)| {
-            let longest = table
-                .rows
-                .iter()
-                .filter_map(|row| row.get(column)?.as_deref())
-                .map(columns_of)
-                .max();
+            let longest =
+                table.rows.iter().filter_map(|row| row.get(column)?.as_deref()).map(columns_of).max();
             columns_of(name).max(longest.unwrap_or(0)).max(1)
         })
         .collect();
@@ -112,10 +98,7 @@ fn push_row(out: &mut String, row: &[Option<String>], widths: &[usize], numeric:
 
 /// At most so many columns of the terminal, control characters made visible.
 fn cut(value: &str, width: usize) -> String {
-    let clean: String = value
-        .chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect();
+    let clean: String = value.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
     if columns_of(&clean) <= width {
         return clean;
     }
@@ -153,19 +136,13 @@ mod tests {
     fn table(columns: &[&str], rows: &[&[Option<&str>]]) -> Table {
         Table {
             columns: columns.iter().map(ToString::to_string).collect(),
-            rows: rows
-                .iter()
-                .map(|row| row.iter().map(|value| value.map(str::to_owned)).collect())
-                .collect(),
+            rows: rows.iter().map(|row| row.iter().map(|value| value.map(str::to_owned)).collect()).collect(),
         }
     }
 
     #[test]
     fn numbers_stand_to_the_right_and_null_is_a_dash() {
-        let table = table(
-            &["change", "consents"],
-            &[&[Some("added"), Some("1200")], &[None, Some("9")]],
-        );
+        let table = table(&["change", "consents"], &[&[Some("added"), Some("1200")], &[None, Some("9")]]);
         assert_eq!(
             render_table(&table, 80),
             "change  consents\n------  --------\nadded       1200\n-              9\n"
@@ -176,10 +153,7 @@ mod tests {
     fn a_long_value_is_cut_and_a_wide_script_is_counted_twice() {
         let table = table(
             &["name", "n"],
-            &[
-                &[Some("Þóra Sigurðardóttir of the far north"), Some("x")],
-                &[Some("佐藤 美咲"), Some("y")],
-            ],
+            &[&[Some("Þóra Sigurðardóttir of the far north"), Some("x")], &[Some("佐藤 美咲"), Some("y")]],
         );
         assert_eq!(
             render_table(&table, 14),
@@ -192,9 +166,6 @@ mod tests {
         let long = "x".repeat(200);
         let table = table(&["a", "b"], &[&[Some(&long), Some(&long)]]);
         let text = render_query("select 1;", &table);
-        assert!(
-            text.lines().all(|line| line.chars().count() <= 80),
-            "{text}"
-        );
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     }
 }

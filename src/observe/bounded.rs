@@ -29,11 +29,7 @@ pub(super) struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            connections: 64,
-            lifetime: Duration::from_secs(10),
-            bytes_in: 16 * 1024,
-        }
+        Self { connections: 64, lifetime: Duration::from_secs(10), bytes_in: 16 * 1024 }
     }
 }
 
@@ -46,11 +42,7 @@ pub(super) struct Bounded {
 
 impl Bounded {
     pub(super) fn new(listener: TcpListener, limits: Limits) -> Self {
-        Self {
-            listener,
-            limits,
-            places: Arc::new(Semaphore::new(limits.connections)),
-        }
+        Self { listener, limits, places: Arc::new(Semaphore::new(limits.connections)) }
     }
 }
 
@@ -121,11 +113,7 @@ impl AsyncRead for Connection {
 }
 
 impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.alive(cx)?;
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }

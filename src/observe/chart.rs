@@ -43,10 +43,7 @@ pub(super) fn draw(points: &[(Timestamp, i64)], size: Size) -> String {
         name = size.name,
         desc = escape(&describe(points, first, last)),
     );
-    let _ = write!(
-        svg,
-        r#"<text class="axis" x="0" y="12">active consents</text>"#
-    );
+    let _ = write!(svg, r#"<text class="axis" x="0" y="12">active consents</text>"#);
     scale.rules(&mut svg);
     scale.dates(&mut svg, first.0, last.0);
     scale.line(&mut svg, points);
@@ -54,11 +51,7 @@ pub(super) fn draw(points: &[(Timestamp, i64)], size: Size) -> String {
     svg
 }
 
-fn describe(
-    points: &[(Timestamp, i64)],
-    first: &(Timestamp, i64),
-    last: &(Timestamp, i64),
-) -> String {
+fn describe(points: &[(Timestamp, i64)], first: &(Timestamp, i64), last: &(Timestamp, i64)) -> String {
     let lowest = points.iter().map(|point| point.1).min().unwrap_or(0);
     let highest = points.iter().map(|point| point.1).max().unwrap_or(0);
     format!(
@@ -84,12 +77,7 @@ struct Scale {
 impl Scale {
     fn of(points: &[(Timestamp, i64)], first: Timestamp, last: Timestamp, size: Size) -> Self {
         let lowest = points.iter().map(|point| point.1).min().unwrap_or(0).max(0);
-        let highest = points
-            .iter()
-            .map(|point| point.1)
-            .max()
-            .unwrap_or(0)
-            .max(lowest);
+        let highest = points.iter().map(|point| point.1).max().unwrap_or(0).max(lowest);
         let step = nice_step(highest - lowest);
         let bottom = lowest / step * step;
         let steps = (highest - bottom).div_euclid(step) + i64::from((highest - bottom) % step != 0);
@@ -160,11 +148,7 @@ impl Scale {
         }
         let _ = write!(svg, r#"<path class="line" d="{path}"/>"#);
         if let Some((_, value)) = points.last() {
-            let _ = write!(
-                svg,
-                r#"<circle class="last" cx="{right:.1}" cy="{:.1}" r="4"/>"#,
-                self.y(*value)
-            );
+            let _ = write!(svg, r#"<circle class="last" cx="{right:.1}" cy="{:.1}" r="4"/>"#, self.y(*value));
         }
     }
 }
@@ -183,10 +167,7 @@ fn nice_step(span: i64) -> i64 {
     }
 }
 
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "a pixel does not see the 53rd bit"
-)]
+#[expect(clippy::cast_precision_loss, reason = "a pixel does not see the 53rd bit")]
 fn exact(value: i64) -> f64 {
     value as f64
 }
@@ -196,23 +177,11 @@ mod tests {
     use super::*;
     use crate::observe::sample::now;
 
-    const SIZE: Size = Size {
-        name: "wide",
-        width: 720.0,
-        height: 240.0,
-    };
+    const SIZE: Size = Size { name: "wide", width: 720.0, height: 240.0 };
 
     #[test]
     fn steps_of_the_axis_are_round_and_few() {
-        for (span, step) in [
-            (0, 1),
-            (1, 1),
-            (4, 1),
-            (5, 2),
-            (17, 5),
-            (930, 500),
-            (10_000, 5_000),
-        ] {
+        for (span, step) in [(0, 1), (1, 1), (4, 1), (5, 2), (17, 5), (930, 500), (10_000, 5_000)] {
             assert_eq!(nice_step(span), step, "{span}");
         }
         assert!(nice_step(i64::MAX) > 0);
@@ -236,10 +205,7 @@ mod tests {
             for (at, value) in &points {
                 assert!((LEFT..=SIZE.width - RIGHT).contains(&scale.x(*at)));
                 let y = scale.y(*value);
-                assert!(
-                    (TOP - 0.1..=scale.base() + 0.1).contains(&y),
-                    "{values:?} {y}"
-                );
+                assert!((TOP - 0.1..=scale.base() + 0.1).contains(&y), "{values:?} {y}");
             }
             assert!(scale.steps <= 6, "{values:?}");
         }

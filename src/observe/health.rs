@@ -34,11 +34,7 @@ pub fn verdict(snapshot: &Snapshot, health: &Health, now: Timestamp) -> Result<(
             Some(_) => {}
         }
     }
-    if reasons.is_empty() {
-        Ok(())
-    } else {
-        Err(reasons)
-    }
+    if reasons.is_empty() { Ok(()) } else { Err(reasons) }
 }
 
 /// When the last complete run ended.
@@ -67,27 +63,19 @@ mod tests {
     fn snapshot(complete: Option<i64>, judged: Option<i64>, active: i64) -> Snapshot {
         let minutes_ago = |minutes: i64| now().plus_millis(-60_000 * minutes);
         Snapshot {
-            last_complete: complete.map(|minutes| RunRow {
-                finished_at: Some(minutes_ago(minutes)),
-                ..RunRow::default()
-            }),
+            last_complete: complete
+                .map(|minutes| RunRow { finished_at: Some(minutes_ago(minutes)), ..RunRow::default() }),
             last_judged_at: judged.map(minutes_ago),
-            consents: Counts {
-                active,
-                ..Counts::default()
-            },
+            consents: Counts { active, ..Counts::default() },
             ..Snapshot::default()
         }
     }
 
     #[test]
     fn fresh_and_judged_is_well() {
-        for (complete, judged, active) in [
-            (129, Some(129), 5),
-            (0, Some(10_079), 5),
-            (5, None, 0),
-            (-5, Some(-5), 1),
-        ] {
+        for (complete, judged, active) in
+            [(129, Some(129), 5), (0, Some(10_079), 5), (5, None, 0), (-5, Some(-5), 1)]
+        {
             let snapshot = snapshot(Some(complete), judged, active);
             assert_eq!(verdict(&snapshot, &HEALTH, now()), Ok(()));
         }
@@ -106,9 +94,6 @@ mod tests {
                 "who is absent was last judged 7 d ago (2026-11-14 12:00:00 UTC), longer ago than health.absence_after allows (7 d)",
             ]
         );
-        assert_eq!(
-            reasons(Some(1), None, 1),
-            ["no run has judged yet who is absent"]
-        );
+        assert_eq!(reasons(Some(1), None, 1), ["no run has judged yet who is absent"]);
     }
 }

@@ -45,10 +45,7 @@ const HEADERS: [(HeaderName, &str); 7] = [
     (header::X_FRAME_OPTIONS, "DENY"),
     (header::REFERRER_POLICY, "no-referrer"),
     (header::CACHE_CONTROL, "no-store"),
-    (
-        HeaderName::from_static("cross-origin-resource-policy"),
-        "same-origin",
-    ),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
     (header::CONNECTION, "close"),
 ];
 
@@ -89,8 +86,7 @@ pub async fn serve(listener: TcpListener, shown: Shown, stop: CancellationToken)
 
 async fn serve_bounded(listener: Bounded, shown: Shown, stop: CancellationToken) -> io::Result<()> {
     let too_late = stop.clone();
-    let server =
-        axum::serve(listener, router(shown)).with_graceful_shutdown(stop.cancelled_owned());
+    let server = axum::serve(listener, router(shown)).with_graceful_shutdown(stop.cancelled_owned());
     tokio::select! {
         ended = server => ended,
         () = async {
@@ -108,10 +104,7 @@ struct Window {
 }
 
 fn router(shown: Shown) -> Router {
-    let window = Arc::new(Window {
-        shown,
-        seen: Arc::default(),
-    });
+    let window = Arc::new(Window { shown, seen: Arc::default() });
     Router::new()
         .route("/", get(page))
         .route("/healthz", get(healthz))
@@ -124,9 +117,7 @@ fn router(shown: Shown) -> Router {
 
 async fn with_headers(mut response: Response) -> Response {
     for (name, value) in HEADERS {
-        response
-            .headers_mut()
-            .insert(name, HeaderValue::from_static(value));
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     response
 }

@@ -35,12 +35,7 @@ async fn served(snapshot: Result<Snapshot, String>, limits: Limits) -> Served {
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
     let serving = serve_bounded(Bounded::new(listener, limits), shown, stop.clone());
-    Served {
-        address,
-        looks,
-        stop,
-        ended: tokio::spawn(serving),
-    }
+    Served { address, looks, stop, ended: tokio::spawn(serving) }
 }
 
 impl Served {
@@ -55,8 +50,7 @@ impl Served {
     }
 
     async fn ask(&self, method: &str, path: &str) -> String {
-        self.say(&format!("{method} {path} HTTP/1.1\r\nhost: x\r\n\r\n"))
-            .await
+        self.say(&format!("{method} {path} HTTP/1.1\r\nhost: x\r\n\r\n")).await
     }
 }
 
@@ -66,25 +60,14 @@ async fn each_path_answers_as_promised() {
     for (path, status, part) in [
         ("/healthz", 200, "\r\n\r\nok\n"),
         ("/readyz", 200, "\r\n\r\nok\n"),
-        (
-            "/metrics",
-            200,
-            "content-type: text/plain; version=0.0.4; charset=utf-8\r\n",
-        ),
-        (
-            "/metrics",
-            200,
-            "understory_sync_next_run_timestamp_seconds 17952627",
-        ),
+        ("/metrics", 200, "content-type: text/plain; version=0.0.4; charset=utf-8\r\n"),
+        ("/metrics", 200, "understory_sync_next_run_timestamp_seconds 17952627"),
         ("/", 200, "<h1>understory-sync</h1>"),
         ("/favicon.ico", 404, "not found"),
         ("/../etc/passwd", 404, "not found"),
     ] {
         let answer = served.ask("GET", path).await;
-        assert!(
-            answer.starts_with(&format!("HTTP/1.1 {status} ")),
-            "{answer}"
-        );
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
         assert!(answer.contains(part), "{path}: {answer}");
         assert!(answer.contains("content-security-policy: default-src 'none'; style-src"));
         assert!(answer.contains("x-content-type-options: nosniff"));
@@ -95,21 +78,13 @@ async fn each_path_answers_as_promised() {
 async fn head_has_no_body_and_other_methods_are_refused() {
     let served = served(Ok(well()), Limits::default()).await;
     let head = served.ask("HEAD", "/").await;
-    assert!(
-        head.starts_with("HTTP/1.1 200 ") && head.ends_with("\r\n\r\n"),
-        "{head}"
-    );
+    assert!(head.starts_with("HTTP/1.1 200 ") && head.ends_with("\r\n\r\n"), "{head}");
     for method in ["POST", "PUT", "DELETE", "OPTIONS", "TRACE", "NONSENSE"] {
         let answer = served.ask(method, "/metrics").await;
         assert!(answer.starts_with("HTTP/1.1 405 "), "{answer}");
     }
-    let post = served
-        .say("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n")
-        .await;
-    assert!(
-        post.starts_with("HTTP/1.1 405 "),
-        "no body is waited for: {post}"
-    );
+    let post = served.say("POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n").await;
+    assert!(post.starts_with("HTTP/1.1 405 "), "no body is waited for: {post}");
 }
 
 #[tokio::test]
@@ -117,19 +92,12 @@ async fn not_ready_is_503_with_every_reason() {
     let ill = served(Ok(troubled()), Limits::default()).await;
     let answer = ill.ask("GET", "/readyz").await;
     assert!(answer.starts_with("HTTP/1.1 503 "));
-    assert!(
-        answer.contains("the last complete run ended 3 h ago"),
-        "{answer}"
-    );
+    assert!(answer.contains("the last complete run ended 3 h ago"), "{answer}");
 
     let down = served(Err("connection refused".to_owned()), Limits::default()).await;
     let answer = down.ask("GET", "/readyz").await;
     assert!(answer.starts_with("HTTP/1.1 503 ") && answer.ends_with("connection refused\n"));
-    assert!(
-        down.ask("GET", "/healthz")
-            .await
-            .starts_with("HTTP/1.1 200 ")
-    );
+    assert!(down.ask("GET", "/healthz").await.starts_with("HTTP/1.1 200 "));
     assert!(down.ask("GET", "/").await.contains("does not answer"));
 }
 
@@ -170,11 +138,7 @@ async fn a_database_that_hangs_is_asked_once_and_not_waited_for() {
 
 #[tokio::test]
 async fn whoever_drips_or_floods_headers_is_cut_off_and_others_are_served() {
-    let limits = Limits {
-        connections: 2,
-        lifetime: Duration::from_millis(200),
-        bytes_in: 2_000,
-    };
+    let limits = Limits { connections: 2, lifetime: Duration::from_millis(200), bytes_in: 2_000 };
     let served = served(Ok(well()), limits).await;
     let mut drips = Vec::new();
     for _ in 0..5 {
@@ -182,12 +146,7 @@ async fn whoever_drips_or_floods_headers_is_cut_off_and_others_are_served() {
         drip.write_all(b"GET / HTTP/1.1\r\nhost: ").await.unwrap();
         drips.push(drip);
     }
-    assert!(
-        served
-            .ask("GET", "/healthz")
-            .await
-            .starts_with("HTTP/1.1 200 ")
-    );
+    assert!(served.ask("GET", "/healthz").await.starts_with("HTTP/1.1 200 "));
     for mut drip in drips {
         let mut answer = String::new();
         let _ = drip.read_to_string(&mut answer).await;

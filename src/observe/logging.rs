@@ -82,10 +82,7 @@ pub fn hush_panics() {
         if tracing::dispatcher::has_been_set() {
             tracing::error!("a mistake in the program at {place}: please report it");
         } else {
-            let _ = writeln!(
-                io::stderr(),
-                "a mistake in the program at {place}: please report it"
-            );
+            let _ = writeln!(io::stderr(), "a mistake in the program at {place}: please report it");
         }
     }));
 }
@@ -201,11 +198,7 @@ impl<W> Lines<W> {
         if !self.style.journal {
             let _ = write!(line, "{} ", (self.now)());
         }
-        let (begin, end) = if self.style.colour {
-            (colour(level), "\u{1b}[0m")
-        } else {
-            ("", "")
-        };
+        let (begin, end) = if self.style.colour { (colour(level), "\u{1b}[0m") } else { ("", "") };
         let _ = write!(line, "{begin}{level:>5}{end} {}", plain(&fields.message));
         for (name, value) in &fields.others {
             let value = match value {

@@ -12,25 +12,15 @@ fn noon() -> Timestamp {
 fn written(style: Style, level: Level, work: impl FnOnce()) -> String {
     let page = Arc::new(Mutex::new(Vec::new()));
     let out = Arc::clone(&page);
-    let lines = Lines {
-        style,
-        out: move |line: &[u8]| out.lock().unwrap().extend_from_slice(line),
-        now: noon,
-    };
+    let lines =
+        Lines { style, out: move |line: &[u8]| out.lock().unwrap().extend_from_slice(line), now: noon };
     let subscriber = tracing_subscriber::registry().with(lines.with_filter(filter(level)));
     tracing::subscriber::with_default(subscriber, work);
     String::from_utf8(page.lock().unwrap().clone()).unwrap()
 }
 
-const TEXT: Style = Style {
-    format: LogFormat::Text,
-    colour: false,
-    journal: false,
-};
-const JSON: Style = Style {
-    format: LogFormat::Json,
-    ..TEXT
-};
+const TEXT: Style = Style { format: LogFormat::Text, colour: false, journal: false };
+const JSON: Style = Style { format: LogFormat::Json, ..TEXT };
 
 fn a_run() {
     let span = tracing::info_span!("run", run_id = 42, level = "mine");
@@ -59,20 +49,14 @@ fn every_line_of_a_run_carries_its_id() {
 
 #[test]
 fn the_journal_gets_the_level_and_adds_the_time_itself() {
-    let journal = Style {
-        journal: true,
-        ..TEXT
-    };
+    let journal = Style { journal: true, ..TEXT };
     let line = written(journal, Level::INFO, || tracing::info!("done"));
     assert_eq!(line, "<6> INFO done\n");
 }
 
 #[test]
 fn only_a_terminal_sees_colour() {
-    let terminal = Style {
-        colour: true,
-        ..TEXT
-    };
+    let terminal = Style { colour: true, ..TEXT };
     let work = || tracing::error!("no");
     assert!(written(terminal, Level::INFO, work).contains("\u{1b}[31mERROR\u{1b}[0m no"));
     assert!(!written(TEXT, Level::INFO, work).contains('\u{1b}'));

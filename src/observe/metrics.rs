@@ -26,9 +26,7 @@ const STATES: [&str; 3] = ["active", "missing", "removed"];
 const CHANGES: [&str; 5] = ["added", "updated", "missing", "removed", "returned"];
 const ENDPOINTS: [&str; 3] = ["token", "consents", "consent"];
 /// Seconds: a healthy hourly run takes some, `run_timeout` is 3,000 by default.
-const BUCKETS: [f64; 12] = [
-    0.1, 0.5, 1.0, 2.5, 5.0, 15.0, 30.0, 60.0, 300.0, 900.0, 1800.0, 3000.0,
-];
+const BUCKETS: [f64; 12] = [0.1, 0.5, 1.0, 2.5, 5.0, 15.0, 30.0, 60.0, 300.0, 900.0, 1800.0, 3000.0];
 
 type Labels<const N: usize> = [(&'static str, String); N];
 type Seconds = Gauge<f64, AtomicU64>;
@@ -85,21 +83,11 @@ impl Metrics {
 
     fn register_runs(&mut self) {
         let build: Family<Labels<1>, Gauge> = Family::default();
-        build
-            .get_or_create(&[("version", env!("CARGO_PKG_VERSION").to_owned())])
-            .set(1);
+        build.get_or_create(&[("version", env!("CARGO_PKG_VERSION").to_owned())]).set(1);
         let r = &mut self.registry;
         r.register("build_info", "The program's version; always 1", build);
-        r.register(
-            "runs",
-            "Runs that have ended, by outcome",
-            self.runs.clone(),
-        );
-        r.register(
-            "run_duration_seconds",
-            "How long runs took",
-            self.run_duration.clone(),
-        );
+        r.register("runs", "Runs that have ended, by outcome", self.runs.clone());
+        r.register("run_duration_seconds", "How long runs took", self.run_duration.clone());
         r.register(
             "last_success_timestamp_seconds",
             "When the last complete run ended",
@@ -110,20 +98,12 @@ impl Metrics {
             "When a run last judged who is absent",
             self.last_judged.clone(),
         );
-        r.register(
-            "next_run_timestamp_seconds",
-            "When the next run is due",
-            self.next_run.clone(),
-        );
+        r.register("next_run_timestamp_seconds", "When the next run is due", self.next_run.clone());
     }
 
     fn register_consents(&mut self) {
         let r = &mut self.registry;
-        r.register(
-            "consents",
-            "Rows of consents, by state",
-            self.consents.clone(),
-        );
+        r.register("consents", "Rows of consents, by state", self.consents.clone());
         r.register("changes", "Changes recorded, by kind", self.changes.clone());
         r.register(
             "rejected_items",
@@ -144,16 +124,8 @@ impl Metrics {
             "Requests sent, by endpoint and status (error: no answer)",
             self.http_requests.clone(),
         );
-        r.register(
-            "http_retries",
-            "Requests that repeated a failed one",
-            self.http_retries.clone(),
-        );
-        r.register(
-            "token_requests",
-            "Requests for an access token",
-            self.token_requests.clone(),
-        );
+        r.register("http_retries", "Requests that repeated a failed one", self.http_retries.clone());
+        r.register("token_requests", "Requests for an access token", self.token_requests.clone());
     }
 
     fn begin_at_zero(&self) {
@@ -176,34 +148,22 @@ impl Metrics {
     /// A run has ended, however it ended.
     pub fn record_run(&self, run: &RunRow, took: Duration) {
         if OUTCOMES.contains(&run.outcome.as_str()) {
-            self.runs
-                .get_or_create(&[("outcome", run.outcome.clone())])
-                .inc();
+            self.runs.get_or_create(&[("outcome", run.outcome.clone())]).inc();
         }
         self.run_duration.observe(took.as_secs_f64());
-        let counts = [
-            run.added,
-            run.updated,
-            run.missing,
-            run.removed,
-            run.returned,
-        ];
+        let counts = [run.added, run.updated, run.missing, run.removed, run.returned];
         for (change, count) in CHANGES.into_iter().zip(counts) {
             self.changes
                 .get_or_create(&[("change", change.to_owned())])
                 .inc_by(u64::try_from(count).unwrap_or(0));
         }
-        self.rejected
-            .inc_by(u64::try_from(run.rejected).unwrap_or(0));
+        self.rejected.inc_by(u64::try_from(run.rejected).unwrap_or(0));
     }
 
     /// So many more requests to an endpoint (`token`, `consents`, `consent`) with this status, or `error` where none came.
     pub fn observe_http(&self, endpoint: &'static str, status: &str, more: u64) {
         self.http_requests
-            .get_or_create(&[
-                ("endpoint", endpoint.to_owned()),
-                ("status", status.to_owned()),
-            ])
+            .get_or_create(&[("endpoint", endpoint.to_owned()), ("status", status.to_owned())])
             .inc_by(more);
     }
 
@@ -222,9 +182,7 @@ impl Metrics {
         let consents = snapshot.consents;
         let counts = [consents.active, consents.missing, consents.removed];
         for (state, count) in STATES.into_iter().zip(counts) {
-            self.consents
-                .get_or_create(&[("state", state.to_owned())])
-                .set(count);
+            self.consents.get_or_create(&[("state", state.to_owned())]).set(count);
         }
         self.withheld.set(snapshot.withheld);
         self.last_success.set(seconds(health::finished(snapshot)));
@@ -246,19 +204,14 @@ impl Metrics {
         if encode(&mut open, &self.registry).is_err() {
             return String::new();
         }
-        let counters: Vec<&str> = open
-            .lines()
-            .filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter"))
-            .collect();
+        let counters: Vec<&str> =
+            open.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter")).collect();
         let mut page = String::with_capacity(open.len() + 16 * counters.len());
         // A family's samples come out of a hash map: sorted, the page reads the same at each look. A histogram has its own order.
         let lines: Vec<&str> = open.lines().filter(|line| *line != "# EOF").collect();
         for chunk in lines.chunk_by(|one, next| one.starts_with('#') == next.starts_with('#')) {
             let mut chunk = chunk.to_vec();
-            if !chunk
-                .iter()
-                .any(|line| line.starts_with('#') || line.contains("_bucket{"))
-            {
+            if !chunk.iter().any(|line| line.starts_with('#') || line.contains("_bucket{")) {
                 chunk.sort_unstable();
             }
             for line in chunk {
@@ -276,19 +229,13 @@ fn classic(line: &str, counters: &[&str]) -> String {
     else {
         return line.to_owned();
     };
-    let total = if counters.contains(&name) {
-        "_total"
-    } else {
-        ""
-    };
+    let total = if counters.contains(&name) { "_total" } else { "" };
     let rest = rest.strip_suffix('.').unwrap_or(rest);
     format!("# {kind} {name}{total} {rest}")
 }
 
 fn seconds(at: Option<Timestamp>) -> f64 {
-    at.map_or(0.0, |at| {
-        Duration::from_millis(u64::try_from(at.millis()).unwrap_or(0)).as_secs_f64()
-    })
+    at.map_or(0.0, |at| Duration::from_millis(u64::try_from(at.millis()).unwrap_or(0)).as_secs_f64())
 }
 
 #[cfg(test)]
@@ -299,11 +246,7 @@ mod tests {
 
     #[test]
     fn every_family_is_there_from_the_start_at_zero() {
-        insta::assert_snapshot!(
-            Metrics::new()
-                .render()
-                .replace(env!("CARGO_PKG_VERSION"), "VERSION")
-        );
+        insta::assert_snapshot!(Metrics::new().render().replace(env!("CARGO_PKG_VERSION"), "VERSION"));
     }
 
     #[test]
@@ -321,11 +264,7 @@ mod tests {
         metrics.observe_http("consents", "429", 2);
         metrics.set_next_run(Some("2026-11-21T13:02:00.500Z".parse().unwrap()));
         metrics.set_snapshot(&Snapshot {
-            consents: Counts {
-                active: 10_345,
-                missing: 2,
-                removed: 7,
-            },
+            consents: Counts { active: 10_345, missing: 2, removed: 7 },
             withheld: 40,
             last_judged_at: Some("2026-11-21T12:00:04Z".parse().unwrap()),
             ..Snapshot::default()
@@ -363,12 +302,7 @@ mod tests {
                 families.push(name.to_owned());
             } else if !line.starts_with('#') {
                 let name = line.split(['{', ' ']).next().unwrap();
-                assert!(
-                    families
-                        .iter()
-                        .any(|family| name.starts_with(family.as_str())),
-                    "{line}"
-                );
+                assert!(families.iter().any(|family| name.starts_with(family.as_str())), "{line}");
             }
         }
         assert_eq!(families.len(), 13);

@@ -13,16 +13,8 @@ use super::view::{Mood, Note, View};
 
 const CSS: &str = include_str!("page.css");
 const RUNS_SHOWN: usize = 20;
-const WIDE: Size = Size {
-    name: "wide",
-    width: 800.0,
-    height: 240.0,
-};
-const NARROW: Size = Size {
-    name: "narrow",
-    width: 350.0,
-    height: 220.0,
-};
+const WIDE: Size = Size { name: "wide", width: 800.0, height: 240.0 };
+const NARROW: Size = Size { name: "narrow", width: 350.0, height: 220.0 };
 
 /// What the page is made of.
 #[derive(Debug, Clone, Copy)]
@@ -45,11 +37,9 @@ pub enum PageData<'a> {
 pub fn render(data: &PageData<'_>) -> String {
     let (mood, sentence, now) = match data {
         PageData::Known(view) => (view.mood(), view.sentence(), view.now),
-        PageData::Unknown { why, now, .. } => (
-            Mood::Bad,
-            format!("Needs attention: the database does not answer ({why})."),
-            *now,
-        ),
+        PageData::Unknown { why, now, .. } => {
+            (Mood::Bad, format!("Needs attention: the database does not answer ({why})."), *now)
+        }
     };
     let (class, word, sign) = look(mood);
     let mut page = String::with_capacity(32_768);
@@ -103,18 +93,12 @@ pub fn render(data: &PageData<'_>) -> String {
 /// A date must not be broken over two lines: its hyphens become ones that do not break.
 fn unbroken(text: &str) -> String {
     let digit = |place: Option<usize>| {
-        place
-            .and_then(|place| text.as_bytes().get(place))
-            .is_some_and(u8::is_ascii_digit)
+        place.and_then(|place| text.as_bytes().get(place)).is_some_and(u8::is_ascii_digit)
     };
     text.char_indices()
         .map(|(place, letter)| {
             let inside = digit(place.checked_sub(1)) && digit(Some(place + 1));
-            if letter == '-' && inside {
-                '\u{2011}'
-            } else {
-                letter
-            }
+            if letter == '-' && inside { '\u{2011}' } else { letter }
         })
         .collect()
 }
@@ -166,30 +150,19 @@ fn facts(page: &mut String, view: &View<'_>) {
         page,
         "Active consents",
         &thousands(consents.active),
-        &format!(
-            "{} missing, {} removed",
-            thousands(consents.missing),
-            thousands(consents.removed)
-        ),
+        &format!("{} missing, {} removed", thousands(consents.missing), thousands(consents.removed)),
     );
     match (view.running(), view.last_ended()) {
         (Some(run), _) => fact(
             page,
             "Run",
             "running now",
-            &format!(
-                "run {}, began {}",
-                run.id,
-                time(run.started_at, &relative(run.started_at, view.now))
-            ),
+            &format!("run {}, began {}", run.id, time(run.started_at, &relative(run.started_at, view.now))),
         ),
         (None, Some(run)) => {
             let ended = run.finished_at.unwrap_or(run.started_at);
-            let words = format!(
-                "{}, took {}",
-                time(ended, &utc(ended)),
-                took(run).map(duration).unwrap_or_default()
-            );
+            let words =
+                format!("{}, took {}", time(ended, &utc(ended)), took(run).map(duration).unwrap_or_default());
             let big = format!("{}, {}", outcome(run), relative(ended, view.now));
             fact(page, "Last run", &escape(&big), &words);
         }
@@ -201,10 +174,8 @@ fn facts(page: &mut String, view: &View<'_>) {
 
 /// `big` and `more` are HTML.
 fn fact(page: &mut String, name: &str, big: &str, more: &str) {
-    let _ = write!(
-        page,
-        "<div><dt>{name}</dt><dd class=\"big\">{big}</dd><dd class=\"more\">{more}</dd></div>"
-    );
+    let _ =
+        write!(page, "<div><dt>{name}</dt><dd class=\"big\">{big}</dd><dd class=\"more\">{more}</dd></div>");
 }
 
 fn next_fact(page: &mut String, next: Option<Timestamp>, now: Timestamp) {
@@ -219,7 +190,9 @@ fn todo(page: &mut String, notes: &[Note]) {
     if notes.is_empty() {
         return;
     }
-    page.push_str("<section aria-labelledby=\"todo\"><h2 id=\"todo\">What to know, and to do</h2><ul class=\"todo\">");
+    page.push_str(
+        "<section aria-labelledby=\"todo\"><h2 id=\"todo\">What to know, and to do</h2><ul class=\"todo\">",
+    );
     for note in notes {
         let _ = write!(page, "<li><p>{}</p>", escape(&note.text));
         if let Some(command) = &note.command {
@@ -232,11 +205,7 @@ fn todo(page: &mut String, notes: &[Note]) {
 
 /// The last error, where a later run has made it a thing of the past.
 fn healed(page: &mut String, view: &View<'_>) {
-    let mut ended = view
-        .snapshot
-        .runs
-        .iter()
-        .filter(|run| run.finished_at.is_some());
+    let mut ended = view.snapshot.runs.iter().filter(|run| run.finished_at.is_some());
     let Some(last) = ended.next().filter(|run| run.outcome == "succeeded") else {
         return;
     };

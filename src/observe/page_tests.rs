@@ -10,8 +10,7 @@ fn shown(snapshot: &Snapshot) -> String {
 
 /// Without the style sheet and the version, which would make every snapshot change with them.
 fn essence(page: &str) -> String {
-    page.replace(CSS, "")
-        .replace(env!("CARGO_PKG_VERSION"), "VERSION")
+    page.replace(CSS, "").replace(env!("CARGO_PKG_VERSION"), "VERSION")
 }
 
 /// For a look in a browser: `PAGES=folder cargo test page`.
@@ -19,10 +18,7 @@ fn keep(page: &str) {
     let Some(folder) = std::env::var_os("PAGES") else {
         return;
     };
-    let name = page
-        .split("<p class=\"state ")
-        .nth(1)
-        .and_then(|rest| rest.split('"').next());
+    let name = page.split("<p class=\"state ").nth(1).and_then(|rest| rest.split('"').next());
     let name = format!("{}-{}.html", name.unwrap_or("page"), page.len());
     let _ = std::fs::write(std::path::Path::new(&folder).join(name), page);
 }
@@ -52,11 +48,7 @@ fn the_page_before_the_first_run() {
 
 #[test]
 fn the_page_while_the_database_does_not_answer() {
-    let page = render(&PageData::Unknown {
-        why: "connection refused",
-        next_run: None,
-        now: now(),
-    });
+    let page = render(&PageData::Unknown { why: "connection refused", next_run: None, now: now() });
     keep(&page);
     assert!(page.contains("the database does not answer (connection refused)"));
 }
@@ -77,11 +69,7 @@ fn nothing_from_the_database_becomes_markup() {
     evil.outcome = script.to_owned();
     evil.trigger = script.to_owned();
     evil.error = Some(script.to_owned());
-    let snapshot = Snapshot {
-        runs: vec![evil.clone()],
-        last_complete: Some(evil),
-        ..well()
-    };
+    let snapshot = Snapshot { runs: vec![evil.clone()], last_complete: Some(evil), ..well() };
     let page = shown(&snapshot);
     assert!(!page.contains("<script"));
     assert!(page.contains("&lt;script&gt;&quot;&#39;&amp;"));

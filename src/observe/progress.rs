@@ -11,11 +11,9 @@ const TEMPLATE: &str = "{spinner} {msg}, {human_pos} consents, {rate}, {elapsed}
 
 fn style() -> Result<ProgressStyle, TemplateError> {
     let style = ProgressStyle::with_template(TEMPLATE)?;
-    Ok(
-        style.with_key("rate", |state: &ProgressState, out: &mut dyn fmt::Write| {
-            let _ = write!(out, "{:.0}/s", state.per_sec());
-        }),
-    )
+    Ok(style.with_key("rate", |state: &ProgressState, out: &mut dyn fmt::Write| {
+        let _ = write!(out, "{:.0}/s", state.per_sec());
+    }))
 }
 
 /// One line at the bottom of standard error, or nothing at all. Clones are the same line.

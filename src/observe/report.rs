@@ -39,11 +39,7 @@ pub fn changes(run: &RunRow) -> String {
         .filter(|(count, _)| *count != 0)
         .map(|(count, kind)| format!("{} {kind}", thousands(*count)))
         .collect();
-    if told.is_empty() {
-        "none".to_owned()
-    } else {
-        told.join(", ")
-    }
+    if told.is_empty() { "none".to_owned() } else { told.join(", ") }
 }
 
 /// What systemd's STATUS says of a complete run: `ok: 10,345 consents, 12 new, 3 changed`.
@@ -92,8 +88,7 @@ pub fn run_line(run: &RunRow) -> String {
             thousands(run.missing),
             thousands(run.removed),
         );
-        for (count, kind) in asides(run).filter(|(_, kind)| !["missing", "removed"].contains(kind))
-        {
+        for (count, kind) in asides(run).filter(|(_, kind)| !["missing", "removed"].contains(kind)) {
             let _ = write!(line, ", {} {kind}", thousands(count));
         }
         let _ = write!(

@@ -64,11 +64,7 @@ pub(super) fn well() -> Snapshot {
     Snapshot {
         last_complete: runs.first().cloned(),
         last_judged_at: runs[0].finished_at,
-        consents: Counts {
-            active: 10_345,
-            missing: 12,
-            removed: 131,
-        },
+        consents: Counts { active: 10_345, missing: 12, removed: 131 },
         active_over_time,
         runs,
         ..Snapshot::default()

@@ -25,11 +25,7 @@ pub fn thousands(number: i64) -> String {
 /// `1 consent`, `10,345 consents`
 #[must_use]
 pub fn counted(number: i64, one: &str, many: &str) -> String {
-    format!(
-        "{} {}",
-        thousands(number),
-        if number == 1 { one } else { many }
-    )
+    format!("{} {}", thousands(number), if number == 1 { one } else { many })
 }
 
 /// `0.3 s`, `42 s`, `4 min 10 s`, `2 h 10 min`, `7 d 3 h`

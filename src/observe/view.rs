@@ -56,11 +56,7 @@ impl View<'_> {
     pub fn mood(&self) -> Mood {
         if self.reasons().is_empty() {
             let failed = self.last_ended().is_some_and(|run| run.outcome == "failed");
-            if failed || self.snapshot.withheld > 0 {
-                Mood::Watch
-            } else {
-                Mood::Good
-            }
+            if failed || self.snapshot.withheld > 0 { Mood::Watch } else { Mood::Good }
         } else {
             Mood::Bad
         }
@@ -69,18 +65,14 @@ impl View<'_> {
     /// Why it is not healthy; empty where it is.
     #[must_use]
     pub fn reasons(&self) -> Vec<String> {
-        health::verdict(self.snapshot, self.health, self.now)
-            .err()
-            .unwrap_or_default()
+        health::verdict(self.snapshot, self.health, self.now).err().unwrap_or_default()
     }
 
     /// The state in one sentence.
     #[must_use]
     pub fn sentence(&self) -> String {
-        let as_of = health::finished(self.snapshot).map_or_else(
-            || "never yet".to_owned(),
-            |at| format!("{} ({})", utc(at), relative(at, self.now)),
-        );
+        let as_of = health::finished(self.snapshot)
+            .map_or_else(|| "never yet".to_owned(), |at| format!("{} ({})", utc(at), relative(at, self.now)));
         let active = self.snapshot.consents.active;
         match self.mood() {
             Mood::Bad => format!("Needs attention: {}.", self.reasons().join("; ")),
@@ -105,19 +97,13 @@ impl View<'_> {
     /// The newest run that has ended.
     #[must_use]
     pub fn last_ended(&self) -> Option<&RunRow> {
-        self.snapshot
-            .runs
-            .iter()
-            .find(|run| run.finished_at.is_some())
+        self.snapshot.runs.iter().find(|run| run.finished_at.is_some())
     }
 
     /// The run that goes on now.
     #[must_use]
     pub fn running(&self) -> Option<&RunRow> {
-        self.snapshot
-            .runs
-            .first()
-            .filter(|run| run.outcome == "running")
+        self.snapshot.runs.first().filter(|run| run.outcome == "running")
     }
 
     /// What to know and to do, the most urgent first.
@@ -157,11 +143,7 @@ impl View<'_> {
             .take_while(|run| run.outcome == "failed")
             .count();
         let error = last.error.as_deref().unwrap_or("no reason was recorded");
-        let often = if in_a_row > 1 {
-            format!(" (and {} before it)", in_a_row - 1)
-        } else {
-            String::new()
-        };
+        let often = if in_a_row > 1 { format!(" (and {} before it)", in_a_row - 1) } else { String::new() };
         Some(Note {
             text: format!(
                 "Run {}{often} failed: {error}. What was stored stays, and the next run tries again by itself. To see what is wrong and \

@@ -33,9 +33,6 @@ fn a_run_that_took_half_of_its_time_is_told() {
     let notes = view(&snapshot).notes();
     assert_eq!(notes.len(), 1);
     assert!(notes[0].text.contains("schedule.run_timeout"));
-    let unlimited = View {
-        run_timeout: None,
-        ..view(&snapshot)
-    };
+    let unlimited = View { run_timeout: None, ..view(&snapshot) };
     assert_eq!(unlimited.notes(), []);
 }

@@ -48,9 +48,7 @@ const MAX_BLOCKED: u32 = 2;
 /// whatever else the pass held.
 #[must_use]
 pub fn judge(evidence: &Evidence, max_percent: f64, min_count: u64) -> Absence {
-    let accepted = evidence
-        .accepted
-        .is_some_and(|most| evidence.unlisted <= most);
+    let accepted = evidence.accepted.is_some_and(|most| evidence.unlisted <= most);
     if !accepted && is_suspicious(evidence, max_percent, min_count) {
         return Absence::Withheld;
     }
@@ -94,78 +92,25 @@ mod tests {
             (200, 1000, Absence::Judged),
             (201, 1000, Absence::Withheld),
         ] {
-            assert_eq!(
-                judge(&evidence(unlisted, active), 20.0, 20),
-                expected,
-                "{unlisted} of {active}"
-            );
+            assert_eq!(judge(&evidence(unlisted, active), 20.0, 20), expected, "{unlisted} of {active}");
         }
     }
 
     #[test]
     fn a_pass_that_lists_nobody_is_withheld_whatever_the_numbers() {
-        let nobody = Evidence {
-            lists_somebody: false,
-            ..evidence(3, 3)
-        };
+        let nobody = Evidence { lists_somebody: false, ..evidence(3, 3) };
         assert_eq!(judge(&nobody, 100.0, 1000), Absence::Withheld);
-        assert_eq!(
-            judge(
-                &Evidence {
-                    accepted: Some(2),
-                    ..nobody
-                },
-                20.0,
-                20
-            ),
-            Absence::Withheld
-        );
-        assert_eq!(
-            judge(
-                &Evidence {
-                    accepted: Some(3),
-                    ..nobody
-                },
-                20.0,
-                20
-            ),
-            Absence::Judged
-        );
-        let empty = Evidence {
-            lists_somebody: false,
-            ..evidence(0, 0)
-        };
+        assert_eq!(judge(&Evidence { accepted: Some(2), ..nobody }, 20.0, 20), Absence::Withheld);
+        assert_eq!(judge(&Evidence { accepted: Some(3), ..nobody }, 20.0, 20), Absence::Judged);
+        let empty = Evidence { lists_somebody: false, ..evidence(0, 0) };
         assert_eq!(judge(&empty, 20.0, 20), Absence::Judged);
     }
 
     #[test]
     fn a_nameless_reject_blocks_two_runs_in_a_row_and_not_a_third() {
-        let blocked = Evidence {
-            new_nameless_reject: true,
-            ..evidence(1, 100)
-        };
+        let blocked = Evidence { new_nameless_reject: true, ..evidence(1, 100) };
         assert_eq!(judge(&blocked, 20.0, 20), Absence::Blocked);
-        assert_eq!(
-            judge(
-                &Evidence {
-                    blocked_in_a_row: 1,
-                    ..blocked
-                },
-                20.0,
-                20
-            ),
-            Absence::Blocked
-        );
-        assert_eq!(
-            judge(
-                &Evidence {
-                    blocked_in_a_row: 2,
-                    ..blocked
-                },
-                20.0,
-                20
-            ),
-            Absence::Judged
-        );
+        assert_eq!(judge(&Evidence { blocked_in_a_row: 1, ..blocked }, 20.0, 20), Absence::Blocked);
+        assert_eq!(judge(&Evidence { blocked_in_a_row: 2, ..blocked }, 20.0, 20), Absence::Judged);
     }
 }

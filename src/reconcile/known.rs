@@ -6,10 +6,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use crate::hash::RowHash;
 
 /// The state of a row as far as a pass needs it.
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "four facts that do not depend on each other"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "four facts that do not depend on each other")]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RowState {
     /// `missing_since` or `removed_at` set.
@@ -63,10 +60,7 @@ impl Known {
     /// Room for so many rows, so that loading never copies.
     #[must_use]
     pub fn with_capacity(rows: usize) -> Self {
-        Self {
-            rows: Vec::with_capacity(rows),
-            ..Self::default()
-        }
+        Self { rows: Vec::with_capacity(rows), ..Self::default() }
     }
 
     /// Takes a row of the database.
@@ -130,12 +124,7 @@ impl Known {
         let at = usize::try_from(key >> self.shift).ok()?;
         let (low, high) = (*self.shelves.get(at)?, *self.shelves.get(at + 1)?);
         let (low, high) = (low as usize, high as usize);
-        let at = low
-            + self
-                .rows
-                .get(low..high)?
-                .iter()
-                .position(|row| row.0 == key)?;
+        let at = low + self.rows.get(low..high)?.iter().position(|row| row.0 == key)?;
         self.first_usable(at, key)
     }
 
@@ -215,10 +204,7 @@ impl Known {
     /// Active rows that this pass did not list.
     #[must_use]
     pub fn unlisted_active(&self) -> u64 {
-        self.rows
-            .iter()
-            .filter(|row| row.1 & (UNLISTED | LISTED) == 0)
-            .count() as u64
+        self.rows.iter().filter(|row| row.1 & (UNLISTED | LISTED) == 0).count() as u64
     }
 
     /// Their hashes.
@@ -226,10 +212,7 @@ impl Known {
         self.rows
             .iter()
             .filter(|row| row.1 & (UNLISTED | LISTED) == 0)
-            .map(|row| RowHash {
-                key: row.0,
-                content: row.1 >> 8,
-            })
+            .map(|row| RowHash { key: row.0, content: row.1 >> 8 })
     }
 
     /// Of those, the ones that the guard does not keep active already.
@@ -237,10 +220,7 @@ impl Known {
         self.rows
             .iter()
             .filter(|row| row.1 & (UNLISTED | LISTED | WITHHELD) == 0)
-            .map(|row| RowHash {
-                key: row.0,
-                content: row.1 >> 8,
-            })
+            .map(|row| RowHash { key: row.0, content: row.1 >> 8 })
     }
 }
 

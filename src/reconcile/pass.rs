@@ -42,12 +42,7 @@ impl Pass {
     /// A walk from the start over what the database holds.
     #[must_use]
     pub fn new(settings: Settings, known: Known, rejects: KnownRejects) -> Self {
-        Self {
-            settings,
-            known,
-            rejects,
-            lists_somebody: false,
-        }
+        Self { settings, known, rejects, lists_somebody: false }
     }
 
     /// What the pass has seen of the rows.
@@ -71,9 +66,7 @@ impl Pass {
     /// Whether the row with this key is one that the pass has not listed.
     #[must_use]
     pub fn is_unlisted(&self, key: &str) -> bool {
-        self.known
-            .find(self.settings.salt.key(key))
-            .is_some_and(|slot| !self.known.is_listed(slot))
+        self.known.find(self.settings.salt.key(key)).is_some_and(|slot| !self.known.is_listed(slot))
     }
 
     /// The natural keys that the store must be asked for before [`Pass::take`]: an item without id lists every row of its
@@ -111,9 +104,7 @@ impl Pass {
     fn take_rejected(&mut self, rejected: Rejected, batch: &mut Batch) {
         if !self.settings.suppressed.is_empty()
             && crate::consent::any_address(&rejected.item, |email| {
-                self.settings
-                    .suppressed
-                    .contains(&self.settings.salt.email(email))
+                self.settings.suppressed.contains(&self.settings.salt.email(email))
             })
         {
             batch.tally.suppressed += 1;
@@ -125,10 +116,7 @@ impl Pass {
         {
             self.relist(slot, id, batch);
         }
-        if self
-            .rejects
-            .note(&rejected.fingerprint, rejected.id.is_none())
-        {
+        if self.rejects.note(&rejected.fingerprint, rejected.id.is_none()) {
             batch.rejects.push(rejected);
         }
     }
@@ -140,20 +128,12 @@ impl Pass {
         here: &mut Here,
         batch: &mut Batch,
     ) {
-        if self
-            .settings
-            .company_id
-            .as_ref()
-            .is_some_and(|ours| *ours != consent.company_id)
-        {
+        if self.settings.company_id.as_ref().is_some_and(|ours| *ours != consent.company_id) {
             batch.tally.foreign_items += 1;
             return;
         }
         if !self.settings.suppressed.is_empty()
-            && self
-                .settings
-                .suppressed
-                .contains(&self.settings.salt.email(&consent.email))
+            && self.settings.suppressed.contains(&self.settings.salt.email(&consent.email))
         {
             batch.tally.suppressed += 1;
             return;
@@ -168,13 +148,7 @@ impl Pass {
         }
     }
 
-    fn take_with_id(
-        &mut self,
-        key: &str,
-        consent: Consent<'_>,
-        here: &mut Here,
-        batch: &mut Batch,
-    ) {
+    fn take_with_id(&mut self, key: &str, consent: Consent<'_>, here: &mut Here, batch: &mut Batch) {
         let hash = self.settings.salt.key(key);
         if self.known.is_fresh(hash) {
             batch.tally.duplicates += 1;
@@ -205,11 +179,7 @@ impl Pass {
         let natural = self.settings.salt.key(&natural_key);
         if self.known.is_fresh(natural) {
             self.known.rename_fresh(natural, new);
-            return Some(PutKind::TakeOver {
-                old_key: natural_key,
-                keep_content: true,
-                returns: false,
-            });
+            return Some(PutKind::TakeOver { old_key: natural_key, keep_content: true, returns: false });
         }
         let (slot, old_key) = match self.known.find(natural) {
             Some(slot) => (slot, natural_key),
@@ -218,11 +188,7 @@ impl Pass {
         let keep_content = self.known.is_stored(slot);
         let returns = self.known.is_unlisted(slot) && !self.known.is_listed(slot);
         self.known.take_over(slot, new);
-        Some(PutKind::TakeOver {
-            old_key,
-            keep_content,
-            returns,
-        })
+        Some(PutKind::TakeOver { old_key, keep_content, returns })
     }
 
     /// What retention left of a natural key.
@@ -235,13 +201,7 @@ impl Pass {
         self.known.is_erased(slot).then_some((slot, key))
     }
 
-    fn take_nameless(
-        &mut self,
-        consent: Consent<'_>,
-        namesakes: &Namesakes,
-        here: &Here,
-        batch: &mut Batch,
-    ) {
+    fn take_nameless(&mut self, consent: Consent<'_>, namesakes: &Namesakes, here: &Here, batch: &mut Batch) {
         let natural_key = consent.natural_key();
         let stored: &[Namesake] = namesakes.get(&natural_key).map_or(&[], Vec::as_slice);
         let mut rows = here.still(stored, &natural_key);
@@ -259,11 +219,7 @@ impl Pass {
             self.put_known(slot, key, hash, consent, batch);
         } else if let Some((slot, old_key)) = self.erased_row(&natural_key) {
             self.known.take_over(slot, hash);
-            let kind = PutKind::TakeOver {
-                old_key,
-                keep_content: false,
-                returns: true,
-            };
+            let kind = PutKind::TakeOver { old_key, keep_content: false, returns: true };
             self.put(key, hash, consent, kind, batch);
         } else {
             self.known.add(hash, true);
@@ -271,14 +227,7 @@ impl Pass {
         }
     }
 
-    fn put_known(
-        &mut self,
-        slot: Slot,
-        key: &str,
-        hash: u64,
-        consent: Consent<'_>,
-        batch: &mut Batch,
-    ) {
+    fn put_known(&mut self, slot: Slot, key: &str, hash: u64, consent: Consent<'_>, batch: &mut Batch) {
         if self.known.is_stored(slot) {
             batch.tally.duplicates += 1;
             return;
@@ -290,10 +239,7 @@ impl Pass {
         if self.known.same_content(slot, now) && !returns {
             batch.tally.unchanged += 1;
             if withheld {
-                batch.ops.push(Op::Relist {
-                    key: key.to_owned(),
-                    returns: false,
-                });
+                batch.ops.push(Op::Relist { key: key.to_owned(), returns: false });
             }
             return;
         }
@@ -302,10 +248,7 @@ impl Pass {
 
     fn put(&self, key: &str, hash: u64, consent: Consent<'_>, kind: PutKind, batch: &mut Batch) {
         let natural = consent.natural_hash();
-        let hash = RowHash {
-            key: hash,
-            content: self.settings.salt.content(&consent),
-        };
+        let hash = RowHash { key: hash, content: self.settings.salt.content(&consent) };
         batch.ops.push(Op::Put(Box::new(Put {
             key: key.to_owned(),
             consent: consent.into_owned(),
@@ -322,10 +265,7 @@ impl Pass {
         }
         let returns = self.known.is_unlisted(slot);
         if returns || self.known.is_withheld(slot) {
-            batch.ops.push(Op::Relist {
-                key: key.to_owned(),
-                returns,
-            });
+            batch.ops.push(Op::Relist { key: key.to_owned(), returns });
         }
         self.known.list(slot);
     }
@@ -344,23 +284,17 @@ struct Here {
 
 impl Here {
     fn new(page: &Page<'_>) -> Self {
-        let nameless = |item: &Item<'_>| matches!(item, Item::Consent(consent) if consent.consent_id.is_none());
+        let nameless =
+            |item: &Item<'_>| matches!(item, Item::Consent(consent) if consent.consent_id.is_none());
         let mixed = page.items.iter().any(nameless) && !page.items.iter().all(nameless);
-        Self {
-            mixed,
-            first: HashMap::new(),
-            natural: HashMap::new(),
-            moved: HashMap::new(),
-        }
+        Self { mixed, first: HashMap::new(), natural: HashMap::new(), moved: HashMap::new() }
     }
 
     /// An item was stored to this row.
     fn note(&mut self, consent: &Consent<'_>, key: &str) {
         if self.mixed {
             let natural_key = consent.natural_key();
-            self.first
-                .entry(natural_key.clone())
-                .or_insert_with(|| key.to_owned());
+            self.first.entry(natural_key.clone()).or_insert_with(|| key.to_owned());
             self.natural.insert(key.to_owned(), natural_key);
         }
     }
@@ -376,20 +310,12 @@ impl Here {
     }
 
     /// The rows that the store named, under the keys they have by now, without those that have another natural key by now.
-    fn still<'a>(
-        &'a self,
-        stored: &'a [Namesake],
-        natural_key: &'a str,
-    ) -> impl Iterator<Item = &'a str> {
+    fn still<'a>(&'a self, stored: &'a [Namesake], natural_key: &'a str) -> impl Iterator<Item = &'a str> {
         let now = |row: &'a Namesake| self.moved.get(&row.consent_key).unwrap_or(&row.consent_key);
         stored
             .iter()
             .map(now)
-            .filter(move |key| {
-                self.natural
-                    .get(*key)
-                    .is_none_or(|natural| natural == natural_key)
-            })
+            .filter(move |key| self.natural.get(*key).is_none_or(|natural| natural == natural_key))
             .map(String::as_str)
     }
 }

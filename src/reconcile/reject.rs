@@ -32,16 +32,7 @@ impl KnownRejects {
             write
         } else {
             self.new_nameless |= nameless;
-            self.rows.insert(
-                short(fingerprint),
-                (
-                    KnownReject {
-                        id: 0,
-                        resolved: false,
-                    },
-                    true,
-                ),
-            );
+            self.rows.insert(short(fingerprint), (KnownReject { id: 0, resolved: false }, true));
             true
         }
     }
@@ -54,23 +45,16 @@ impl KnownRejects {
 
     /// The rows on record that this pass held again.
     pub fn seen(&self) -> impl Iterator<Item = i64> + '_ {
-        self.rows
-            .values()
-            .filter(|(row, seen)| *seen && row.id != 0)
-            .map(|(row, _)| row.id)
+        self.rows.values().filter(|(row, seen)| *seen && row.id != 0).map(|(row, _)| row.id)
     }
 
     /// Whether any row of the record is unresolved and was not held by this pass.
     #[must_use]
     pub fn any_gone(&self) -> bool {
-        self.rows
-            .values()
-            .any(|(row, seen)| !*seen && !row.resolved)
+        self.rows.values().any(|(row, seen)| !*seen && !row.resolved)
     }
 }
 
 fn short(fingerprint: &[u8]) -> u64 {
-    fingerprint
-        .first_chunk::<8>()
-        .map_or(0, |bytes| u64::from_be_bytes(*bytes))
+    fingerprint.first_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes))
 }

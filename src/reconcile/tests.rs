@@ -44,17 +44,15 @@ fn walk() -> impl Strategy<Value = Walk> {
         prop::bool::weighted(0.3),
         0..2_u8,
     )
-        .prop_map(
-            |(list, page_length, gather, dies_at, restarts_at, accept, version)| Walk {
-                list,
-                page_length,
-                gather,
-                dies_at,
-                restarts_at,
-                accept: accept.then_some(1_000),
-                version,
-            },
-        )
+        .prop_map(|(list, page_length, gather, dies_at, restarts_at, accept, version)| Walk {
+            list,
+            page_length,
+            gather,
+            dies_at,
+            restarts_at,
+            accept: accept.then_some(1_000),
+            version,
+        })
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -79,9 +77,7 @@ fn counts_as_listed(row: &Row, list: &[Entry]) -> bool {
 fn is_represented(entry: &Entry, rows: &[Row]) -> bool {
     match entry {
         Entry::Good { id: Some(id), .. } => rows.iter().any(|row| row.active && row.has_id(*id)),
-        Entry::Good { id: None, email } => {
-            rows.iter().any(|row| row.active && row.has_email(*email))
-        }
+        Entry::Good { id: None, email } => rows.iter().any(|row| row.active && row.has_email(*email)),
         _ => true,
     }
 }
@@ -94,15 +90,10 @@ fn check(world: &mut World, walk: &Walk) -> Result<(), TestCaseError> {
     prop_assert!(ended.sums, "items do not add up");
     prop_assert!(ended.most_changes <= 1, "two changes of state in one pass");
     let newly_gone = |rows: &[Row]| {
-        let gone =
-            |old: &&Row| old.active && rows.iter().any(|row| row.no == old.no && !row.active);
+        let gone = |old: &&Row| old.active && rows.iter().any(|row| row.no == old.no && !row.active);
         before.iter().filter(gone).count()
     };
-    prop_assert_eq!(
-        world.rows.len() >= before.len(),
-        true,
-        "a run deleted a row"
-    );
+    prop_assert_eq!(world.rows.len() >= before.len(), true, "a run deleted a row");
     if ended.absence != Some(Absence::Judged) {
         prop_assert_eq!(newly_gone(&world.rows), 0, "removed without judgement");
     }
@@ -121,27 +112,16 @@ fn check(world: &mut World, walk: &Walk) -> Result<(), TestCaseError> {
     // A rejected item is known now, so the next run judges. And a list may contradict itself: where an item without id was
     // stored to a row whose own item has another address, the next pass may take them the other way round.
     let contradicts = list.iter().any(|entry| match entry {
-        Entry::Good {
-            id: Some(id),
-            email,
-        } => {
+        Entry::Good { id: Some(id), email } => {
             let of_row = |row: &&Row| row.has_id(*id);
-            !world
-                .rows
-                .iter()
-                .find(of_row)
-                .is_some_and(|row| row.has_email(*email))
+            !world.rows.iter().find(of_row).is_some_and(|row| row.has_email(*email))
         }
         _ => false,
     });
     if ended.absence == Some(Absence::Blocked) || contradicts {
         return Ok(());
     }
-    let again = world.run(&Walk {
-        dies_at: None,
-        restarts_at: None,
-        ..walk.clone()
-    });
+    let again = world.run(&Walk { dies_at: None, restarts_at: None, ..walk.clone() });
     prop_assert_eq!(again.written, 0, "the same list was written twice");
     Ok(())
 }

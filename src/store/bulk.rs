@@ -122,17 +122,10 @@ pub(super) async fn read(
 ) -> Result<Vec<WrittenRow>, StoreError> {
     match conn {
         Conn::Sqlite(c) => {
-            sqlx::query_as(READ_SQLITE)
-                .bind(json!(keys).to_string())
-                .fetch_all(&mut **c)
-                .await
+            sqlx::query_as(READ_SQLITE).bind(json!(keys).to_string()).fetch_all(&mut **c).await
         }
         Conn::Postgres(c) => {
-            sqlx::query_as(READ_POSTGRES)
-                .bind(keys)
-                .persistent(false)
-                .fetch_all(&mut **c)
-                .await
+            sqlx::query_as(READ_POSTGRES).bind(keys).persistent(false).fetch_all(&mut **c).await
         }
     }
     .map_err(|error| scene.failed(&error))
@@ -177,8 +170,7 @@ pub(super) async fn update(
     }
     match conn {
         Conn::Sqlite(c) => {
-            let (large, small): (Vec<_>, Vec<_>) =
-                writes.iter().partition(|row| row.consent.bytes() > LARGE);
+            let (large, small): (Vec<_>, Vec<_>) = writes.iter().partition(|row| row.consent.bytes() > LARGE);
             for row in large {
                 let done = update_large(row, scene).execute(&mut **c).await;
                 done.map_err(|error| scene.failed(&error))?;
@@ -203,18 +195,11 @@ pub(super) async fn update(
                 })
                 .collect();
             let list = serde_json::Value::from(rows).to_string();
-            let query = sqlx::query(UPDATE_SQLITE)
-                .bind(list)
-                .bind(scene.changed_at)
-                .bind(scene.run_id);
+            let query = sqlx::query(UPDATE_SQLITE).bind(list).bind(scene.changed_at).bind(scene.run_id);
             query.execute(&mut **c).await.map(drop)
         }
         Conn::Postgres(c) => {
-            let rows = Columns::new(
-                writes
-                    .iter()
-                    .map(|row| (row.key, &row.consent, row.hash, row.natural)),
-            );
+            let rows = Columns::new(writes.iter().map(|row| (row.key, &row.consent, row.hash, row.natural)));
             let old_keys: Vec<&str> = writes.iter().map(|row| row.old_key.as_str()).collect();
             let query = rows
                 .bind(sqlx::query(UPDATE_POSTGRES))
@@ -228,11 +213,7 @@ pub(super) async fn update(
 }
 
 /// Makes rows active again whose content stays.
-pub(super) async fn relist(
-    conn: &mut Conn,
-    scene: &Scene<'_>,
-    keys: &[String],
-) -> Result<(), StoreError> {
+pub(super) async fn relist(conn: &mut Conn, scene: &Scene<'_>, keys: &[String]) -> Result<(), StoreError> {
     const SQLITE: &str = "update consents set missing_since = null, withheld_since = null, removed_at = null, \
          missing_judged = null, changed_at = $2, changed_run_id = $3 \
          where consent_key in (select value from json_each($1))";
@@ -253,17 +234,12 @@ pub(super) async fn on_keys(
 ) -> Result<(), StoreError> {
     match conn {
         Conn::Sqlite(c) => {
-            let query = sqlx::query(sqlite)
-                .bind(json!(keys).to_string())
-                .bind(scene.changed_at)
-                .bind(scene.run_id);
+            let query =
+                sqlx::query(sqlite).bind(json!(keys).to_string()).bind(scene.changed_at).bind(scene.run_id);
             query.execute(&mut **c).await.map(drop)
         }
         Conn::Postgres(c) => {
-            let query = sqlx::query(postgres)
-                .bind(keys)
-                .bind(scene.changed_at)
-                .bind(scene.run_id);
+            let query = sqlx::query(postgres).bind(keys).bind(scene.changed_at).bind(scene.run_id);
             query.persistent(false).execute(&mut **c).await.map(drop)
         }
     }
@@ -277,29 +253,16 @@ pub(super) async fn follow_keys(
     moves: &[(String, String)],
 ) -> Result<(), StoreError> {
     for (old, new) in moves {
-        execute!(
-            conn,
-            "update consent_changes set consent_key = $2 where consent_key = $1",
-            old,
-            new
-        )
-        .map_err(|error| scene.failed(&error))?;
-        execute!(
-            conn,
-            "delete from consent_checks where consent_key = $1",
-            old
-        )
-        .map_err(|error| scene.failed(&error))?;
+        execute!(conn, "update consent_changes set consent_key = $2 where consent_key = $1", old, new)
+            .map_err(|error| scene.failed(&error))?;
+        execute!(conn, "delete from consent_checks where consent_key = $1", old)
+            .map_err(|error| scene.failed(&error))?;
     }
     Ok(())
 }
 
 /// Adds lines to `consent_changes`.
-pub(super) async fn record(
-    conn: &mut Conn,
-    scene: &Scene<'_>,
-    changes: &[Change],
-) -> Result<(), StoreError> {
+pub(super) async fn record(conn: &mut Conn, scene: &Scene<'_>, changes: &[Change]) -> Result<(), StoreError> {
     const SQLITE: &str = "insert into consent_changes (consent_key, run_id, changed_at, change, before) \
          select value ->> 0, $3, $2, value ->> 1, value ->> 2 from json_each($1)";
     const SQLITE_LARGE: &str = "insert into consent_changes (consent_key, run_id, changed_at, change, before) \
@@ -312,12 +275,7 @@ pub(super) async fn record(
     }
     match conn {
         Conn::Sqlite(c) => {
-            let is_large = |change: &&Change| {
-                change
-                    .before
-                    .as_ref()
-                    .is_some_and(|text| text.len() > LARGE)
-            };
+            let is_large = |change: &&Change| change.before.as_ref().is_some_and(|text| text.len() > LARGE);
             let (large, small): (Vec<_>, Vec<_>) = changes.iter().partition(is_large);
             for change in large {
                 let query = sqlx::query(SQLITE_LARGE)
@@ -329,32 +287,18 @@ pub(super) async fn record(
                 let done = query.execute(&mut **c).await;
                 done.map_err(|error| scene.failed(&error))?;
             }
-            let list: Vec<_> = small
-                .iter()
-                .map(|change| json!([change.consent_key, change.kind, change.before]))
-                .collect();
+            let list: Vec<_> =
+                small.iter().map(|change| json!([change.consent_key, change.kind, change.before])).collect();
             let list = serde_json::Value::from(list).to_string();
-            let query = sqlx::query(SQLITE)
-                .bind(list)
-                .bind(scene.changed_at)
-                .bind(scene.run_id);
+            let query = sqlx::query(SQLITE).bind(list).bind(scene.changed_at).bind(scene.run_id);
             query.execute(&mut **c).await.map(drop)
         }
         Conn::Postgres(c) => {
-            let keys: Vec<&str> = changes
-                .iter()
-                .map(|change| change.consent_key.as_str())
-                .collect();
+            let keys: Vec<&str> = changes.iter().map(|change| change.consent_key.as_str()).collect();
             let kinds: Vec<&str> = changes.iter().map(|change| change.kind).collect();
-            let before: Vec<Option<&str>> = changes
-                .iter()
-                .map(|change| change.before.as_deref())
-                .collect();
+            let before: Vec<Option<&str>> = changes.iter().map(|change| change.before.as_deref()).collect();
             let query = sqlx::query(POSTGRES).bind(&keys).bind(&kinds).bind(&before);
-            let query = query
-                .bind(scene.changed_at)
-                .bind(scene.run_id)
-                .persistent(false);
+            let query = query.bind(scene.changed_at).bind(scene.run_id).persistent(false);
             query.execute(&mut **c).await.map(drop)
         }
     }

@@ -97,11 +97,7 @@ impl Conn {
             }
             Location::Postgres { .. } => false,
         };
-        let access = if log_is_there {
-            Access::Read
-        } else {
-            Access::Write
-        };
+        let access = if log_is_there { Access::Read } else { Access::Write };
         Self::open_as(location, access).await
     }
 
@@ -118,9 +114,7 @@ impl Conn {
                 let options = sqlite_options(path)
                     .read_only(access != Access::Write)
                     .immutable(access == Access::Frozen);
-                let conn = SqliteConnection::connect_with(&options)
-                    .await
-                    .map_err(failed)?;
+                let conn = SqliteConnection::connect_with(&options).await.map_err(failed)?;
                 Self::Sqlite(Box::new(conn))
             }
             Location::Postgres { options, .. } => {
@@ -129,10 +123,7 @@ impl Conn {
                 match tokio::time::timeout(std::time::Duration::from_secs(15), connecting).await {
                     Ok(conn) => Self::Postgres(Box::new(conn.map_err(failed)?)),
                     Err(_) => {
-                        return Err(StoreError::Unreachable {
-                            place,
-                            cause: "no answer in 15 s".to_owned(),
-                        });
+                        return Err(StoreError::Unreachable { place, cause: "no answer in 15 s".to_owned() });
                     }
                 }
             }
@@ -141,11 +132,7 @@ impl Conn {
 
     /// Begins a transaction. The search path and the time-outs live in the transaction only, so that nothing is left
     /// behind in a pooler's server connection.
-    pub(super) async fn begin(
-        &mut self,
-        intent: Intent,
-        schema: Option<&str>,
-    ) -> Result<(), sqlx::Error> {
+    pub(super) async fn begin(&mut self, intent: Intent, schema: Option<&str>) -> Result<(), sqlx::Error> {
         match self {
             Self::Sqlite(conn) => {
                 let begin = match intent {
@@ -202,10 +189,7 @@ impl Conn {
     }
 }
 
-pub(super) async fn set_search_path(
-    conn: &mut PgConnection,
-    schema: &str,
-) -> Result<(), sqlx::Error> {
+pub(super) async fn set_search_path(conn: &mut PgConnection, schema: &str) -> Result<(), sqlx::Error> {
     sqlx::query("select set_config('search_path', quote_ident($1), true)")
         .bind(schema)
         .persistent(false)
@@ -215,16 +199,12 @@ pub(super) async fn set_search_path(
 }
 
 /// Makes the schema where it is missing. The name travels as a value and is quoted by the server.
-pub(super) async fn ensure_schema(
-    conn: &mut PgConnection,
-    schema: &str,
-) -> Result<(), sqlx::Error> {
-    let (exists,): (bool,) =
-        sqlx::query_as("select exists (select 1 from pg_namespace where nspname = $1)")
-            .bind(schema)
-            .persistent(false)
-            .fetch_one(&mut *conn)
-            .await?;
+pub(super) async fn ensure_schema(conn: &mut PgConnection, schema: &str) -> Result<(), sqlx::Error> {
+    let (exists,): (bool,) = sqlx::query_as("select exists (select 1 from pg_namespace where nspname = $1)")
+        .bind(schema)
+        .persistent(false)
+        .fetch_one(&mut *conn)
+        .await?;
     if exists {
         return Ok(());
     }

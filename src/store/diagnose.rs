@@ -26,15 +26,11 @@ impl Location {
         };
         match error {
             // SQLite says "not a database" of a damaged first page too.
-            StoreError::NotOurs { place } if was_ours(path) => StoreError::Corrupt {
-                place,
-                code: "the first page is damaged".to_owned(),
-            },
+            StoreError::NotOurs { place } if was_ours(path) => {
+                StoreError::Corrupt { place, code: "the first page is damaged".to_owned() }
+            }
             // SQLite says "I/O error" of its shared memory on a full disk, and of a folder that may not be written.
-            StoreError::Write {
-                cause: WriteCause::Io,
-                ..
-            } => match try_folder(path) {
+            StoreError::Write { cause: WriteCause::Io, .. } => match try_folder(path) {
                 Err(cause) => write_error(path, &cause),
                 Ok(()) => error,
             },
@@ -46,13 +42,7 @@ impl Location {
     /// would drop SQLite's locks.
     pub(super) fn explain_closed(&self, error: StoreError) -> StoreError {
         let error = self.explain(error);
-        if let (
-            Self::Sqlite { path },
-            StoreError::Write {
-                cause: WriteCause::Io,
-                ..
-            },
-        ) = (self, &error)
+        if let (Self::Sqlite { path }, StoreError::Write { cause: WriteCause::Io, .. }) = (self, &error)
             && let Err(cause) = OpenOptions::new().read(true).write(true).open(path)
         {
             return write_error(path, &cause);
@@ -80,10 +70,7 @@ impl Location {
             Self::Sqlite { path }
                 if std::fs::metadata(path).is_ok_and(|found| found.permissions().readonly()) =>
             {
-                Err(StoreError::Write {
-                    place: self.place(),
-                    cause: WriteCause::ReadOnly,
-                })
+                Err(StoreError::Write { place: self.place(), cause: WriteCause::ReadOnly })
             }
             _ => Ok(()),
         }
@@ -98,9 +85,7 @@ impl Location {
         if size == 0 || size >= SMALLEST || journal_of(path).exists() {
             return Ok(());
         }
-        Err(StoreError::NotOurs {
-            place: self.place(),
-        })
+        Err(StoreError::NotOurs { place: self.place() })
     }
 }
 
@@ -125,6 +110,5 @@ fn was_ours(path: &Path) -> bool {
     let read = File::open(path).and_then(|file| file.take(LOOK).read_to_end(&mut start));
     let mark = APPLICATION_ID.to_be_bytes();
     read.is_ok()
-        && (start.get(68..72) == Some(&mark[4..])
-            || start.windows(TABLE.len()).any(|window| window == TABLE))
+        && (start.get(68..72) == Some(&mark[4..]) || start.windows(TABLE.len()).any(|window| window == TABLE))
 }

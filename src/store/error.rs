@@ -125,9 +125,7 @@ pub enum StoreError {
     #[error("this run lost its lease: another run has taken over")]
     Fenced,
     /// A long reader keeps old pages alive.
-    #[error(
-        "{place} is being read by another program, so old content could not be wiped from it yet"
-    )]
+    #[error("{place} is being read by another program, so old content could not be wiped from it yet")]
     ReaderInTheWay {
         /// The file.
         place: String,
@@ -256,14 +254,10 @@ impl StoreError {
             Self::Corrupt { .. } => {
                 "keep the file, restore the last backup; a fresh database fills itself again with the next run, but without history"
             }
-            Self::Write {
-                cause: WriteCause::Full,
-                ..
-            } => "make room on the disk; nothing that was stored is lost",
-            Self::Write {
-                cause: WriteCause::Standby,
-                ..
-            } => {
+            Self::Write { cause: WriteCause::Full, .. } => {
+                "make room on the disk; nothing that was stored is lost"
+            }
+            Self::Write { cause: WriteCause::Standby, .. } => {
                 "connect to the primary, and see whether default_transaction_read_only is on; nothing that was stored is lost"
             }
             Self::Write { .. } | Self::Target { .. } => {

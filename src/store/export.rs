@@ -92,17 +92,10 @@ impl Store {
             let conn = &mut self.conn;
             let found: Result<Vec<ExportRow>, sqlx::Error> = match conn {
                 Conn::Sqlite(c) => {
-                    sqlx::query_as(EXPORT_SQLITE)
-                        .bind(&last)
-                        .bind(all)
-                        .fetch_all(&mut **c)
-                        .await
+                    sqlx::query_as(EXPORT_SQLITE).bind(&last).bind(all).fetch_all(&mut **c).await
                 }
                 Conn::Postgres(c) => {
-                    let query = sqlx::query_as(EXPORT_POSTGRES)
-                        .bind(&last)
-                        .bind(all)
-                        .persistent(false);
+                    let query = sqlx::query_as(EXPORT_POSTGRES).bind(&last).bind(all).persistent(false);
                     query.fetch_all(&mut **c).await
                 }
             };
@@ -125,10 +118,7 @@ impl Store {
 
     async fn begin_view(&mut self) -> Result<(), StoreError> {
         let schema = self.schema().map(str::to_owned);
-        let begun = self
-            .conn
-            .begin(super::conn::Intent::View, schema.as_deref())
-            .await;
+        let begun = self.conn.begin(super::conn::Intent::View, schema.as_deref()).await;
         begun.map_err(|error| self.failed(&error))
     }
 
@@ -141,18 +131,11 @@ impl Store {
         let Conn::Sqlite(conn) = &mut self.conn else {
             return Err(StoreError::SqliteOnly("this query"));
         };
-        let found = sqlx::query(sql)
-            .fetch_all(&mut **conn)
-            .await
-            .map_err(|error| from_sqlx(&error, &place))?;
+        let found =
+            sqlx::query(sql).fetch_all(&mut **conn).await.map_err(|error| from_sqlx(&error, &place))?;
         let columns = found
             .first()
-            .map(|row| {
-                row.columns()
-                    .iter()
-                    .map(|column| column.name().to_owned())
-                    .collect()
-            })
+            .map(|row| row.columns().iter().map(|column| column.name().to_owned()).collect())
             .unwrap_or_default();
         let rows = found
             .iter()
@@ -178,27 +161,18 @@ impl Store {
             return Err(StoreError::SqliteOnly("backup"));
         };
         if target.is_dir() {
-            return Err(StoreError::Directory {
-                path: target.to_path_buf(),
-            });
+            return Err(StoreError::Directory { path: target.to_path_buf() });
         }
-        let draft =
-            crate::file::Draft::beside(target).map_err(|cause| write_error(target, &cause))?;
+        let draft = crate::file::Draft::beside(target).map_err(|cause| write_error(target, &cause))?;
         let text = draft.path().display().to_string();
-        let copied = sqlx::query("vacuum into $1")
-            .bind(text)
-            .execute(&mut **conn)
-            .await;
+        let copied = sqlx::query("vacuum into $1").bind(text).execute(&mut **conn).await;
         copied.map_err(|error| match from_sqlx(&error, &place) {
             // What cannot be written here is the copy.
-            StoreError::Write { cause, .. } => StoreError::Write {
-                place: target.display().to_string(),
-                cause,
-            },
+            StoreError::Write { cause, .. } => {
+                StoreError::Write { place: target.display().to_string(), cause }
+            }
             error => error,
         })?;
-        draft
-            .keep(target)
-            .map_err(|cause| write_error(target, &cause))
+        draft.keep(target).map_err(|cause| write_error(target, &cause))
     }
 }

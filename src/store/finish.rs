@@ -60,17 +60,10 @@ impl Store {
                 let list: Vec<String> = chunk.iter().map(|hash| hash.to_hex()).collect();
                 let found: Vec<(String,)> = match conn {
                     Conn::Sqlite(c) => {
-                        sqlx::query_as(SQLITE)
-                            .bind(json!(list).to_string())
-                            .fetch_all(&mut **c)
-                            .await
+                        sqlx::query_as(SQLITE).bind(json!(list).to_string()).fetch_all(&mut **c).await
                     }
                     Conn::Postgres(c) => {
-                        sqlx::query_as(POSTGRES)
-                            .bind(list)
-                            .persistent(false)
-                            .fetch_all(&mut **c)
-                            .await
+                        sqlx::query_as(POSTGRES).bind(list).persistent(false).fetch_all(&mut **c).await
                     }
                 }
                 .map_err(|error| from_sqlx(&error, &place))?;
@@ -85,11 +78,7 @@ impl Store {
     ///
     /// # Errors
     /// What the database says.
-    pub async fn candidates(
-        &mut self,
-        confirm_runs: u32,
-        most: u32,
-    ) -> Result<Vec<Candidate>, StoreError> {
+    pub async fn candidates(&mut self, confirm_runs: u32, most: u32) -> Result<Vec<Candidate>, StoreError> {
         const CANDIDATES: &str = "select c.consent_key, c.consent_id from consents c \
              left join consent_checks k on k.consent_key = c.consent_key \
              where c.missing_since is not null and c.removed_at is null and c.consent_id is not null \
@@ -107,15 +96,11 @@ impl Store {
     ///
     /// # Errors
     /// What the database says.
-    pub async fn nameless_candidates(
-        &mut self,
-        confirm_runs: u32,
-    ) -> Result<Vec<String>, StoreError> {
+    pub async fn nameless_candidates(&mut self, confirm_runs: u32) -> Result<Vec<String>, StoreError> {
         let place = self.place();
         self.read(async |conn| {
-            let (judged_runs,): (i64,) =
-                row!(conn, "select judged_runs from sync_state where id = 1")
-                    .map_err(|error| from_sqlx(&error, &place))?;
+            let (judged_runs,): (i64,) = row!(conn, "select judged_runs from sync_state where id = 1")
+                .map_err(|error| from_sqlx(&error, &place))?;
             nameless_removals(conn, confirm_runs, judged_runs + 1, &place).await
         })
         .await
@@ -131,8 +116,7 @@ impl Store {
         let place = self.place();
         let id = run.row.id;
         self.read(async |conn| {
-            let (found,): (bool,) =
-                row!(conn, NAMELESS, id).map_err(|error| from_sqlx(&error, &place))?;
+            let (found,): (bool,) = row!(conn, NAMELESS, id).map_err(|error| from_sqlx(&error, &place))?;
             Ok(found)
         })
         .await
@@ -177,12 +161,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::write_batch`].
-    pub async fn fail(
-        &mut self,
-        run: &Run,
-        row: &RunRow,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
+    pub async fn fail(&mut self, run: &Run, row: &RunRow, now: Timestamp) -> Result<(), StoreError> {
         // The last pages went through though their answer got lost: their counters stand in the row already.
         const ENDED: &str = "update sync_runs set outcome = $2, finished_at = $3, error = $4, requests = $5, retries = $6 where id = $1";
         let place = self.place();
@@ -241,11 +220,7 @@ async fn end_rows(
         && nameless.is_empty())
     {
         let changed_at = next_changed_at(conn, now, place).await?;
-        let scene = Scene {
-            run_id: run.row.id,
-            changed_at,
-            place,
-        };
+        let scene = Scene { run_id: run.row.id, changed_at, place };
         for keys in ending.missing.chunks(CHUNK) {
             mark(conn, &scene, MISSING, keys).await?;
         }
@@ -356,21 +331,17 @@ async fn end_rejects(
     const SEEN_SQLITE: &str =
         "update rejected_items set last_run_id = $2 where id in (select value from json_each($1))";
     const SEEN_POSTGRES: &str = "update rejected_items set last_run_id = $2 where id = any($1)";
-    const GONE: &str = "update rejected_items set resolved_at = $2 where resolved_at is null and last_run_id <> $1";
+    const GONE: &str =
+        "update rejected_items set resolved_at = $2 where resolved_at is null and last_run_id <> $1";
     let failed = |error: sqlx::Error| from_sqlx(&error, place);
     for ids in ending.rejects_seen.chunks(CHUNK) {
         match conn {
             Conn::Sqlite(c) => {
-                let query = sqlx::query(SEEN_SQLITE)
-                    .bind(json!(ids).to_string())
-                    .bind(run_id);
+                let query = sqlx::query(SEEN_SQLITE).bind(json!(ids).to_string()).bind(run_id);
                 query.execute(&mut **c).await.map(drop)
             }
             Conn::Postgres(c) => {
-                let query = sqlx::query(SEEN_POSTGRES)
-                    .bind(ids)
-                    .bind(run_id)
-                    .persistent(false);
+                let query = sqlx::query(SEEN_POSTGRES).bind(ids).bind(run_id).persistent(false);
                 query.execute(&mut **c).await.map(drop)
             }
         }

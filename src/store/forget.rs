@@ -45,11 +45,7 @@ impl Store {
         self.write(async |conn| {
             lease.prove(conn, now, &place).await?;
             // Nothing is written to a row, so no new value of changed_at is taken.
-            let scene = Scene {
-                run_id: 0,
-                changed_at: now,
-                place: &place,
-            };
+            let scene = Scene { run_id: 0, changed_at: now, place: &place };
             let mut forgotten = Forgotten::default();
             suppress(conn, &scene, &wanted, now, &mut forgotten).await?;
             let mut keys = keys_in_consents(conn, &scene, &wanted).await?;
@@ -83,14 +79,11 @@ impl Store {
             let mut lifted = 0;
             for email in emails {
                 let hash = salt.email(email);
-                lifted += execute!(conn, "delete from suppressions where email_hash = $1", hash)
-                    .map_err(failed)?;
+                lifted +=
+                    execute!(conn, "delete from suppressions where email_hash = $1", hash).map_err(failed)?;
             }
-            execute!(
-                conn,
-                "update sync_state set suppression_no = suppression_no + 1 where id = 1"
-            )
-            .map_err(failed)?;
+            execute!(conn, "update sync_state set suppression_no = suppression_no + 1 where id = 1")
+                .map_err(failed)?;
             Ok(lifted)
         })
         .await
@@ -112,16 +105,11 @@ impl Store {
         }
         // The rewrite wants a place for its copy; a small one fits into memory and needs no folder that can be written.
         let conn = &mut self.conn;
-        let pages: Result<(i64, i64), sqlx::Error> = row!(
-            conn,
-            "select page_count, page_size from pragma_page_count, pragma_page_size"
-        );
+        let pages: Result<(i64, i64), sqlx::Error> =
+            row!(conn, "select page_count, page_size from pragma_page_count, pragma_page_size");
         let (pages, size) = pages.map_err(|error| from_sqlx(&error, &place))?;
         if pages.saturating_mul(size) < 32 << 20 {
-            self.conn
-                .raw("pragma temp_store = memory")
-                .await
-                .map_err(|error| from_sqlx(&error, &place))?;
+            self.conn.raw("pragma temp_store = memory").await.map_err(|error| from_sqlx(&error, &place))?;
         }
         match self.conn.raw("vacuum").await {
             Ok(()) => {}
@@ -132,11 +120,7 @@ impl Store {
                 });
             }
         }
-        if self.checkpoint().await? {
-            Ok(())
-        } else {
-            Err(StoreError::ReaderInTheWay { place })
-        }
+        if self.checkpoint().await? { Ok(()) } else { Err(StoreError::ReaderInTheWay { place }) }
     }
 
     async fn vacuum_tables(&mut self) -> Result<(), StoreError> {
@@ -144,11 +128,7 @@ impl Store {
         if self.schema().is_some() {
             return Ok(());
         }
-        for sql in [
-            "vacuum consents",
-            "vacuum consent_changes",
-            "vacuum rejected_items",
-        ] {
+        for sql in ["vacuum consents", "vacuum consent_changes", "vacuum rejected_items"] {
             // A missing right only means that the server's own vacuum comes later.
             if self.conn.raw(sql).await.is_err() {
                 break;
@@ -159,8 +139,8 @@ impl Store {
 }
 
 async fn salt(conn: &mut Conn, place: &str) -> Result<Salt, StoreError> {
-    let (salt,): (Vec<u8>,) = row!(conn, "select salt from sync_state where id = 1")
-        .map_err(|error| from_sqlx(&error, place))?;
+    let (salt,): (Vec<u8>,) =
+        row!(conn, "select salt from sync_state where id = 1").map_err(|error| from_sqlx(&error, place))?;
     Ok(Salt::new(salt))
 }
 
@@ -179,11 +159,8 @@ async fn suppress(
         forgotten.suppressed += new;
         forgotten.suppressed_before += 1 - new.min(1);
     }
-    execute!(
-        conn,
-        "update sync_state set suppression_no = suppression_no + 1 where id = 1"
-    )
-    .map_err(failed)?;
+    execute!(conn, "update sync_state set suppression_no = suppression_no + 1 where id = 1")
+        .map_err(failed)?;
     Ok(())
 }
 
@@ -193,7 +170,8 @@ async fn keys_in_consents(
     scene: &Scene<'_>,
     wanted: &HashSet<String>,
 ) -> Result<Vec<String>, StoreError> {
-    const STRETCH_OF: &str = "select consent_key, email from consents where consent_key > $1 order by consent_key limit $2";
+    const STRETCH_OF: &str =
+        "select consent_key, email from consents where consent_key > $1 order by consent_key limit $2";
     let mut keys = Vec::new();
     let mut last = String::new();
     loop {
@@ -204,9 +182,7 @@ async fn keys_in_consents(
         };
         last.clone_from(key);
         keys.extend(found.into_iter().filter_map(|(key, email)| {
-            wanted
-                .contains(&normalized_email(&email.unwrap_or_default()))
-                .then_some(key)
+            wanted.contains(&normalized_email(&email.unwrap_or_default())).then_some(key)
         }));
     }
 }
@@ -229,9 +205,7 @@ async fn changes_of(
         };
         last = *id;
         ids.extend(found.into_iter().filter_map(|(id, email)| {
-            wanted
-                .contains(&normalized_email(&email.unwrap_or_default()))
-                .then_some(id)
+            wanted.contains(&normalized_email(&email.unwrap_or_default())).then_some(id)
         }));
     }
 }
@@ -248,12 +222,8 @@ async fn erase_changes(
             .map_err(|error| scene.failed(&error))?;
     }
     for key in keys {
-        erased += execute!(
-            conn,
-            "delete from consent_changes where consent_key = $1",
-            key
-        )
-        .map_err(|error| scene.failed(&error))?;
+        erased += execute!(conn, "delete from consent_changes where consent_key = $1", key)
+            .map_err(|error| scene.failed(&error))?;
     }
     Ok(erased)
 }
@@ -272,12 +242,8 @@ const ERASE_CONSENTS: (&str, &str) = (
 async fn count_of(conn: &mut Conn, scene: &Scene<'_>, keys: &[String]) -> Result<u64, StoreError> {
     let mut count = 0;
     for key in keys {
-        let (n,): (i64,) = row!(
-            conn,
-            "select count(*) from consents where consent_key = $1",
-            key
-        )
-        .map_err(|error| scene.failed(&error))?;
+        let (n,): (i64,) = row!(conn, "select count(*) from consents where consent_key = $1", key)
+            .map_err(|error| scene.failed(&error))?;
         count += n.cast_unsigned();
     }
     Ok(count)
@@ -288,8 +254,7 @@ async fn erase_rejects(
     scene: &Scene<'_>,
     wanted: &HashSet<String>,
 ) -> Result<u64, StoreError> {
-    const STRETCH_OF: &str =
-        "select id, item from rejected_items where id > $1 order by id limit $2";
+    const STRETCH_OF: &str = "select id, item from rejected_items where id > $1 order by id limit $2";
     let wanted: Vec<String> = wanted.iter().cloned().collect();
     let mut erased = 0;
     let mut last = 0;

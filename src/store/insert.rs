@@ -51,11 +51,7 @@ const INSERT_POSTGRES: &str = "insert into consents (consent_key, consent_id, co
      natural_hash)";
 
 /// Inserts new rows, one at the least.
-pub(super) async fn insert(
-    conn: &mut Conn,
-    scene: &Scene<'_>,
-    puts: &[&Put],
-) -> Result<(), StoreError> {
+pub(super) async fn insert(conn: &mut Conn, scene: &Scene<'_>, puts: &[&Put]) -> Result<(), StoreError> {
     match conn {
         Conn::Sqlite(c) => {
             let (many, rest) = puts.as_chunks::<16>();
@@ -68,19 +64,13 @@ pub(super) async fn insert(
                 for put in rows {
                     query = bind_row(query, &put.key, &put.consent, put.hash, put.natural);
                 }
-                let done = query
-                    .bind(scene.changed_at)
-                    .bind(scene.run_id)
-                    .execute(&mut **c)
-                    .await;
+                let done = query.bind(scene.changed_at).bind(scene.run_id).execute(&mut **c).await;
                 done.map_err(|error| scene.failed(&error))?;
             }
         }
         Conn::Postgres(c) => {
-            let consents = Columns::new(
-                puts.iter()
-                    .map(|put| (put.key.as_str(), &put.consent, put.hash, put.natural)),
-            );
+            let consents =
+                Columns::new(puts.iter().map(|put| (put.key.as_str(), &put.consent, put.hash, put.natural)));
             let done = consents
                 .bind(sqlx::query(INSERT_POSTGRES))
                 .bind(scene.changed_at)
@@ -94,8 +84,7 @@ pub(super) async fn insert(
     Ok(())
 }
 
-pub(super) type SqliteQuery<'q> =
-    sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;
+pub(super) type SqliteQuery<'q> = sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;
 
 /// The columns of one consent, in the order of every statement that takes them one by one.
 pub(super) fn bind_row<'q>(
@@ -133,13 +122,10 @@ pub(super) struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    pub(super) fn new(
-        rows: impl Iterator<Item = (&'a str, &'a Consent<'a>, RowHash, i64)>,
-    ) -> Self {
+    pub(super) fn new(rows: impl Iterator<Item = (&'a str, &'a Consent<'a>, RowHash, i64)>) -> Self {
         let rows: Vec<_> = rows.collect();
-        let field = |pick: fn(&'a Consent<'a>) -> Option<&'a str>| {
-            rows.iter().map(move |row| pick(row.1)).collect()
-        };
+        let field =
+            |pick: fn(&'a Consent<'a>) -> Option<&'a str>| rows.iter().map(move |row| pick(row.1)).collect();
         Self {
             key: rows.iter().map(|row| row.0).collect(),
             consent_id: field(|consent| consent.consent_id.as_deref()),

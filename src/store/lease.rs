@@ -50,12 +50,7 @@ impl Lease {
     }
 
     /// First act of every transaction that writes: renews the lease, or finds that it is lost.
-    pub(super) async fn prove(
-        &self,
-        conn: &mut Conn,
-        now: Timestamp,
-        place: &str,
-    ) -> Result<(), StoreError> {
+    pub(super) async fn prove(&self, conn: &mut Conn, now: Timestamp, place: &str) -> Result<(), StoreError> {
         let failed = |error: sqlx::Error| from_sqlx(&error, place);
         let held = match conn {
             Conn::Sqlite(_) => {
@@ -63,22 +58,13 @@ impl Lease {
                 execute!(conn, RENEW_SQLITE, &self.holder, self.fence, until).map_err(failed)?
             }
             Conn::Postgres(_) => {
-                conn.raw("set local lock_timeout = '1s'")
-                    .await
-                    .map_err(failed)?;
-                let held =
-                    execute!(conn, RENEW_POSTGRES, &self.holder, self.fence).map_err(failed)?;
-                conn.raw("set local lock_timeout = '10s'")
-                    .await
-                    .map_err(failed)?;
+                conn.raw("set local lock_timeout = '1s'").await.map_err(failed)?;
+                let held = execute!(conn, RENEW_POSTGRES, &self.holder, self.fence).map_err(failed)?;
+                conn.raw("set local lock_timeout = '10s'").await.map_err(failed)?;
                 held
             }
         };
-        if held == 1 {
-            Ok(())
-        } else {
-            Err(StoreError::Fenced)
-        }
+        if held == 1 { Ok(()) } else { Err(StoreError::Fenced) }
     }
 }
 
@@ -92,10 +78,7 @@ pub fn new_holder() -> String {
     };
     let attempt = ATTEMPT.fetch_add(1, Ordering::Relaxed);
     let started = Timestamp::now().millis();
-    format!(
-        "{host}, process {}, {started:x}.{attempt}",
-        std::process::id()
-    )
+    format!("{host}, process {}, {started:x}.{attempt}", std::process::id())
 }
 
 /// Who holds the database now, read past the lock.
@@ -127,9 +110,7 @@ impl Store {
     /// As [`Store::acquire`].
     pub async fn acquire_as(&mut self, holder: &str, now: Timestamp) -> Result<Lease, StoreError> {
         let place = self.place();
-        let taken = self
-            .write(async |conn| take(conn, holder, now, &place).await)
-            .await;
+        let taken = self.write(async |conn| take(conn, holder, now, &place).await).await;
         let fence = match taken {
             Ok(Some(fence)) => fence,
             Ok(None) => return Err(self.busy().await),
@@ -139,25 +120,19 @@ impl Store {
             }
             Err(error) => return Err(error),
         };
-        Ok(Lease {
-            holder: holder.to_owned(),
-            fence,
-        })
+        Ok(Lease { holder: holder.to_owned(), fence })
     }
 
     async fn busy(&mut self) -> StoreError {
         let place = self.place();
         let found = self
             .read(async |conn| {
-                let found: Vec<(String,)> =
-                    rows!(conn, HOLDER).map_err(|error| from_sqlx(&error, &place))?;
+                let found: Vec<(String,)> = rows!(conn, HOLDER).map_err(|error| from_sqlx(&error, &place))?;
                 Ok(found.into_iter().next().map(|(holder,)| holder))
             })
             .await;
         match found {
-            Ok(holder) => StoreError::Busy {
-                holder: holder.unwrap_or_else(|| "unknown".to_owned()),
-            },
+            Ok(holder) => StoreError::Busy { holder: holder.unwrap_or_else(|| "unknown".to_owned()) },
             Err(error) => error,
         }
     }
@@ -174,8 +149,7 @@ impl Store {
         let place = self.place();
         let lease = run.lease.clone();
         let proved_at = Instant::now();
-        self.write(async |conn| lease.prove(conn, now, &place).await)
-            .await?;
+        self.write(async |conn| lease.prove(conn, now, &place).await).await?;
         run.proved_at = proved_at;
         Ok(())
     }
@@ -220,12 +194,7 @@ impl Store {
     }
 }
 
-async fn take(
-    conn: &mut Conn,
-    holder: &str,
-    now: Timestamp,
-    place: &str,
-) -> Result<Option<i64>, StoreError> {
+async fn take(conn: &mut Conn, holder: &str, now: Timestamp, place: &str) -> Result<Option<i64>, StoreError> {
     let failed = |error: sqlx::Error| from_sqlx(&error, place);
     let taken: Vec<(i64,)> = match conn {
         Conn::Sqlite(c) => {
@@ -238,9 +207,7 @@ async fn take(
                 .map_err(failed)?
         }
         Conn::Postgres(_) => {
-            conn.raw("set local lock_timeout = '1s'")
-                .await
-                .map_err(failed)?;
+            conn.raw("set local lock_timeout = '1s'").await.map_err(failed)?;
             rows!(conn, ACQUIRE_POSTGRES, holder).map_err(failed)?
         }
     };
@@ -281,9 +248,9 @@ impl Store {
     ) -> Result<Run, StoreError> {
         const BURY: &str = "update sync_runs set outcome = 'interrupted', finished_at = $1, \
              error = coalesce(error, 'the process ended in the middle of the run') where outcome = 'running'";
-        const BEGIN: &str = "insert into sync_runs (started_at, outcome, trigger) values ($1, 'running', $2) returning id";
-        const BEGUN: &str =
-            "select exists (select 1 from sync_runs where id = $1 and outcome = 'running')";
+        const BEGIN: &str =
+            "insert into sync_runs (started_at, outcome, trigger) values ($1, 'running', $2) returning id";
+        const BEGUN: &str = "select exists (select 1 from sync_runs where id = $1 and outcome = 'running')";
         const STATE: &str = "select suppression_no from sync_state where id = 1";
         let place = self.place();
         let proved_at = Instant::now();
@@ -317,12 +284,6 @@ impl Store {
             trigger: trigger.as_str().to_owned(),
             ..RunRow::default()
         };
-        Ok(Run {
-            row,
-            lease,
-            batches: 0,
-            suppression_no,
-            proved_at,
-        })
+        Ok(Run { row, lease, batches: 0, suppression_no, proved_at })
     }
 }

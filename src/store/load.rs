@@ -88,18 +88,14 @@ impl Store {
         self.read(async |conn| {
             let failed = |error: sqlx::Error| from_sqlx(&error, &place);
             for company in companies {
-                let (known,): (bool,) = row!(
-                    conn,
-                    "select exists (select 1 from consents where company_id = $1)",
-                    company
-                )
-                .map_err(failed)?;
+                let (known,): (bool,) =
+                    row!(conn, "select exists (select 1 from consents where company_id = $1)", company)
+                        .map_err(failed)?;
                 if known {
                     return Ok(true);
                 }
             }
-            let (any,): (bool,) =
-                row!(conn, "select exists (select 1 from consents)").map_err(failed)?;
+            let (any,): (bool,) = row!(conn, "select exists (select 1 from consents)").map_err(failed)?;
             Ok(!any)
         })
         .await
@@ -115,10 +111,7 @@ impl Store {
         const POSTGRES: &str = "select consent_key, company_id, email, source from consents \
              where natural_hash = any($1) order by first_seen_at, consent_key";
         type Found = (String, String, Option<String>, Option<String>);
-        let hashes: Vec<i64> = natural_keys
-            .iter()
-            .filter_map(|key| natural_hash_of(key))
-            .collect();
+        let hashes: Vec<i64> = natural_keys.iter().filter_map(|key| natural_hash_of(key)).collect();
         let place = self.place();
         let found: Vec<Found> = self
             .read(async |conn| {
@@ -128,11 +121,7 @@ impl Store {
                         sqlx::query_as(SQLITE).bind(list).fetch_all(&mut **c).await
                     }
                     Conn::Postgres(c) => {
-                        sqlx::query_as(POSTGRES)
-                            .bind(&hashes)
-                            .persistent(false)
-                            .fetch_all(&mut **c)
-                            .await
+                        sqlx::query_as(POSTGRES).bind(&hashes).persistent(false).fetch_all(&mut **c).await
                     }
                 }
                 .map_err(|error| from_sqlx(&error, &place))
@@ -140,15 +129,9 @@ impl Store {
             .await?;
         let mut namesakes = Namesakes::new();
         for (consent_key, company_id, email, source) in found {
-            let natural_key = crate::consent::natural_key(
-                &company_id,
-                &email.unwrap_or_default(),
-                source.as_deref(),
-            );
-            namesakes
-                .entry(natural_key)
-                .or_default()
-                .push(Namesake { consent_key });
+            let natural_key =
+                crate::consent::natural_key(&company_id, &email.unwrap_or_default(), source.as_deref());
+            namesakes.entry(natural_key).or_default().push(Namesake { consent_key });
         }
         Ok(namesakes)
     }
@@ -161,15 +144,10 @@ async fn load_rows(conn: &mut Conn, place: &str) -> Result<Known, StoreError> {
     match conn {
         Conn::Sqlite(c) => {
             let bounds = "select coalesce(min(rowid), 0), coalesce(max(rowid), -1) from consents";
-            let (mut low, high): (i64, i64) = sqlx::query_as(bounds)
-                .fetch_one(&mut **c)
-                .await
-                .map_err(failed)?;
+            let (mut low, high): (i64, i64) =
+                sqlx::query_as(bounds).fetch_one(&mut **c).await.map_err(failed)?;
             while low <= high {
-                let stretch = sqlx::query_as(ROWS_SQLITE)
-                    .bind(low)
-                    .bind(low + STRETCH)
-                    .fetch_all(&mut **c);
+                let stretch = sqlx::query_as(ROWS_SQLITE).bind(low).bind(low + STRETCH).fetch_all(&mut **c);
                 let stretch: Vec<(Option<String>,)> = stretch.await.map_err(failed)?;
                 for (rows,) in stretch {
                     push(&mut known, &rows.unwrap_or_default(), place)?;
@@ -178,9 +156,7 @@ async fn load_rows(conn: &mut Conn, place: &str) -> Result<Known, StoreError> {
             }
         }
         Conn::Postgres(c) => {
-            let mut groups = sqlx::query_as::<_, (String,)>(ROWS_POSTGRES)
-                .persistent(false)
-                .fetch(&mut **c);
+            let mut groups = sqlx::query_as::<_, (String,)>(ROWS_POSTGRES).persistent(false).fetch(&mut **c);
             while let Some((rows,)) = groups.try_next().await.map_err(failed)? {
                 push(&mut known, &rows, place)?;
             }
@@ -191,17 +167,13 @@ async fn load_rows(conn: &mut Conn, place: &str) -> Result<Known, StoreError> {
 }
 
 fn push(known: &mut Known, rows: &str, place: &str) -> Result<(), StoreError> {
-    let corrupt = || StoreError::Corrupt {
-        place: place.to_owned(),
-        code: "consents.row_hash".to_owned(),
-    };
+    let corrupt = || StoreError::Corrupt { place: place.to_owned(), code: "consents.row_hash".to_owned() };
     let mut rest = rows.as_bytes();
     while let Some(&first) = rest.first() {
         let letter = first.checked_sub(b'g');
         let digits = rest.split_at_checked(usize::from(letter.is_some()));
-        let (hash, after) = digits
-            .and_then(|(_, digits)| digits.split_at_checked(ROW_HASH_DIGITS))
-            .ok_or_else(corrupt)?;
+        let (hash, after) =
+            digits.and_then(|(_, digits)| digits.split_at_checked(ROW_HASH_DIGITS)).ok_or_else(corrupt)?;
         let state = letter.unwrap_or_default();
         let state = RowState {
             unlisted: state & 1 != 0,
@@ -217,20 +189,11 @@ fn push(known: &mut Known, rows: &str, place: &str) -> Result<(), StoreError> {
 
 async fn load_rejects(conn: &mut Conn, place: &str) -> Result<KnownRejects, StoreError> {
     type Reject = (i64, Vec<u8>, Option<Timestamp>);
-    let found: Vec<Reject> = rows!(
-        conn,
-        "select id, fingerprint, resolved_at from rejected_items"
-    )
-    .map_err(|error| from_sqlx(&error, place))?;
+    let found: Vec<Reject> = rows!(conn, "select id, fingerprint, resolved_at from rejected_items")
+        .map_err(|error| from_sqlx(&error, place))?;
     let mut rejects = KnownRejects::default();
     for (id, fingerprint, resolved_at) in found {
-        rejects.push(
-            &fingerprint,
-            KnownReject {
-                id,
-                resolved: resolved_at.is_some(),
-            },
-        );
+        rejects.push(&fingerprint, KnownReject { id, resolved: resolved_at.is_some() });
     }
     Ok(rejects)
 }
@@ -242,22 +205,13 @@ async fn load_state(
     place: &str,
 ) -> Result<Loaded, StoreError> {
     let failed = |error: sqlx::Error| from_sqlx(&error, place);
-    let (salt, endpoint, judged_runs): (Vec<u8>, Option<String>, i64) = row!(
-        conn,
-        "select salt, endpoint, judged_runs from sync_state where id = 1"
-    )
-    .map_err(failed)?;
-    let suppressed: Vec<(String,)> =
-        rows!(conn, "select email_hash from suppressions").map_err(failed)?;
-    let complete: Vec<(Option<String>,)> = rows!(
-        conn,
-        "select absence from sync_runs where outcome = 'succeeded' order by id desc limit 2"
-    )
-    .map_err(failed)?;
-    let blocked = complete
-        .iter()
-        .take_while(|(absence,)| absence.as_deref() == Some("blocked"))
-        .count();
+    let (salt, endpoint, judged_runs): (Vec<u8>, Option<String>, i64) =
+        row!(conn, "select salt, endpoint, judged_runs from sync_state where id = 1").map_err(failed)?;
+    let suppressed: Vec<(String,)> = rows!(conn, "select email_hash from suppressions").map_err(failed)?;
+    let complete: Vec<(Option<String>,)> =
+        rows!(conn, "select absence from sync_runs where outcome = 'succeeded' order by id desc limit 2")
+            .map_err(failed)?;
+    let blocked = complete.iter().take_while(|(absence,)| absence.as_deref() == Some("blocked")).count();
     Ok(Loaded {
         known,
         rejects,

@@ -13,15 +13,8 @@ use super::error::StoreError;
 use crate::config;
 
 /// What of a `postgres://` URL's query names a file.
-const FILES: [&str; 7] = [
-    "sslrootcert",
-    "ssl-root-cert",
-    "ssl-ca",
-    "sslcert",
-    "ssl-cert",
-    "sslkey",
-    "ssl-key",
-];
+const FILES: [&str; 7] =
+    ["sslrootcert", "ssl-root-cert", "ssl-ca", "sslcert", "ssl-cert", "sslkey", "ssl-key"];
 
 /// Where the database lies.
 #[derive(Clone)]
@@ -29,19 +22,13 @@ pub(super) enum Location {
     /// A file; the path is absolute and without symbolic links, so that one file has one lock.
     Sqlite { path: PathBuf },
     /// A server.
-    Postgres {
-        options: Box<PgConnectOptions>,
-        place: String,
-        schema: Option<String>,
-    },
+    Postgres { options: Box<PgConnectOptions>, place: String, schema: Option<String> },
 }
 
 impl Location {
     pub(super) fn new(database: &config::Database) -> Result<Self, StoreError> {
         if let Some(path) = database.sqlite_path() {
-            return Ok(Self::Sqlite {
-                path: resolve(&path)?,
-            });
+            return Ok(Self::Sqlite { path: resolve(&path)? });
         }
         let url = known_parameters(database.url.expose_secret())?;
         let options = PgConnectOptions::from_str(url.as_str())
@@ -49,21 +36,13 @@ impl Location {
         let options = secured(options, &database.url);
         let place = match options.get_socket() {
             Some(socket) => format!("PostgreSQL at {}", socket.display()),
-            None => format!(
-                "PostgreSQL at {}:{}",
-                options.get_host(),
-                options.get_port()
-            ),
+            None => format!("PostgreSQL at {}:{}", options.get_host(), options.get_port()),
         };
         let place = match options.get_database() {
             Some(name) => format!("{place}, database {name}"),
             None => place,
         };
-        Ok(Self::Postgres {
-            options: Box::new(options),
-            place,
-            schema: database.schema.clone(),
-        })
+        Ok(Self::Postgres { options: Box::new(options), place, schema: database.schema.clone() })
     }
 
     /// For messages: never a password.
@@ -88,9 +67,7 @@ impl Location {
 /// What makes this database another one than the next, without a password: runs log it, and the schedule's jitter is fixed by it.
 #[must_use]
 pub fn identity(database: &config::Database) -> String {
-    Location::new(database)
-        .map(|location| location.identity())
-        .unwrap_or_default()
+    Location::new(database).map(|location| location.identity()).unwrap_or_default()
 }
 
 /// The URL without parameters that the driver does not know: it would log their values.
@@ -102,13 +79,10 @@ fn known_parameters(url: &str) -> Result<url::Url, StoreError> {
         .map(|(k, v)| (k.into_owned(), v.into_owned()))
         .collect();
     // The driver would take this for a server that is not there.
-    let lost = |(key, file): &(String, String)| {
-        FILES.contains(&key.as_str()) && std::fs::File::open(file).is_err()
-    };
+    let lost =
+        |(key, file): &(String, String)| FILES.contains(&key.as_str()) && std::fs::File::open(file).is_err();
     if known.iter().any(lost) {
-        return Err(StoreError::Url(
-            "sslrootcert, sslcert or sslkey names a file that cannot be read",
-        ));
+        return Err(StoreError::Url("sslrootcert, sslcert or sslkey names a file that cannot be read"));
     }
     url.set_query(None);
     if !known.is_empty() {
@@ -125,9 +99,7 @@ fn resolve(path: &Path) -> Result<PathBuf, StoreError> {
             Ok(path)
         } else {
             // A device, a pipe, a socket: not even a lock is put beside it.
-            Err(StoreError::NotOurs {
-                place: path.display().to_string(),
-            })
+            Err(StoreError::NotOurs { place: path.display().to_string() })
         };
     }
     // A dangling symbolic link, or several: the file will be made where the last one points.
@@ -137,23 +109,17 @@ fn resolve(path: &Path) -> Result<PathBuf, StoreError> {
         target = target.parent().unwrap_or(Path::new("/")).join(next);
     }
     if target.is_symlink() {
-        return Err(StoreError::Circle {
-            path: path.to_path_buf(),
-        });
+        return Err(StoreError::Circle { path: path.to_path_buf() });
     }
     let folder = match target.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
     let (Ok(folder), Some(name)) = (folder.canonicalize(), target.file_name()) else {
-        return Err(StoreError::NoFolder {
-            path: path.to_path_buf(),
-        });
+        return Err(StoreError::NoFolder { path: path.to_path_buf() });
     };
     if !folder.is_dir() {
-        return Err(StoreError::NoFolder {
-            path: path.to_path_buf(),
-        });
+        return Err(StoreError::NoFolder { path: path.to_path_buf() });
     }
     Ok(folder.join(name))
 }
@@ -168,10 +134,8 @@ pub(super) fn sqlite_options(path: &Path) -> SqliteConnectOptions {
 }
 
 fn secured(options: PgConnectOptions, url: &SecretString) -> PgConnectOptions {
-    let named = url::Url::parse(url.expose_secret()).is_ok_and(|url| {
-        url.query_pairs()
-            .any(|(key, _)| key == "sslmode" || key == "ssl-mode")
-    });
+    let named = url::Url::parse(url.expose_secret())
+        .is_ok_and(|url| url.query_pairs().any(|(key, _)| key == "sslmode" || key == "ssl-mode"));
     let options = if named {
         options
     } else if is_local(&options) {
@@ -195,15 +159,10 @@ fn is_local(options: &PgConnectOptions) -> bool {
     if options.get_socket().is_some() {
         return true;
     }
-    let host = options
-        .get_host()
-        .trim_start_matches('[')
-        .trim_end_matches(']');
+    let host = options.get_host().trim_start_matches('[').trim_end_matches(']');
     host.starts_with('/')
         || host.eq_ignore_ascii_case("localhost")
-        || host
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
+        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]
@@ -214,10 +173,7 @@ mod tests {
     const BARE: &str = "postgres://user@db.example.com/sync";
 
     fn options(url: &str) -> String {
-        let database = config::Database {
-            url: SecretString::from(url),
-            schema: None,
-        };
+        let database = config::Database { url: SecretString::from(url), schema: None };
         match Location::new(&database).unwrap() {
             Location::Postgres { options, .. } => format!("{options:?}"),
             Location::Sqlite { .. } => String::new(),

@@ -17,8 +17,7 @@ pub(super) struct FileLock {
 impl FileLock {
     /// Ok(None): somebody else holds it.
     pub(super) fn acquire(database: &Path) -> Result<Option<Self>, StoreError> {
-        let file =
-            open_private(&lock_path(database)).map_err(|cause| write_error(database, &cause))?;
+        let file = open_private(&lock_path(database)).map_err(|cause| write_error(database, &cause))?;
         match file.try_lock() {
             Ok(()) => Ok(Some(Self { _file: file })),
             Err(TryLockError::WouldBlock) => Ok(None),
@@ -47,13 +46,7 @@ pub(super) fn create_private(database: &Path) -> Result<(), StoreError> {
 }
 
 fn open_private(path: &Path) -> io::Result<File> {
-    match OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-    {
+    match OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path) {
         Ok(file) => {
             // The umask may have taken even the owner's bits.
             file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
@@ -77,11 +70,7 @@ fn hand_over(file: &File, path: &Path) -> io::Result<()> {
     let Some(folder) = path.parent() else {
         return Ok(());
     };
-    let folder = if folder.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        folder
-    };
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     let owner = std::fs::metadata(folder)?;
     if file.metadata()?.uid() == 0 && owner.uid() != 0 {
         fchown(file, Some(owner.uid()), Some(owner.gid()))?;
@@ -94,14 +83,10 @@ pub(super) fn write_error(path: &Path, cause: &io::Error) -> StoreError {
     let place = path.display().to_string();
     let cause = match cause.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
-            return StoreError::NoFolder {
-                path: path.to_path_buf(),
-            };
+            return StoreError::NoFolder { path: path.to_path_buf() };
         }
         io::ErrorKind::IsADirectory => {
-            return StoreError::Directory {
-                path: path.to_path_buf(),
-            };
+            return StoreError::Directory { path: path.to_path_buf() };
         }
         io::ErrorKind::PermissionDenied => WriteCause::Permission,
         io::ErrorKind::ReadOnlyFilesystem => WriteCause::ReadOnly,
@@ -120,11 +105,7 @@ mod tests {
     fn what_root_makes_in_another_users_folder_is_that_users() {
         let folder = tempfile::tempdir().unwrap();
         let root = std::fs::metadata("/proc/self").unwrap().uid() == 0;
-        let owner = if root {
-            4711
-        } else {
-            folder.path().metadata().unwrap().uid()
-        };
+        let owner = if root { 4711 } else { folder.path().metadata().unwrap().uid() };
         if root {
             std::os::unix::fs::chown(folder.path(), Some(owner), Some(owner)).unwrap();
         }

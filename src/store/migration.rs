@@ -34,70 +34,50 @@ pub(super) async fn inspect(conn: &mut Conn, place: &str) -> Result<Schema, Stor
             &SQLITE
         }
         Conn::Postgres(_) => {
-            let (migrated, consents): (bool, bool) =
-                row!(conn, "select to_regclass('_sqlx_migrations') is not null, to_regclass('consents') is not null")
-                    .map_err(failed)?;
+            let (migrated, consents): (bool, bool) = row!(
+                conn,
+                "select to_regclass('_sqlx_migrations') is not null, to_regclass('consents') is not null"
+            )
+            .map_err(failed)?;
             match (migrated, consents) {
                 (true, true) => &POSTGRES,
                 (false, false) => return Ok(Schema::Absent),
                 // Somebody else's table of that name, or another program's migrations.
                 _ => {
-                    return Err(StoreError::NotOurs {
-                        place: place.to_owned(),
-                    });
+                    return Err(StoreError::NotOurs { place: place.to_owned() });
                 }
             }
         }
     };
-    let applied: Vec<(i64, Vec<u8>)> = rows!(
-        conn,
-        "select version, checksum from _sqlx_migrations order by version"
-    )
-    .map_err(failed)?;
+    let applied: Vec<(i64, Vec<u8>)> =
+        rows!(conn, "select version, checksum from _sqlx_migrations order by version").map_err(failed)?;
     for (version, checksum) in &applied {
         match migrator.iter().find(|known| known.version == *version) {
             None => {
-                return Err(StoreError::Newer {
-                    place: place.to_owned(),
-                    version: *version,
-                });
+                return Err(StoreError::Newer { place: place.to_owned(), version: *version });
             }
             Some(known) if *known.checksum != **checksum => {
-                return Err(StoreError::Altered {
-                    place: place.to_owned(),
-                    version: *version,
-                });
+                return Err(StoreError::Altered { place: place.to_owned(), version: *version });
             }
             Some(_) => {}
         }
     }
-    Ok(if applied.len() < migrator.iter().count() {
-        Schema::Older
-    } else {
-        Schema::Current
-    })
+    Ok(if applied.len() < migrator.iter().count() { Schema::Older } else { Schema::Current })
 }
 
 async fn sqlite_is_empty(conn: &mut Conn, place: &str) -> Result<bool, StoreError> {
     let failed = |error: sqlx::Error| from_sqlx(&error, place);
-    let (id,): (i64,) =
-        row!(conn, "select application_id from pragma_application_id").map_err(failed)?;
+    let (id,): (i64,) = row!(conn, "select application_id from pragma_application_id").map_err(failed)?;
     let (objects,): (i64,) = row!(conn, "select count(*) from sqlite_master").map_err(failed)?;
     match (id, objects) {
         (APPLICATION_ID, n) if n > 0 => Ok(false),
         (0 | APPLICATION_ID, 0) => Ok(true),
-        _ => Err(StoreError::NotOurs {
-            place: place.to_owned(),
-        }),
+        _ => Err(StoreError::NotOurs { place: place.to_owned() }),
     }
 }
 
 /// Applies what is missing, all of it in one transaction.
-pub(super) async fn migrate(
-    conn: &mut Conn,
-    schema: Option<&str>,
-    place: &str,
-) -> Result<(), StoreError> {
+pub(super) async fn migrate(conn: &mut Conn, schema: Option<&str>, place: &str) -> Result<(), StoreError> {
     // Two programs that start on an empty server at once collide in the catalogue: the loser finds the work done.
     for attempt in 0.. {
         match try_migrate(conn, schema, place).await {
@@ -121,10 +101,7 @@ async fn try_migrate(conn: &mut Conn, schema: Option<&str>, place: &str) -> Resu
     match conn {
         Conn::Sqlite(conn) => {
             let mut tx = conn.begin_with("begin immediate").await.map_err(failed)?;
-            SQLITE
-                .run_direct(None, &mut *tx, false)
-                .await
-                .map_err(|error| migrate_error(&error, place))?;
+            SQLITE.run_direct(None, &mut *tx, false).await.map_err(|error| migrate_error(&error, place))?;
             tx.commit().await.map_err(failed)
         }
         Conn::Postgres(conn) => {
@@ -137,28 +114,15 @@ async fn try_migrate(conn: &mut Conn, schema: Option<&str>, place: &str) -> Resu
                 .await
                 .map_err(failed)?;
             if let Some(schema) = schema {
-                ensure_schema(&mut tx, schema)
-                    .await
-                    .map_err(|error| conflict(&error, place))?;
-                super::conn::set_search_path(&mut tx, schema)
-                    .await
-                    .map_err(failed)?;
+                ensure_schema(&mut tx, schema).await.map_err(|error| conflict(&error, place))?;
+                super::conn::set_search_path(&mut tx, schema).await.map_err(failed)?;
             }
-            let mut migrator = Migrator {
-                locking: false,
-                ..Migrator::DEFAULT
-            };
+            let mut migrator = Migrator { locking: false, ..Migrator::DEFAULT };
             migrator.migrations.clone_from(&POSTGRES.migrations);
             // The migrator nests: every migration becomes a savepoint of this transaction.
             let inner = tx.acquire().await.map_err(failed)?;
-            migrator
-                .run_direct(None, inner, false)
-                .await
-                .map_err(|error| migrate_error(&error, place))?;
-            sqlx::raw_sql("deallocate all")
-                .execute(&mut *tx)
-                .await
-                .map_err(failed)?;
+            migrator.run_direct(None, inner, false).await.map_err(|error| migrate_error(&error, place))?;
+            sqlx::raw_sql("deallocate all").execute(&mut *tx).await.map_err(failed)?;
             tx.commit().await.map_err(|error| conflict(&error, place))
         }
     }
@@ -166,21 +130,14 @@ async fn try_migrate(conn: &mut Conn, schema: Option<&str>, place: &str) -> Resu
 
 fn migrate_error(error: &MigrateError, place: &str) -> StoreError {
     match error {
-        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
-            conflict(error, place)
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => conflict(error, place),
+        MigrateError::VersionMissing(version) => {
+            StoreError::Newer { place: place.to_owned(), version: *version }
         }
-        MigrateError::VersionMissing(version) => StoreError::Newer {
-            place: place.to_owned(),
-            version: *version,
-        },
-        MigrateError::VersionMismatch(version) => StoreError::Altered {
-            place: place.to_owned(),
-            version: *version,
-        },
-        _ => StoreError::Statement {
-            place: place.to_owned(),
-            code: "migration".to_owned(),
-        },
+        MigrateError::VersionMismatch(version) => {
+            StoreError::Altered { place: place.to_owned(), version: *version }
+        }
+        _ => StoreError::Statement { place: place.to_owned(), code: "migration".to_owned() },
     }
 }
 
@@ -190,10 +147,7 @@ fn conflict(error: &sqlx::Error, place: &str) -> StoreError {
         && let Some(code) = db.code()
         && ["23505", "42P07", "42P06", "42710", "55P03"].contains(&code.as_ref())
     {
-        return StoreError::Contended {
-            place: place.to_owned(),
-            code: code.into_owned(),
-        };
+        return StoreError::Contended { place: place.to_owned(), code: code.into_owned() };
     }
     from_sqlx(error, place)
 }

@@ -85,11 +85,7 @@ impl Store {
             Location::Postgres { .. } => None,
         };
         let conn = Conn::open(&location).await;
-        let mut store = Self {
-            conn: conn.map_err(|error| location.explain_closed(error))?,
-            location,
-            lock,
-        };
+        let mut store = Self { conn: conn.map_err(|error| location.explain_closed(error))?, location, lock };
         match store.prepare().await {
             Ok(()) => Ok(store),
             Err(error) => {
@@ -131,10 +127,7 @@ impl Store {
         location.refuse_scraps()?;
         let conn = Conn::open_to_read(&location).await;
         match Self::look(conn, location.clone()).await {
-            Err(StoreError::Write {
-                cause: WriteCause::ReadOnly,
-                ..
-            }) if location.is_frozen() => {
+            Err(StoreError::Write { cause: WriteCause::ReadOnly, .. }) if location.is_frozen() => {
                 let conn = Conn::open_frozen(&location).await;
                 Self::look(conn, location).await
             }
@@ -142,15 +135,9 @@ impl Store {
         }
     }
 
-    async fn look(
-        conn: Result<Conn, StoreError>,
-        location: Location,
-    ) -> Result<Option<Self>, StoreError> {
-        let mut store = Self {
-            conn: conn.map_err(|error| location.explain_closed(error))?,
-            location,
-            lock: None,
-        };
+    async fn look(conn: Result<Conn, StoreError>, location: Location) -> Result<Option<Self>, StoreError> {
+        let mut store =
+            Self { conn: conn.map_err(|error| location.explain_closed(error))?, location, lock: None };
         match store.find_schema().await {
             Ok(Schema::Current) => Ok(Some(store)),
             Ok(Schema::Absent) => {
@@ -201,18 +188,13 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::open_between_runs`].
-    pub async fn open_as_it_is(
-        database: &config::Database,
-        patience: Duration,
-    ) -> Result<Self, StoreError> {
+    pub async fn open_as_it_is(database: &config::Database, patience: Duration) -> Result<Self, StoreError> {
         let location = Location::new(database)?;
         let Location::Sqlite { path } = &location else {
             return Err(StoreError::SqliteOnly("backup"));
         };
         if std::fs::metadata(path).map_or(0, |metadata| metadata.len()) == 0 {
-            return Err(StoreError::Absent {
-                place: location.place(),
-            });
+            return Err(StoreError::Absent { place: location.place() });
         }
         let until = tokio::time::Instant::now() + patience;
         let lock = loop {
@@ -222,17 +204,11 @@ impl Store {
                     tokio::time::sleep(Duration::from_millis(250)).await;
                 }
                 None => {
-                    return Err(StoreError::Busy {
-                        holder: lease::holder_of(&location).await,
-                    });
+                    return Err(StoreError::Busy { holder: lease::holder_of(&location).await });
                 }
             }
         };
-        let mut store = Self {
-            conn: Conn::open(&location).await?,
-            location,
-            lock: Some(lock),
-        };
+        let mut store = Self { conn: Conn::open(&location).await?, location, lock: Some(lock) };
         let place = store.place();
         match migration::inspect(&mut store.conn, &place).await {
             Ok(Schema::Absent) => Err(StoreError::Absent { place }),
@@ -252,9 +228,7 @@ impl Store {
             crate::file::Draft::beside(path).map_err(|cause| lock::write_error(path, &cause))?;
         }
         let Some(mut store) = Self::open_to_read(database).await? else {
-            return Ok(Probe::Absent {
-                place: location.place(),
-            });
+            return Ok(Probe::Absent { place: location.place() });
         };
         let place = store.place();
         if let Conn::Postgres(_) = &store.conn {
@@ -268,10 +242,7 @@ impl Store {
                 })
                 .await?;
             if !allowed {
-                return Err(StoreError::Rights {
-                    place,
-                    code: "42501".to_owned(),
-                });
+                return Err(StoreError::Rights { place, code: "42501".to_owned() });
             }
         }
         Ok(Probe::Ready(Box::new(store)))
@@ -280,13 +251,9 @@ impl Store {
     async fn find_schema(&mut self) -> Result<Schema, StoreError> {
         let place = self.place();
         if matches!(self.conn, Conn::Sqlite(_)) {
-            self.conn
-                .raw("pragma query_only = on")
-                .await
-                .map_err(|error| from_sqlx(&error, &place))?;
+            self.conn.raw("pragma query_only = on").await.map_err(|error| from_sqlx(&error, &place))?;
         }
-        self.read(async |conn| migration::inspect(conn, &place).await)
-            .await
+        self.read(async |conn| migration::inspect(conn, &place).await).await
     }
 
     /// The file or server, for messages: never a password.

@@ -38,16 +38,12 @@ impl Store {
             let complete: Vec<RunRow> = rows!(conn, LAST_COMPLETE).map_err(failed)?;
             let judged: Vec<(Option<Timestamp>,)> = rows!(conn, LAST_JUDGED).map_err(failed)?;
             let active_over_time: Vec<(Timestamp, i64)> = rows!(conn, OVER_TIME).map_err(failed)?;
-            let (withheld,): (i64,) = row!(
-                conn,
-                "select count(*) from consents where withheld_since is not null"
-            )
-            .map_err(failed)?;
-            let (rejected_items,): (i64,) = row!(
-                conn,
-                "select count(*) from rejected_items where resolved_at is null"
-            )
-            .map_err(failed)?;
+            let (withheld,): (i64,) =
+                row!(conn, "select count(*) from consents where withheld_since is not null")
+                    .map_err(failed)?;
+            let (rejected_items,): (i64,) =
+                row!(conn, "select count(*) from rejected_items where resolved_at is null")
+                    .map_err(failed)?;
             Ok(Snapshot {
                 runs: newest,
                 last_complete: complete.into_iter().next(),
@@ -65,12 +61,7 @@ impl Store {
 async fn counts(conn: &mut Conn, place: &str) -> Result<Counts, StoreError> {
     let failed = |error: sqlx::Error| from_sqlx(&error, place);
     let (all,): (i64,) = row!(conn, "select count(*) from consents").map_err(failed)?;
-    let unlisted =
-        "select count(*), count(removed_at) from consents where missing_since is not null";
+    let unlisted = "select count(*), count(removed_at) from consents where missing_since is not null";
     let (unlisted, removed): (i64, i64) = row!(conn, unlisted).map_err(failed)?;
-    Ok(Counts {
-        active: all - unlisted,
-        missing: unlisted - removed,
-        removed,
-    })
+    Ok(Counts { active: all - unlisted, missing: unlisted - removed, removed })
 }

@@ -42,9 +42,7 @@ impl Timestamp {
     /// This instant and so many milliseconds; saturates.
     #[must_use]
     pub fn plus_millis(self, millis: i64) -> Self {
-        self.0
-            .checked_add_signed(chrono::TimeDelta::milliseconds(millis))
-            .map_or(self, Self)
+        self.0.checked_add_signed(chrono::TimeDelta::milliseconds(millis)).map_or(self, Self)
     }
 }
 
@@ -64,9 +62,7 @@ impl FromStr for Timestamp {
     type Err = chrono::ParseError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(Self::new(
-            DateTime::parse_from_rfc3339(text)?.with_timezone(&Utc),
-        ))
+        Ok(Self::new(DateTime::parse_from_rfc3339(text)?.with_timezone(&Utc)))
     }
 }
 
@@ -120,8 +116,6 @@ impl Encode<'_, Postgres> for Timestamp {
 
 impl<'r> Decode<'r, Postgres> for Timestamp {
     fn decode(value: <Postgres as sqlx::Database>::ValueRef<'r>) -> Result<Self, BoxDynError> {
-        Ok(Self::new(<DateTime<Utc> as Decode<Postgres>>::decode(
-            value,
-        )?))
+        Ok(Self::new(<DateTime<Utc> as Decode<Postgres>>::decode(value)?))
     }
 }

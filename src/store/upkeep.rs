@@ -75,10 +75,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<u64, StoreError> {
         let place = self.place();
-        self.in_batches(lease, now, async |conn| {
-            erase_batch(conn, run_id, until, now, &place).await
-        })
-        .await
+        self.in_batches(lease, now, async |conn| erase_batch(conn, run_id, until, now, &place).await).await
     }
 
     /// Makes transactions of `work` until one takes less than a whole batch. Tells how many rows all of them took.
@@ -116,17 +113,10 @@ impl Store {
         };
         let failed = |error: sqlx::Error| from_sqlx(&error, &place);
         // The busy handler waits for readers; a short wait is polite, a long one would hold up the end of the run.
-        self.conn
-            .raw("pragma busy_timeout = 1000")
-            .await
-            .map_err(failed)?;
+        self.conn.raw("pragma busy_timeout = 1000").await.map_err(failed)?;
         let conn = &mut self.conn;
-        let done: Result<(i64, i64, i64), sqlx::Error> =
-            row!(conn, "pragma wal_checkpoint(truncate)");
-        self.conn
-            .raw("pragma busy_timeout = 10000")
-            .await
-            .map_err(failed)?;
+        let done: Result<(i64, i64, i64), sqlx::Error> = row!(conn, "pragma wal_checkpoint(truncate)");
+        self.conn.raw("pragma busy_timeout = 10000").await.map_err(failed)?;
         let (busy, _, _) = done.map_err(failed)?;
         Ok(busy == 0)
     }
@@ -172,14 +162,9 @@ async fn erase_batch(
     if old.is_empty() {
         return Ok(0);
     }
-    let (salt,): (Vec<u8>,) =
-        row!(conn, "select salt from sync_state where id = 1").map_err(failed)?;
+    let (salt,): (Vec<u8>,) = row!(conn, "select salt from sync_state where id = 1").map_err(failed)?;
     let salt = Salt::new(salt);
-    let scene = Scene {
-        run_id,
-        changed_at: next_changed_at(conn, now, place).await?,
-        place,
-    };
+    let scene = Scene { run_id, changed_at: next_changed_at(conn, now, place).await?, place };
     let keys: Vec<String> = old.iter().map(|(key, _)| key.clone()).collect();
     on_keys(conn, &scene, TEXTS, &keys).await?;
     for (key, nameless) in &old {
@@ -198,39 +183,13 @@ async fn erase_row(
     const ERASE: &str = "update consents set consent_key = $2, email = null, full_name = null, refs = null, extra = null, \
          row_hash = $3, natural_hash = null, erased_at = $4, changed_at = $4, changed_run_id = $5 where consent_key = $1";
     let failed = |error: sqlx::Error| scene.failed(&error);
-    let new_key = if nameless {
-        salt.erased_key(key)
-    } else {
-        key.to_owned()
-    };
-    let hash = crate::hash::RowHash {
-        key: salt.key(&new_key),
-        content: 0,
-    };
-    execute!(
-        conn,
-        ERASE,
-        key,
-        &new_key,
-        hash.to_hex(),
-        scene.changed_at,
-        scene.run_id
-    )
-    .map_err(failed)?;
-    execute!(
-        conn,
-        "delete from consent_checks where consent_key = $1",
-        key
-    )
-    .map_err(failed)?;
+    let new_key = if nameless { salt.erased_key(key) } else { key.to_owned() };
+    let hash = crate::hash::RowHash { key: salt.key(&new_key), content: 0 };
+    execute!(conn, ERASE, key, &new_key, hash.to_hex(), scene.changed_at, scene.run_id).map_err(failed)?;
+    execute!(conn, "delete from consent_checks where consent_key = $1", key).map_err(failed)?;
     if nameless {
-        execute!(
-            conn,
-            "update consent_changes set consent_key = $2 where consent_key = $1",
-            key,
-            &new_key
-        )
-        .map_err(failed)?;
+        execute!(conn, "update consent_changes set consent_key = $2 where consent_key = $1", key, &new_key)
+            .map_err(failed)?;
     }
     Ok(())
 }

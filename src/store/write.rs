@@ -82,12 +82,7 @@ pub(super) async fn next_changed_at(
     let (last,): (Timestamp,) =
         row!(conn, "select last_changed_at from sync_state where id = 1").map_err(failed)?;
     let next = now.max(last.plus_millis(1));
-    execute!(
-        conn,
-        "update sync_state set last_changed_at = $1 where id = 1",
-        next
-    )
-    .map_err(failed)?;
+    execute!(conn, "update sync_state set last_changed_at = $1 where id = 1", next).map_err(failed)?;
     Ok(next)
 }
 
@@ -100,12 +95,8 @@ pub(super) async fn enter(
 ) -> Result<bool, StoreError> {
     run.lease.prove(conn, now, place).await?;
     let failed = |error: sqlx::Error| from_sqlx(&error, place);
-    let (batches,): (i64,) = row!(
-        conn,
-        "select batches from sync_runs where id = $1",
-        run.row.id
-    )
-    .map_err(failed)?;
+    let (batches,): (i64,) =
+        row!(conn, "select batches from sync_runs where id = $1", run.row.id).map_err(failed)?;
     Ok(batches > run.batches)
 }
 
@@ -177,28 +168,18 @@ async fn prepare<'a>(
     place: &'a str,
 ) -> Result<Scene<'a>, StoreError> {
     let failed = |error: sqlx::Error| from_sqlx(&error, place);
-    let (suppression_no, _): (i64, i64) = row!(
-        conn,
-        "select suppression_no, (select count(*) from suppressions) from sync_state where id = 1"
-    )
-    .map_err(failed)?;
+    let (suppression_no, _): (i64, i64) =
+        row!(conn, "select suppression_no, (select count(*) from suppressions) from sync_state where id = 1")
+            .map_err(failed)?;
     if suppression_no != run.suppression_no {
         // Somebody was forgotten behind our back: what we hold in memory may bring them back.
         return Err(StoreError::Fenced);
     }
     let changed_at = next_changed_at(conn, now, place).await?;
-    Ok(Scene {
-        run_id: run.row.id,
-        changed_at,
-        place,
-    })
+    Ok(Scene { run_id: run.row.id, changed_at, place })
 }
 
-async fn write_rejects(
-    conn: &mut Conn,
-    scene: &Scene<'_>,
-    rejects: &[Rejected],
-) -> Result<(), StoreError> {
+async fn write_rejects(conn: &mut Conn, scene: &Scene<'_>, rejects: &[Rejected]) -> Result<(), StoreError> {
     // First the record that is there: an insert that finds it would spend an id.
     const AGAIN: &str = "update rejected_items set last_run_id = $1, resolved_at = null, reason = $2, item = $3 \
          where fingerprint = $4";
@@ -207,27 +188,12 @@ async fn write_rejects(
     for reject in rejects {
         let reason = reject.reason.to_string();
         let fingerprint = reject.fingerprint.as_slice();
-        let again = execute!(
-            conn,
-            AGAIN,
-            scene.run_id,
-            &reason,
-            &reject.item,
-            fingerprint
-        )
-        .map_err(|error| scene.failed(&error))?;
+        let again = execute!(conn, AGAIN, scene.run_id, &reason, &reject.item, fingerprint)
+            .map_err(|error| scene.failed(&error))?;
         if again == 0 {
             let has_id = i64::from(reject.id.is_some());
-            execute!(
-                conn,
-                REJECT,
-                scene.run_id,
-                &reason,
-                &reject.item,
-                fingerprint,
-                has_id
-            )
-            .map_err(|error| scene.failed(&error))?;
+            execute!(conn, REJECT, scene.run_id, &reason, &reject.item, fingerprint, has_id)
+                .map_err(|error| scene.failed(&error))?;
         }
     }
     Ok(())
@@ -243,10 +209,7 @@ async fn write_ops(conn: &mut Conn, scene: &Scene<'_>, ops: &[Op]) -> Result<Tal
         })
         .collect();
     insert_all(conn, scene, &adds).await?;
-    let mut tally = Tally {
-        added: adds.len() as u64,
-        ..Tally::default()
-    };
+    let mut tally = Tally { added: adds.len() as u64, ..Tally::default() };
     // A row that is touched twice in one batch is written twice, in order: the second time builds on the first.
     let mut touched = HashSet::new();
     let (mut segment, mut bytes) = (Vec::new(), 0);
@@ -302,10 +265,8 @@ async fn change_rows(
     }
     let keys: Vec<&str> = segment.iter().map(|(from, _)| *from).collect();
     let rows = bulk::read(conn, scene, &keys).await?;
-    let mut rows: HashMap<String, WrittenRow> = rows
-        .into_iter()
-        .map(|row| (row.consent_key.clone(), row))
-        .collect();
+    let mut rows: HashMap<String, WrittenRow> =
+        rows.into_iter().map(|row| (row.consent_key.clone(), row)).collect();
     let mut plan = Plan::default();
     let mut unknown: Vec<Put> = Vec::new();
     for (from, op) in segment {
@@ -313,10 +274,7 @@ async fn change_rows(
             (Some(row), Op::Put(put)) => plan.put(row, put, tally),
             (Some(row), Op::Relist { .. }) => plan.relist(row),
             // The hash of another key was taken for this one's: it is new after all.
-            (None, Op::Put(put)) => unknown.push(Put {
-                kind: PutKind::Add,
-                ..(**put).clone()
-            }),
+            (None, Op::Put(put)) => unknown.push(Put { kind: PutKind::Add, ..(**put).clone() }),
             (None, Op::Relist { .. }) => {}
         }
     }
@@ -347,11 +305,7 @@ impl<'a> Plan<'a> {
             tally.updated += 1;
             ("updated", Some(row.before()))
         };
-        self.changes.push(Change {
-            consent_key: put.key.clone(),
-            kind: change,
-            before,
-        });
+        self.changes.push(Change { consent_key: put.key.clone(), kind: change, before });
         let mut write = RowWrite {
             old_key: row.consent_key.clone(),
             key: &put.key,
@@ -359,12 +313,7 @@ impl<'a> Plan<'a> {
             hash: put.hash,
             natural: put.natural,
         };
-        if let PutKind::TakeOver {
-            old_key,
-            keep_content,
-            ..
-        } = &put.kind
-        {
+        if let PutKind::TakeOver { old_key, keep_content, .. } = &put.kind {
             self.moves.push((old_key.clone(), put.key.clone()));
             if *keep_content && let Some((content, consent)) = row.content() {
                 write.hash.content = content;

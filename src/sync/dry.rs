@@ -52,16 +52,8 @@ impl Syncer {
         let timeout = self.config.schedule.run_timeout;
         let before = self.api.traffic().clone();
         let deadline = timeout.map(|timeout| started + timeout);
-        let wait = Wait {
-            cancel,
-            deadline,
-            timeout,
-            progress: &|_| {},
-            tell_every: Duration::MAX,
-        };
-        let mut store = Store::open_to_read(&self.config.database)
-            .await
-            .map_err(RunError::from)?;
+        let wait = Wait { cancel, deadline, timeout, progress: &|_| {}, tell_every: Duration::MAX };
+        let mut store = Store::open_to_read(&self.config.database).await.map_err(RunError::from)?;
         let result = self.dry_pass(store.as_mut(), options, &wait, would).await;
         if let Some(store) = store {
             store.close().await;
@@ -86,24 +78,12 @@ impl Syncer {
             };
             let active_before = loaded.known.active_before();
             let blocked_in_a_row = loaded.blocked_in_a_row;
-            let mut row = RunRow {
-                started_at: Timestamp::now(),
-                trigger: "once".to_owned(),
-                ..RunRow::default()
-            };
-            match self
-                .dry_walk(store.as_deref_mut(), loaded, &mut row, wait, would)
-                .await
-            {
+            let mut row =
+                RunRow { started_at: Timestamp::now(), trigger: "once".to_owned(), ..RunRow::default() };
+            match self.dry_walk(store.as_deref_mut(), loaded, &mut row, wait, would).await {
                 Ok(pass) => {
-                    let walked = Walked {
-                        pass,
-                        active_before,
-                        blocked_in_a_row,
-                    };
-                    return self
-                        .dry_ending(store, walked, row, options, wait, would)
-                        .await;
+                    let walked = Walked { pass, active_before, blocked_in_a_row };
+                    return self.dry_ending(store, walked, row, options, wait, would).await;
                 }
                 Err(RunError::Api(ApiError::CursorRefused)) if restarts < 2 => restarts += 1,
                 Err(RunError::Api(ApiError::CursorRefused)) => return Err(RunError::CursorRefused),
@@ -171,10 +151,7 @@ impl Syncer {
         wait: &Wait<'_>,
         would: &mut dyn FnMut(Change),
     ) -> Result<DryReport, RunError> {
-        let evidence = walked.evidence(
-            walked.pass.rejects().has_new_nameless(),
-            options.accept_removals,
-        );
+        let evidence = walked.evidence(walked.pass.rejects().has_new_nameless(), options.accept_removals);
         let removal = self.config.removal.clone();
         let absence = judge(&evidence, removal.max_percent, removal.min_count);
         let known = walked.pass.known();
@@ -198,21 +175,12 @@ impl Syncer {
                 let nameless = store.nameless_candidates(removal.confirm_runs).await?;
                 for key in nameless.into_iter().filter(|key| still_missing(key)) {
                     row.removed += 1;
-                    would(Change {
-                        kind: "removed",
-                        key,
-                    });
+                    would(Change { kind: "removed", key });
                 }
-                let candidates = store
-                    .candidates(removal.confirm_runs, removal.max_checks)
-                    .await?;
-                let list_path = row
-                    .endpoint
-                    .clone()
-                    .unwrap_or_else(|| QUICKSTART_PATH.to_owned());
-                for candidate in candidates
-                    .into_iter()
-                    .filter(|candidate| still_missing(&candidate.consent_key))
+                let candidates = store.candidates(removal.confirm_runs, removal.max_checks).await?;
+                let list_path = row.endpoint.clone().unwrap_or_else(|| QUICKSTART_PATH.to_owned());
+                for candidate in
+                    candidates.into_iter().filter(|candidate| still_missing(&candidate.consent_key))
                 {
                     let answer = tokio::select! {
                         biased;
@@ -223,10 +191,7 @@ impl Syncer {
                     match answer {
                         Ok(Lookup::Gone) => {
                             row.removed += 1;
-                            would(Change {
-                                kind: "removed",
-                                key: candidate.consent_key,
-                            });
+                            would(Change { kind: "removed", key: candidate.consent_key });
                         }
                         Ok(Lookup::Listed) => {}
                         Ok(Lookup::Unclear { .. }) | Err(_) => break,
@@ -247,9 +212,7 @@ fn tell(batch: Batch, would: &mut dyn FnMut(Change)) -> Tally {
             Op::Put(put) => {
                 let kind = match put.kind {
                     PutKind::Add => "added",
-                    PutKind::Change { returns: true } | PutKind::TakeOver { returns: true, .. } => {
-                        "returned"
-                    }
+                    PutKind::Change { returns: true } | PutKind::TakeOver { returns: true, .. } => "returned",
                     PutKind::Change { .. } | PutKind::TakeOver { .. } => "updated",
                 };
                 match kind {

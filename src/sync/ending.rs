@@ -43,34 +43,19 @@ impl Syncer {
         match absence {
             Absence::Judged => {
                 ending.judged = true;
-                ending.missing = store
-                    .keys_of(&known.unlisted_active_rows().collect::<Vec<_>>())
-                    .await?;
-                let candidates = store
-                    .candidates(removal.confirm_runs, removal.max_checks)
-                    .await?;
-                not_before = self
-                    .look_up(store, run, candidates, &mut ending, wait)
-                    .await?;
+                ending.missing = store.keys_of(&known.unlisted_active_rows().collect::<Vec<_>>()).await?;
+                let candidates = store.candidates(removal.confirm_runs, removal.max_checks).await?;
+                not_before = self.look_up(store, run, candidates, &mut ending, wait).await?;
             }
             Absence::Withheld => {
-                ending.withheld = store
-                    .keys_of(&known.newly_withheld_rows().collect::<Vec<_>>())
-                    .await?;
+                ending.withheld = store.keys_of(&known.newly_withheld_rows().collect::<Vec<_>>()).await?;
             }
             Absence::Blocked => {}
         }
         let mut row = run.row.clone();
-        row.active =
-            Some(known.active_now().cast_signed() - ending.missing.len().cast_signed() as i64);
+        row.active = Some(known.active_now().cast_signed() - ending.missing.len().cast_signed() as i64);
         let (message, exit) = conclude(&mut row, absence, &evidence);
-        Ok(Complete {
-            row,
-            ending,
-            message,
-            exit,
-            not_before,
-        })
+        Ok(Complete { row, ending, message, exit, not_before })
     }
 
     /// Asks for the page of each candidate: 404 or 410 confirms the removal, 200 keeps the row missing, anything else ends
@@ -83,11 +68,7 @@ impl Syncer {
         ending: &mut Ending,
         wait: &Wait<'_>,
     ) -> Result<Option<Instant>, RunError> {
-        let list_path = run
-            .row
-            .endpoint
-            .clone()
-            .unwrap_or_else(|| QUICKSTART_PATH.to_owned());
+        let list_path = run.row.endpoint.clone().unwrap_or_else(|| QUICKSTART_PATH.to_owned());
         for candidate in candidates {
             let id = &candidate.consent_id;
             let asking = self.api.lookup(&list_path, id, wait.api_deadline());
@@ -131,22 +112,11 @@ impl Syncer {
         run: Run,
         complete: Complete,
     ) -> Result<RunReport, Failure> {
-        let Complete {
-            mut row,
-            ending,
-            message,
-            exit,
-            not_before,
-        } = complete;
+        let Complete { mut row, ending, message, exit, not_before } = complete;
         row.requests = run.row.requests;
         row.retries = run.row.retries;
         match store.finish(&run, row, &ending, Timestamp::now()).await {
-            Ok(row) => Ok(RunReport {
-                row,
-                exit,
-                message,
-                not_before,
-            }),
+            Ok(row) => Ok(RunReport { row, exit, message, not_before }),
             Err(error) => Err(fail(store, run, error.into(), false).await),
         }
     }
@@ -166,11 +136,7 @@ impl Walked {
 }
 
 /// Completes the row and says what the figures alone do not.
-pub(super) fn conclude(
-    row: &mut RunRow,
-    absence: Absence,
-    evidence: &Evidence,
-) -> (Option<String>, Exit) {
+pub(super) fn conclude(row: &mut RunRow, absence: Absence, evidence: &Evidence) -> (Option<String>, Exit) {
     "succeeded".clone_into(&mut row.outcome);
     row.absence = Some(absence.as_str().to_owned());
     row.finished_at = Some(Timestamp::now());

@@ -76,11 +76,9 @@ impl Wait<'_> {
     /// Why the wait is over.
     pub(super) fn reason(&self, row: &RunRow) -> RunError {
         match self.timeout {
-            Some(timeout) if !self.cancel.is_cancelled() => RunError::Timeout {
-                timeout,
-                pages: row.pages,
-                items: row.items,
-            },
+            Some(timeout) if !self.cancel.is_cancelled() => {
+                RunError::Timeout { timeout, pages: row.pages, items: row.items }
+            }
             _ => RunError::Interrupted,
         }
     }

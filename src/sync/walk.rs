@@ -56,11 +56,7 @@ impl Syncer {
             let blocked_in_a_row = loaded.blocked_in_a_row;
             match Box::pin(self.walk(store, run, loaded, wait)).await {
                 Ok(pass) => {
-                    let walked = Walked {
-                        pass,
-                        active_before: of,
-                        blocked_in_a_row,
-                    };
+                    let walked = Walked { pass, active_before: of, blocked_in_a_row };
                     return self.decide(store, run, walked, options, wait).await;
                 }
                 Err(RunError::Api(ApiError::CursorRefused)) if restarts < MAX_RESTARTS => {
@@ -79,11 +75,8 @@ impl Syncer {
         match &self.config.api.consents_path {
             ConsentsPath::Auto => {
                 // A path that was fixed once says nothing about the known two.
-                let known =
-                    endpoint.filter(|path| path == QUICKSTART_PATH || path == REFERENCE_PATH);
-                Paths::Auto {
-                    first: known.unwrap_or_else(|| QUICKSTART_PATH.to_owned()),
-                }
+                let known = endpoint.filter(|path| path == QUICKSTART_PATH || path == REFERENCE_PATH);
+                Paths::Auto { first: known.unwrap_or_else(|| QUICKSTART_PATH.to_owned()) }
             }
             ConsentsPath::Fixed(path) => Paths::Fixed(path.clone()),
         }
@@ -178,10 +171,7 @@ async fn take(
 }
 
 /// Does the work to its end while the next page is on its way.
-async fn beside<N: Future, T>(
-    mut next: Pin<&mut MaybeDone<N>>,
-    work: impl Future<Output = T>,
-) -> T {
+async fn beside<N: Future, T>(mut next: Pin<&mut MaybeDone<N>>, work: impl Future<Output = T>) -> T {
     let mut work = pin!(work);
     poll_fn(|context| {
         // An answer that is there is kept until it is asked for.
@@ -233,14 +223,7 @@ struct Gather {
 
 impl Gather {
     fn new(trusted: bool) -> Self {
-        Self {
-            batch: Batch::default(),
-            since: None,
-            bytes: 0,
-            trusted,
-            pages: 0,
-            items: 0,
-        }
+        Self { batch: Batch::default(), since: None, bytes: 0, trusted, pages: 0, items: 0 }
     }
 
     /// Whether the next page may be asked for while this one is worked on.
@@ -260,18 +243,12 @@ impl Gather {
     }
 
     fn progress(&self, run_id: i64) -> Progress {
-        Progress {
-            run_id,
-            pages: self.pages,
-            items: self.items,
-        }
+        Progress { run_id, pages: self.pages, items: self.items }
     }
 
     /// When the pages have waited long enough.
     fn due(&self) -> Option<Instant> {
-        self.since
-            .filter(|_| self.trusted)
-            .map(|since| since + GATHER)
+        self.since.filter(|_| self.trusted).map(|since| since + GATHER)
     }
 
     async fn flush_if_due(&mut self, store: &mut Store, run: &mut Run) -> Result<(), RunError> {

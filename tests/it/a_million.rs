@@ -22,15 +22,8 @@ fn measured(world: &World, what: &str, arguments: &[&str], code: i32) {
     let model = world.command(arguments);
     let program = std::env::var_os("UNDERSTORY_SYNC_BINARY");
     let mut command = Command::new(program.as_deref().unwrap_or(model.get_program()));
-    command
-        .args(arguments)
-        .env_clear()
-        .current_dir(world.home());
-    command.envs(
-        model
-            .get_envs()
-            .filter_map(|(name, value)| Some((name, value?))),
-    );
+    command.args(arguments).env_clear().current_dir(world.home());
+    command.envs(model.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let begun = Instant::now();
     let mut child = command.stdout(Stdio::null()).spawn().unwrap();
     let status = format!("/proc/{}/status", child.id());
@@ -39,9 +32,7 @@ fn measured(world: &World, what: &str, arguments: &[&str], code: i32) {
         let text = std::fs::read_to_string(&status).unwrap_or_default();
         // Before the child has become the program, the memory is still the tests' own.
         let became = text.starts_with("Name:\tunderstory-sync\n");
-        let line = text
-            .lines()
-            .find(|line| became && line.starts_with("VmHWM:"));
+        let line = text.lines().find(|line| became && line.starts_with("VmHWM:"));
         let now = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
         peak = peak.max(now.unwrap_or(0));
         if let Some(ended) = child.try_wait().unwrap() {
@@ -50,11 +41,7 @@ fn measured(world: &World, what: &str, arguments: &[&str], code: i32) {
         std::thread::sleep(Duration::from_millis(20));
     };
     let seconds = begun.elapsed().as_secs_f64();
-    println!(
-        "{:?} {what}: {seconds:.1} s, at most {} MiB",
-        world.db.engine(),
-        peak / 1024
-    );
+    println!("{:?} {what}: {seconds:.1} s, at most {} MiB", world.db.engine(), peak / 1024);
     assert_eq!(ended.code(), Some(code), "{what}");
     assert!(peak < MOST_KIB, "{what}: {peak} KiB");
 }
@@ -67,39 +54,22 @@ async fn go(engine: Engine) {
     world.api.configure(|api| api.page_length = Some(1_000));
     world.list_people(people);
     measured(&world, "first load", &["--run-once"], 0);
-    assert_eq!(
-        world.db.count("active_consents").await,
-        i64::try_from(people).unwrap()
-    );
+    assert_eq!(world.db.count("active_consents").await, i64::try_from(people).unwrap());
     measured(&world, "unchanged run", &["--run-once"], 0);
-    assert_eq!(
-        world.last_run("unchanged, added, updated").await,
-        format!("{people}|0|0")
-    );
+    assert_eq!(world.last_run("unchanged, added, updated").await, format!("{people}|0|0"));
     let step = usize::try_from(people / 1_000).unwrap();
     let email = world.api.people(|people| {
         let ids = people.ids();
         let gone: std::collections::HashSet<&String> = ids.iter().step_by(step).collect();
         people.remove_where(|item| gone.contains(&item["id"].as_str().unwrap().to_owned()));
-        people.items()[step * 400]["email"]
-            .as_str()
-            .unwrap()
-            .to_owned()
+        people.items()[step * 400]["email"].as_str().unwrap().to_owned()
     });
     measured(&world, "1,000 leave", &["--run-once"], 0);
-    assert_eq!(
-        world.last_run("absence, missing, active").await,
-        format!("judged|1000|{}", people - 1_000)
-    );
+    assert_eq!(world.last_run("absence, missing, active").await, format!("judged|1000|{}", people - 1_000));
     measured(&world, "500 looked up", &["--run-once"], 0);
     assert_eq!(world.last_run("removed").await, "500");
     measured(&world, "export, csv", &["export", "--format", "csv"], 0);
-    measured(
-        &world,
-        "export, jsonl",
-        &["export", "--format", "jsonl", "--all"],
-        0,
-    );
+    measured(&world, "export, jsonl", &["export", "--format", "jsonl", "--all"], 0);
     measured(&world, "dry run", &["--run-once", "--dry-run"], 0);
     measured(&world, "forget", &["forget", &email], 0);
     if !world.db.is_postgres() {
@@ -108,12 +78,7 @@ async fn go(engine: Engine) {
     }
     world.list_people(0);
     measured(&world, "nobody is listed", &["--run-once"], 65);
-    measured(
-        &world,
-        "all are accepted",
-        &["--run-once", "--accept-removals", &people.to_string()],
-        0,
-    );
+    measured(&world, "all are accepted", &["--run-once", "--accept-removals", &people.to_string()], 0);
     assert_eq!(world.db.count("active_consents").await, 0);
 }
 

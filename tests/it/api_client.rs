@@ -51,9 +51,7 @@ fn client(stand_in: &StandIn, change: impl FnOnce(&mut config::Api, &mut config:
 fn as_configured(_: &mut config::Api, _: &mut config::Retry) {}
 
 fn auto() -> Paths {
-    Paths::Auto {
-        first: QUICKSTART_PATH.to_owned(),
-    }
+    Paths::Auto { first: QUICKSTART_PATH.to_owned() }
 }
 
 /// Walks to the end; tells how many items there were.
@@ -77,10 +75,7 @@ async fn requests_start_evenly_spaced_and_one_at_a_time() {
     for (number, call) in seen.iter().enumerate() {
         // They are spaced where they start; on their way they may lose some of it, but never gain.
         let least = Duration::from_millis(50) * u32::try_from(number).unwrap();
-        assert!(
-            call.at.duration_since(first) + Duration::from_millis(45) >= least,
-            "request {number}"
-        );
+        assert!(call.at.duration_since(first) + Duration::from_millis(45) >= least, "request {number}");
     }
     assert_eq!(stand_in.max_in_flight(), 1);
 }
@@ -92,24 +87,11 @@ async fn retries_keep_to_the_rate_too() {
     let mut api = client(&stand_in, |api, _| api.requests_per_second = 10.0);
     let begun = Instant::now();
     assert_eq!(walk(&mut api).await.unwrap(), 5);
-    assert!(
-        begun.elapsed() >= Duration::from_millis(300),
-        "{:?}",
-        begun.elapsed()
-    );
+    assert!(begun.elapsed() >= Duration::from_millis(300), "{:?}", begun.elapsed());
     let traffic = api.traffic();
-    assert_eq!(
-        (traffic.requests, traffic.retries, traffic.token_requests),
-        (4, 2, 1)
-    );
-    assert_eq!(
-        traffic.by_endpoint_and_status[&("consents", "500".to_owned())],
-        2
-    );
-    assert_eq!(
-        traffic.by_endpoint_and_status[&("consents", "200".to_owned())],
-        1
-    );
+    assert_eq!((traffic.requests, traffic.retries, traffic.token_requests), (4, 2, 1));
+    assert_eq!(traffic.by_endpoint_and_status[&("consents", "500".to_owned())], 2);
+    assert_eq!(traffic.by_endpoint_and_status[&("consents", "200".to_owned())], 1);
 }
 
 #[tokio::test]
@@ -119,35 +101,17 @@ async fn what_goes_over_the_wire_is_what_the_documentation_asks_for() {
     walk(&mut api).await.unwrap();
     let seen = stand_in.requests();
     let token = &seen[0];
-    assert_eq!(
-        (token.method.as_str(), token.path.as_str()),
-        ("POST", "/oauth2/token")
-    );
-    assert!(
-        token.raw_body.contains("client_secret=stand-in~secret&"),
-        "the tilde is sent as it is"
-    );
-    assert_eq!(
-        token.header("content-type"),
-        Some("application/x-www-form-urlencoded")
-    );
+    assert_eq!((token.method.as_str(), token.path.as_str()), ("POST", "/oauth2/token"));
+    assert!(token.raw_body.contains("client_secret=stand-in~secret&"), "the tilde is sent as it is");
+    assert_eq!(token.header("content-type"), Some("application/x-www-form-urlencoded"));
     assert_eq!(token.header("authorization"), None);
     for call in &seen[1..] {
-        assert_eq!(
-            (call.method.as_str(), call.path.as_str()),
-            ("GET", QUICKSTART_PATH)
-        );
+        assert_eq!((call.method.as_str(), call.path.as_str()), ("GET", QUICKSTART_PATH));
         assert_eq!(call.query("limit"), Some("10"));
         assert_eq!(call.header("referer"), None);
     }
-    assert!(
-        seen.iter()
-            .all(|call| call.header("user-agent") == Some("Tests/1"))
-    );
-    assert!(
-        seen.iter()
-            .all(|call| call.header("accept") == Some("application/json"))
-    );
+    assert!(seen.iter().all(|call| call.header("user-agent") == Some("Tests/1")));
+    assert!(seen.iter().all(|call| call.header("accept") == Some("application/json")));
     assert_eq!(seen[1].query("cursor"), None);
 }
 
@@ -169,17 +133,11 @@ async fn a_page_that_is_forbidden_for_good_costs_one_token_a_run() {
     let mut api = client(&stand_in, as_configured);
     for run in 1..=3 {
         walk(&mut api).await.unwrap();
-        let answer = api
-            .lookup(QUICKSTART_PATH, "somebody", Deadline::none())
-            .await;
+        let answer = api.lookup(QUICKSTART_PATH, "somebody", Deadline::none()).await;
         assert_eq!(answer.unwrap(), Lookup::Unclear { status: Some(401) });
         assert_eq!(stand_in.tokens_given(), 1 + run);
     }
-    assert_eq!(
-        api.traffic().retries,
-        0,
-        "a 401 that is asked again is no retry"
-    );
+    assert_eq!(api.traffic().retries, 0, "a 401 that is asked again is no retry");
 }
 
 #[tokio::test]
@@ -204,8 +162,7 @@ async fn ids_that_no_url_can_name_are_not_asked_for() {
         assert_eq!(answer.unwrap(), Lookup::Gone, "{id:?}");
     }
     let strays = stand_in.requests();
-    let outside =
-        |path: &str| !path.starts_with("/v1/marketing-consents/") && path != "/oauth2/token";
+    let outside = |path: &str| !path.starts_with("/v1/marketing-consents/") && path != "/oauth2/token";
     assert!(!strays.iter().any(|call| outside(&call.path)));
 }
 
@@ -235,27 +192,14 @@ async fn a_caller_may_give_up_at_any_time_and_come_back() {
     }
     assert_eq!(walk(&mut api).await.unwrap(), 60);
     let counted: u64 = api.traffic().by_endpoint_and_status.values().sum();
-    assert_eq!(
-        counted,
-        api.traffic().requests,
-        "a request that was given up is counted as an error"
-    );
+    assert_eq!(counted, api.traffic().requests, "a request that was given up is counted as an error");
 }
 
 #[tokio::test]
 async fn a_broken_connection_is_never_used_again() {
     let stand_in = stand_in(60).await;
     for page in 1..=6 {
-        stand_in.play(
-            FaultRule::on(
-                Endpoint::List,
-                Fault::CutBody {
-                    after: 9,
-                    reset: true,
-                },
-            )
-            .page(page),
-        );
+        stand_in.play(FaultRule::on(Endpoint::List, Fault::CutBody { after: 9, reset: true }).page(page));
     }
     let mut api = client(&stand_in, as_configured);
     assert_eq!(walk(&mut api).await.unwrap(), 60);
@@ -295,13 +239,7 @@ async fn a_heartbeat_follows_no_redirect_and_waits_for_nobody() {
     let stand_in = stand_in(0).await;
     let elsewhere = Raw::silent();
     let location = elsewhere.url();
-    stand_in.play(FaultRule::on(
-        Endpoint::Heartbeat,
-        Fault::Redirect {
-            status: 302,
-            location,
-        },
-    ));
+    stand_in.play(FaultRule::on(Endpoint::Heartbeat, Fault::Redirect { status: 302, location }));
     let url = stand_in.heartbeat_url().into();
     assert!(Api::heartbeat(&url, "Tests/1").await.is_err());
     assert!(Api::heartbeat(&url, "Tests/1").await.is_ok());
@@ -314,11 +252,8 @@ async fn a_heartbeat_follows_no_redirect_and_waits_for_nobody() {
 async fn a_rate_limit_is_waited_out() {
     let stand_in = stand_in(60).await;
     stand_in.configure(|settings| {
-        settings.rate_limit = Some(RateLimit {
-            requests: 4,
-            window: Duration::from_millis(200),
-            retry_after: None,
-        });
+        settings.rate_limit =
+            Some(RateLimit { requests: 4, window: Duration::from_millis(200), retry_after: None });
     });
     let mut api = client(&stand_in, |_, retry| {
         retry.rate_limit_delay = Duration::from_millis(250);

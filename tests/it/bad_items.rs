@@ -6,7 +6,8 @@ use understory_sync::demo::person;
 use crate::support::World;
 
 /// items = added + updated + unchanged + returned + duplicates + rejected + suppressed + foreign_items
-const DIFFERENCE: &str = "items - added - updated - unchanged - returned - duplicates - rejected - suppressed - foreign_items";
+const DIFFERENCE: &str =
+    "items - added - updated - unchanged - returned - duplicates - rejected - suppressed - foreign_items";
 
 on_both! {
     async fn the_sum_holds_over_every_kind_of_item(world: World) {

@@ -13,10 +13,7 @@ fn check(world: &World, code: i32) -> Vec<String> {
 
 #[track_caller]
 fn assert_signs(lines: &[String], signs: &str) {
-    let found: String = lines
-        .iter()
-        .filter_map(|line| line.chars().next())
-        .collect();
+    let found: String = lines.iter().filter_map(|line| line.chars().next()).collect();
     assert_eq!(found, signs, "{lines:#?}");
     for line in lines.iter().filter(|line| line.starts_with('✗')) {
         assert!(line.contains(" → "), "no cure: {line}");

@@ -24,11 +24,7 @@ async fn a_bad_value_is_told_with_its_key_its_origin_and_what_is_allowed() {
         ("api.base_url", "http://api.understory.io", "https"),
         ("retry.base_delay", "5 parsecs", "\"30s\""),
         ("schedule.cron", "every hour", "six fields"),
-        (
-            "schedule.timezone",
-            "Europe/Kopenhagen",
-            "Europe/Copenhagen",
-        ),
+        ("schedule.timezone", "Europe/Kopenhagen", "Europe/Copenhagen"),
         ("database.url", "mysql://localhost/x", "sqlite://"),
         ("removal.confirm_runs", "1", "from 2 to 100"),
         ("log.level", "loud", "trace"),
@@ -80,11 +76,8 @@ async fn all_problems_are_told_at_once() {
 #[tokio::test]
 async fn a_file_that_is_no_toml_is_refused_with_its_line() {
     let world = world().await;
-    std::fs::write(
-        world.home().join("config.toml"),
-        "[auth]\nclient_secret = \"hush-hush\nclient_id = 1\n",
-    )
-    .unwrap();
+    std::fs::write(world.home().join("config.toml"), "[auth]\nclient_secret = \"hush-hush\nclient_id = 1\n")
+        .unwrap();
     let done = refused(&world, world.run_once());
     assert!(done.stderr.contains("config.toml"), "{}", done.stderr);
     assert!(done.stderr.contains("line 2"), "{}", done.stderr);
@@ -94,10 +87,7 @@ async fn a_file_that_is_no_toml_is_refused_with_its_line() {
 #[tokio::test]
 async fn a_file_that_is_named_and_missing_is_refused() {
     let world = world().await;
-    let done = refused(
-        &world,
-        world.run(&["--config", "absent.toml", "--run-once"]),
-    );
+    let done = refused(&world, world.run(&["--config", "absent.toml", "--run-once"]));
     assert!(done.stderr.contains("absent.toml"), "{}", done.stderr);
 }
 
@@ -105,9 +95,7 @@ async fn a_file_that_is_named_and_missing_is_refused() {
 async fn missing_credentials_are_told_with_all_ways_to_give_them() {
     let world = world().await;
     let mut command = world.command(&["--run-once"]);
-    command
-        .env_remove("UNDERSTORY_SYNC__AUTH__CLIENT_ID")
-        .env_remove("UNDERSTORY_SYNC__AUTH__CLIENT_SECRET");
+    command.env_remove("UNDERSTORY_SYNC__AUTH__CLIENT_ID").env_remove("UNDERSTORY_SYNC__AUTH__CLIENT_SECRET");
     let done = refused(&world, run(command));
     for words in ["auth.client_id", "auth.client_secret", "client_secret_file"] {
         assert!(done.stderr.contains(words), "{words}: {}", done.stderr);
@@ -127,10 +115,7 @@ async fn the_flag_wins_over_the_variable_and_the_variable_over_the_file() {
     world.set("log.level", "warn");
     let done = world.run(&["--run-once", "--log-level", "info"]).expect(0);
     assert_eq!(world.last_run("pages").await, "2");
-    assert_eq!(
-        world.api.requests()[0].header("user-agent"),
-        Some("from the file")
-    );
+    assert_eq!(world.api.requests()[0].header("user-agent"), Some("from the file"));
     assert!(done.stderr.contains("INFO"), "{}", done.stderr);
 }
 
@@ -142,15 +127,10 @@ async fn the_secret_may_come_from_a_file_or_from_systemd() {
     std::fs::write(folder.join("client_secret"), "stand-in~secret\n").unwrap();
     let secret = "UNDERSTORY_SYNC__AUTH__CLIENT_SECRET";
     let mut by_file = world.command(&["--run-once"]);
-    by_file.env_remove(secret).env(
-        "UNDERSTORY_SYNC__AUTH__CLIENT_SECRET_FILE",
-        folder.join("client_secret"),
-    );
+    by_file.env_remove(secret).env("UNDERSTORY_SYNC__AUTH__CLIENT_SECRET_FILE", folder.join("client_secret"));
     run(by_file).expect(0);
     let mut by_systemd = world.command(&["--run-once"]);
-    by_systemd
-        .env_remove(secret)
-        .env("CREDENTIALS_DIRECTORY", &folder);
+    by_systemd.env_remove(secret).env("CREDENTIALS_DIRECTORY", &folder);
     run(by_systemd).expect(0);
 }
 
@@ -177,9 +157,5 @@ async fn config_shows_the_effective_values_and_no_secret() {
     let done = world.run(&["config"]).expect(0);
     assert!(done.stdout.contains("[redacted]"), "{}", done.stdout);
     assert!(!done.output().contains("stand-in~secret"));
-    assert!(
-        done.stdout.contains("UNDERSTORY_SYNC__API__BASE_URL"),
-        "{}",
-        done.stdout
-    );
+    assert!(done.stdout.contains("UNDERSTORY_SYNC__API__BASE_URL"), "{}", done.stdout);
 }

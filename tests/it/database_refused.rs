@@ -39,10 +39,7 @@ on_both! {
 #[tokio::test]
 async fn a_sqlite_file_of_another_program_is_not_touched() {
     let world = World::on(Engine::Sqlite).await;
-    world
-        .db
-        .execute("pragma application_id = 77; create table t (a text)")
-        .await;
+    world.db.execute("pragma application_id = 77; create table t (a text)").await;
     let before = fs::read(world.db.path()).unwrap();
     refused(&world, world.run_once(), 78);
     assert_eq!(fs::read(world.db.path()).unwrap(), before);
@@ -60,10 +57,7 @@ async fn a_file_that_is_no_database_is_not_touched() {
 #[tokio::test]
 async fn a_directory_and_a_missing_folder_are_configuration() {
     let world = World::on(Engine::Sqlite).await;
-    world.set(
-        "database.url",
-        &format!("sqlite://{}", world.db.folder().display()),
-    );
+    world.set("database.url", &format!("sqlite://{}", world.db.folder().display()));
     refused(&world, world.run_once(), 78).says("directory");
     world.set("database.url", "sqlite://nowhere/at/all.db");
     refused(&world, world.run_once(), 78).says("folder");
@@ -87,22 +81,12 @@ async fn a_relative_path_counts_from_the_configuration_file() {
     let world = World::on(Engine::Sqlite).await;
     let folder = world.home().join("etc");
     fs::create_dir(&folder).unwrap();
-    fs::write(
-        folder.join("sync.toml"),
-        "[database]\nurl = \"sqlite://here.db\"\n",
-    )
-    .unwrap();
+    fs::write(folder.join("sync.toml"), "[database]\nurl = \"sqlite://here.db\"\n").unwrap();
     world.unset("database.url");
-    let done = world
-        .run(&["--config", "etc/sync.toml", "--run-once"])
-        .expect(0);
+    let done = world.run(&["--config", "etc/sync.toml", "--run-once"]).expect(0);
     assert!(folder.join("here.db").exists());
     let full = folder.canonicalize().unwrap().join("here.db");
-    assert!(
-        done.stderr.contains(&full.display().to_string()),
-        "{}",
-        done.stderr
-    );
+    assert!(done.stderr.contains(&full.display().to_string()), "{}", done.stderr);
 }
 
 #[tokio::test]
@@ -112,16 +96,10 @@ async fn a_server_that_is_not_there_is_worth_another_try() {
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         free.local_addr().unwrap().port()
     };
-    world.set(
-        "database.url",
-        &format!("postgres://u:pass-word@127.0.0.1:{port}/x"),
-    );
+    world.set("database.url", &format!("postgres://u:pass-word@127.0.0.1:{port}/x"));
     let done = refused(&world, world.run_once(), 75);
     assert!(!done.output().contains("pass-word"), "{}", done.output());
-    world.set(
-        "database.url",
-        "postgres://u:pass-word@no-host.invalid/x?sslmode=disable",
-    );
+    world.set("database.url", "postgres://u:pass-word@no-host.invalid/x?sslmode=disable");
     let done = refused(&world, world.run_once(), 75)
         .says("no-host.invalid")
         .says("its host name could not be resolved");
@@ -156,10 +134,7 @@ async fn a_wrong_password_and_a_missing_right_are_refusals() {
         let done = refused(&world, world.run_once(), 77);
         assert!(!done.output().contains(url.as_str()), "{}", done.output());
     }
-    world
-        .db
-        .execute(&format!("drop owned by {role}; drop role {role}"))
-        .await;
+    world.db.execute(&format!("drop owned by {role}; drop role {role}")).await;
 }
 
 #[tokio::test]
@@ -169,20 +144,8 @@ async fn a_schema_of_its_own_is_made_and_lived_in() {
     world.list_people(20);
     world.run_once().expect(0);
     world.run_once().expect(0);
-    assert_eq!(
-        world
-            .db
-            .rows("select count(*) from \"Mailing \"\"List\"\"\".consents")
-            .await,
-        ["20"]
-    );
-    assert_eq!(
-        world
-            .db
-            .number("select count(*) from pg_tables where schemaname = 'public'")
-            .await,
-        0
-    );
+    assert_eq!(world.db.rows("select count(*) from \"Mailing \"\"List\"\"\".consents").await, ["20"]);
+    assert_eq!(world.db.number("select count(*) from pg_tables where schemaname = 'public'").await, 0);
 }
 
 #[tokio::test]

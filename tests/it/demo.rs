@@ -14,12 +14,7 @@ async fn the_demo_needs_nothing_takes_a_moment_and_can_be_repeated() {
         let done = run(command).expect(0);
         // Five seconds are promised of a release build on an idle machine.
         assert!(began.elapsed() < Duration::from_secs(30));
-        for words in [
-            "select",
-            "active_consents",
-            "consent_history",
-            "understory-demo.db",
-        ] {
+        for words in ["select", "active_consents", "consent_history", "understory-demo.db"] {
             assert!(done.stdout.contains(words), "{words}: {}", done.stdout);
         }
         assert!(done.stderr.is_empty(), "{}", done.stderr);

@@ -31,17 +31,9 @@ impl Stranger {
             return bench.run();
         }
         let stranger = Self::new(bench);
-        let wrapper = [
-            "setpriv",
-            "--reuid=65534",
-            "--regid=65534",
-            "--clear-groups",
-        ];
+        let wrapper = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
         let mut command = Command::new(wrapper[0]);
-        command
-            .args(&wrapper[1..])
-            .arg(&stranger.program)
-            .arg("--run-once");
+        command.args(&wrapper[1..]).arg(&stranger.program).arg("--run-once");
         let model = bench.command(&["--run-once"]);
         command.env_clear().current_dir("/");
         for (key, value) in model.get_envs() {
@@ -61,14 +53,7 @@ impl Stranger {
 }
 
 fn full(bench: &Bench, ran: &Ran, file: &Path) {
-    ran.must(
-        74,
-        &[
-            file.to_str().unwrap(),
-            "the disk is full",
-            "hint: make room",
-        ],
-    );
+    ran.must(74, &[file.to_str().unwrap(), "the disk is full", "hint: make room"]);
     assert!(!ran.err.contains("panicked"));
     let _ = bench;
 }
@@ -121,11 +106,7 @@ fn a_limit_of_the_file_size_ends_the_run_with_74_and_not_by_a_signal() {
     bench.run_well();
     bench.api.people(|people| people.fill(1, 200..5_000));
     let limited = ["prlimit", "--fsize=300000:300000"];
-    let ran: Ran = bench
-        .command_in(&limited, &["--run-once"])
-        .output()
-        .unwrap()
-        .into();
+    let ran: Ran = bench.command_in(&limited, &["--run-once"]).output().unwrap().into();
     ran.must(74, &[bench.file().to_str().unwrap()]);
     must_be_whole(&bench.file());
     bench.run_well();
@@ -185,13 +166,7 @@ fn a_folder_that_may_not_be_written_ends_the_run_with_74() {
     bench.at(format!("sqlite://{}", folder.join("consents.db").display()));
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o555)).unwrap();
     let ran = Stranger::run(&bench);
-    ran.must(
-        74,
-        &[
-            folder.join("consents.db").to_str().unwrap(),
-            "permission denied",
-        ],
-    );
+    ran.must(74, &[folder.join("consents.db").to_str().unwrap(), "permission denied"]);
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o777)).unwrap();
     let ran = Stranger::run(&bench);
     ran.must(0, &[]);
@@ -211,12 +186,7 @@ fn a_file_that_may_not_be_written_ends_the_run_with_74() {
         fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
         let ran = Stranger::run(&bench);
         ran.must(74, &[file.to_str().unwrap()]);
-        assert!(
-            ["read-only", "permission denied"]
-                .iter()
-                .any(|cause| ran.err.contains(cause)),
-            "{ran:#?}"
-        );
+        assert!(["read-only", "permission denied"].iter().any(|cause| ran.err.contains(cause)), "{ran:#?}");
     }
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
     Stranger::run(&bench).must(0, &[]);
@@ -229,11 +199,7 @@ fn files_are_0600_whatever_the_umask_and_a_plain_copy_is_a_good_one() {
         let script = format!("umask {umask}; exec \"$0\" \"$@\"");
         let wrapper = ["sh", "-c", script.as_str()];
         for _ in 0..2 {
-            let ran: Ran = bench
-                .command_in(&wrapper, &["--run-once"])
-                .output()
-                .unwrap()
-                .into();
+            let ran: Ran = bench.command_in(&wrapper, &["--run-once"]).output().unwrap().into();
             ran.must(0, &[]);
             let mut names = Vec::new();
             for entry in fs::read_dir(bench.folder.path()).unwrap().flatten() {
@@ -258,20 +224,13 @@ fn files_are_0600_whatever_the_umask_and_a_plain_copy_is_a_good_one() {
 #[test]
 fn the_log_beside_the_file_is_0600_while_a_run_is_on() {
     let bench = Bench::new(2_000, 10);
-    bench
-        .api
-        .configure(|settings| settings.latency = std::time::Duration::from_millis(15));
+    bench.api.configure(|settings| settings.latency = std::time::Duration::from_millis(15));
     let wrapper = ["sh", "-c", "umask 0000; exec \"$0\" \"$@\""];
-    let mut child = bench
-        .command_in(&wrapper, &["--run-once", "--quiet"])
-        .spawn()
-        .unwrap();
+    let mut child = bench.command_in(&wrapper, &["--run-once", "--quiet"]).spawn().unwrap();
     let log = bench.folder.path().join("consents.db-wal");
-    crate::bench::wait_until(
-        "a page is stored",
-        std::time::Duration::from_secs(30),
-        || fs::metadata(&log).is_ok_and(|found| found.len() > 20_000),
-    );
+    crate::bench::wait_until("a page is stored", std::time::Duration::from_secs(30), || {
+        fs::metadata(&log).is_ok_and(|found| found.len() > 20_000)
+    });
     for entry in fs::read_dir(bench.folder.path()).unwrap().flatten() {
         let mode = entry.metadata().unwrap().permissions().mode() & 0o7777;
         assert_eq!(mode, 0o600, "{}", entry.path().display());

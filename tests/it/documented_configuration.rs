@@ -9,10 +9,7 @@ fn files(document: &str) -> Vec<String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(document);
     let text = fs::read_to_string(path).unwrap();
     let between = |opening: &str, closing: &str| -> Vec<String> {
-        text.split(opening)
-            .skip(1)
-            .map(|rest| rest.split(closing).next().unwrap().to_owned())
-            .collect()
+        text.split(opening).skip(1).map(|rest| rest.split(closing).next().unwrap().to_owned()).collect()
     };
     let mut files = between("```toml\n", "```");
     files.append(&mut between("<<'TOML'\n", "TOML\n"));
@@ -25,12 +22,9 @@ fn files(document: &str) -> Vec<String> {
 #[test]
 fn every_configuration_of_the_documents_is_accepted() {
     let mut seen = 0;
-    for document in [
-        "README.md",
-        "docs/install.md",
-        "docs/several-companies.md",
-        "packaging/debian/config.toml",
-    ] {
+    for document in
+        ["README.md", "docs/install.md", "docs/several-companies.md", "packaging/debian/config.toml"]
+    {
         for text in files(document) {
             seen += 1;
             let folder = tempfile::tempdir().unwrap();

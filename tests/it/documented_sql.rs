@@ -13,14 +13,7 @@ fn recipes(document: &str) -> Vec<String> {
     let text = std::fs::read_to_string(path).unwrap();
     text.split("```sql\n")
         .skip(1)
-        .map(|rest| {
-            rest.split("```")
-                .next()
-                .unwrap()
-                .trim()
-                .trim_end_matches(';')
-                .to_owned()
-        })
+        .map(|rest| rest.split("```").next().unwrap().trim().trim_end_matches(';').to_owned())
         .collect()
 }
 
@@ -30,11 +23,7 @@ fn eventful(world: &World) {
     world.list_people(40);
     world.api.add(&maria);
     world.run_once().expect(0);
-    assert!(
-        world
-            .api
-            .update("maria", |item| item["full_name"] = json!("Maria M."))
-    );
+    assert!(world.api.update("maria", |item| item["full_name"] = json!("Maria M.")));
     assert!(world.api.remove(person(1, 1)["id"].as_str().unwrap()));
     world.run_once().expect(0);
     assert!(world.api.remove(person(1, 2)["id"].as_str().unwrap()));

@@ -47,9 +47,7 @@ fn documents() -> Vec<PathBuf> {
 fn blocks(text: &str, language: &str) -> Vec<String> {
     let fence = format!("```{language}\n");
     let parts = text.split(&fence).skip(1);
-    parts
-        .map(|part| part.split("```").next().unwrap().trim().to_owned())
-        .collect()
+    parts.map(|part| part.split("```").next().unwrap().trim().to_owned()).collect()
 }
 
 on_both! {
@@ -69,34 +67,19 @@ on_both! {
 
 #[tokio::test]
 async fn every_column_that_is_not_internal_is_explained() {
-    const INTERNAL: [&str; 6] = [
-        "row_hash",
-        "natural_hash",
-        "missing_judged",
-        "batches",
-        "has_id",
-        "fingerprint",
-    ];
+    const INTERNAL: [&str; 6] =
+        ["row_hash", "natural_hash", "missing_judged", "batches", "has_id", "fingerprint"];
     let world = World::on(crate::support::Engine::Sqlite).await;
     world.run(&["migrate"]).expect(0);
     let explained = read("docs/tables.md");
-    for table in [
-        "consents",
-        "consent_history",
-        "sync_runs",
-        "rejected_items",
-        "suppressions",
-        "sync_lease",
-    ] {
+    for table in ["consents", "consent_history", "sync_runs", "rejected_items", "suppressions", "sync_lease"]
+    {
         let start = explained.find(&format!("## {table}\n")).unwrap();
         let section = explained[start + 3..].split("\n## ").next().unwrap();
         let query = format!("select name from pragma_table_info('{table}')");
         for column in world.db.rows(&query).await {
             let named = section.contains(&format!("`{column}`"));
-            assert!(
-                named != INTERNAL.contains(&&*column),
-                "{table}.{column} in docs/tables.md"
-            );
+            assert!(named != INTERNAL.contains(&&*column), "{table}.{column} in docs/tables.md");
         }
     }
 }
@@ -165,22 +148,14 @@ fn every_key_is_explained() {
     let mut section = String::new();
     let mut keys = 0;
     for line in read("config.example.toml").lines() {
-        if let Some(name) = line
-            .strip_prefix('[')
-            .and_then(|rest| rest.strip_suffix(']'))
-        {
+        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             name.clone_into(&mut section);
         } else if let Some((name, _)) = line.trim_start_matches('#').split_once(" = ")
-            && name
-                .bytes()
-                .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+            && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
         {
             keys += 1;
             let key = format!("`{section}.{name}`");
-            assert!(
-                explained.contains(&key),
-                "{key} is not in docs/configuration.md"
-            );
+            assert!(explained.contains(&key), "{key} is not in docs/configuration.md");
         }
     }
     assert!(keys > 30, "{keys} keys");
@@ -192,24 +167,15 @@ const MESSAGES: [(&str, &[&str]); 14] = [
     ("src/store", &["#[error("]),
     ("src/sync", &["#[error("]),
     ("src/command", &["#[error(", "Usage("]),
-    (
-        "src/config",
-        &["#[error(", "Complaint::new(", "wrong(", "what: "],
-    ),
+    ("src/config", &["#[error(", "Complaint::new(", "wrong(", "what: "]),
     ("src/schedule.rs", &["#[error("]),
     ("src/consent.rs", &["#[error("]),
     ("src/app", &["Usage(", "Err(_) => Err("]),
     ("src/config", &["warnings.push(", "plain.then(|| {"]),
-    (
-        "src/command",
-        &["what: ", "io::Error::other(", "self.note(&"],
-    ),
+    ("src/command", &["what: ", "io::Error::other(", "self.note(&"]),
     ("src/app.rs", &["what: "]),
     ("src/observe/health.rs", &["reasons.push("]),
-    (
-        "src/observe/http.rs",
-        &["let seconds = ANSWER_WITHIN.as_secs();"],
-    ),
+    ("src/observe/http.rs", &["let seconds = ANSWER_WITHIN.as_secs();"]),
     ("src", &["tracing::warn!(", "tracing::error!("]),
 ];
 
@@ -220,21 +186,14 @@ fn every_message_of_a_failure_is_in_the_troubleshooting() {
     let mut missing = Vec::new();
     for (place, openings) in MESSAGES {
         let path = root().join(place);
-        let sources = if path.is_dir() {
-            files(&path, &["rs"])
-        } else {
-            vec![path]
-        };
+        let sources = if path.is_dir() { files(&path, &["rs"]) } else { vec![path] };
         for source in sources.iter().filter(|source| !is_test(source)) {
             let text = fs::read_to_string(source).unwrap();
             let text = text.split("#[cfg(test)]").next().unwrap();
             for opening in openings {
                 for message in messages(text, opening) {
                     seen += 1;
-                    if let Some(part) = fixed_parts(&message)
-                        .iter()
-                        .find(|part| !explained.contains(*part))
-                    {
+                    if let Some(part) = fixed_parts(&message).iter().find(|part| !explained.contains(*part)) {
                         missing.push(format!("{}: {part}", source.display()));
                     }
                 }
@@ -242,18 +201,12 @@ fn every_message_of_a_failure_is_in_the_troubleshooting() {
         }
     }
     assert!(seen > 100, "{seen} messages");
-    assert!(
-        missing.is_empty(),
-        "docs/troubleshooting.md does not hold:\n{}",
-        missing.join("\n")
-    );
+    assert!(missing.is_empty(), "docs/troubleshooting.md does not hold:\n{}", missing.join("\n"));
 }
 
 /// Words that clap says, not we.
-const OF_THE_COMMAND_LINE: [&str; 2] = [
-    "a value is required",
-    "the following required arguments were not provided",
-];
+const OF_THE_COMMAND_LINE: [&str; 2] =
+    ["a value is required", "the following required arguments were not provided"];
 
 #[test]
 fn every_message_of_the_troubleshooting_is_one_that_the_program_has() {
@@ -277,9 +230,7 @@ fn every_message_of_the_troubleshooting_is_one_that_the_program_has() {
         seen += 1;
         for part in span.split('…') {
             let part = part.trim().trim_end_matches(':');
-            if part.chars().filter(char::is_ascii_alphabetic).count() >= 3
-                && !sources.contains(part)
-            {
+            if part.chars().filter(char::is_ascii_alphabetic).count() >= 3 && !sources.contains(part) {
                 unknown.push(format!("{part:?} of {span:?}"));
             }
         }
@@ -298,11 +249,7 @@ fn spans(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut rest = &*prose;
     while let Some(at) = rest.find('`') {
-        let fence = if rest[at..].starts_with("``") {
-            "``"
-        } else {
-            "`"
-        };
+        let fence = if rest[at..].starts_with("``") { "``" } else { "`" };
         let (span, after) = rest[at + fence.len()..].split_once(fence).unwrap();
         found.push(flat(span));
         rest = after;

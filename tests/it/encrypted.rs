@@ -15,11 +15,8 @@ const ELSEWHERE: &str = "127.1";
 fn certificate(folder: &Path, authority: &Authority, name: &str, hosts: &str) {
     authority.sign(name, hosts, Valid::Now);
     if is_root() {
-        let done = Command::new("chown")
-            .arg("postgres")
-            .arg(folder.join(format!("{name}.key")))
-            .status()
-            .unwrap();
+        let done =
+            Command::new("chown").arg("postgres").arg(folder.join(format!("{name}.key"))).status().unwrap();
         assert!(done.success());
     }
 }
@@ -35,9 +32,8 @@ fn serve(cluster: &Cluster, lines: &str) {
 
 fn authorized(cluster: &Cluster) -> (usize, usize) {
     let log = cluster.log();
-    let lines = log
-        .lines()
-        .filter(|line| line.contains("connection authorized") && line.contains("database=sync"));
+    let lines =
+        log.lines().filter(|line| line.contains("connection authorized") && line.contains("database=sync"));
     let (with, without): (Vec<_>, Vec<_>) = lines.partition(|line| line.contains("SSL enabled"));
     (with.len(), without.len())
 }
@@ -79,24 +75,14 @@ fn a_server_elsewhere_is_reached_over_verified_tls_or_not_at_all() {
     let before = authorized(&cluster);
     try_url(ELSEWHERE, "").must(69, &["no trusted TLS connection", ELSEWHERE]);
     try_url(ELSEWHERE, "?sslmode=verify-full").must(69, &["no trusted TLS connection"]);
-    try_url(
-        "127.0.0.1",
-        &format!("?sslmode=verify-full&sslrootcert={authority}"),
-    )
-    .must(69, &["no trusted TLS connection"]);
-    try_url(
-        "localhost",
-        &format!("?sslmode=verify-full&sslrootcert={authority}"),
-    )
-    .must(69, &["no trusted TLS connection"]);
+    try_url("127.0.0.1", &format!("?sslmode=verify-full&sslrootcert={authority}"))
+        .must(69, &["no trusted TLS connection"]);
+    try_url("localhost", &format!("?sslmode=verify-full&sslrootcert={authority}"))
+        .must(69, &["no trusted TLS connection"]);
     try_url("127.0.0.1", "?sslmode=verify-ca").must(69, &["no trusted TLS connection"]);
     assert_eq!(authorized(&cluster), before);
     let (encrypted, plain) = before;
-    try_url(
-        "127.0.0.1",
-        &format!("?sslmode=verify-ca&sslrootcert={authority}"),
-    )
-    .must(0, &[]);
+    try_url("127.0.0.1", &format!("?sslmode=verify-ca&sslrootcert={authority}")).must(0, &[]);
     try_url("127.0.0.1", "?sslmode=require").must(0, &[]);
     let after = authorized(&cluster);
     assert!(after.0 > encrypted && after.1 == plain, "{after:?}");
@@ -111,28 +97,17 @@ fn a_server_elsewhere_is_reached_over_verified_tls_or_not_at_all() {
     );
     let (encrypted, plain) = authorized(&cluster);
     for host in ["127.0.0.1", "localhost"] {
-        try_url(
-            host,
-            &format!("?sslmode=verify-full&sslrootcert={authority}"),
-        )
-        .must(0, &[]);
+        try_url(host, &format!("?sslmode=verify-full&sslrootcert={authority}")).must(0, &[]);
     }
     // No sslmode, elsewhere, an authority of one's own: verified, and the name is not in the certificate.
-    try_url(ELSEWHERE, &format!("?sslrootcert={authority}"))
-        .must(69, &["no trusted TLS connection"]);
+    try_url(ELSEWHERE, &format!("?sslrootcert={authority}")).must(69, &["no trusted TLS connection"]);
     let after = authorized(&cluster);
     assert!(after.0 > encrypted && after.1 == plain, "{after:?}");
     let lost = folder.join("lost.pem");
-    let ran = try_url(
-        "127.0.0.1",
-        &format!("?sslmode=verify-full&sslrootcert={}", lost.display()),
-    );
+    let ran = try_url("127.0.0.1", &format!("?sslmode=verify-full&sslrootcert={}", lost.display()));
     ran.must(78, &["sslrootcert", "cannot be read"]);
     fs::write(&lost, "no certificate at all").unwrap();
-    let ran = try_url(
-        "127.0.0.1",
-        &format!("?sslmode=verify-full&sslrootcert={}", lost.display()),
-    );
+    let ran = try_url("127.0.0.1", &format!("?sslmode=verify-full&sslrootcert={}", lost.display()));
     ran.must(69, &["no trusted TLS connection"]);
 }
 
@@ -152,10 +127,5 @@ fn a_unix_socket_can_be_named_both_ways() {
         bench.run_well();
         bench.must_be_exact_in(&mut cluster.owner("sync"));
     }
-    assert_eq!(
-        cluster
-            .owner("sync")
-            .number("select count(*) from sync_runs"),
-        3
-    );
+    assert_eq!(cluster.owner("sync").number("select count(*) from sync_runs"), 3);
 }

@@ -25,10 +25,7 @@ fn parse_csv(text: &str) -> Vec<Vec<String>> {
             }
             ('"', true) => quoted = false,
             ('"', false) => {
-                assert!(
-                    row.last().unwrap().is_empty(),
-                    "a quote within a bare field"
-                );
+                assert!(row.last().unwrap().is_empty(), "a quote within a bare field");
                 quoted = true;
             }
             (',', false) => row.push(String::new()),
@@ -40,11 +37,7 @@ fn parse_csv(text: &str) -> Vec<Vec<String>> {
             (letter, _) => row.last_mut().unwrap().push(letter),
         }
     }
-    assert_eq!(
-        rows.pop(),
-        Some(vec![String::new()]),
-        "the last line ends too"
-    );
+    assert_eq!(rows.pop(), Some(vec![String::new()]), "the last line ends too");
     rows
 }
 
@@ -69,12 +62,7 @@ async fn a_link_is_followed_and_a_pipe_is_written_to_not_replaced() {
     let is_link = |name: &str| world.home().join(name).is_symlink();
     std::fs::write(world.home().join("consents.csv"), "old").unwrap();
     link("today.csv", "consents.csv");
-    let export = |to: &str| {
-        world
-            .run(&["export", "--format", "csv", "-o", to])
-            .expect(0)
-            .stdout
-    };
+    let export = |to: &str| world.run(&["export", "--format", "csv", "-o", to]).expect(0).stdout;
     assert_eq!(export("today.csv"), "");
     assert!(is_link("today.csv"));
     let written = std::fs::read_to_string(world.home().join("consents.csv")).unwrap();

@@ -67,12 +67,9 @@ fn no_fault_of_the_network_or_the_api_loses_anybody_and_the_next_run_heals() {
                     let next = queue.lock().unwrap().next();
                     let Some((number, engine)) = next else { return };
                     let scenario = &all[number];
-                    let row =
-                        catch_unwind(AssertUnwindSafe(|| stage::play(scenario, engine, &seeds)))
-                            .unwrap_or_else(|_| Row::broken(scenario, engine));
-                    rows.lock()
-                        .unwrap()
-                        .push(((number, engine == Engine::Postgres), row));
+                    let row = catch_unwind(AssertUnwindSafe(|| stage::play(scenario, engine, &seeds)))
+                        .unwrap_or_else(|_| Row::broken(scenario, engine));
+                    rows.lock().unwrap().push(((number, engine == Engine::Postgres), row));
                 }
             });
         }
@@ -81,13 +78,7 @@ fn no_fault_of_the_network_or_the_api_loses_anybody_and_the_next_run_heals() {
     rows.sort_by_key(|(place, _)| *place);
     let rows: Vec<Row> = rows.into_iter().map(|(_, row)| row).collect();
     let failed: Vec<String> = rows.iter().filter_map(Row::complaint).collect();
-    assert!(
-        failed.is_empty(),
-        "{} of {} scenarios:\n{}",
-        failed.len(),
-        rows.len(),
-        failed.join("\n")
-    );
+    assert!(failed.is_empty(), "{} of {} scenarios:\n{}", failed.len(), rows.len(), failed.join("\n"));
     if std::env::var_os("FAULT").is_none() {
         assert!(rows.len() >= 100, "{} scenarios", rows.len());
         report::update(&rows);

@@ -19,21 +19,14 @@ fn scribble(file: &Path, from: u64, bytes: &[u8]) {
 
 fn noise(length: u64) -> Vec<u8> {
     let mut dice = Dice::new(7);
-    (0..length)
-        .map(|_| u8::try_from(dice.below(256)).unwrap())
-        .collect()
+    (0..length).map(|_| u8::try_from(dice.below(256)).unwrap()).collect()
 }
 
 /// A run refuses the file with this code, twice, and changes nothing in it.
 #[track_caller]
 fn must_refuse(bench: &Bench, code: i32, words: &[&str]) {
     let before = fs::read(bench.file()).unwrap();
-    for command in [
-        &["--run-once"][..],
-        &["status"],
-        &["check"],
-        &["--run-once"],
-    ] {
+    for command in [&["--run-once"][..], &["status"], &["check"], &["--run-once"]] {
         let ran = bench.call(command);
         assert_eq!(ran.code, Some(code), "{command:?}: {ran:#?}");
         let said = format!("{}{}", ran.out, ran.err);
@@ -41,10 +34,7 @@ fn must_refuse(bench: &Bench, code: i32, words: &[&str]) {
             assert!(said.contains(word), "no {word:?}: {command:?}: {ran:#?}");
         }
     }
-    assert!(
-        before == fs::read(bench.file()).unwrap(),
-        "the file was changed"
-    );
+    assert!(before == fs::read(bench.file()).unwrap(), "the file was changed");
 }
 
 #[test]
@@ -55,19 +45,10 @@ fn a_corrupt_file_ends_with_65_and_stays_as_it_was() {
             scribble(file, size / 4 / 4096 * 4096, &noise(size / 2));
         }),
         ("zeroes in the middle", |file, size| {
-            scribble(
-                file,
-                size / 4 / 4096 * 4096,
-                &vec![0; usize::try_from(size / 2).unwrap()],
-            );
+            scribble(file, size / 4 / 4096 * 4096, &vec![0; usize::try_from(size / 2).unwrap()]);
         }),
         ("truncated", |file, size| {
-            fs::OpenOptions::new()
-                .write(true)
-                .open(file)
-                .unwrap()
-                .set_len(size / 2 + 100)
-                .unwrap();
+            fs::OpenOptions::new().write(true).open(file).unwrap().set_len(size / 2 + 100).unwrap();
         }),
         ("header scribbled over", |file, _| {
             scribble(file, 0, &noise(60));
@@ -117,7 +98,9 @@ fn what_is_not_ours_ends_with_78_and_stays_as_it_was() {
         fs::remove_file(&file).unwrap();
         fs::write(&file, "").unwrap();
         let mut other = Db::open(&bench.url);
-        other.run(&format!("pragma journal_mode = {mode}; create table diary (entry text); insert into diary values ('dear')"));
+        other.run(&format!(
+            "pragma journal_mode = {mode}; create table diary (entry text); insert into diary values ('dear')"
+        ));
         other.close();
         must_refuse(&bench, 78, &[path, "did not make"]);
     }
@@ -132,14 +115,10 @@ fn a_directory_or_a_missing_folder_ends_with_78() {
     let folder = bench.folder.path().join("folder");
     fs::create_dir(&folder).unwrap();
     bench.at(format!("sqlite://{}", folder.display()));
-    bench
-        .run()
-        .must(78, &[folder.to_str().unwrap(), "is a directory"]);
+    bench.run().must(78, &[folder.to_str().unwrap(), "is a directory"]);
     let nowhere = bench.folder.path().join("no/such/folder/consents.db");
     bench.at(format!("sqlite://{}", nowhere.display()));
-    bench
-        .run()
-        .must(78, &[nowhere.to_str().unwrap(), "does not exist"]);
+    bench.run().must(78, &[nowhere.to_str().unwrap(), "does not exist"]);
     let below = bench.folder.path().join("a-file/consents.db");
     fs::write(bench.folder.path().join("a-file"), "").unwrap();
     bench.at(format!("sqlite://{}", below.display()));
@@ -184,10 +163,7 @@ fn a_symbolic_link_leads_to_one_database_with_one_lock() {
     let mut bench = Bench::new(20, 100);
     let elsewhere = bench.folder.path().join("elsewhere");
     fs::create_dir(&elsewhere).unwrap();
-    let (real, link) = (
-        elsewhere.join("real.db"),
-        bench.folder.path().join("link.db"),
-    );
+    let (real, link) = (elsewhere.join("real.db"), bench.folder.path().join("link.db"));
     let second = bench.folder.path().join("second.db");
     symlink("elsewhere/real.db", &link).unwrap();
     symlink("link.db", &second).unwrap();
@@ -197,9 +173,7 @@ fn a_symbolic_link_leads_to_one_database_with_one_lock() {
     assert!(real.exists() && fs::symlink_metadata(&second).unwrap().is_symlink());
     bench.must_be_exact();
     // A run over the one name keeps the other name's out.
-    bench
-        .api
-        .configure(|settings| settings.latency = Duration::from_secs(2));
+    bench.api.configure(|settings| settings.latency = Duration::from_secs(2));
     let mut first = bench.command(&["--run-once", "--quiet"]).spawn().unwrap();
     wait_until("the first run has begun", Duration::from_secs(20), || {
         let url = format!("sqlite://{}?mode=ro", real.display());
@@ -207,16 +181,11 @@ fn a_symbolic_link_leads_to_one_database_with_one_lock() {
     });
     for name in [&real, &link] {
         bench.at(format!("sqlite://{}", name.display()));
-        bench
-            .run()
-            .must(75, &["another run is in progress", "process"]);
+        bench.run().must(75, &["another run is in progress", "process"]);
     }
     assert!(first.wait().unwrap().success());
     symlink("no/such/folder/x.db", bench.folder.path().join("lost.db")).unwrap();
-    bench.at(format!(
-        "sqlite://{}",
-        bench.folder.path().join("lost.db").display()
-    ));
+    bench.at(format!("sqlite://{}", bench.folder.path().join("lost.db").display()));
     bench.run().must(78, &["does not exist"]);
 }
 
@@ -229,16 +198,10 @@ fn a_reader_that_stays_does_not_stop_a_run_and_the_log_says_what_it_costs() {
     assert_eq!(reader.number("select count(*) from consents"), 500);
     bench.rename_everybody(520, "Somebody Else");
     let ran = bench.run_well();
-    assert!(
-        ran.err.contains("-wal") && ran.err.contains("could not be emptied"),
-        "{ran:#?}"
-    );
+    assert!(ran.err.contains("-wal") && ran.err.contains("could not be emptied"), "{ran:#?}");
     assert!(ran.err.contains(bench.file().to_str().unwrap()));
     // The reader still sees what it saw.
-    assert_eq!(
-        reader.number("select count(*) from consents where full_name = 'Somebody Else'"),
-        0
-    );
+    assert_eq!(reader.number("select count(*) from consents where full_name = 'Somebody Else'"), 0);
     bench.must_be_exact();
     reader.run("rollback");
     reader.close();
@@ -257,15 +220,9 @@ fn a_writer_that_stays_makes_a_run_end_with_75_after_the_time_out() {
     let mut writer = bench.db();
     writer.run("begin immediate; update sync_state set id = id");
     let began = Instant::now();
-    bench.run().must(
-        75,
-        &[bench.file().to_str().unwrap(), "locked by another program"],
-    );
+    bench.run().must(75, &[bench.file().to_str().unwrap(), "locked by another program"]);
     let took = began.elapsed();
-    assert!(
-        (Duration::from_secs(5)..Duration::from_secs(25)).contains(&took),
-        "{took:?}"
-    );
+    assert!((Duration::from_secs(5)..Duration::from_secs(25)).contains(&took), "{took:?}");
     writer.run("rollback");
     writer.close();
     bench.run_well();
@@ -277,9 +234,7 @@ fn a_writer_that_comes_in_mid_run_is_waited_for() {
     let bench = Bench::new(50, 10);
     bench.run_well();
     bench.rename_everybody(50, "Somebody Else");
-    bench
-        .api
-        .configure(|settings| settings.latency = Duration::from_millis(400));
+    bench.api.configure(|settings| settings.latency = Duration::from_millis(400));
     let child = bench.command(&["--run-once"]).spawn().unwrap();
     let mut writer = bench.db();
     wait_until("the run has begun", Duration::from_secs(20), || {

@@ -121,17 +121,13 @@ on_both! {
 #[tokio::test]
 async fn the_secret_goes_over_the_wire_as_the_api_wants_it() {
     let world = World::on(crate::support::Engine::Sqlite).await;
-    world
-        .api
-        .configure(|api| api.client_secret = AWKWARD_SECRET.into());
+    world.api.configure(|api| api.client_secret = AWKWARD_SECRET.into());
     world.run_once().expect(0);
     let requests = world.api.requests();
     let token = &requests[0];
     assert_eq!(token.endpoint, Endpoint::Token);
     assert!(
-        token
-            .raw_body
-            .contains("client_secret=a~b-c_d.e%2Bf%25g%26h%3Di%20j~~%257E"),
+        token.raw_body.contains("client_secret=a~b-c_d.e%2Bf%25g%26h%3Di%20j~~%257E"),
         "{}",
         token.raw_body
     );

@@ -77,22 +77,11 @@ fn mutate(bytes: &mut Vec<u8>, other: &[u8], dice: &mut Dice) {
 }
 
 fn hold(target: &str, mutations: usize, invariant: fn(&[u8])) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("fuzz/corpus")
-        .join(target);
-    let mut files: Vec<_> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|file| file.unwrap().path())
-        .collect();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
+    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
     files.sort();
-    let corpus: Vec<Vec<u8>> = files
-        .iter()
-        .map(|file| std::fs::read(file).unwrap())
-        .collect();
-    assert!(
-        corpus.len() >= 5,
-        "the corpus of {target} is in the repository"
-    );
+    let corpus: Vec<Vec<u8>> = files.iter().map(|file| std::fs::read(file).unwrap()).collect();
+    assert!(corpus.len() >= 5, "the corpus of {target} is in the repository");
     for bytes in &corpus {
         invariant(bytes);
     }
@@ -102,11 +91,7 @@ fn hold(target: &str, mutations: usize, invariant: fn(&[u8])) {
         let other = corpus[dice.below(corpus.len())].clone();
         mutate(&mut bytes, &other, &mut dice);
         let held = catch_unwind(AssertUnwindSafe(|| invariant(&bytes)));
-        assert!(
-            held.is_ok(),
-            "{target}, mutation {number}: {}",
-            bytes.escape_ascii()
-        );
+        assert!(held.is_ok(), "{target}, mutation {number}: {}", bytes.escape_ascii());
     }
 }
 

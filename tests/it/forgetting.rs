@@ -62,18 +62,9 @@ fn forget_from_stdin(world: &World, addresses: &str) -> (i32, String) {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    child
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(addresses.as_bytes())
-        .unwrap();
+    child.stdin.take().unwrap().write_all(addresses.as_bytes()).unwrap();
     let done = child.wait_with_output().unwrap();
-    let said = format!(
-        "{}{}",
-        String::from_utf8_lossy(&done.stdout),
-        String::from_utf8_lossy(&done.stderr)
-    );
+    let said = format!("{}{}", String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
     (done.status.code().unwrap(), said)
 }
 
@@ -174,28 +165,14 @@ async fn a_reader_that_keeps_old_pages_is_told_of() {
     use sqlx::Connection as _;
     let world = World::on(Engine::Sqlite).await;
     with_soren(&world).await;
-    let mut reader = sqlx::SqliteConnection::connect(world.db.url())
-        .await
-        .unwrap();
-    sqlx::raw_sql("begin; select count(*) from consents")
-        .execute(&mut reader)
-        .await
-        .unwrap();
+    let mut reader = sqlx::SqliteConnection::connect(world.db.url()).await.unwrap();
+    sqlx::raw_sql("begin; select count(*) from consents").execute(&mut reader).await.unwrap();
     let done = world.run(&["forget", ADDRESS]).expect(75);
     assert!(done.stdout.contains("1 in consents"), "{}", done.stdout);
     assert!(done.stderr.contains("read"), "{}", done.stderr);
-    assert_eq!(
-        world
-            .db
-            .number("select count(*) from consents where consent_key = 'soren'")
-            .await,
-        0
-    );
+    assert_eq!(world.db.number("select count(*) from consents where consent_key = 'soren'").await, 0);
     sqlx::raw_sql("commit").execute(&mut reader).await.unwrap();
     reader.close().await.unwrap();
     world.run(&["forget", ADDRESS]).expect(0);
-    assert_eq!(
-        files_with(world.db.folder(), &[ADDRESS, NAME, "Ørsted-note"]),
-        [""; 0]
-    );
+    assert_eq!(files_with(world.db.folder(), &[ADDRESS, NAME, "Ørsted-note"]), [""; 0]);
 }

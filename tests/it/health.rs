@@ -35,10 +35,7 @@ fn ask(daemon: &Running, method: &str, path: &str) -> Answer {
 async fn daemon(world: &World, until_it_says: &str) -> Running {
     world.set("http.listen", "127.0.0.1:0");
     let daemon = world.start(&[]);
-    until(until_it_says, async || {
-        daemon.stderr().contains(until_it_says).then_some(())
-    })
-    .await;
+    until(until_it_says, async || daemon.stderr().contains(until_it_says).then_some(())).await;
     daemon
 }
 
@@ -186,15 +183,8 @@ async fn the_heartbeat_is_for_complete_runs_that_judged_absence_and_never_fails_
     world.set("health.heartbeat_url", &world.api.heartbeat_url());
     let beats = |world: &World| {
         let asked = world.api.take_requests();
-        let beats: Vec<_> = asked
-            .into_iter()
-            .filter(|seen| seen.endpoint == Endpoint::Heartbeat)
-            .collect();
-        assert!(
-            beats
-                .iter()
-                .all(|seen| seen.header("authorization").is_none())
-        );
+        let beats: Vec<_> = asked.into_iter().filter(|seen| seen.endpoint == Endpoint::Heartbeat).collect();
+        assert!(beats.iter().all(|seen| seen.header("authorization").is_none()));
         beats.len()
     };
     world.list_people(50);
@@ -210,9 +200,7 @@ async fn the_heartbeat_is_for_complete_runs_that_judged_absence_and_never_fails_
     world.run_once().expect(65);
     assert_eq!(beats(&world), 0, "removals withheld");
 
-    world
-        .api
-        .play(FaultRule::on(Endpoint::List, Fault::status(403)));
+    world.api.play(FaultRule::on(Endpoint::List, Fault::status(403)));
     world.run_once().expect(77);
     assert_eq!(beats(&world), 0, "a failed run");
 }
@@ -222,16 +210,11 @@ async fn a_heartbeat_that_hangs_does_not_hold_up_a_stop() {
     let world = World::on(Engine::Sqlite).await;
     world.list_people(3);
     world.set("health.heartbeat_url", &world.api.heartbeat_url());
-    world
-        .api
-        .play(FaultRule::on(Endpoint::Heartbeat, Fault::Hang));
+    world.api.play(FaultRule::on(Endpoint::Heartbeat, Fault::Hang));
     let daemon = world.start(&[]);
     until("the heartbeat", async || {
         let asked = world.api.requests();
-        asked
-            .iter()
-            .any(|seen| seen.endpoint == Endpoint::Heartbeat)
-            .then_some(())
+        asked.iter().any(|seen| seen.endpoint == Endpoint::Heartbeat).then_some(())
     })
     .await;
     daemon.signal("TERM");

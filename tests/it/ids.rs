@@ -6,8 +6,7 @@ use understory_sync::demo::{Ids, Route, person};
 use crate::support::World;
 
 /// How many keys of each kind stand in a table.
-const KINDS: &str =
-    "select case when consent_key like 'nk:%' then 'natural' else 'id' end, count(*) from";
+const KINDS: &str = "select case when consent_key like 'nk:%' then 'natural' else 'id' end, count(*) from";
 
 on_both! {
     async fn when_ids_come_every_row_is_taken_over_once(world: World) {

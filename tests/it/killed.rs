@@ -9,14 +9,7 @@ use crate::bench::sql::Db;
 use crate::bench::{Bench, Dice, Ran, must_be_whole, number_from, say_loudly};
 
 /// Every call by which SQLite, or we, change a file. strace counts each call for itself.
-const CALLS: [&str; 6] = [
-    "pwrite64",
-    "fsync",
-    "fdatasync",
-    "ftruncate",
-    "unlink",
-    "write",
-];
+const CALLS: [&str; 6] = ["pwrite64", "fsync", "fdatasync", "ftruncate", "unlink", "write"];
 
 const PEOPLE: u64 = 6_000;
 const PAGE: usize = 500;
@@ -40,14 +33,9 @@ fn must_hold_whole_pages(bench: &Bench, version: u64, before: i64) {
         .collect();
     let name = format!("Version {version}");
     let ids = bench.api.people(|people| people.ids());
-    let upto = ids
-        .iter()
-        .take_while(|id| written.get(*id) == Some(&name))
-        .count();
+    let upto = ids.iter().take_while(|id| written.get(*id) == Some(&name)).count();
     assert!(upto % PAGE == 0, "a page is half written: {upto} rows");
-    let after = ids[upto..]
-        .iter()
-        .filter(|id| written.get(*id) == Some(&name));
+    let after = ids[upto..].iter().filter(|id| written.get(*id) == Some(&name));
     assert_eq!(after.count(), 0, "rows out of the order of pages");
     assert_eq!(
         db.number("select count(*) from consents where missing_since is not null or removed_at is not null"),
@@ -57,11 +45,7 @@ fn must_hold_whole_pages(bench: &Bench, version: u64, before: i64) {
     assert!(running <= 1);
     if running == 1 && newest_run(&mut db) > before {
         let counted = db.number("select added + updated from sync_runs where outcome = 'running'");
-        assert_eq!(
-            counted,
-            i64::try_from(upto).unwrap(),
-            "the counters are not those of the rows"
-        );
+        assert_eq!(counted, i64::try_from(upto).unwrap(), "the counters are not those of the rows");
     }
     db.close();
 }
@@ -105,24 +89,15 @@ fn killed_at_any_instant_a_run_leaves_whole_pages_and_the_next_one_heals() {
     bench.run_well();
     bench.must_be_exact();
     let mut db = bench.db();
-    let interrupted = db.number(
-        "select count(*) from sync_runs where outcome = 'interrupted' and error is not null",
-    );
+    let interrupted =
+        db.number("select count(*) from sync_runs where outcome = 'interrupted' and error is not null");
     assert!(interrupted > 0);
 }
 
 /// strace, where it is there and may trace.
 fn can_inject() -> bool {
     let tried = Command::new("strace")
-        .args([
-            "-f",
-            "-qq",
-            "-e",
-            "trace=fsync",
-            "-e",
-            "inject=fsync:error=EIO:when=1",
-            "true",
-        ])
+        .args(["-f", "-qq", "-e", "trace=fsync", "-e", "inject=fsync:error=EIO:when=1", "true"])
         .output();
     let can = tried.is_ok_and(|output| output.status.success());
     if !can {
@@ -137,21 +112,8 @@ fn can_inject() -> bool {
 fn run_with(bench: &Bench, calls: &str, fault: &str) -> Ran {
     let trace = format!("trace={calls}");
     let inject = format!("inject={calls}:{fault}");
-    let wrapper = [
-        "strace",
-        "-f",
-        "-qq",
-        "-o",
-        "/dev/null",
-        "-e",
-        &trace,
-        "-e",
-        &inject,
-    ];
-    let ran = bench
-        .command_in(&wrapper, &["--run-once"])
-        .output()
-        .unwrap();
+    let wrapper = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject];
+    let ran = bench.command_in(&wrapper, &["--run-once"]).output().unwrap();
     ran.into()
 }
 
@@ -208,9 +170,7 @@ fn must_heal(bench: &Bench, what: &str) {
     );
     let changes = db.number("select count(*) from consent_changes");
     assert_eq!(changes, 4 + 3 + 17 + removed, "{what}");
-    bench
-        .api
-        .people(|people| people.add(&serde_json::json!({"id": "broken", "company_id": 3})));
+    bench.api.people(|people| people.add(&serde_json::json!({"id": "broken", "company_id": 3})));
 }
 
 #[test]

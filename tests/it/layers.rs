@@ -11,10 +11,7 @@ const MAY_NAME: [(&str, &str); 22] = [
         "app",
         "api cli command config consent daemon demo exit file host lifecycle observe schedule store sync",
     ),
-    (
-        "command",
-        "api cli config consent demo exit file observe schedule store sync",
-    ),
+    ("command", "api cli config consent demo exit file observe schedule store sync"),
     ("daemon", "exit lifecycle schedule store"),
     ("sync", "api config consent exit reconcile store"),
     ("api", "config consent exit"),
@@ -59,9 +56,7 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
 fn module(file: &Path, root: &Path) -> Option<String> {
     let inside = file.strip_prefix(root).unwrap().with_extension("");
     let names: Vec<&str> = inside.iter().map(|name| name.to_str().unwrap()).collect();
-    let is_test = names
-        .iter()
-        .any(|name| *name == "tests" || name.ends_with("_tests"));
+    let is_test = names.iter().any(|name| *name == "tests" || name.ends_with("_tests"));
     (!is_test).then(|| names[0].to_owned())
 }
 
@@ -82,36 +77,17 @@ fn nothing_imports_upward_and_each_foreign_crate_has_its_place() {
         let text = fs::read_to_string(&file).unwrap();
         // Tests stand at the end of a file.
         let code = text.split("#[cfg(test)]").next().unwrap();
-        for line in code
-            .lines()
-            .filter(|line| !line.trim_start().starts_with("//"))
-        {
-            for rest in line
-                .split("crate::")
-                .skip(1)
-                .chain(line.split("understory_sync::").skip(1))
-            {
-                let named: String = rest
-                    .chars()
-                    .take_while(|c| c.is_alphanumeric() || *c == '_')
-                    .collect();
+        for line in code.lines().filter(|line| !line.trim_start().starts_with("//")) {
+            for rest in line.split("crate::").skip(1).chain(line.split("understory_sync::").skip(1)) {
+                let named: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
                 let fine = named == module || may_name.split(' ').any(|name| name == named);
-                assert!(
-                    fine || named.is_empty(),
-                    "{}: {module} names {named}: {line}",
-                    file.display()
-                );
+                assert!(fine || named.is_empty(), "{}: {module} names {named}: {line}", file.display());
             }
             for (name, places) in CRATES {
-                let names_it = line
-                    .split(|c: char| !(c.is_alphanumeric() || c == '_'))
-                    .any(|word| word == name);
+                let names_it =
+                    line.split(|c: char| !(c.is_alphanumeric() || c == '_')).any(|word| word == name);
                 let fine = places.split(' ').any(|place| place == module);
-                assert!(
-                    !names_it || fine,
-                    "{}: {name} is named: {line}",
-                    file.display()
-                );
+                assert!(!names_it || fine, "{}: {name} is named: {line}", file.display());
             }
         }
     }

@@ -12,14 +12,7 @@ fn objects(stderr: &str) -> Vec<Value> {
         for name in ["timestamp", "level", "target", "message"] {
             assert!(object[name].is_string(), "{object}");
         }
-        assert!(
-            object
-                .as_object()
-                .unwrap()
-                .values()
-                .all(|value| !value.is_object()),
-            "flat: {object}"
-        );
+        assert!(object.as_object().unwrap().values().all(|value| !value.is_object()), "flat: {object}");
     }
     objects
 }

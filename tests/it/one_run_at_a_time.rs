@@ -12,10 +12,7 @@ fn sql_in_mid_pass(world: &World, page: u64, sql: &'static str) {
     let work = move |_, _: &mut Vec<_>| {
         let url = url.clone();
         let on_its_own_thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 use sqlx::Connection as _;
                 let mut conn = sqlx::PgConnection::connect(&url).await.unwrap();
@@ -24,9 +21,7 @@ fn sql_in_mid_pass(world: &World, page: u64, sql: &'static str) {
         });
         on_its_own_thread.join().unwrap();
     };
-    world
-        .api
-        .play(FaultRule::on(Endpoint::List, Fault::rewrite(work)).page(page));
+    world.api.play(FaultRule::on(Endpoint::List, Fault::rewrite(work)).page(page));
 }
 
 on_both! {
@@ -74,22 +69,13 @@ async fn a_holder_that_lost_its_lease_writes_nothing_more() {
     assert_eq!(world.db.count("consents").await, 250);
     // Its row is not its own any more either; whoever runs next sets it right.
     assert_eq!(world.last_run("outcome").await, "running");
-    assert_eq!(
-        world.db.value("select holder from sync_lease").await,
-        "another host"
-    );
+    assert_eq!(world.db.value("select holder from sync_lease").await, "another host");
     world.run_once().expect(75).says("another host");
-    world
-        .db
-        .execute("update sync_lease set expires_at = now() - interval '1 second'")
-        .await;
+    world.db.execute("update sync_lease set expires_at = now() - interval '1 second'").await;
     world.run_once().expect(0);
     assert_eq!(world.db.count("consents").await, 300);
     assert_eq!(
-        world
-            .db
-            .rows("select outcome from sync_runs order by id")
-            .await,
+        world.db.rows("select outcome from sync_runs order by id").await,
         ["succeeded", "interrupted", "succeeded"]
     );
 }
@@ -98,11 +84,7 @@ async fn a_holder_that_lost_its_lease_writes_nothing_more() {
 async fn a_lease_that_ran_out_but_was_not_taken_is_renewed() {
     let world = World::on(Engine::Postgres).await;
     world.list_people(250);
-    sql_in_mid_pass(
-        &world,
-        2,
-        "update sync_lease set expires_at = now() - interval '1 minute'",
-    );
+    sql_in_mid_pass(&world, 2, "update sync_lease set expires_at = now() - interval '1 minute'");
     world.run_once().expect(0);
     assert_eq!(world.last_run("outcome, active").await, "succeeded|250");
 }
@@ -114,9 +96,7 @@ async fn the_file_lock_decides_whatever_the_lease_row_says() {
     world.run_once().expect(0);
     world
         .db
-        .execute(
-            "update sync_lease set holder = 'a ghost', expires_at = '2099-01-01T00:00:00.000Z'",
-        )
+        .execute("update sync_lease set holder = 'a ghost', expires_at = '2099-01-01T00:00:00.000Z'")
         .await;
     world.run_once().expect(0);
 }

@@ -83,11 +83,7 @@ struct Cluster {
 impl Cluster {
     fn start() -> Self {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/throwaway-postgres.sh");
-        let mut script = Command::new(script)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut script = Command::new(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut cluster = Self {
             url: String::new(),
             say: script.stdin.take().unwrap(),
@@ -113,10 +109,7 @@ impl Cluster {
 
     async fn number(&self, sql: &'static str) -> Option<i64> {
         let mut conn = PgConnection::connect(&self.url).await.ok()?;
-        let (number,) = sqlx::query_as::<_, (i64,)>(sql)
-            .fetch_one(&mut conn)
-            .await
-            .ok()?;
+        let (number,) = sqlx::query_as::<_, (i64,)>(sql).fetch_one(&mut conn).await.ok()?;
         Some(number)
     }
 }
@@ -131,25 +124,14 @@ async fn a_server_that_is_stopped_and_started_is_found_again() {
     // Not there when the daemon starts.
     cluster.tell("stop");
     let mut daemon = world.start(&[]);
-    until("it to be said", async || {
-        daemon
-            .stderr()
-            .contains("stays up and tries again")
-            .then_some(())
-    })
-    .await;
+    until("it to be said", async || daemon.stderr().contains("stays up and tries again").then_some(())).await;
     cluster.tell("start");
     let first = async || cluster.number(COMPLETE).await.filter(|runs| *runs > 0);
     until("the first run", first).await;
     // Gone in mid page, for longer than a run tries to get it back.
-    world
-        .api
-        .configure(|api| api.latency = Duration::from_millis(300));
+    world.api.configure(|api| api.latency = Duration::from_millis(300));
     let _ = world.api.take_requests();
-    until("a page", async || {
-        (!world.api.requests().is_empty()).then_some(())
-    })
-    .await;
+    until("a page", async || (!world.api.requests().is_empty()).then_some(())).await;
     cluster.tell("stop");
     let failures = daemon.stderr().matches("the run failed").count();
     until("a run that fails", async || {
@@ -168,27 +150,19 @@ async fn a_server_that_is_stopped_and_started_is_found_again() {
     stop(daemon);
     let running = "select count(*) from sync_runs where outcome = 'running'";
     assert_eq!(cluster.number(running).await, Some(0));
-    assert_eq!(
-        cluster.number("select count(*) from consents").await,
-        Some(130)
-    );
+    assert_eq!(cluster.number("select count(*) from consents").await, Some(130));
 }
 
 #[tokio::test]
 async fn a_connection_that_is_killed_in_mid_page_costs_nothing() {
     let world = World::on(Engine::Postgres).await;
     world.list_people(400);
-    world
-        .api
-        .configure(|api| api.latency = Duration::from_millis(400));
+    world.api.configure(|api| api.latency = Duration::from_millis(400));
     let run = world.start(&["--run-once"]);
     for page in [2, 3, 4] {
         until("a page", async || {
             let asked = world.api.requests();
-            asked
-                .iter()
-                .any(|seen| seen.page == Some(page))
-                .then_some(())
+            asked.iter().any(|seen| seen.page == Some(page)).then_some(())
         })
         .await;
         world
@@ -197,10 +171,7 @@ async fn a_connection_that_is_killed_in_mid_page_costs_nothing() {
             .await;
     }
     run.wait().expect(0);
-    assert_eq!(
-        world.last_run("outcome, items, added, active").await,
-        "succeeded|400|400|400"
-    );
+    assert_eq!(world.last_run("outcome, items, added, active").await, "succeeded|400|400|400");
     assert_eq!(world.db.count("consents").await, 400);
 }
 
@@ -217,29 +188,14 @@ async fn a_server_that_is_read_only_for_a_while_ends_a_start_but_not_a_daemon() 
         world.db.execute(&sql).await;
     };
     let daemon = world.start(&[]);
-    until("a run", async || {
-        world
-            .db
-            .find_number(COMPLETE)
-            .await
-            .filter(|runs| *runs > 0)
-    })
-    .await;
+    until("a run", async || world.db.find_number(COMPLETE).await.filter(|runs| *runs > 0)).await;
     read_only("on").await;
-    until("a run that fails", async || {
-        daemon
-            .stderr()
-            .contains("the server is read-only")
-            .then_some(())
-    })
-    .await;
+    until("a run that fails", async || daemon.stderr().contains("the server is read-only").then_some(()))
+        .await;
     // One that starts now would never have written anything.
     world.run(&[]).expect(74).says("read-only");
     world.api.people(|people| people.fill(1, 20..25));
     read_only("off").await;
-    until("the run after", async || {
-        (world.db.count("active_consents").await == 25).then_some(())
-    })
-    .await;
+    until("the run after", async || (world.db.count("active_consents").await == 25).then_some(())).await;
     stop(daemon);
 }

@@ -3,10 +3,7 @@
 use std::process::Command;
 
 fn said(arguments: &[&str]) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_understory-sync"))
-        .args(arguments)
-        .output()
-        .unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_understory-sync")).args(arguments).output().unwrap();
     assert!(output.status.success());
     String::from_utf8(output.stdout).unwrap()
 }
@@ -18,16 +15,10 @@ fn shipped(path: &str) -> String {
 #[test]
 fn the_packaged_man_page_and_completions_are_the_programs_own() {
     let cure = "after a change of the command line, write them anew: understory-sync man >packaging/man/… and completions likewise";
-    assert!(
-        said(&["man"]) == shipped("man/understory-sync.1"),
-        "the man page is old; {cure}"
-    );
+    assert!(said(&["man"]) == shipped("man/understory-sync.1"), "the man page is old; {cure}");
     for shell in ["bash", "zsh", "fish"] {
         let packaged = shipped(&format!("completions/understory-sync.{shell}"));
-        assert!(
-            said(&["completions", shell]) == packaged,
-            "the {shell} completions are old; {cure}"
-        );
+        assert!(said(&["completions", shell]) == packaged, "the {shell} completions are old; {cure}");
     }
 }
 

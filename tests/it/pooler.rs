@@ -17,15 +17,11 @@ struct Pooler {
 
 impl Pooler {
     fn new(cluster: &Cluster, size: u32) -> Self {
-        let program = [
-            "/usr/sbin/pgbouncer",
-            "/usr/bin/pgbouncer",
-            "/usr/local/bin/pgbouncer",
-        ]
-        .map(Path::new)
-        .into_iter()
-        .find(|path| path.exists())
-        .expect("this test needs PgBouncer (Debian: apt-get install pgbouncer)");
+        let program = ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer", "/usr/local/bin/pgbouncer"]
+            .map(Path::new)
+            .into_iter()
+            .find(|path| path.exists())
+            .expect("this test needs PgBouncer (Debian: apt-get install pgbouncer)");
         let port = free_port();
         let folder = cluster.folder();
         let users = folder.join("users.txt");
@@ -52,9 +48,7 @@ impl Pooler {
             .spawn()
             .unwrap();
         let pooler = Self { child, port };
-        wait_until("the pooler answers", Duration::from_secs(20), || {
-            Db::try_open(&pooler.url()).is_ok()
-        });
+        wait_until("the pooler answers", Duration::from_secs(20), || Db::try_open(&pooler.url()).is_ok());
         pooler
     }
 
@@ -86,9 +80,7 @@ fn the_whole_job_works_through_a_pooler_and_leaves_nothing_in_its_connections() 
         bench.must_be_exact_in(&mut db);
         // Two runs at once: one works, the other is told who does.
         bench.rename_everybody(300, "Somebody Else");
-        bench
-            .api
-            .configure(|settings| settings.latency = Duration::from_millis(200));
+        bench.api.configure(|settings| settings.latency = Duration::from_millis(200));
         let first = bench.command(&["--run-once"]).spawn().unwrap();
         wait_until("the first run has begun", Duration::from_secs(20), || {
             db.number("select count(*) from sync_runs where outcome = 'running'") == 1
@@ -97,14 +89,9 @@ fn the_whole_job_works_through_a_pooler_and_leaves_nothing_in_its_connections() 
         bench.call(&["status"]).must(0, &[]);
         let ran: crate::bench::Ran = first.wait_with_output().unwrap().into();
         ran.must(0, &[]);
-        bench
-            .api
-            .configure(|settings| settings.latency = Duration::ZERO);
+        bench.api.configure(|settings| settings.latency = Duration::ZERO);
         bench.must_be_exact_in(&mut db);
-        let someone = bench.api.people(|people| people.items())[7]["email"]
-            .as_str()
-            .unwrap()
-            .to_owned();
+        let someone = bench.api.people(|people| people.items())[7]["email"].as_str().unwrap().to_owned();
         bench.call(&["forget", &someone]).must(0, &[]);
         assert_eq!(db.number("select count(*) from consents"), 299);
         bench.run_well();
@@ -120,19 +107,14 @@ fn the_whole_job_works_through_a_pooler_and_leaves_nothing_in_its_connections() 
         for client in &mut clients {
             client.run("begin");
             backends.extend(client.texts("select pg_backend_pid()::text"));
-            assert_eq!(
-                client.number("select count(*) from pg_prepared_statements where name <> ''"),
-                0
-            );
+            assert_eq!(client.number("select count(*) from pg_prepared_statements where name <> ''"), 0);
             for (setting, value) in [
                 ("search_path", "\"$user\", public"),
                 ("lock_timeout", "0"),
                 ("idle_in_transaction_session_timeout", "0"),
                 ("understory_sync.schema", ""),
             ] {
-                let found = client.texts(&format!(
-                    "select coalesce(current_setting('{setting}', true), '')"
-                ));
+                let found = client.texts(&format!("select coalesce(current_setting('{setting}', true), '')"));
                 assert_eq!(found, [value], "{setting}");
             }
         }

@@ -9,8 +9,7 @@ use crate::bench::cluster::{Cluster, free_port};
 use crate::bench::sql::Db;
 use crate::bench::{Bench, Ran, number_from, wait_until};
 
-pub(crate) const RUNNING: &str =
-    "select count(*) from sync_runs where outcome = 'running' and pages > 0";
+pub(crate) const RUNNING: &str = "select count(*) from sync_runs where outcome = 'running' and pages > 0";
 
 pub(crate) fn bench_at(url: String, people: u64, page: usize) -> Bench {
     let mut bench = Bench::new(people, page);
@@ -27,10 +26,7 @@ struct Meanwhile {
 
 impl Meanwhile {
     fn every(pause: Duration, mut work: impl FnMut() + Send + 'static) -> Self {
-        let (stop, done) = (
-            Arc::new(AtomicBool::new(false)),
-            Arc::new(AtomicU64::new(0)),
-        );
+        let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (told, count) = (Arc::clone(&stop), Arc::clone(&done));
         let thread = std::thread::spawn(move || {
             while !told.load(Ordering::SeqCst) {
@@ -39,11 +35,7 @@ impl Meanwhile {
                 std::thread::sleep(pause);
             }
         });
-        Self {
-            stop,
-            done,
-            thread: Some(thread),
-        }
+        Self { stop, done, thread: Some(thread) }
     }
 }
 
@@ -70,16 +62,12 @@ fn a_server_that_restarts_in_mid_page_costs_nothing_or_one_run() {
     let cluster = Cluster::new();
     let bench = bench_at(cluster.url("owner", "sync"), 2_000, 50);
     bench.run_well();
-    bench
-        .api
-        .configure(|settings| settings.latency = Duration::from_millis(80));
+    bench.api.configure(|settings| settings.latency = Duration::from_millis(80));
     for (round, mode) in ["fast", "immediate"].into_iter().enumerate() {
         bench.rename_everybody(2_000, &format!("Version {round}"));
         let child = bench.command(&["--run-once"]).spawn().unwrap();
         let mut db = bench.db();
-        wait_until("pages are stored", Duration::from_secs(30), || {
-            db.number(RUNNING) == 1
-        });
+        wait_until("pages are stored", Duration::from_secs(30), || db.number(RUNNING) == 1);
         drop(db);
         cluster.stop(mode);
         cluster.start();
@@ -99,11 +87,7 @@ fn a_server_that_restarts_in_mid_page_costs_nothing_or_one_run() {
 
 #[test]
 fn a_server_that_is_down_ends_the_run_with_75() {
-    let bench = bench_at(
-        format!("postgres://owner:hush@127.0.0.1:{}/sync", free_port()),
-        10,
-        50,
-    );
+    let bench = bench_at(format!("postgres://owner:hush@127.0.0.1:{}/sync", free_port()), 10, 50);
     let ran = bench.run();
     ran.must(75, &["cannot be reached", "127.0.0.1"]);
     assert!(!format!("{ran:?}").contains("hush"));
@@ -114,15 +98,12 @@ fn backends_that_are_terminated_again_and_again_lose_nothing() {
     let cluster = Cluster::new();
     let bench = bench_at(cluster.url("owner", "sync"), 1_500, 50);
     bench.run_well();
-    bench
-        .api
-        .configure(|settings| settings.latency = Duration::from_millis(50));
+    bench.api.configure(|settings| settings.latency = Duration::from_millis(50));
     let mut owner = cluster.owner("sync");
     let killing = Meanwhile::every(Duration::from_secs(1), move || {
         owner.run("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'understory-sync'");
     });
-    let until =
-        Instant::now() + Duration::from_secs(number_from("UNDERSTORY_SYNC_TERMINATE_SECONDS", 12));
+    let until = Instant::now() + Duration::from_secs(number_from("UNDERSTORY_SYNC_TERMINATE_SECONDS", 12));
     let (mut good, mut bad, mut round) = (0, 0, 0);
     while Instant::now() < until {
         round += 1;
@@ -149,10 +130,7 @@ fn backends_that_are_terminated_again_and_again_lose_nothing() {
     bench.must_be_exact_in(&mut db);
     // Each round changes each person once, whatever was tried again.
     let more = db.number("select coalesce(max(n), 0) from (select count(*) as n from consent_changes group by consent_key) as c");
-    assert!(
-        more <= round,
-        "{more} changes of one person in {round} rounds"
-    );
+    assert!(more <= round, "{more} changes of one person in {round} rounds");
 }
 
 #[test]
@@ -166,9 +144,7 @@ fn serialization_failures_and_deadlocks_are_tried_again() {
     );
     let bench = bench_at(cluster.url("syncer", "sync"), 1_500, 50);
     bench.run_well();
-    bench
-        .api
-        .configure(|settings| settings.latency = Duration::from_millis(60));
+    bench.api.configure(|settings| settings.latency = Duration::from_millis(60));
     let ids = bench.api.people(|people| people.ids());
     let mut hammer = cluster.owner("sync");
     let hammering = Meanwhile::every(Duration::from_millis(3), move || {
@@ -187,8 +163,7 @@ fn serialization_failures_and_deadlocks_are_tried_again() {
     // A deadlock needs its moment.
     let met = |words: &str| cluster.log().matches(words).count();
     let mut round = 0;
-    while round < 2
-        || round < 15 && (met("could not serialize access") == 0 || met("deadlock detected") == 0)
+    while round < 2 || round < 15 && (met("could not serialize access") == 0 || met("deadlock detected") == 0)
     {
         round += 1;
         bench.rename_everybody(1_500, &format!("Version {round}"));
@@ -202,10 +177,7 @@ fn serialization_failures_and_deadlocks_are_tried_again() {
     drop(hammering);
     let (serialization, deadlocks) = (met("could not serialize access"), met("deadlock detected"));
     println!("{serialization} serialization failures, {deadlocks} deadlocks");
-    assert!(
-        serialization > 0 && deadlocks > 0,
-        "{serialization} {deadlocks}"
-    );
+    assert!(serialization > 0 && deadlocks > 0, "{serialization} {deadlocks}");
     bench.run_well();
     let mut db = bench.db();
     bench.must_be_exact_in(&mut db);
@@ -256,9 +228,7 @@ fn a_server_that_is_read_only_for_a_while_ends_the_run_with_74() {
     let bench = bench_at(cluster.url("owner", "sync"), 1_000, 50);
     let mut owner = cluster.owner("sync");
     let mut read_only = |on: &str| {
-        owner.run(&format!(
-            "alter database sync set default_transaction_read_only = {on}"
-        ));
+        owner.run(&format!("alter database sync set default_transaction_read_only = {on}"));
     };
     read_only("on");
     let words = ["127.0.0.1", "read-only", "database sync"];
@@ -279,14 +249,10 @@ fn a_server_that_becomes_read_only_in_mid_run_ends_it_with_74_and_the_next_run_g
     let bench = bench_at(cluster.url("owner", "sync"), 1_000, 25);
     bench.run_well();
     bench.rename_everybody(1_000, "Somebody Else");
-    bench
-        .api
-        .configure(|settings| settings.latency = Duration::from_millis(100));
+    bench.api.configure(|settings| settings.latency = Duration::from_millis(100));
     let child = bench.command(&["--run-once"]).spawn().unwrap();
     let mut db = bench.db();
-    wait_until("pages are stored", Duration::from_secs(30), || {
-        db.number(RUNNING) == 1
-    });
+    wait_until("pages are stored", Duration::from_secs(30), || db.number(RUNNING) == 1);
     let mut owner = cluster.owner("postgres");
     owner.run("alter system set default_transaction_read_only = on");
     owner.run("select pg_reload_conf()");
@@ -295,20 +261,13 @@ fn a_server_that_becomes_read_only_in_mid_run_ends_it_with_74_and_the_next_run_g
     owner.run("set default_transaction_read_only = off");
     owner.run("alter system reset default_transaction_read_only");
     owner.run("select pg_reload_conf()");
-    bench
-        .api
-        .configure(|settings| settings.latency = Duration::ZERO);
+    bench.api.configure(|settings| settings.latency = Duration::ZERO);
     wait_until("the server takes it back", Duration::from_secs(10), || {
-        cluster
-            .owner("sync")
-            .texts("show default_transaction_read_only")
-            == ["off"]
+        cluster.owner("sync").texts("show default_transaction_read_only") == ["off"]
     });
     // A server that takes nothing does not take the lease back either: it ends by itself, after 90 seconds.
     bench.run().must(75, &["another run is in progress"]);
-    cluster
-        .owner("sync")
-        .run("update sync_lease set expires_at = now()");
+    cluster.owner("sync").run("update sync_lease set expires_at = now()");
     bench.run_well();
     bench.must_be_exact();
 }
@@ -325,16 +284,9 @@ fn logins_databases_and_rights_that_are_missing_have_their_codes() {
         let ran = bench.run();
         ran.must(code, words);
         let said = format!("{ran:?}");
-        assert!(
-            !said.contains("wr0ng") && !said.contains("hunter2"),
-            "{said}"
-        );
+        assert!(!said.contains("wr0ng") && !said.contains("hunter2"), "{said}");
     };
-    must(
-        cluster.url("owner", "nowhere"),
-        78,
-        &["no such database", "nowhere"],
-    );
+    must(cluster.url("owner", "nowhere"), 78, &["no such database", "nowhere"]);
     must(cluster.url("nobody", "sync"), 77, &["refused the login"]);
     // PostgreSQL 15 lets nobody but its owner create in the schema public; older ones are told to.
     owner.run("revoke create on schema public from public");
@@ -361,16 +313,8 @@ fn logins_databases_and_rights_that_are_missing_have_their_codes() {
         77,
         &["refused the login", "28P01", "hint"],
     );
-    must(
-        format!("postgres://guest:hunter2@127.0.0.1:{port}/sync"),
-        77,
-        &["refused the login"],
-    );
-    must(
-        cluster.url("weak", "sync"),
-        77,
-        &["refused the login", "28000"],
-    );
+    must(format!("postgres://guest:hunter2@127.0.0.1:{port}/sync"), 77, &["refused the login"]);
+    must(cluster.url("weak", "sync"), 77, &["refused the login", "28000"]);
 }
 
 #[test]

@@ -81,11 +81,7 @@ async fn the_api_is_reached_through_a_proxy_or_past_it_as_the_environment_says()
     assert_eq!(asked.len(), 1, "{asked:?}");
     let origin = gateway.url().replace("https://", "");
     assert!(asked[0].starts_with(&format!("CONNECT {origin} HTTP/1.1\r\n")));
-    assert!(
-        asked[0]
-            .to_lowercase()
-            .contains("proxy-authorization: basic ")
-    );
+    assert!(asked[0].to_lowercase().contains("proxy-authorization: basic "));
     assert!(!asked[0].contains("consents") && !asked[0].contains("Bearer"));
 
     world.variable("NO_PROXY", "127.0.0.1");
@@ -104,23 +100,11 @@ async fn a_proxy_that_does_not_help_is_told_as_that_and_its_password_is_not() {
     let with_password = |url: &str| url.replace("://", "://me:pass-word@");
     for (url, code, words) in [
         (proxy.url(), 75, "no connection could be made"),
-        (
-            "http://127.0.0.1:1".to_owned(),
-            75,
-            "the connection was refused",
-        ),
-        (
-            "socks5://127.0.0.1:1080".to_owned(),
-            78,
-            "HTTPS_PROXY is not a URL that can be used",
-        ),
+        ("http://127.0.0.1:1".to_owned(), 75, "the connection was refused"),
+        ("socks5://127.0.0.1:1080".to_owned(), 78, "HTTPS_PROXY is not a URL that can be used"),
     ] {
         world.variable("HTTPS_PROXY", &with_password(&url));
-        let done = world
-            .run_once()
-            .expect(code)
-            .says(words)
-            .says("HTTPS_PROXY");
+        let done = world.run_once().expect(code).says(words).says("HTTPS_PROXY");
         assert!(!done.output().contains("pass-word"), "{}", done.output());
     }
     assert_eq!(proxy.connections(), 2);

@@ -28,18 +28,11 @@ async fn everything(world: &World) -> BTreeMap<String, Vec<u8>> {
         }
     }
     if world.db.is_postgres() {
-        let relations = "select relname::text, relkind::text from pg_class where relnamespace = 'public'::regnamespace";
+        let relations =
+            "select relname::text, relkind::text from pg_class where relnamespace = 'public'::regnamespace";
         let relations = world.db.rows(&format!("{relations} order by 1")).await;
-        for table in TABLES
-            .iter()
-            .filter(|table| relations.contains(&format!("{table}|r")))
-        {
-            let rows = world
-                .db
-                .rows(&format!(
-                    "select xmin::text, t::text from {table} t order by 2"
-                ))
-                .await;
+        for table in TABLES.iter().filter(|table| relations.contains(&format!("{table}|r"))) {
+            let rows = world.db.rows(&format!("select xmin::text, t::text from {table} t order by 2")).await;
             all.insert((*table).to_owned(), rows.join("\n").into_bytes());
         }
         all.insert("relations".to_owned(), relations.join("\n").into_bytes());

@@ -7,10 +7,7 @@ use crate::support::World;
 /// Makes all that happened so far older by so many days.
 async fn age(world: &World, days: u32) {
     let columns = [
-        (
-            "consents",
-            &["first_seen_at", "changed_at", "missing_since", "removed_at"][..],
-        ),
+        ("consents", &["first_seen_at", "changed_at", "missing_since", "removed_at"][..]),
         ("consent_changes", &["changed_at"]),
         ("sync_runs", &["started_at", "finished_at"]),
         ("rejected_items", &["resolved_at"]),
@@ -25,9 +22,7 @@ async fn age(world: &World, days: u32) {
             };
             world
                 .db
-                .execute(&format!(
-                    "update {table} set {column} = {older} where {column} is not null"
-                ))
+                .execute(&format!("update {table} set {column} = {older} where {column} is not null"))
                 .await;
         }
     }

@@ -55,14 +55,7 @@ async fn without_run_at_start_the_first_run_is_the_tick_s() {
     world.set("schedule.run_at_start", "false");
     world.set("schedule.cron", "* * * * * *");
     let daemon = world.start(&[]);
-    until("a run", async || {
-        world
-            .db
-            .find_number(COMPLETE)
-            .await
-            .filter(|runs| *runs >= 1)
-    })
-    .await;
+    until("a run", async || world.db.find_number(COMPLETE).await.filter(|runs| *runs >= 1)).await;
     daemon.signal("TERM");
     daemon.wait().expect(0);
     let starts = "select count(*) from sync_runs where trigger <> 'schedule'";

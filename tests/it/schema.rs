@@ -16,19 +16,13 @@ const CONTRACT: [(&str, &str); 7] = [
         "consent_key consent_id company_id email full_name source refs extra first_seen_at changed_at missing_since \
          withheld_since removed_at erased_at first_run_id changed_run_id",
     ),
-    (
-        "consent_history",
-        "id consent_key run_id changed_at change before",
-    ),
+    ("consent_history", "id consent_key run_id changed_at change before"),
     (
         "sync_runs",
         "id started_at finished_at outcome absence trigger endpoint pages items added updated unchanged returned \
          duplicates rejected suppressed foreign_items missing removed removals_withheld active requests retries error",
     ),
-    (
-        "rejected_items",
-        "id first_run_id last_run_id resolved_at reason item",
-    ),
+    ("rejected_items", "id first_run_id last_run_id resolved_at reason item"),
     ("suppressions", "email_hash created_at"),
     ("sync_lease", "name holder fence expires_at"),
 ];
@@ -42,10 +36,7 @@ const POSTGRES: &str = "select table_name, case table_type when 'VIEW' then 'vie
 
 #[tokio::test]
 async fn both_databases_have_the_same_tables_views_and_columns() {
-    let (file, server) = (
-        World::on(Engine::Sqlite).await,
-        World::on(Engine::Postgres).await,
-    );
+    let (file, server) = (World::on(Engine::Sqlite).await, World::on(Engine::Postgres).await);
     file.run(&["migrate"]).expect(0);
     server.run(&["migrate"]).expect(0);
     let here = file.db.query(SQLITE).await;
@@ -56,11 +47,7 @@ async fn both_databases_have_the_same_tables_views_and_columns() {
             .map(|row| {
                 let cell = |at: usize| row[at].clone().unwrap_or_default();
                 // A view's columns tell nothing of null.
-                let null = if with_null && cell(1) == "table" {
-                    cell(4)
-                } else {
-                    String::new()
-                };
+                let null = if with_null && cell(1) == "table" { cell(4) } else { String::new() };
                 format!("{} {} {} {null}", cell(0), cell(1), cell(2))
             })
             .collect();
@@ -71,16 +58,11 @@ async fn both_databases_have_the_same_tables_views_and_columns() {
 
     let mut types: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for row in &here {
-        let same = there
-            .iter()
-            .find(|other| other[0] == row[0] && other[2] == row[2]);
+        let same = there.iter().find(|other| other[0] == row[0] && other[2] == row[2]);
         let kind = |row: &[Option<String>]| row[3].clone().unwrap_or_default().to_lowercase();
         // What a view computes has no type in SQLite.
         if row[1].as_deref() == Some("table") {
-            types
-                .entry(kind(row))
-                .or_default()
-                .insert(kind(same.unwrap()));
+            types.entry(kind(row)).or_default().insert(kind(same.unwrap()));
         }
     }
     for (kind, counterparts) in types {
@@ -91,10 +73,7 @@ async fn both_databases_have_the_same_tables_views_and_columns() {
             other => panic!("no column should be {other}"),
         };
         for counterpart in &counterparts {
-            assert!(
-                allowed.contains(&counterpart.as_str()),
-                "{kind} and {counterpart}"
-            );
+            assert!(allowed.contains(&counterpart.as_str()), "{kind} and {counterpart}");
         }
     }
 }

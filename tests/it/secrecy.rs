@@ -12,9 +12,7 @@ impl Private {
     fn of(world: &World) -> Self {
         let mut words = vec![world.api.settings().client_secret];
         for request in world.api.requests() {
-            let token = request
-                .header("authorization")
-                .and_then(|value| value.split(' ').nth(1));
+            let token = request.header("authorization").and_then(|value| value.split(' ').nth(1));
             words.extend(token.map(str::to_owned));
             words.extend(request.query("cursor").map(str::to_owned));
         }
@@ -33,10 +31,7 @@ impl Private {
     fn is_kept_by(&self, done: &Done, what: &str) {
         let output = done.output().to_lowercase();
         for word in &self.0 {
-            assert!(
-                !output.contains(&word.to_lowercase()),
-                "{what} tells {word:?}:\n{output}"
-            );
+            assert!(!output.contains(&word.to_lowercase()), "{what} tells {word:?}:\n{output}");
         }
     }
 }

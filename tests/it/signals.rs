@@ -20,10 +20,7 @@ fn ends_within(running: Running, limit: Duration) -> Done {
 
 async fn idle(world: &World) -> Running {
     let daemon = world.start(&[]);
-    until("a complete run", async || {
-        daemon.stderr().contains(" ok in ").then_some(())
-    })
-    .await;
+    until("a complete run", async || daemon.stderr().contains(" ok in ").then_some(())).await;
     daemon
 }
 
@@ -103,10 +100,7 @@ async fn a_second_signal_ends_at_once() {
     let lock = "begin; lock table sync_runs in access exclusive mode";
     sqlx::raw_sql(lock).execute(&mut blocker).await.unwrap();
     run.signal("TERM");
-    until("the first signal", async || {
-        run.stderr().contains("a second signal ends").then_some(())
-    })
-    .await;
+    until("the first signal", async || run.stderr().contains("a second signal ends").then_some(())).await;
     run.signal("TERM");
     ends_within(run, Duration::from_millis(500)).expect(75);
     drop(blocker);
@@ -117,24 +111,15 @@ async fn several_sighups_during_a_run_are_one_more_run() {
     let world = World::on(Engine::Sqlite).await;
     world.list_people(3);
     let daemon = idle(&world).await;
-    world
-        .api
-        .configure(|api| api.latency = Duration::from_millis(700));
+    world.api.configure(|api| api.latency = Duration::from_millis(700));
     let _ = world.api.take_requests();
     daemon.signal("HUP");
-    until("the run", async || {
-        (!world.api.requests().is_empty()).then_some(())
-    })
-    .await;
+    until("the run", async || (!world.api.requests().is_empty()).then_some(())).await;
     for _ in 0..3 {
         daemon.signal("HUP");
     }
-    let complete =
-        "select count(*) from sync_runs where trigger = 'signal' and outcome = 'succeeded'";
-    until("the runs", async || {
-        (world.db.number(complete).await == 2).then_some(())
-    })
-    .await;
+    let complete = "select count(*) from sync_runs where trigger = 'signal' and outcome = 'succeeded'";
+    until("the runs", async || (world.db.number(complete).await == 2).then_some(())).await;
     daemon.signal("TERM");
     daemon.wait().expect(0);
     assert_eq!(world.db.count("sync_runs").await, 3);
@@ -144,17 +129,13 @@ async fn several_sighups_during_a_run_are_one_more_run() {
 #[tokio::test]
 async fn as_process_1_it_stops_as_well() {
     // As root, or as anybody where user namespaces are allowed, as Debian and Ubuntu have it.
-    let ways: [&[&str]; 2] = [
-        &["--pid", "--fork"],
-        &["--user", "--map-root-user", "--pid", "--fork"],
-    ];
+    let ways: [&[&str]; 2] = [&["--pid", "--fork"], &["--user", "--map-root-user", "--pid", "--fork"]];
     let way = ways.into_iter().find(|way| {
         let tried = Command::new("unshare").args(*way).arg("true").output();
         tried.is_ok_and(|output| output.status.success())
     });
-    let way = way.expect(
-        "this test needs `unshare --pid` (util-linux), as root or with user namespaces allowed",
-    );
+    let way =
+        way.expect("this test needs `unshare --pid` (util-linux), as root or with user namespaces allowed");
     let world = World::on(Engine::Sqlite).await;
     world.list_people(3);
     let mut command = Command::new("unshare");
@@ -164,22 +145,13 @@ async fn as_process_1_it_stops_as_well() {
         .arg("--kill-child")
         .arg(program.get_program())
         .env_clear()
-        .envs(
-            program
-                .get_envs()
-                .filter_map(|(name, value)| Some((name, value?))),
-        )
+        .envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))))
         .current_dir(world.home());
     let unshare = Running::start(command);
-    until("a complete run", async || {
-        unshare.stderr().contains(" ok in ").then_some(())
-    })
-    .await;
+    until("a complete run", async || unshare.stderr().contains(" ok in ").then_some(())).await;
     let children = format!("/proc/{0}/task/{0}/children", unshare.id());
     let children = std::fs::read_to_string(children).unwrap();
-    let sent = Command::new("kill")
-        .args(["-s", "TERM", children.trim()])
-        .status();
+    let sent = Command::new("kill").args(["-s", "TERM", children.trim()]).status();
     assert!(sent.unwrap().success());
     ends_within(unshare, IDLE).expect(0);
 }

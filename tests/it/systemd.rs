@@ -35,10 +35,7 @@ fn words(said: &Said) -> Vec<String> {
 
 async fn until_said(said: &Said, what: &str) -> String {
     let said = Arc::clone(said);
-    until(what, async || {
-        words(&said).into_iter().find(|word| word.contains(what))
-    })
-    .await
+    until(what, async || words(&said).into_iter().find(|word| word.contains(what))).await
 }
 
 /// Digits become 9, so that times compare.
@@ -53,32 +50,20 @@ async fn ready_then_the_last_run_in_words_then_stopping() {
     let said = listen(&world);
     let daemon = world.start(&[]);
     let status = until_said(&said, "STATUS=last run").await;
-    assert_eq!(
-        shape(&status),
-        "STATUS=last run 99:99:99 ok: 99 consents, 99 new, 9 changed; next 99:99 UTC"
-    );
+    assert_eq!(shape(&status), "STATUS=last run 99:99:99 ok: 99 consents, 99 new, 9 changed; next 99:99 UTC");
     let all = words(&said);
     assert_eq!(all[0], "READY=1");
     assert!(all[1].starts_with("STATUS=no run yet; next "), "{all:?}");
     daemon.signal("TERM");
     daemon.wait().expect(0);
     until_said(&said, "STOPPING=1").await;
-    assert_eq!(
-        words(&said)
-            .iter()
-            .filter(|word| *word == "READY=1")
-            .count(),
-        1
-    );
+    assert_eq!(words(&said).iter().filter(|word| *word == "READY=1").count(), 1);
 
     said.lock().unwrap().clear();
     let again = world.start(&[]);
     let status = until_said(&said, "STATUS=").await;
     assert!(status.starts_with("STATUS=last run "), "{status}");
-    assert!(
-        status.contains(" ok: 12 consents, 12 new, 0 changed; next "),
-        "{status}"
-    );
+    assert!(status.contains(" ok: 12 consents, 12 new, 0 changed; next "), "{status}");
     again.signal("TERM");
     again.wait().expect(0);
 }
@@ -89,10 +74,7 @@ async fn a_database_that_is_down_at_boot_is_said_and_is_no_failure_of_the_start(
     // Nobody listens where somebody just did.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = port.local_addr().unwrap().port();
-    world.set(
-        "database.url",
-        &format!("postgres://u:p@127.0.0.1:{port}/d"),
-    );
+    world.set("database.url", &format!("postgres://u:p@127.0.0.1:{port}/d"));
     let said = listen(&world);
     let mut daemon = world.start(&[]);
     let status = until_said(&said, "STATUS=database unreachable: ").await;
@@ -112,16 +94,11 @@ async fn the_watchdog_hears_of_idle_and_of_work_but_not_of_a_process_that_is_stu
     let limit = Duration::from_secs(2);
     world.variable("WATCHDOG_USEC", &limit.as_micros().to_string());
     // One answer takes longer than the watchdog's patience.
-    world
-        .api
-        .configure(|api| api.latency = Duration::from_secs(3));
+    world.api.configure(|api| api.latency = Duration::from_secs(3));
     let daemon = world.start(&[]);
     until_said(&said, "STATUS=last run").await;
     let began = Instant::now();
-    until("some idle time", async || {
-        (began.elapsed() > 2 * limit).then_some(())
-    })
-    .await;
+    until("some idle time", async || (began.elapsed() > 2 * limit).then_some(())).await;
     let beats: Vec<Instant> = {
         let said = said.lock().unwrap();
         let beats = said.iter().filter(|(_, word)| word == "WATCHDOG=1");

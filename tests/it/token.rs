@@ -40,18 +40,13 @@ async fn a_wrong_secret_is_refused_and_asked_once() {
     assert!(done.stderr.contains("hint:"), "{}", done.stderr);
     assert!(done.stdout.is_empty(), "{}", done.stdout);
     assert_eq!(world.api.requests().len(), 1);
-    assert_eq!(
-        world.last_run("outcome, absence, items").await,
-        "failed|-|0"
-    );
+    assert_eq!(world.last_run("outcome, absence, items").await, "failed|-|0");
 }
 
 #[tokio::test]
 async fn a_scope_that_the_key_lacks_is_refused_and_asked_once() {
     let world = World::on(Engine::Sqlite).await;
-    world
-        .api
-        .configure(|api| api.scopes = vec!["openid".to_owned()]);
+    world.api.configure(|api| api.scopes = vec!["openid".to_owned()]);
     world.run_once().expect(77).says("scope");
     assert_eq!(world.api.requests().len(), 1);
 }
@@ -68,9 +63,7 @@ async fn a_token_without_the_permission_is_refused() {
 async fn a_token_that_was_revoked_is_replaced_once() {
     let world = World::on(Engine::Sqlite).await;
     world.list_people(250);
-    world
-        .api
-        .play(FaultRule::on(Endpoint::List, Fault::RevokeTokens).page(1));
+    world.api.play(FaultRule::on(Endpoint::List, Fault::RevokeTokens).page(1));
     world.run_once().expect(0);
     assert_eq!(world.api.tokens_given(), 2);
     assert_eq!(world.last_run("items").await, "250");
@@ -80,11 +73,7 @@ async fn a_token_that_was_revoked_is_replaced_once() {
 async fn a_second_401_to_the_same_request_is_final() {
     let world = World::on(Engine::Sqlite).await;
     world.list_people(250);
-    world.api.play(
-        FaultRule::on(Endpoint::List, Fault::status(401))
-            .page(2)
-            .always(),
-    );
+    world.api.play(FaultRule::on(Endpoint::List, Fault::status(401)).page(2).always());
     world.run_once().expect(77).says("401");
     assert_eq!(world.api.tokens_given(), 2);
     assert_eq!(world.api.requests().len(), 5);

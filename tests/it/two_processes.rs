@@ -23,10 +23,7 @@ async fn stuck_in_page_two(world: &World, arguments: &[&str]) -> Running {
 /// PostgreSQL: as if the lease's 90 seconds had passed.
 async fn end_lease(world: &World) {
     if world.db.is_postgres() {
-        world
-            .db
-            .execute("update sync_lease set expires_at = now() - interval '1 second'")
-            .await;
+        world.db.execute("update sync_lease set expires_at = now() - interval '1 second'").await;
     }
 }
 
@@ -152,11 +149,7 @@ async fn a_paused_run_that_lost_its_lease_writes_nothing_more() {
     end_lease(&world).await;
     // What the paused one holds in memory is old news now.
     let ids = world.api.people(|people| people.ids());
-    assert!(
-        world
-            .api
-            .update(&ids[0], |item| item["full_name"] = "Newer Name".into())
-    );
+    assert!(world.api.update(&ids[0], |item| item["full_name"] = "Newer Name".into()));
     assert!(world.api.remove(&ids[1]));
     world.api.clear_faults();
     world.run_once().expect(0);
@@ -165,10 +158,7 @@ async fn a_paused_run_that_lost_its_lease_writes_nothing_more() {
     paused.wait().expect(75).says("lost its lease");
     assert_eq!(everything(&world).await, before);
     assert_eq!(
-        world
-            .db
-            .rows("select outcome from sync_runs order by id")
-            .await,
+        world.db.rows("select outcome from sync_runs order by id").await,
         ["interrupted", "succeeded"]
     );
 }
@@ -178,9 +168,7 @@ async fn the_lease_is_renewed_while_pages_hold_nothing_new() {
     let world = World::on(crate::support::Engine::Postgres).await;
     world.list_people(500);
     world.run_once().expect(0);
-    world
-        .api
-        .configure(|api| api.latency = Duration::from_secs(4));
+    world.api.configure(|api| api.latency = Duration::from_secs(4));
     let run = world.start(&["--run-once"]);
     let holder = "select holder from sync_lease where holder is not null";
     let first = until("the lease", async || world.db.find(holder).await).await;

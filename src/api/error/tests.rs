@@ -3,32 +3,15 @@ use super::*;
 #[test]
 fn every_failure_has_the_exit_code_of_the_contract() {
     let (endpoint, status) = (Endpoint::Consents, 500);
-    let gave_up = |cause| ApiError::GaveUp {
-        endpoint,
-        cause,
-        attempts: 5,
-        not_before: None,
-    };
+    let gave_up = |cause| ApiError::GaveUp { endpoint, cause, attempts: 5, not_before: None };
     for (error, exit) in [
         (gave_up(Cause::Broken), 75),
         (gave_up(Cause::Tls), 75),
         (gave_up(Cause::Encoding), 75),
         (gave_up(Cause::Status(503)), 75),
         (gave_up(Cause::NotJson), 65),
-        (
-            ApiError::Shape {
-                endpoint,
-                what: "x",
-            },
-            65,
-        ),
-        (
-            ApiError::OddSuccess {
-                endpoint,
-                status: 204,
-            },
-            65,
-        ),
+        (ApiError::Shape { endpoint, what: "x" }, 65),
+        (ApiError::OddSuccess { endpoint, status: 204 }, 65),
         (ApiError::CursorLoop, 65),
         (ApiError::EmptyPages(1000), 65),
         (ApiError::CursorRefused, 75),
@@ -37,27 +20,9 @@ fn every_failure_has_the_exit_code_of_the_contract() {
         (ApiError::Redirect { endpoint, status }, 69),
         (ApiError::Unavailable { endpoint, status }, 69),
         (ApiError::TooLarge { endpoint, limit: 1 }, 69),
-        (
-            ApiError::Certificate {
-                endpoint,
-                why: Certificate::Expired,
-            },
-            69,
-        ),
-        (
-            ApiError::Refused {
-                endpoint,
-                why: Refusal::Token,
-            },
-            77,
-        ),
-        (
-            ApiError::Refused {
-                endpoint,
-                why: Refusal::Forbidden,
-            },
-            77,
-        ),
+        (ApiError::Certificate { endpoint, why: Certificate::Expired }, 69),
+        (ApiError::Refused { endpoint, why: Refusal::Token }, 77),
+        (ApiError::Refused { endpoint, why: Refusal::Forbidden }, 77),
         (ApiError::Setup(Setup::Tls), 78),
     ] {
         assert_eq!(error.exit().code(), exit, "{error}");
@@ -66,16 +31,9 @@ fn every_failure_has_the_exit_code_of_the_contract() {
 
 #[test]
 fn a_refusal_names_the_keys_to_look_at_and_where_they_are_made() {
-    let error = ApiError::Refused {
-        endpoint: Endpoint::Token,
-        why: Refusal::Client(401),
-    };
+    let error = ApiError::Refused { endpoint: Endpoint::Token, why: Refusal::Client(401) };
     let text = format!("{error}; {}", error.hint().unwrap_or_default());
-    for part in [
-        "auth.client_id",
-        "auth.client_secret",
-        "Settings → Integrations",
-    ] {
+    for part in ["auth.client_id", "auth.client_secret", "Settings → Integrations"] {
         assert!(text.contains(part), "{text}");
     }
 }

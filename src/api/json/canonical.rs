@@ -56,11 +56,7 @@ struct Open {
 
 impl<'o, 't> Writer<'o, 't> {
     fn new(out: &'o mut String) -> Self {
-        Self {
-            out,
-            members: Vec::new(),
-            ordered: String::new(),
-        }
+        Self { out, members: Vec::new(), ordered: String::new() }
     }
 
     fn value(&mut self, from: &mut Scanner<'t>, levels: usize) -> Option<()> {
@@ -117,10 +113,7 @@ impl<'o, 't> Writer<'o, 't> {
 
     fn open(&mut self) -> Open {
         self.out.push('{');
-        Open {
-            start: self.out.len(),
-            first: self.members.len(),
-        }
+        Open { start: self.out.len(), first: self.members.len() }
     }
 
     /// Writes a key; `plain` where it stood between its quotes like that. Tells where the member begins.
@@ -174,10 +167,7 @@ fn join(ordered: &mut String, text: &str, members: &[(Cow<'_, str>, Range<usize>
 
 /// Writes a text as a JSON string.
 fn push_quoted(out: &mut String, text: &str) {
-    if text
-        .bytes()
-        .all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\')
-    {
+    if text.bytes().all(|byte| byte >= 0x20 && byte != b'"' && byte != b'\\') {
         out.extend(["\"", text, "\""]);
         return;
     }
@@ -192,10 +182,7 @@ fn storable_number(number: &str) -> bool {
         None => (Some(number), None),
     };
     let small = exponent.is_none_or(|text| {
-        text.strip_prefix('+')
-            .unwrap_or(text)
-            .parse::<i64>()
-            .is_ok_and(|value| value.abs() <= MAX_EXPONENT)
+        text.strip_prefix('+').unwrap_or(text).parse::<i64>().is_ok_and(|value| value.abs() <= MAX_EXPONENT)
     });
     small && mantissa.is_some_and(|digits| digits.len() <= MAX_DIGITS)
 }

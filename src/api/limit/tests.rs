@@ -46,12 +46,5 @@ fn every_request_is_counted_once_even_if_nobody_waits_for_its_answer() {
         .iter()
         .map(|((endpoint, status), count)| (*endpoint, status.as_str(), *count))
         .collect();
-    assert_eq!(
-        counted,
-        [
-            ("consents", "503", 1),
-            ("consents", "error", 1),
-            ("token", "200", 1)
-        ]
-    );
+    assert_eq!(counted, [("consents", "503", 1), ("consents", "error", 1), ("token", "200", 1)]);
 }

@@ -1,8 +1,4 @@
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test may fail where it stands"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail where it stands")]
 
 use sha2::{Digest as _, Sha256};
 
@@ -25,25 +21,17 @@ fn raw(text: &str) -> RawPage {
 
 #[test]
 fn a_usual_page_is_read_in_one_pass_and_any_other_one_all_the_same() {
-    let item = r#"{"id":"i","company_id":"c","email":"e","references":[{"b":1,"a":"x"}],"new":{"z":[],"y":null}}"#;
+    let item =
+        r#"{"id":"i","company_id":"c","email":"e","references":[{"b":1,"a":"x"}],"new":{"z":[],"y":null}}"#;
     for (text, usual) in [
         (format!(r#"{{"items":[{item}],"next":"n"}}"#), true),
-        (
-            format!(r#" {{ "next" : null , "items" : [ {item} , {item} ] , "x" : [1] }} "#),
-            true,
-        ),
+        (format!(r#" {{ "next" : null , "items" : [ {item} , {item} ] , "x" : [1] }} "#), true),
         (r#"{"items":[]}"#.to_owned(), true),
-        (
-            r#"{"items":[{"email":"a\"b","company_id":"c"}]}"#.to_owned(),
-            true,
-        ),
+        (r#"{"items":[{"email":"a\"b","company_id":"c"}]}"#.to_owned(), true),
         // Rejected: to be shown as it was received.
         (format!(r#"{{"items":[{item},{{}}]}}"#), true),
         (format!(r#"{{"items":[{item},7]}}"#), false),
-        (
-            r#"{"items":[{"\u0065mail":"e","company_id":"c"}]}"#.to_owned(),
-            false,
-        ),
+        (r#"{"items":[{"\u0065mail":"e","company_id":"c"}]}"#.to_owned(), false),
         (format!(r#"{{"items":[],"items":[{item}]}}"#), false),
         (format!("\u{feff}{{\"items\":[{item}]}}"), false),
     ] {
@@ -52,10 +40,7 @@ fn a_usual_page_is_read_in_one_pass_and_any_other_one_all_the_same() {
         assert_eq!(page.read().items.len(), page.len(), "{text}");
     }
     // serde alone would take this for a list: the fields in their order.
-    assert!(matches!(
-        read(&format!("[[{item}],null]")),
-        Err(BadBody::Shape(_))
-    ));
+    assert!(matches!(read(&format!("[[{item}],null]")), Err(BadBody::Shape(_))));
 }
 
 fn one(item: &str) -> Item<'static> {
@@ -78,9 +63,7 @@ fn bad(item: &str) -> Rejected {
 }
 
 fn with(fields: &str) -> Consent<'static> {
-    good(&format!(
-        r#"{{"company_id":"c","email":"a@example.org",{fields}}}"#
-    ))
+    good(&format!(r#"{{"company_id":"c","email":"a@example.org",{fields}}}"#))
 }
 
 #[test]
@@ -94,14 +77,8 @@ fn every_field_finds_its_place() {
     assert_eq!(consent.email, " a@example.org ");
     assert_eq!(consent.full_name.as_deref(), Some("A \"B\" C"));
     assert_eq!(consent.source.as_deref(), Some("booking"));
-    assert_eq!(
-        consent.refs.as_deref(),
-        Some(r#"[{"id":7.0,"type":"booking"}]"#)
-    );
-    assert_eq!(
-        consent.extra.as_deref(),
-        Some(r#"{"also":null,"new":{"a":[],"b":1}}"#)
-    );
+    assert_eq!(consent.refs.as_deref(), Some(r#"[{"id":7.0,"type":"booking"}]"#));
+    assert_eq!(consent.extra.as_deref(), Some(r#"{"also":null,"new":{"a":[],"b":1}}"#));
 }
 
 #[test]
@@ -109,10 +86,7 @@ fn what_is_absent_or_null_is_none_and_leaves_no_trace() {
     let consent = with(r#""id":null,"full_name":null,"source":null,"references":null"#);
     let absent = good(r#"{"company_id":"c","email":"a@example.org"}"#);
     assert_eq!(consent, absent);
-    assert_eq!(
-        (absent.consent_id, absent.extra, absent.refs),
-        (None, None, None)
-    );
+    assert_eq!((absent.consent_id, absent.extra, absent.refs), (None, None, None));
 }
 
 #[test]
@@ -121,27 +95,12 @@ fn an_id_is_text_that_is_not_blank_or_an_integer() {
         (r#""x""#, Some("x")),
         (r#"" x ""#, Some(" x ")),
         ("42", Some("42")),
-        (
-            "123456789012345678901234567890",
-            Some("123456789012345678901234567890"),
-        ),
+        ("123456789012345678901234567890", Some("123456789012345678901234567890")),
     ] {
         let consent = with(&format!(r#""id":{id}"#));
-        assert_eq!(
-            (consent.consent_id.as_deref(), consent.extra),
-            (expected, None),
-            "{id}"
-        );
+        assert_eq!((consent.consent_id.as_deref(), consent.extra), (expected, None), "{id}");
     }
-    for id in [
-        r#""""#,
-        r#"" \t""#,
-        "1.5",
-        "1e3",
-        "true",
-        "[1]",
-        r#"{"a":1}"#,
-    ] {
+    for id in [r#""""#, r#"" \t""#, "1.5", "1e3", "true", "[1]", r#"{"a":1}"#] {
         let consent = with(&format!(r#""id":{id}"#));
         assert_eq!(consent.consent_id, None, "{id}");
         assert_eq!(consent.extra.unwrap(), format!(r#"{{"id":{id}}}"#));
@@ -161,10 +120,7 @@ fn an_id_that_cannot_be_a_key_counts_as_none_and_is_kept_aside() {
         format!("\"{too_long}\""),
         too_long,
         "\"nk:\"".to_owned(),
-        format!(
-            "\"{}\"",
-            crate::consent::natural_key("c", "b@example.org", None)
-        ),
+        format!("\"{}\"", crate::consent::natural_key("c", "b@example.org", None)),
     ] {
         let consent = with(&format!(r#""id":{id}"#));
         assert_eq!(consent.consent_id, None);
@@ -175,10 +131,7 @@ fn an_id_that_cannot_be_a_key_counts_as_none_and_is_kept_aside() {
 #[test]
 fn a_wrong_type_is_null_in_its_column_and_kept_aside() {
     let consent = with(r#""source":["x"],"full_name":7,"references":{"b":1,"a":2},"z":1"#);
-    assert_eq!(
-        (consent.full_name, consent.source, consent.refs),
-        (None, None, None)
-    );
+    assert_eq!((consent.full_name, consent.source, consent.refs), (None, None, None));
     assert_eq!(
         consent.extra.as_deref(),
         Some(r#"{"full_name":7,"references":{"a":2,"b":1},"source":["x"],"z":1}"#)
@@ -222,10 +175,7 @@ fn a_rejected_item_is_the_same_again_by_its_id_or_else_by_its_value() {
     assert_eq!(a.fingerprint, b.fingerprint);
     assert_eq!(a.id.as_deref(), Some("x"));
     assert_eq!(hex(&a.fingerprint), hex(&Sha256::digest(b"id:x")));
-    let (a, b) = (
-        bad(r#"{"n":1,"m":"A"}"#),
-        bad(r#"{ "m" : "\u0041", "n":1 }"#),
-    );
+    let (a, b) = (bad(r#"{"n":1,"m":"A"}"#), bad(r#"{ "m" : "\u0041", "n":1 }"#));
     assert_eq!(a.fingerprint, b.fingerprint);
     assert_eq!(b.item, r#"{ "m" : "\u0041", "n":1 }"#);
     assert_ne!(a.fingerprint, bad(r#"{"n":2,"m":"A"}"#).fingerprint);
@@ -237,45 +187,29 @@ fn an_item_that_is_nested_too_deeply_is_rejected_with_its_id() {
         let (open, close) = ("[".repeat(levels), "]".repeat(levels));
         format!(r#"{{"id":"deep","company_id":"c","email":"e","x":{open}{close}}}"#)
     };
-    assert_eq!(
-        good(&nested(MAX_DEPTH - 1)).consent_id.as_deref(),
-        Some("deep")
-    );
+    assert_eq!(good(&nested(MAX_DEPTH - 1)).consent_id.as_deref(), Some("deep"));
     for levels in [MAX_DEPTH, 100_000] {
         let rejected = bad(&nested(levels));
         assert_eq!(rejected.reason, RejectReason::TooDeep);
         assert_eq!(rejected.id.as_deref(), Some("deep"));
     }
-    assert_eq!(
-        bad(&format!("{}{}", "[".repeat(5000), "]".repeat(5000))).reason,
-        RejectReason::NotAnObject
-    );
+    assert_eq!(bad(&format!("{}{}", "[".repeat(5000), "]".repeat(5000))).reason, RejectReason::NotAnObject);
 }
 
 #[test]
 fn nul_and_lone_surrogates_become_the_replacement_character_everywhere() {
     let consent = with(r#""full_name":"a\u0000b","so\udfffurce":"\ud800","emoji":"\ud83d\ude00""#);
     assert_eq!(consent.full_name.as_deref(), Some("a\u{fffd}b"));
-    assert_eq!(
-        consent.extra.unwrap(),
-        "{\"emoji\":\"😀\",\"so\u{fffd}urce\":\"\u{fffd}\"}"
-    );
+    assert_eq!(consent.extra.unwrap(), "{\"emoji\":\"😀\",\"so\u{fffd}urce\":\"\u{fffd}\"}");
 }
 
 #[test]
 fn the_end_is_next_null_absent_or_empty() {
     for end in ["", r#","next":null"#, r#","next":"""#] {
-        assert_eq!(
-            read(&format!(r#"{{"items":[]{end}}}"#)).unwrap().next,
-            None,
-            "{end}"
-        );
+        assert_eq!(read(&format!(r#"{{"items":[]{end}}}"#)).unwrap().next, None, "{end}");
     }
     let odd = r#"{"next":"a+\/=&%\"\u00e9","items":[]}"#;
-    assert_eq!(
-        read(odd).unwrap().next,
-        Some(Cursor("a+/=&%\"é".to_owned()))
-    );
+    assert_eq!(read(odd).unwrap().next, Some(Cursor("a+/=&%\"é".to_owned())));
 }
 
 #[test]
@@ -301,22 +235,10 @@ fn a_wrong_shape_is_told_from_what_is_not_json() {
     ] {
         assert!(matches!(read(text), Err(BadBody::Shape(_))), "{text}");
     }
-    for text in [
-        "",
-        "<html>",
-        r#"{"items":["#,
-        r#"{"items":[]}}"#,
-        r#"{"items":[]} x"#,
-    ] {
+    for text in ["", "<html>", r#"{"items":["#, r#"{"items":[]}}"#, r#"{"items":[]} x"#] {
         assert_eq!(read(text), Err(BadBody::NotJson), "{text}");
     }
-    assert!(
-        read(&format!(
-            r#"{{"items":[{}]}}"#,
-            vec!["{}"; 10_000].join(",")
-        ))
-        .is_ok()
-    );
+    assert!(read(&format!(r#"{{"items":[{}]}}"#, vec!["{}"; 10_000].join(","))).is_ok());
 }
 
 #[test]

@@ -125,11 +125,7 @@ impl UsualItem<'_> {
             full_name: spot_of(self.full_name),
             source: spot_of(self.source),
             references: spot_of(self.references),
-            others: self
-                .others
-                .iter()
-                .map(|(key, value)| Some((spot(key)?, spot(value)?)))
-                .collect(),
+            others: self.others.iter().map(|(key, value)| Some((spot(key)?, spot(value)?))).collect(),
         }
     }
 }
@@ -144,10 +140,7 @@ struct Spot {
 impl Spot {
     fn new(text: &str, start: usize) -> Option<Self> {
         let from = u32::try_from(text.as_ptr().addr().checked_sub(start)?).ok()?;
-        Some(Self {
-            from: NonZeroU32::new(from)?,
-            length: u32::try_from(text.len()).ok()?,
-        })
+        Some(Self { from: NonZeroU32::new(from)?, length: u32::try_from(text.len()).ok()? })
     }
 
     fn text(self, body: &str) -> Option<&str> {
@@ -173,11 +166,7 @@ impl Spots {
     pub(super) fn fields<'a>(&self, body: &'a str, plain: bool) -> Option<Fields<'a>> {
         let raw = |spot: Option<Spot>| {
             let text = spot?.text(body)?;
-            Some(if plain {
-                Raw::plain(text)
-            } else {
-                Raw::checked(text)
-            })
+            Some(if plain { Raw::plain(text) } else { Raw::checked(text) })
         };
         let others = self.others.as_ref()?.iter();
         Some(Fields {

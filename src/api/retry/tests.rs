@@ -9,26 +9,12 @@ use super::*;
 const S: Duration = Duration::from_secs(1);
 
 fn policy(attempts: u32) -> Policy {
-    Policy {
-        attempts,
-        base: S,
-        most: S * 60,
-        after_429: S * 60,
-    }
+    Policy { attempts, base: S, most: S * 60, after_429: S * 60 }
 }
 
 #[test]
 fn the_delay_follows_its_table() {
-    for (failed, ceiling) in [
-        (1, 1),
-        (2, 2),
-        (3, 4),
-        (4, 8),
-        (6, 32),
-        (7, 60),
-        (40, 60),
-        (u32::MAX, 60),
-    ] {
+    for (failed, ceiling) in [(1, 1), (2, 2), (3, 4), (4, 8), (6, 32), (7, 60), (40, 60), (u32::MAX, 60)] {
         assert_eq!(delay(failed, S, S * 60, 1.0), S * ceiling, "{failed}");
         assert_eq!(delay(failed, S, S * 60, 0.0), Duration::ZERO);
         assert_eq!(delay(failed, S, S * 60, 0.5), S * ceiling / 2);
@@ -57,11 +43,7 @@ fn retry_after_is_understood_in_every_form() {
         ("soon", None),
         ("Sun, 99 Nov 1994 08:49:37 GMT", None),
     ] {
-        assert_eq!(
-            retry_after(value, now),
-            seconds.map(Duration::from_secs),
-            "{value}"
-        );
+        assert_eq!(retry_after(value, now), seconds.map(Duration::from_secs), "{value}");
     }
 }
 
@@ -95,11 +77,7 @@ impl Attempt for Failing {
     async fn make(&mut self, number: u32) -> Result<(), Fault> {
         self.made += 1;
         assert_eq!(self.made, number);
-        if number > self.fails {
-            Ok(())
-        } else {
-            Err((self.fault)())
-        }
+        if number > self.fails { Ok(()) } else { Err((self.fault)()) }
     }
 }
 
@@ -111,11 +89,7 @@ async fn play(
     fails: u32,
 ) -> (Result<(), ApiError>, Duration, u32) {
     let begun = Instant::now();
-    let mut attempt = Failing {
-        made: 0,
-        fails,
-        fault,
-    };
+    let mut attempt = Failing { made: 0, fails, fault };
     let outcome = policy.run(Endpoint::Consents, deadline, &mut attempt).await;
     (outcome, begun.elapsed(), attempt.made)
 }
@@ -132,40 +106,20 @@ async fn what_passes_is_tried_until_the_attempts_are_used_up() {
     assert_eq!(made, 3);
     assert!(matches!(
         outcome,
-        Err(ApiError::GaveUp {
-            cause: Cause::Broken,
-            attempts: 3,
-            not_before: None,
-            ..
-        })
+        Err(ApiError::GaveUp { cause: Cause::Broken, attempts: 3, not_before: None, .. })
     ));
-    let (outcome, took, made) = play(
-        policy(5),
-        Deadline::none(),
-        || ApiError::CursorLoop.into(),
-        9,
-    )
-    .await;
-    assert_eq!(
-        (outcome, took, made),
-        (Err(ApiError::CursorLoop), Duration::ZERO, 1)
-    );
+    let (outcome, took, made) = play(policy(5), Deadline::none(), || ApiError::CursorLoop.into(), 9).await;
+    assert_eq!((outcome, took, made), (Err(ApiError::CursorLoop), Duration::ZERO, 1));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_429_never_waits_less_than_its_own_delay() {
     let (outcome, took, _) = play(policy(2), Deadline::none(), too_many, 1).await;
     assert!(outcome.is_ok() && took >= S * 60);
-    let short = || Fault::Passing {
-        cause: Cause::Status(429),
-        asked: Some(S),
-    };
+    let short = || Fault::Passing { cause: Cause::Status(429), asked: Some(S) };
     let (outcome, took, _) = play(policy(2), Deadline::none(), short, 1).await;
     assert!(outcome.is_ok() && took >= S * 60);
-    let long = || Fault::Passing {
-        cause: Cause::Status(429),
-        asked: Some(S * 100),
-    };
+    let long = || Fault::Passing { cause: Cause::Status(429), asked: Some(S * 100) };
     let (outcome, took, _) = play(policy(2), Deadline::none(), long, 1).await;
     assert!(outcome.is_ok() && took >= S * 100 && took < S * 101);
 }
@@ -176,25 +130,13 @@ async fn a_wait_beyond_the_deadline_ends_the_call_at_once_and_tells_until_when()
     let (outcome, took, made) = play(policy(5), deadline, too_many, 9).await;
     assert_eq!((took, made), (Duration::ZERO, 1));
     let error = outcome.unwrap_err();
-    assert!(matches!(
-        error,
-        ApiError::NoTimeLeft {
-            wait_secs: 60..,
-            ..
-        }
-    ));
+    assert!(matches!(error, ApiError::NoTimeLeft { wait_secs: 60.., .. }));
     assert_eq!(error.not_before(), Some(Instant::now() + S * 60));
 
-    let hour = || Fault::Passing {
-        cause: Cause::Status(503),
-        asked: Some(LONGEST_WAIT),
-    };
+    let hour = || Fault::Passing { cause: Cause::Status(503), asked: Some(LONGEST_WAIT) };
     let (outcome, took, _) = play(policy(2), Deadline::none(), hour, 1).await;
     assert!(outcome.is_ok() && took >= LONGEST_WAIT);
-    let more = || Fault::Passing {
-        cause: Cause::Status(503),
-        asked: Some(LONGEST_WAIT + S),
-    };
+    let more = || Fault::Passing { cause: Cause::Status(503), asked: Some(LONGEST_WAIT + S) };
     let (outcome, took, _) = play(policy(2), Deadline::none(), more, 1).await;
     assert_eq!(
         (outcome.unwrap_err().not_before(), took),
@@ -204,21 +146,11 @@ async fn a_wait_beyond_the_deadline_ends_the_call_at_once_and_tells_until_when()
 
 #[tokio::test(start_paused = true)]
 async fn an_ordinary_back_off_beyond_the_deadline_ends_the_call_without_a_time_to_wait_for() {
-    let slow = Policy {
-        base: S * 1_000_000,
-        most: S * 1_000_000,
-        ..policy(5)
-    };
+    let slow = Policy { base: S * 1_000_000, most: S * 1_000_000, ..policy(5) };
     let deadline = Deadline::at(Instant::now() + Duration::from_millis(1));
     let (outcome, took, made) = play(slow, deadline, || Cause::Timeout.into(), 9).await;
     assert_eq!((took, made), (Duration::ZERO, 1));
     let error = outcome.unwrap_err();
-    assert!(matches!(
-        error,
-        ApiError::NoTimeLeft {
-            not_before: None,
-            ..
-        }
-    ));
+    assert!(matches!(error, ApiError::NoTimeLeft { not_before: None, .. }));
     assert_eq!(error.exit(), crate::exit::Exit::Retry);
 }

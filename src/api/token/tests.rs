@@ -46,23 +46,14 @@ fn a_life_is_a_positive_number_or_text_with_one_and_else_unknown() {
         ("[3599]", None),
         ("true", None),
     ] {
-        assert_eq!(
-            life_of(value),
-            seconds.map(Duration::from_secs_f64),
-            "{value}"
-        );
+        assert_eq!(life_of(value), seconds.map(Duration::from_secs_f64), "{value}");
     }
     assert_eq!(answer(r#"{"access_token":"t"}"#).unwrap().life, None);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_token_is_renewed_before_the_last_minute_or_fifth_of_its_life() {
-    for (life, fresh_until) in [
-        ("3600", 3540.0),
-        ("100", 80.0),
-        ("1", 0.8),
-        ("\"x\"", 3599.999),
-    ] {
+    for (life, fresh_until) in [("3600", 3540.0), ("100", 80.0), ("1", 0.8), ("\"x\"", 3599.999)] {
         let text = format!(r#"{{"access_token":"t","expires_in":{life}}}"#);
         let token = answer(&text).unwrap();
         let limit = token.asked_at + Duration::from_secs_f64(fresh_until);
@@ -86,28 +77,13 @@ fn a_token_that_fits_into_no_header_is_a_wrong_shape() {
         &format!("\"{long}\""),
     ] {
         let text = format!(r#"{{"access_token":{token}}}"#);
-        assert!(
-            matches!(answer(&text), Err(Fault::Final(ApiError::Shape { .. }))),
-            "{token}"
-        );
+        assert!(matches!(answer(&text), Err(Fault::Final(ApiError::Shape { .. }))), "{token}");
     }
     for text in ["{}", "[]", "\"token\"", r#"{"error":"x"}"#] {
-        assert!(
-            matches!(answer(text), Err(Fault::Final(ApiError::Shape { .. }))),
-            "{text}"
-        );
+        assert!(matches!(answer(text), Err(Fault::Final(ApiError::Shape { .. }))), "{text}");
     }
     for text in ["", "<html>", r#"{"access_token":"t""#] {
-        assert!(
-            matches!(
-                answer(text),
-                Err(Fault::Passing {
-                    cause: Cause::NotJson,
-                    ..
-                })
-            ),
-            "{text}"
-        );
+        assert!(matches!(answer(text), Err(Fault::Passing { cause: Cause::NotJson, .. })), "{text}");
     }
 }
 
@@ -141,11 +117,7 @@ fn a_refusal_is_told_by_its_code_or_else_by_its_status() {
     use crate::exit::Exit;
     for (status, body, exit) in [
         (400, r#"{"error":"invalid_client"}"#, Exit::Refused),
-        (
-            400,
-            r#"{"error":"invalid_scope","error_description":"x"}"#,
-            Exit::Refused,
-        ),
+        (400, r#"{"error":"invalid_scope","error_description":"x"}"#, Exit::Refused),
         (400, r#"{"error":"unauthorized_client"}"#, Exit::Refused),
         (400, r#"{"error":"access_denied"}"#, Exit::Refused),
         (401, "", Exit::Refused),

@@ -23,9 +23,7 @@ fn every_problem_is_told_at_once_with_key_origin_and_cure() {
         .set("UNDERSTORY_SYNC_API_PAGE_SIZE", "5")
         .set("UNDERSTORY_SYNC__REMOVAL__MAX_PERCENT", "NaN");
     let error = place.load_for(Needs::Credentials).unwrap_err();
-    let told = error
-        .to_string()
-        .replace(&place.folder.path().display().to_string(), "/work");
+    let told = error.to_string().replace(&place.folder.path().display().to_string(), "/work");
     insta::assert_snapshot!("every_problem", told);
 }
 
@@ -43,30 +41,13 @@ fn a_schedule_as_other_crons_write_it_is_told_what_it_lacks() {
 fn wrong_values_are_refused_wherever_they_stand() {
     for (key, values) in [
         ("api.page_size", &["0", "101", "-1", "1.5", "ten", "+5"][..]),
-        (
-            "api.requests_per_second",
-            &["-1", "NaN", "inf", "0.0000001", "x"],
-        ),
+        ("api.requests_per_second", &["-1", "NaN", "inf", "0.0000001", "x"]),
         ("api.max_page_bytes", &["1023", "99999999999999999999"]),
-        (
-            "api.connect_timeout",
-            &[
-                "0s",
-                "10",
-                "10 s",
-                "-1s",
-                "off",
-                "never",
-                "99999999999999999999d",
-            ],
-        ),
+        ("api.connect_timeout", &["0s", "10", "10 s", "-1s", "off", "never", "99999999999999999999d"]),
         ("api.company_id", &[" ", "a\nb"]),
         ("api.user_agent", &["a\nb", "ü", " a"]),
         ("retry.max_attempts", &["0", "101"]),
-        (
-            "schedule.cron",
-            &["* * * * *", "0 0 0 30 2 *", "x", "0 0 * * * * *"],
-        ),
+        ("schedule.cron", &["* * * * *", "0 0 0 30 2 *", "x", "0 0 * * * * *"]),
         ("schedule.timezone", &["Mars/Olympus", "+01:00"]),
         ("schedule.run_at_start", &["yes", "1", "TRUE"]),
         ("schedule.run_timeout", &["0s", "never"]),
@@ -109,11 +90,7 @@ fn a_file_s_kinds_are_told_apart() {
         "auth.client_secret = 12345",
         "auth.client_id = ''",
     ] {
-        assert_eq!(
-            Place::empty().toml(line).problems_for(Needs::Nothing).len(),
-            1,
-            "{line}"
-        );
+        assert_eq!(Place::empty().toml(line).problems_for(Needs::Nothing).len(), 1, "{line}");
     }
 }
 
@@ -122,18 +99,9 @@ fn a_syntax_error_names_the_place_but_quotes_nothing() {
     for (text, key) in [
         ("[auth]\nclient_secret = hunter2\n", "auth.client_secret"),
         ("[auth]\nclient_secret = \"hunter2\n", "auth.client_secret"),
-        (
-            "auth.client_secret = 'hunter2' hunter2",
-            "auth.client_secret",
-        ),
-        (
-            "[auth]\nclient_secret = 'hunter2'\nclient_secret = 'hunter2'\n",
-            "auth.client_secret",
-        ),
-        (
-            "[database]\nurl = postgres://u:hunter2@h/d\n",
-            "database.url",
-        ),
+        ("auth.client_secret = 'hunter2' hunter2", "auth.client_secret"),
+        ("[auth]\nclient_secret = 'hunter2'\nclient_secret = 'hunter2'\n", "auth.client_secret"),
+        ("[database]\nurl = postgres://u:hunter2@h/d\n", "database.url"),
         ("[api]\npage_size = 99999999999999999999\n", "api.page_size"),
     ] {
         let problems = Place::empty().toml(text).problems();
@@ -147,27 +115,11 @@ fn a_syntax_error_names_the_place_but_quotes_nothing() {
 #[test]
 fn unknown_keys_name_the_nearest() {
     for (line, unknown, nearest) in [
-        (
-            "[auth]\nclientid = 'hunter2'",
-            "auth.clientid",
-            "auth.client_id",
-        ),
+        ("[auth]\nclientid = 'hunter2'", "auth.clientid", "auth.client_id"),
         ("client_id = 'x'", "client_id", "auth.client_id"),
-        (
-            "[auht]\nclient_id = 'x'",
-            "auht.client_id",
-            "auth.client_id",
-        ),
-        (
-            "'auth.client_id' = 'x'",
-            "\"auth.client_id\"",
-            "auth.client_id",
-        ),
-        (
-            "[auth.client_id]\nx = 1",
-            "auth.client_id.x",
-            "auth.client_id",
-        ),
+        ("[auht]\nclient_id = 'x'", "auht.client_id", "auth.client_id"),
+        ("'auth.client_id' = 'x'", "\"auth.client_id\"", "auth.client_id"),
+        ("[auth.client_id]\nx = 1", "auth.client_id.x", "auth.client_id"),
     ] {
         let problems = Place::new().toml(line).problems();
         assert_eq!((problems.len(), problems[0].key.as_str()), (1, unknown));
@@ -177,11 +129,6 @@ fn unknown_keys_name_the_nearest() {
 
 #[test]
 fn delays_stand_in_order() {
-    let problems = Place::new()
-        .set("UNDERSTORY_SYNC__RETRY__BASE_DELAY", "2m")
-        .problems();
-    assert_eq!(
-        (problems.len(), problems[0].key.as_str()),
-        (1, "retry.base_delay")
-    );
+    let problems = Place::new().set("UNDERSTORY_SYNC__RETRY__BASE_DELAY", "2m").problems();
+    assert_eq!((problems.len(), problems[0].key.as_str()), (1, "retry.base_delay"));
 }

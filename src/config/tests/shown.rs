@@ -12,10 +12,7 @@ fn config_shows_everything_but_secrets() {
         .set("HTTPS_PROXY", "http://u:hunter2@proxy:3128")
         .set("https_proxy", "u:hunter2@proxy:3128")
         .set("NO_PROXY", "localhost,.example.org");
-    insta::assert_snapshot!(
-        "config",
-        place.shown().replace(env!("CARGO_PKG_VERSION"), "VERSION")
-    );
+    insta::assert_snapshot!("config", place.shown().replace(env!("CARGO_PKG_VERSION"), "VERSION"));
 }
 
 #[test]
@@ -25,42 +22,26 @@ fn config_tells_what_is_missing_and_can_be_read_back() {
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let exit = crate::command::config::run(&loaded, &mut out, &mut err).unwrap();
     assert_eq!(exit, crate::exit::Exit::Config);
-    assert!(
-        String::from_utf8(err)
-            .unwrap()
-            .contains("UNDERSTORY_SYNC__AUTH__CLIENT_ID")
-    );
+    assert!(String::from_utf8(err).unwrap().contains("UNDERSTORY_SYNC__AUTH__CLIENT_ID"));
     let again = Place::new().toml(&String::from_utf8(out).unwrap()).load();
-    assert_eq!(
-        format!("{:?}", again.config.schedule),
-        format!("{:?}", loaded.config.schedule)
-    );
+    assert_eq!(format!("{:?}", again.config.schedule), format!("{:?}", loaded.config.schedule));
 }
 
 /// The sample's keys, with the comment signs taken away where a key follows.
 fn sample() -> String {
     let text =
-        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config.example.toml"))
-            .unwrap();
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config.example.toml")).unwrap();
     let key = |line: &str| line.starts_with('#') && !line.starts_with("# ");
-    let lines = text
-        .lines()
-        .map(|line| if key(line) { &line[1..] } else { line });
+    let lines = text.lines().map(|line| if key(line) { &line[1..] } else { line });
     lines.collect::<Vec<_>>().join("\n")
 }
 
 #[test]
 fn the_sample_file_can_be_used_as_it_is() {
     let sample =
-        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config.example.toml"))
-            .unwrap();
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config.example.toml")).unwrap();
     let loaded = Place::new().toml(&sample).load();
-    assert!(
-        loaded
-            .entries
-            .iter()
-            .all(|entry| !matches!(entry.origin, Origin::File(_)))
-    );
+    assert!(loaded.entries.iter().all(|entry| !matches!(entry.origin, Origin::File(_))));
 }
 
 #[test]
@@ -73,11 +54,7 @@ fn the_sample_file_has_every_key_with_its_default() {
     let sample = sample().replace("VERSION", env!("CARGO_PKG_VERSION"));
     let sample: Vec<&str> = sample.lines().filter(without_default).collect();
     let shown = |loaded: Loaded| -> Vec<_> {
-        loaded
-            .entries
-            .into_iter()
-            .map(|entry| (entry.key, entry.value))
-            .collect()
+        loaded.entries.into_iter().map(|entry| (entry.key, entry.value)).collect()
     };
     // Both in one folder: the database's full path is part of what is shown.
     let place = Place::new();
@@ -99,8 +76,5 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
     let loaded = Place::new().load();
     let exit = crate::command::config::run(&loaded, &mut Closed, &mut Vec::new()).unwrap();
     assert_eq!(exit, crate::exit::Exit::Done);
-    assert_eq!(
-        crate::command::man::run(&mut Closed).unwrap(),
-        crate::exit::Exit::Done
-    );
+    assert_eq!(crate::command::man::run(&mut Closed).unwrap(), crate::exit::Exit::Done);
 }

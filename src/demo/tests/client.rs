@@ -21,28 +21,20 @@ impl Answer {
     }
 
     pub(super) fn has(&self, header: &str) -> bool {
-        self.head
-            .lines()
-            .any(|line| line.eq_ignore_ascii_case(header))
+        self.head.lines().any(|line| line.eq_ignore_ascii_case(header))
     }
 }
 
 /// The request as written; reads until the other side closes.
 pub(super) async fn raw(stand_in: &StandIn, request: &str) -> Answer {
-    let mut stream = TcpStream::connect(("127.0.0.1", stand_in.port()))
-        .await
-        .unwrap();
+    let mut stream = TcpStream::connect(("127.0.0.1", stand_in.port())).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut bytes = Vec::new();
     let reset = stream.read_to_end(&mut bytes).await.is_err();
     let text = String::from_utf8_lossy(&bytes).into_owned();
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or(("", &text));
     Answer {
-        status: head
-            .split(' ')
-            .nth(1)
-            .and_then(|status| status.parse().ok())
-            .unwrap_or(0),
+        status: head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0),
         head: head.to_owned(),
         body: body.to_owned(),
         reset,

@@ -26,10 +26,7 @@ async fn a_token_is_given_for_the_documented_form() {
 
 #[tokio::test]
 async fn an_escaped_tilde_is_refused_and_every_other_escape_is_not() {
-    let settings = Settings {
-        client_secret: "~a-b_c.d+e%f&g=h i".into(),
-        ..Settings::default()
-    };
+    let settings = Settings { client_secret: "~a-b_c.d+e%f&g=h i".into(), ..Settings::default() };
     let stand_in = with_people(settings, 0).await;
     for (secret, status) in [
         ("~a-b_c.d%2Be%25f%26g%3Dh%20i", 200),
@@ -54,11 +51,7 @@ async fn each_wrong_token_request_has_its_error() {
         (good.replace("~secret", "~other"), 401, "invalid_client"),
         (good.replace("openid", "offline"), 400, "invalid_scope"),
         (good.replace("understory.io", "x"), 400, "invalid_request"),
-        (
-            good.replace("client_credentials", "password"),
-            400,
-            "unsupported_grant_type",
-        ),
+        (good.replace("client_credentials", "password"), 400, "unsupported_grant_type"),
         (format!("{good}&scope=openid"), 400, "invalid_request"),
         (String::new(), 400, "invalid_request"),
     ] {
@@ -74,17 +67,11 @@ async fn each_wrong_token_request_has_its_error() {
 
 #[tokio::test]
 async fn a_walk_lists_everybody_once_whatever_the_cursors_hold_and_the_end_looks_like() {
-    for (end, awkward, padded) in [
-        (End::Empty, false, false),
-        (End::Absent, true, false),
-        (End::Null, true, true),
-    ] {
-        let settings = Settings {
-            end,
-            awkward_cursors: awkward,
-            empty_last_page: padded,
-            ..Settings::default()
-        };
+    for (end, awkward, padded) in
+        [(End::Empty, false, false), (End::Absent, true, false), (End::Null, true, true)]
+    {
+        let settings =
+            Settings { end, awkward_cursors: awkward, empty_last_page: padded, ..Settings::default() };
         let stand_in = with_people(settings, 250).await;
         let token = token(&stand_in).await;
         let (items, cursors) = walk(&stand_in, &token).await;
@@ -101,25 +88,11 @@ async fn a_walk_lists_everybody_once_whatever_the_cursors_hold_and_the_end_looks
 async fn limit_is_one_to_a_hundred_and_the_server_may_ignore_it() {
     let stand_in = with_people(Settings::default(), 150).await;
     let token = token(&stand_in).await;
-    for (limit, count) in [
-        ("1", Some(1)),
-        ("100", Some(100)),
-        ("0", None),
-        ("101", None),
-        ("x", None),
-    ] {
-        let answer = get(
-            &stand_in,
-            &format!("/v1/marketing-consents?limit={limit}"),
-            &token,
-        )
-        .await;
+    for (limit, count) in [("1", Some(1)), ("100", Some(100)), ("0", None), ("101", None), ("x", None)] {
+        let answer = get(&stand_in, &format!("/v1/marketing-consents?limit={limit}"), &token).await;
         match count {
             Some(count) => assert_eq!(answer.json()["items"].as_array().unwrap().len(), count),
-            None => assert_eq!(
-                (answer.status, &answer.json()["code"]),
-                (400, &json!("BAD_REQUEST"))
-            ),
+            None => assert_eq!((answer.status, &answer.json()["code"]), (400, &json!("BAD_REQUEST"))),
         }
     }
     stand_in.configure(|settings| settings.page_length = Some(10_000));
@@ -162,20 +135,13 @@ async fn nothing_is_told_without_a_token_a_permission_and_a_user_agent() {
     let narrow = narrow["access_token"].as_str().unwrap();
     assert_eq!(get(&stand_in, "/v1/me", narrow).await.status, 200);
     let answer = get(&stand_in, "/v1/grow/consents", narrow).await;
-    assert_eq!(
-        (answer.status, &answer.json()["code"]),
-        (403, &json!("UNAUTHORIZED"))
-    );
+    assert_eq!((answer.status, &answer.json()["code"]), (403, &json!("UNAUTHORIZED")));
     let token = token(&stand_in).await;
-    let request = format!(
-        "GET /v1/me HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: bearer {token}\r\n"
-    );
+    let request =
+        format!("GET /v1/me HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: bearer {token}\r\n");
     assert_eq!(raw(&stand_in, &format!("{request}\r\n")).await.status, 400);
     let polite = format!("{request}User-Agent: t\r\n\r\n");
-    assert_eq!(
-        raw(&stand_in, &polite).await.json()["company_id"],
-        json!(COMPANY_ID)
-    );
+    assert_eq!(raw(&stand_in, &polite).await.json()["company_id"], json!(COMPANY_ID));
     assert_eq!(stand_in.requests().last().unwrap().token, Some(1));
 }
 
@@ -188,17 +154,11 @@ async fn a_single_consent_answers_while_it_exists_listed_or_not() {
     assert_eq!(get(&stand_in, &path, &token).await.json(), person(1, 1));
     assert!(stand_in.people(|people| people.list(&ids[1], false)));
     assert_eq!(stand_in.len(), 2);
-    assert_eq!(
-        walk(&stand_in, &token).await.0,
-        [person(1, 0), person(1, 2)]
-    );
+    assert_eq!(walk(&stand_in, &token).await.0, [person(1, 0), person(1, 2)]);
     assert_eq!(get(&stand_in, &path, &token).await.status, 200);
     assert!(stand_in.remove(&ids[1]));
     let answer = get(&stand_in, &path, &token).await;
-    assert_eq!(
-        (answer.status, &answer.json()["code"]),
-        (404, &json!("NOT_FOUND"))
-    );
+    assert_eq!((answer.status, &answer.json()["code"]), (404, &json!("NOT_FOUND")));
 }
 
 #[tokio::test]
@@ -219,25 +179,14 @@ async fn routes_go_and_unknown_ones_were_never_there() {
 
 #[tokio::test]
 async fn ids_may_be_nowhere_or_on_the_newer_path_only() {
-    let settings = Settings {
-        ids: Ids::NewerPath,
-        ..Settings::default()
-    };
+    let settings = Settings { ids: Ids::NewerPath, ..Settings::default() };
     let stand_in = with_people(settings, 2).await;
     let token = token(&stand_in).await;
-    let newer = get(&stand_in, "/v1/marketing-consents", &token)
-        .await
-        .json();
-    assert!(
-        page(&stand_in, &token, "").await.json()["items"][0]
-            .get("id")
-            .is_none()
-    );
+    let newer = get(&stand_in, "/v1/marketing-consents", &token).await.json();
+    assert!(page(&stand_in, &token, "").await.json()["items"][0].get("id").is_none());
     assert_eq!(newer["items"][0], person(1, 0));
     stand_in.configure(|settings| settings.ids = Ids::Nowhere);
-    let newer = get(&stand_in, "/v1/marketing-consents", &token)
-        .await
-        .json();
+    let newer = get(&stand_in, "/v1/marketing-consents", &token).await.json();
     assert!(newer["items"][0].get("id").is_none());
 }
 
@@ -275,15 +224,8 @@ async fn a_stopped_one_is_gone_and_can_come_back_at_the_same_port() {
     let stand_in = with_people(Settings::default(), 1).await;
     let port = stand_in.port();
     stand_in.stop().await;
-    assert!(
-        tokio::net::TcpStream::connect(("127.0.0.1", port))
-            .await
-            .is_err()
-    );
-    let settings = Settings {
-        port,
-        ..Settings::default()
-    };
+    assert!(tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err());
+    let settings = Settings { port, ..Settings::default() };
     assert_eq!(with_people(settings, 1).await.port(), port);
 }
 
@@ -294,8 +236,5 @@ async fn odd_items_are_listed_as_they_are() {
     stand_in.people(|people| people.add_raw(None, r#"{"email":"\ud800","n":1e400}"#));
     let token = token(&stand_in).await;
     let answer = page(&stand_in, &token, "").await;
-    assert_eq!(
-        answer.body,
-        r#"{"next":"","items":[null,[1],{"id":7},{"email":"\ud800","n":1e400}]}"#
-    );
+    assert_eq!(answer.body, r#"{"next":"","items":[null,[1],{"id":7},{"email":"\ud800","n":1e400}]}"#);
 }

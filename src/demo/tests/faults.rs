@@ -13,11 +13,7 @@ const LIST: Endpoint = Endpoint::List;
 async fn a_status_plays_at_its_page_for_its_times_with_its_body() {
     let stand_in = with_people(Settings::default(), 250).await;
     let token = token(&stand_in).await;
-    stand_in.play(
-        FaultRule::on(LIST, Fault::retry_after(503, "7"))
-            .page(2)
-            .times(2),
-    );
+    stand_in.play(FaultRule::on(LIST, Fault::retry_after(503, "7")).page(2).times(2));
     let first = page(&stand_in, &token, "").await.json();
     let cursor = first["next"].as_str().unwrap();
     for _ in 0..2 {
@@ -46,11 +42,7 @@ async fn rules_count_from_when_they_were_set() {
     let stand_in = with_people(Settings::default(), 1).await;
     let token = token(&stand_in).await;
     stand_in.play(FaultRule::on(LIST, Fault::status(500)).nth(2));
-    stand_in.play(
-        FaultRule::on(LIST, Fault::status(404))
-            .when(When::FromNth(3))
-            .always(),
-    );
+    stand_in.play(FaultRule::on(LIST, Fault::status(404)).when(When::FromNth(3)).always());
     let mut statuses = Vec::new();
     for _ in 0..5 {
         statuses.push(page(&stand_in, &token, "").await.status);
@@ -69,22 +61,8 @@ async fn connections_break_before_in_and_after_the_answer() {
     for (fault, body, reset) in [
         (Fault::Drop, "", false),
         (Fault::Reset, "", true),
-        (
-            Fault::CutBody {
-                after: 9,
-                reset: false,
-            },
-            &whole[..9],
-            false,
-        ),
-        (
-            Fault::CutBody {
-                after: 9,
-                reset: true,
-            },
-            &whole[..9],
-            true,
-        ),
+        (Fault::CutBody { after: 9, reset: false }, &whole[..9], false),
+        (Fault::CutBody { after: 9, reset: true }, &whole[..9], true),
     ] {
         let headless = body.is_empty();
         stand_in.play(FaultRule::on(LIST, fault));
@@ -102,10 +80,7 @@ async fn connections_break_before_in_and_after_the_answer() {
     stand_in.play(FaultRule::on(LIST, Fault::BrokenChunk { after: 4 }));
     let answer = page(&stand_in, &token, "").await;
     assert!(answer.body.starts_with("4\r\n{\"ne\r\nno length\r\n"));
-    stand_in.play(FaultRule::on(
-        LIST,
-        Fault::Raw(vec![Step::Send(b"SSH-2.0\r\n".into())]),
-    ));
+    stand_in.play(FaultRule::on(LIST, Fault::Raw(vec![Step::Send(b"SSH-2.0\r\n".into())])));
     assert_eq!(page(&stand_in, &token, "").await.body, "SSH-2.0\r\n");
     assert_eq!(page(&stand_in, &token, "").await.body, whole);
 }
@@ -118,33 +93,15 @@ async fn silence_lasts_until_the_client_leaves() {
     stand_in.play(FaultRule::on(LIST, Fault::Hang));
     assert!(timeout(short, page(&stand_in, &token, "")).await.is_err());
     let prefix = b"{\"items\":[".to_vec();
-    stand_in.play(FaultRule::on(
-        LIST,
-        Fault::Endless {
-            prefix,
-            then: vec![b' '; 65_536],
-        },
-    ));
+    stand_in.play(FaultRule::on(LIST, Fault::Endless { prefix, then: vec![b' '; 65_536] }));
     assert!(timeout(short, page(&stand_in, &token, "")).await.is_err());
-    stand_in.play(FaultRule::on(
-        LIST,
-        Fault::Drip {
-            bytes: 1,
-            every: short,
-        },
-    ));
-    assert!(
-        timeout(short * 3, page(&stand_in, &token, ""))
-            .await
-            .is_err()
-    );
+    stand_in.play(FaultRule::on(LIST, Fault::Drip { bytes: 1, every: short }));
+    assert!(timeout(short * 3, page(&stand_in, &token, "")).await.is_err());
     stand_in.play(FaultRule::on(LIST, Fault::Delay(short)));
     let before = std::time::Instant::now();
     assert_eq!(page(&stand_in, &token, "").await.status, 200);
     assert!(before.elapsed() >= short);
-    timeout(Duration::from_secs(5), stand_in.stop())
-        .await
-        .unwrap();
+    timeout(Duration::from_secs(5), stand_in.stop()).await.unwrap();
 }
 
 #[tokio::test]
@@ -179,10 +136,7 @@ async fn cursors_repeat_turn_in_circles_lead_nowhere_and_are_refused() {
 async fn what_goes_beside_goes_together() {
     let stand_in = with_people(Settings::default(), 3).await;
     let token = token(&stand_in).await;
-    stand_in.play(FaultRule::on(
-        LIST,
-        Fault::change(|people| people.add(&json!({"id": "late"}))),
-    ));
+    stand_in.play(FaultRule::on(LIST, Fault::change(|people| people.add(&json!({"id": "late"})))));
     stand_in.play(FaultRule::on(
         LIST,
         Fault::rewrite(|page, items| {
@@ -208,15 +162,9 @@ async fn a_rewritten_token_answer_still_holds_a_good_token() {
     ));
     let good = token(&stand_in).await;
     assert_eq!(page(&stand_in, &good, "").await.status, 200);
-    stand_in.play(FaultRule::on(
-        Endpoint::Token,
-        Fault::oauth_error(400, "invalid_scope"),
-    ));
+    stand_in.play(FaultRule::on(Endpoint::Token, Fault::oauth_error(400, "invalid_scope")));
     let answer = post(&stand_in, "/oauth2/token", &form("stand-in~secret")).await;
-    assert_eq!(
-        (answer.status, &answer.json()["error"]),
-        (400, &json!("invalid_scope"))
-    );
+    assert_eq!((answer.status, &answer.json()["error"]), (400, &json!("invalid_scope")));
 }
 
 #[tokio::test]
@@ -226,25 +174,11 @@ async fn other_bodies_and_places_come_as_told() {
     stand_in.play(FaultRule::on(LIST, Fault::json("{")));
     assert_eq!(page(&stand_in, &token, "").await.body, "{");
     stand_in.play(FaultRule::on(LIST, Fault::html()));
-    assert!(
-        page(&stand_in, &token, "")
-            .await
-            .has("content-type: text/html; charset=utf-8")
-    );
+    assert!(page(&stand_in, &token, "").await.has("content-type: text/html; charset=utf-8"));
     stand_in.play(FaultRule::on(LIST, Fault::Gzip(b"zip".into())));
-    assert!(
-        page(&stand_in, &token, "")
-            .await
-            .has("content-encoding: gzip")
-    );
+    assert!(page(&stand_in, &token, "").await.has("content-encoding: gzip"));
     let location = "https://elsewhere.example/".to_owned();
-    stand_in.play(FaultRule::on(
-        LIST,
-        Fault::Redirect {
-            status: 307,
-            location,
-        },
-    ));
+    stand_in.play(FaultRule::on(LIST, Fault::Redirect { status: 307, location }));
     let answer = page(&stand_in, &token, "").await;
     assert_eq!(answer.status, 307);
     assert!(answer.has("location: https://elsewhere.example/"));

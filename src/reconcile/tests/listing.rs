@@ -35,12 +35,7 @@ pub(super) fn item(entry: &Entry, version: u8) -> Item<'static> {
         let mut fingerprint = [0; 32];
         let text = id.as_ref().unwrap_or(&item).as_bytes();
         fingerprint[..text.len().min(8)].copy_from_slice(&text[text.len().saturating_sub(8)..]);
-        Item::Rejected(Rejected {
-            id,
-            reason: RejectReason::NoCompany,
-            item,
-            fingerprint,
-        })
+        Item::Rejected(Rejected { id, reason: RejectReason::NoCompany, item, fingerprint })
     };
     match entry {
         Entry::Good { id, email: number } => Item::Consent(Consent {

@@ -6,19 +6,11 @@ use super::world::World;
 /// `id:email`, `-:email` for an item without id, `!id` for a broken one with an id; pages are split by `|`.
 fn list(text: &str) -> Vec<Vec<Entry>> {
     let entry = |word: &str| match word.split_once(':') {
-        Some(("-", email)) => Entry::Good {
-            id: None,
-            email: email.parse().unwrap(),
-        },
-        Some((id, email)) => Entry::Good {
-            id: Some(id.parse().unwrap()),
-            email: email.parse().unwrap(),
-        },
+        Some(("-", email)) => Entry::Good { id: None, email: email.parse().unwrap() },
+        Some((id, email)) => Entry::Good { id: Some(id.parse().unwrap()), email: email.parse().unwrap() },
         None => Entry::BadWithId(word.trim_start_matches('!').parse().unwrap()),
     };
-    text.split('|')
-        .map(|page| page.split_whitespace().map(entry).collect())
-        .collect()
+    text.split('|').map(|page| page.split_whitespace().map(entry).collect()).collect()
 }
 
 /// Active rows as `id:email`, sorted; those that are not active in brackets.
@@ -28,15 +20,8 @@ fn shown(world: &World) -> String {
         .iter()
         .map(|row| {
             let id = row.id.as_deref().map_or("-", |id| &id[2..]);
-            let email = row
-                .consent
-                .as_ref()
-                .map_or("?", |consent| &consent.email[1..2]);
-            if row.active {
-                format!("{id}:{email}")
-            } else {
-                format!("({id}:{email})")
-            }
+            let email = row.consent.as_ref().map_or("?", |consent| &consent.email[1..2]);
+            if row.active { format!("{id}:{email}") } else { format!("({id}:{email})") }
         })
         .collect();
     rows.sort();

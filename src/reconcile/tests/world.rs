@@ -6,14 +6,11 @@ use super::listing::{Entry, Walk, email, item};
 use crate::consent::{Consent, Item, Page, Rejected, any_address, natural_key};
 use crate::hash::{RowHash, Salt};
 use crate::reconcile::{
-    Absence, Batch, Evidence, Known, KnownReject, KnownRejects, Namesake, Namesakes, Op, Pass,
-    PutKind, RowState, Settings, Tally, judge,
+    Absence, Batch, Evidence, Known, KnownReject, KnownRejects, Namesake, Namesakes, Op, Pass, PutKind,
+    RowState, Settings, Tally, judge,
 };
 
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "the columns of a row, as flags"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "the columns of a row, as flags")]
 #[derive(Debug, Clone)]
 pub(super) struct Row {
     pub(super) no: usize,
@@ -36,9 +33,7 @@ impl Row {
     }
 
     pub(super) fn has_email(&self, number: u8) -> bool {
-        self.consent
-            .as_ref()
-            .is_some_and(|consent| consent.email == email(number))
+        self.consent.as_ref().is_some_and(|consent| consent.email == email(number))
     }
 }
 
@@ -95,17 +90,13 @@ impl World {
         let wanted = |text: &str| self.suppressed.contains(&self.salt.email(text));
         let mut emails = self.rows.iter().filter_map(|row| row.consent.as_ref());
         emails.any(|consent| wanted(&consent.email))
-            || self
-                .rejects
-                .iter()
-                .any(|(reject, ..)| any_address(&reject.item, wanted))
+            || self.rejects.iter().any(|(reject, ..)| any_address(&reject.item, wanted))
     }
 
     pub(super) fn forget(&mut self, number: u8) {
         self.suppressed.insert(self.salt.email(&email(number)));
         self.rows.retain(|row| !row.has_email(number));
-        self.rejects
-            .retain(|(reject, ..)| !reject.item.contains(&email(number)));
+        self.rejects.retain(|(reject, ..)| !reject.item.contains(&email(number)));
     }
 
     pub(super) fn unforget(&mut self, number: u8) {
@@ -113,20 +104,13 @@ impl World {
     }
 
     pub(super) fn erase_removed(&mut self) {
-        for row in self
-            .rows
-            .iter_mut()
-            .filter(|row| row.removed && !row.erased)
-        {
+        for row in self.rows.iter_mut().filter(|row| row.removed && !row.erased) {
             if row.id.is_none() {
                 row.key = self.salt.erased_key(&row.key);
             }
             row.erased = true;
             row.consent = None;
-            row.hash = RowHash {
-                key: self.salt.key(&row.key),
-                content: 0,
-            };
+            row.hash = RowHash { key: self.salt.key(&row.key), content: 0 };
         }
     }
 
@@ -144,10 +128,7 @@ impl World {
         known.loaded();
         let mut rejects = KnownRejects::default();
         for (index, (reject, resolved, _)) in self.rejects.iter().enumerate() {
-            let row = KnownReject {
-                id: i64::try_from(index).unwrap() + 1,
-                resolved: *resolved,
-            };
+            let row = KnownReject { id: i64::try_from(index).unwrap() + 1, resolved: *resolved };
             rejects.push(&reject.fingerprint, row);
         }
         let settings = Settings {
@@ -162,12 +143,7 @@ impl World {
         self.rows.iter_mut().for_each(|row| row.changes = 0);
         self.rejects.iter_mut().for_each(|reject| reject.2 = false);
         let active = self.rows.iter().filter(|row| row.active).count() as u64;
-        let mut ended = Ended {
-            absence: None,
-            sums: true,
-            most_changes: 0,
-            written: 0,
-        };
+        let mut ended = Ended { absence: None, sums: true, most_changes: 0, written: 0 };
         let mut new_nameless = false;
         if walk.restarts_at.is_some() {
             let first = self.walk(walk, walk.restarts_at, &mut ended);
@@ -190,16 +166,8 @@ impl World {
             self.finish(absence, &pass, &mut ended);
             ended.absence = Some(absence);
             let active = self.rows.iter().filter(|row| row.active).count() as u64;
-            let marked = if absence == Absence::Judged {
-                unlisted
-            } else {
-                0
-            };
-            assert_eq!(
-                pass.known().active_now() - marked,
-                active,
-                "sync_runs.active"
-            );
+            let marked = if absence == Absence::Judged { unlisted } else { 0 };
+            assert_eq!(pass.known().active_now() - marked, active, "sync_runs.active");
         }
         ended.most_changes = self.rows.iter().map(|row| row.changes).max().unwrap_or(0);
         ended
@@ -214,10 +182,7 @@ impl World {
             if until == Some(number) {
                 break;
             }
-            let page = Page {
-                items: items.to_vec(),
-                next: None,
-            };
+            let page = Page { items: items.to_vec(), next: None };
             let questions = pass.questions(&page);
             if !questions.is_empty() {
                 self.write(&std::mem::take(&mut batch), ended);
@@ -243,9 +208,7 @@ impl World {
             let consent = row.consent.as_ref().unwrap();
             let natural = natural_key(&consent.company_id, &consent.email, None);
             if questions.contains(&natural) {
-                namesakes.entry(natural).or_default().push(Namesake {
-                    consent_key: row.key.clone(),
-                });
+                namesakes.entry(natural).or_default().push(Namesake { consent_key: row.key.clone() });
             }
         }
         namesakes
@@ -323,18 +286,8 @@ impl World {
         let returned = !row.active;
         row.changes += u32::from(returned);
         if let Some(put) = put {
-            *(if returned {
-                &mut tally.returned
-            } else {
-                &mut tally.updated
-            }) += 1;
-            let keeps = matches!(
-                put.kind,
-                PutKind::TakeOver {
-                    keep_content: true,
-                    ..
-                }
-            );
+            *(if returned { &mut tally.returned } else { &mut tally.updated }) += 1;
+            let keeps = matches!(put.kind, PutKind::TakeOver { keep_content: true, .. });
             row.key.clone_from(&put.key);
             row.hash.key = put.hash.key;
             if put.consent.consent_id.is_some() {
@@ -350,11 +303,7 @@ impl World {
     }
 
     fn finish(&mut self, absence: Absence, pass: &Pass, ended: &mut Ended) {
-        self.blocked = if absence == Absence::Blocked {
-            self.blocked + 1
-        } else {
-            0
-        };
+        self.blocked = if absence == Absence::Blocked { self.blocked + 1 } else { 0 };
         let hit = |hashes: Vec<RowHash>, row: &Row| hashes.contains(&row.hash);
         self.judged += u64::from(absence == Absence::Judged);
         for row in &mut self.rows {

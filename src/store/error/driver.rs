@@ -18,49 +18,27 @@ pub(in crate::store) fn from_sqlx(error: &sqlx::Error, place: &str) -> StoreErro
         }
         // A certificate that is refused comes as an I/O error of the handshake.
         sqlx::Error::Io(cause)
-            if cause
-                .get_ref()
-                .is_some_and(|inner| inner.downcast_ref::<rustls::Error>().is_some()) =>
+            if cause.get_ref().is_some_and(|inner| inner.downcast_ref::<rustls::Error>().is_some()) =>
         {
-            StoreError::Tls {
-                place,
-                cause: tls_words(cause),
-            }
+            StoreError::Tls { place, cause: tls_words(cause) }
         }
-        sqlx::Error::Io(cause) => StoreError::Unreachable {
-            place,
-            cause: io_words(cause),
-        },
-        sqlx::Error::Tls(cause) => StoreError::Tls {
-            place,
-            cause: tls_words(cause.as_ref()),
-        },
-        sqlx::Error::WorkerCrashed | sqlx::Error::Protocol(_) => StoreError::Unreachable {
-            place,
-            cause: "the connection broke".to_owned(),
-        },
+        sqlx::Error::Io(cause) => StoreError::Unreachable { place, cause: io_words(cause) },
+        sqlx::Error::Tls(cause) => StoreError::Tls { place, cause: tls_words(cause.as_ref()) },
+        sqlx::Error::WorkerCrashed | sqlx::Error::Protocol(_) => {
+            StoreError::Unreachable { place, cause: "the connection broke".to_owned() }
+        }
         sqlx::Error::Configuration(_) => StoreError::Url("the driver does not understand it"),
-        sqlx::Error::ColumnDecode { index, .. } => StoreError::Statement {
-            place,
-            code: format!("column {index}"),
-        },
-        sqlx::Error::Migrate(_) => StoreError::Statement {
-            place,
-            code: "migration".to_owned(),
-        },
-        _ => StoreError::Statement {
-            place,
-            code: "driver".to_owned(),
-        },
+        sqlx::Error::ColumnDecode { index, .. } => {
+            StoreError::Statement { place, code: format!("column {index}") }
+        }
+        sqlx::Error::Migrate(_) => StoreError::Statement { place, code: "migration".to_owned() },
+        _ => StoreError::Statement { place, code: "driver".to_owned() },
     }
 }
 
 /// A name that does not resolve has no kind of its own, but fixed words at the beginning.
 fn io_words(cause: &io::Error) -> String {
-    if cause
-        .to_string()
-        .starts_with("failed to lookup address information")
-    {
+    if cause.to_string().starts_with("failed to lookup address information") {
         "its host name could not be resolved".to_owned()
     } else {
         cause.kind().to_string()
@@ -87,25 +65,16 @@ fn tls_words(cause: &(dyn std::error::Error + 'static)) -> String {
 /// SQLite's extended result codes (sqlite.org/rescode.html); the low byte is the primary code.
 fn sqlite(code: &str, place: String) -> StoreError {
     let extended = code.parse::<u32>().unwrap_or(1);
-    let write = |cause| StoreError::Write {
-        place: place.clone(),
-        cause,
-    };
+    let write = |cause| StoreError::Write { place: place.clone(), cause };
     match extended & 0xff {
         5 | 6 => StoreError::Locked { place },
         8 => write(WriteCause::ReadOnly),
         3 | 23 => write(WriteCause::Permission),
         13 => write(WriteCause::Full),
         10 | 14 => write(WriteCause::Io),
-        11 => StoreError::Corrupt {
-            place,
-            code: format!("SQLite code {extended}"),
-        },
+        11 => StoreError::Corrupt { place, code: format!("SQLite code {extended}") },
         26 => StoreError::NotOurs { place },
-        _ => StoreError::Statement {
-            place,
-            code: format!("SQLite code {extended}"),
-        },
+        _ => StoreError::Statement { place, code: format!("SQLite code {extended}") },
     }
 }
 
@@ -116,34 +85,15 @@ fn postgres(code: String, place: String) -> StoreError {
         "28000" | "28P01" => StoreError::Login { place, code },
         // 3F000: no schema of the search path may be used.
         "42501" | "3F000" => StoreError::Rights { place, code },
-        "53100" => StoreError::Write {
-            place,
-            cause: WriteCause::Full,
-        },
-        "25006" => StoreError::Write {
-            place,
-            cause: WriteCause::Standby,
-        },
-        "58030" => StoreError::Write {
-            place,
-            cause: WriteCause::Io,
-        },
+        "53100" => StoreError::Write { place, cause: WriteCause::Full },
+        "25006" => StoreError::Write { place, cause: WriteCause::Standby },
+        "58030" => StoreError::Write { place, cause: WriteCause::Io },
         "40001" | "40P01" | "40003" => StoreError::Contended { place, code },
         "55P03" => StoreError::Locked { place },
         "XX001" | "XX002" => StoreError::Corrupt { place, code },
-        _ if ["08", "53", "57"]
-            .iter()
-            .any(|class| code.starts_with(class))
-            || code == "25P03" =>
-        {
-            StoreError::Unreachable {
-                place,
-                cause: format!("SQLSTATE {code}"),
-            }
+        _ if ["08", "53", "57"].iter().any(|class| code.starts_with(class)) || code == "25P03" => {
+            StoreError::Unreachable { place, cause: format!("SQLSTATE {code}") }
         }
-        _ => StoreError::Statement {
-            place,
-            code: format!("SQLSTATE {code}"),
-        },
+        _ => StoreError::Statement { place, code: format!("SQLSTATE {code}") },
     }
 }

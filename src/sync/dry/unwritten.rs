@@ -66,9 +66,7 @@ impl Unwritten {
                 Some(_) => false,
             });
             if missing {
-                rows.push(Namesake {
-                    consent_key: any.clone(),
-                });
+                rows.push(Namesake { consent_key: any.clone() });
             }
         }
     }

@@ -30,11 +30,7 @@ impl Cluster {
         let folder = TempDir::with_prefix("understory-sync-pg").unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
         let port = free_port();
-        let cluster = Self {
-            folder,
-            binaries,
-            port,
-        };
+        let cluster = Self { folder, binaries, port };
         let data = cluster.data();
         cluster.must(
             "initdb",
@@ -105,11 +101,7 @@ impl Cluster {
 
     fn hba(&self) -> PathBuf {
         let own = self.folder.path().join("hba.conf");
-        if own.exists() {
-            own
-        } else {
-            self.data().join("pg_hba.conf")
-        }
+        if own.exists() { own } else { self.data().join("pg_hba.conf") }
     }
 
     /// Other rules about who may log in how; takes effect with the next start.
@@ -121,17 +113,7 @@ impl Cluster {
 
     /// `fast`, `immediate`
     pub(crate) fn stop(&self, mode: &str) {
-        self.must(
-            "pg_ctl",
-            &[
-                "-D",
-                self.data().to_str().unwrap(),
-                "-w",
-                "-m",
-                mode,
-                "stop",
-            ],
-        );
+        self.must("pg_ctl", &["-D", self.data().to_str().unwrap(), "-w", "-m", mode, "stop"]);
     }
 
     pub(crate) fn log(&self) -> String {
@@ -174,16 +156,7 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        self.try_call(
-            "pg_ctl",
-            &[
-                "-D",
-                self.data().to_str().unwrap_or_default(),
-                "-m",
-                "immediate",
-                "stop",
-            ],
-        );
+        self.try_call("pg_ctl", &["-D", self.data().to_str().unwrap_or_default(), "-m", "immediate", "stop"]);
     }
 }
 
@@ -191,9 +164,7 @@ impl Drop for Cluster {
 pub(crate) fn unprivileged(program: &Path) -> Command {
     if is_root() {
         let mut command = Command::new("setpriv");
-        command
-            .args(["--reuid=postgres", "--regid=postgres", "--clear-groups"])
-            .arg(program);
+        command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]).arg(program);
         command
     } else {
         Command::new(program)

@@ -61,20 +61,12 @@ pub(crate) struct Bench {
 impl Bench {
     /// So many people, so many on a page; the database will be a file in the folder.
     pub(crate) fn new(people: u64, page: usize) -> Self {
-        let api = StandIn::start_blocking(Settings {
-            page_length: Some(page),
-            ..Settings::default()
-        })
-        .unwrap();
+        let api =
+            StandIn::start_blocking(Settings { page_length: Some(page), ..Settings::default() }).unwrap();
         api.people(|roster| roster.fill(1, 0..people));
         let folder = TempDir::with_prefix("understory-sync-test").unwrap();
         let url = format!("sqlite://{}", folder.path().join("consents.db").display());
-        Self {
-            api,
-            folder,
-            url,
-            settings: Vec::new(),
-        }
+        Self { api, folder, url, settings: Vec::new() }
     }
 
     /// The same API, another database.
@@ -112,10 +104,7 @@ impl Bench {
         for (key, value) in settings.iter().chain(&self.settings) {
             command.env(format!("UNDERSTORY_SYNC__{key}"), value);
         }
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
 
@@ -166,18 +155,9 @@ impl Bench {
         let rows = active.len();
         let active: BTreeSet<String> = active.into_iter().collect();
         assert_eq!(rows, active.len(), "a consent is there twice");
-        let (more, less) = (
-            active.difference(&listed).count(),
-            listed.difference(&active).count(),
-        );
-        assert!(
-            more == 0 && less == 0,
-            "{more} rows that are not listed, {less} listed that are no rows"
-        );
-        assert_eq!(
-            db.number("select count(*) from sync_runs where outcome = 'running'"),
-            0
-        );
+        let (more, less) = (active.difference(&listed).count(), listed.difference(&active).count());
+        assert!(more == 0 && less == 0, "{more} rows that are not listed, {less} listed that are no rows");
+        assert_eq!(db.number("select count(*) from sync_runs where outcome = 'running'"), 0);
     }
 
     /// Lists the same people with another name each.
@@ -202,9 +182,7 @@ pub(crate) fn must_be_whole(file: &Path) {
 
 /// Said past the harness, which shows what a test prints only where it fails.
 pub(crate) fn say_loudly(words: &str) {
-    let _ = std::io::stderr()
-        .lock()
-        .write_all(format!("\n*** {words}\n").as_bytes());
+    let _ = std::io::stderr().lock().write_all(format!("\n*** {words}\n").as_bytes());
 }
 
 /// Polls until it holds.
@@ -245,7 +223,5 @@ impl Dice {
 
 /// A number from the environment, for longer runs by hand.
 pub(crate) fn number_from(variable: &str, default: u64) -> u64 {
-    std::env::var(variable)
-        .ok()
-        .map_or(default, |text| text.parse().unwrap())
+    std::env::var(variable).ok().map_or(default, |text| text.parse().unwrap())
 }

@@ -48,9 +48,6 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        let _ = Command::new("umount")
-            .arg("-l")
-            .arg(self.folder.path())
-            .output();
+        let _ = Command::new("umount").arg("-l").arg(self.folder.path()).output();
     }
 }

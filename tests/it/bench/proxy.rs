@@ -87,11 +87,7 @@ impl Orders {
 }
 
 fn take(counter: &AtomicU32) -> bool {
-    counter
-        .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
-            left.checked_sub(1)
-        })
-        .is_ok()
+    counter.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
 }
 
 fn forward(mut from: TcpStream, mut to: TcpStream, mut way: impl FnMut(&[u8]) -> Way) {

@@ -21,10 +21,7 @@ impl Db {
     }
 
     pub(crate) fn try_open(url: &str) -> Result<Self, sqlx::Error> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let conn = runtime.block_on(async {
             Ok::<_, sqlx::Error>(if url.starts_with("sqlite") {
                 Conn::Sqlite(SqliteConnection::connect(url).await?)
@@ -35,10 +32,7 @@ impl Db {
                 Conn::Postgres(PgConnection::connect_with(&options).await?)
             })
         })?;
-        Ok(Self {
-            runtime,
-            conn: Some(conn),
-        })
+        Ok(Self { runtime, conn: Some(conn) })
     }
 
     /// Statements, one or several.
@@ -68,12 +62,7 @@ impl Db {
         self.runtime.block_on(async {
             Ok(match self.conn.as_mut().unwrap() {
                 Conn::Sqlite(conn) => sqlx::query_scalar(sql).fetch_all(conn).await?,
-                Conn::Postgres(conn) => {
-                    sqlx::query_scalar(sql)
-                        .persistent(false)
-                        .fetch_all(conn)
-                        .await?
-                }
+                Conn::Postgres(conn) => sqlx::query_scalar(sql).persistent(false).fetch_all(conn).await?,
             })
         })
     }
@@ -86,12 +75,7 @@ impl Db {
             .block_on(async {
                 match self.conn.as_mut().unwrap() {
                     Conn::Sqlite(conn) => sqlx::query_scalar(sql).fetch_one(conn).await,
-                    Conn::Postgres(conn) => {
-                        sqlx::query_scalar(sql)
-                            .persistent(false)
-                            .fetch_one(conn)
-                            .await
-                    }
+                    Conn::Postgres(conn) => sqlx::query_scalar(sql).persistent(false).fetch_one(conn).await,
                 }
             })
             .unwrap()

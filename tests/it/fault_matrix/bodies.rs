@@ -20,10 +20,7 @@ pub(super) fn all() -> Vec<Scenario> {
 }
 
 fn bytes(bytes: impl Into<Vec<u8>>) -> Fault {
-    Fault::Body {
-        content_type: "application/json".to_owned(),
-        bytes: bytes.into(),
-    }
+    Fault::Body { content_type: "application/json".to_owned(), bytes: bytes.into() }
 }
 
 /// Asked again, as it often passes.
@@ -48,21 +45,12 @@ fn no_json() -> Vec<Scenario> {
         ("a trailing comma", Fault::json(r#"{"items":[],}"#)),
         ("NaN", Fault::json(r#"{"items":[NaN]}"#)),
         ("single quotes", Fault::json("{'items':[]}")),
-        (
-            "a number with a leading zero",
-            Fault::json(r#"{"items":[01]}"#),
-        ),
-        (
-            "an open array 100,000 deep",
-            Fault::json(&"[".repeat(100_000)),
-        ),
+        ("a number with a leading zero", Fault::json(r#"{"items":[01]}"#)),
+        ("an open array 100,000 deep", Fault::json(&"[".repeat(100_000))),
     ] {
         let name = format!("200 with {name}");
         all.push(Scenario::wears_out(&name, 65, fault.clone()));
-        if matches!(
-            name.as_str(),
-            "200 with HTML" | "200 with nothing" | "200 with half a page"
-        ) {
+        if matches!(name.as_str(), "200 with HTML" | "200 with nothing" | "200 with half a page") {
             all.push(Scenario::passes(&name, fault).on_both());
         }
     }
@@ -92,11 +80,7 @@ fn wrong_shape() -> Vec<Scenario> {
     .collect();
     all.push(
         Scenario::new("200 with `{}` at the first page, always", 65, 2, |stage| {
-            stage.play(
-                FaultRule::on(Endpoint::List, Fault::json("{}"))
-                    .page(1)
-                    .always(),
-            );
+            stage.play(FaultRule::on(Endpoint::List, Fault::json("{}")).page(1).always());
         })
         .on_both(),
     );
@@ -139,9 +123,7 @@ fn text() -> Vec<Scenario> {
 
 fn has_row(after: &After<'_>, start: &str) -> Result<(), String> {
     let found = after.rows.iter().any(|row| row.starts_with(start));
-    found
-        .then_some(())
-        .ok_or_else(|| format!("no row begins with {start:?}"))
+    found.then_some(()).ok_or_else(|| format!("no row begins with {start:?}"))
 }
 
 fn nested() -> Vec<Scenario> {
@@ -151,53 +133,29 @@ fn nested() -> Vec<Scenario> {
         format!(r#"{{"id":"{id}","company_id":"c","email":"{id}@example.org","deep":{value}}}"#)
     };
     let (too_deep, kept) = (field("toodeep", &very_deep), field("deep", &quite_deep));
-    let refs = format!(
-        r#"{{"id":"refs","company_id":"c","email":"r@example.org","references":{quite_deep}}}"#
-    );
+    let refs =
+        format!(r#"{{"id":"refs","company_id":"c","email":"r@example.org","references":{quite_deep}}}"#);
     let item = very_deep.clone();
     vec![
-        Scenario::ends(
-            "200 with 100,000 arrays in each other",
-            65,
-            Fault::json(&very_deep),
-        ),
+        Scenario::ends("200 with 100,000 arrays in each other", 65, Fault::json(&very_deep)),
         whole_list("100,000 arrays in an unknown field of the page", |page| {
             let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
-            page.replacen('{', &format!(r#"{{"deep":{deep},"#), 1)
-                .into_bytes()
+            page.replacen('{', &format!(r#"{{"deep":{deep},"#), 1).into_bytes()
         }),
-        Scenario::new(
-            "100,000 arrays in each other as an item",
-            0,
-            CLEAN,
-            move |stage| {
-                stage.world.api.people(|people| people.add_raw(None, &item));
-            },
-        )
+        Scenario::new("100,000 arrays in each other as an item", 0, CLEAN, move |stage| {
+            stage.world.api.people(|people| people.add_raw(None, &item));
+        })
         .on_both(),
-        Scenario::new(
-            "100,000 arrays in each other as a field of an item",
-            0,
-            CLEAN,
-            move |stage| {
-                stage
-                    .world
-                    .api
-                    .people(|people| people.add_raw(Some("toodeep"), &too_deep));
-            },
-        )
+        Scenario::new("100,000 arrays in each other as a field of an item", 0, CLEAN, move |stage| {
+            stage.world.api.people(|people| people.add_raw(Some("toodeep"), &too_deep));
+        })
         .on_both(),
-        Scenario::new(
-            "a field as deep as can be kept, and changed later",
-            0,
-            CLEAN,
-            move |stage| {
-                stage.world.api.people(|people| {
-                    people.add_raw(Some("deep"), &kept);
-                    people.add_raw(Some("refs"), &refs);
-                });
-            },
-        )
+        Scenario::new("a field as deep as can be kept, and changed later", 0, CLEAN, move |stage| {
+            stage.world.api.people(|people| {
+                people.add_raw(Some("deep"), &kept);
+                people.add_raw(Some("refs"), &refs);
+            });
+        })
         .partial()
         .on_both(),
     ]
@@ -214,16 +172,8 @@ fn compressed() -> Vec<Scenario> {
     vec![
         Scenario::ends("gzip of a wrong page", 65, Fault::Gzip(good.clone())),
         Scenario::wears_out("gzip with a wrong checksum", 75, Fault::Gzip(damaged)),
-        Scenario::wears_out(
-            "gzip cut short",
-            75,
-            Fault::Gzip(good[..good.len() - 12].to_vec()),
-        ),
-        Scenario::wears_out(
-            "gzip announced, plain text sent",
-            75,
-            Fault::Gzip(page.to_vec()),
-        ),
+        Scenario::wears_out("gzip cut short", 75, Fault::Gzip(good[..good.len() - 12].to_vec())),
+        Scenario::wears_out("gzip announced, plain text sent", 75, Fault::Gzip(page.to_vec())),
         Scenario::ends("gzip bomb: 256 MiB in 2", 69, Fault::Gzip(bomb)).on_both(),
         Scenario::token("gzip bomb: 256 MiB in 2", 69, 1, Fault::Gzip(token_bomb)),
         Scenario::new("the whole list in gzip", 0, 2, |stage| {
@@ -245,17 +195,8 @@ fn large() -> Vec<Scenario> {
         Scenario::ends("an endless page", 69, endless(r#"{"items":["#, item)).on_both(),
         Scenario::ends("an endless text", 69, endless(r#"{"items":[""#, "x")),
         Scenario::ends("endless white space", 69, endless("", " ")),
-        Scenario::token(
-            "an endless answer",
-            69,
-            1,
-            endless(r#"{"access_token":""#, "x"),
-        ),
-        Scenario::ends(
-            "10,001 items on a page",
-            65,
-            Fault::json(&page_of(10_001, 40)),
-        ),
+        Scenario::token("an endless answer", 69, 1, endless(r#"{"access_token":""#, "x")),
+        Scenario::ends("10,001 items on a page", 65, Fault::json(&page_of(10_001, 40))),
         Scenario::ends("an error with an endless body", 69, endless_error()),
         Scenario::new("400 KB in a new field of every item", 0, CLEAN, |stage| {
             let heavy = Fault::rewrite(|_, items| {
@@ -265,21 +206,14 @@ fn large() -> Vec<Scenario> {
             });
             stage.play(FaultRule::on(Endpoint::List, heavy).always());
         }),
-        full(
-            "a page of 16 MiB in 10,000 items of another company",
-            page_of(10_000, 1_600),
-        )
-        .with("api.company_id", "7d0c2f6e-5b1a-4c39-9e84-31f0a6d2b857"),
+        full("a page of 16 MiB in 10,000 items of another company", page_of(10_000, 1_600))
+            .with("api.company_id", "7d0c2f6e-5b1a-4c39-9e84-31f0a6d2b857"),
         full(
             "a page of 16 MiB in 10,000 items that are rejected",
             page_of(10_000, 1_600).replace("email", "e-mai"),
         ),
         full("a page of 4 MiB in one item", page_of(1, CAP / 4)),
-        Scenario::ends(
-            "a page one byte too large",
-            69,
-            Fault::json(&padded(CAP + 1)),
-        ),
+        Scenario::ends("a page one byte too large", 69, Fault::json(&padded(CAP + 1))),
     ]
 }
 
@@ -291,10 +225,7 @@ fn endless_error() -> Fault {
 
 /// So many items with a field of so many bytes.
 fn page_of(items: usize, bytes: usize) -> String {
-    let item = format!(
-        r#"{{"company_id":"c","email":"Wfk3nq@example.org","x":"{}"}}"#,
-        "x".repeat(bytes)
-    );
+    let item = format!(r#"{{"company_id":"c","email":"Wfk3nq@example.org","x":"{}"}}"#, "x".repeat(bytes));
     format!(r#"{{"items":[{}],"next":""}}"#, vec![item; items].join(","))
 }
 

@@ -21,48 +21,29 @@ fn circles() -> Vec<Scenario> {
             stage.play(back.page(4).always());
         })
         .on_both(),
-        Scenario::new(
-            "cursors in a circle of the whole list",
-            65,
-            1 + PAGES,
-            |stage| {
-                let back = FaultRule::on(Endpoint::List, Fault::BackToPage(2));
-                stage.play(back.page(PAGES as u64).always());
-            },
-        ),
-        Scenario::new(
-            "ever new cursors with empty pages",
-            65,
-            1 + 2 + 1_000,
-            |stage| {
-                let empty = FaultRule::on(Endpoint::List, Fault::EmptyPage);
-                stage.play(empty.when(When::FromPage(3)).always());
-            },
-        )
+        Scenario::new("cursors in a circle of the whole list", 65, 1 + PAGES, |stage| {
+            let back = FaultRule::on(Endpoint::List, Fault::BackToPage(2));
+            stage.play(back.page(PAGES as u64).always());
+        }),
+        Scenario::new("ever new cursors with empty pages", 65, 1 + 2 + 1_000, |stage| {
+            let empty = FaultRule::on(Endpoint::List, Fault::EmptyPage);
+            stage.play(empty.when(When::FromPage(3)).always());
+        })
         .with("log.level", "info"),
         Scenario::new("999 empty pages, then the rest", 0, CLEAN + 999, |stage| {
             let empty = FaultRule::on(Endpoint::List, Fault::EmptyPage);
             stage.play(empty.when(When::FromPage(3)).times(999));
         })
         .with("log.level", "info"),
-        Scenario::new(
-            "only empty pages from the first on",
-            65,
-            1 + 1_000,
-            |stage| {
-                stage.play(FaultRule::on(Endpoint::List, Fault::EmptyPage).always());
-            },
-        )
+        Scenario::new("only empty pages from the first on", 65, 1 + 1_000, |stage| {
+            stage.play(FaultRule::on(Endpoint::List, Fault::EmptyPage).always());
+        })
         .with("log.level", "info"),
     ]
 }
 
 fn refused() -> Vec<Scenario> {
-    let refuse = |times| {
-        FaultRule::on(Endpoint::List, Fault::RefuseCursor)
-            .page(4)
-            .times(times)
-    };
+    let refuse = |times| FaultRule::on(Endpoint::List, Fault::RefuseCursor).page(4).times(times);
     vec![
         Scenario::new("a cursor refused once", 0, CLEAN + 4, move |stage| {
             stage.play(refuse(1));
@@ -75,42 +56,23 @@ fn refused() -> Vec<Scenario> {
             stage.play(refuse(3));
         })
         .on_both(),
-        Scenario::new(
-            "cursors that expire in mid-pass, once",
-            0,
-            CLEAN + 4,
-            |stage| {
-                stage.play(FaultRule::on(Endpoint::List, Fault::ExpireCursors).page(3));
-            },
-        ),
+        Scenario::new("cursors that expire in mid-pass, once", 0, CLEAN + 4, |stage| {
+            stage.play(FaultRule::on(Endpoint::List, Fault::ExpireCursors).page(3));
+        }),
         Scenario::new("cursors that expire after each page", 75, 1 + 6, |stage| {
             stage.play(FaultRule::on(Endpoint::List, Fault::ExpireCursors).always());
         }),
-        Scenario::new(
-            "cursors that live shorter than a page takes",
-            75,
-            1 + 6,
-            |stage| {
-                stage.configure(|settings| {
-                    settings.cursor_life = Duration::from_millis(20);
-                    settings.latency = Duration::from_millis(60);
-                });
-            },
-        ),
-        Scenario::new(
-            "a refused cursor, and the list is empty from then on",
-            65,
-            1 + 3 + 1,
-            |stage| {
-                stage.play(FaultRule::on(Endpoint::List, Fault::RefuseCursor).page(3));
-                let nobody = Fault::json(r#"{"items":[],"next":""}"#);
-                stage.play(
-                    FaultRule::on(Endpoint::List, nobody)
-                        .when(When::FromNth(3))
-                        .always(),
-                );
-            },
-        ),
+        Scenario::new("cursors that live shorter than a page takes", 75, 1 + 6, |stage| {
+            stage.configure(|settings| {
+                settings.cursor_life = Duration::from_millis(20);
+                settings.latency = Duration::from_millis(60);
+            });
+        }),
+        Scenario::new("a refused cursor, and the list is empty from then on", 65, 1 + 3 + 1, |stage| {
+            stage.play(FaultRule::on(Endpoint::List, Fault::RefuseCursor).page(3));
+            let nobody = Fault::json(r#"{"items":[],"next":""}"#);
+            stage.play(FaultRule::on(Endpoint::List, nobody).when(When::FromNth(3)).always());
+        }),
     ]
 }
 
@@ -139,26 +101,14 @@ fn shapes() -> Vec<Scenario> {
             stage.configure(|settings| settings.page_length = Some(10_000));
         }),
     ];
-    for (name, next) in [
-        ("a number", "7"),
-        ("a list", "[]"),
-        ("an object", "{\"cursor\":\"Wfk3nq\"}"),
-        ("true", "true"),
-    ] {
+    for (name, next) in
+        [("a number", "7"), ("a list", "[]"), ("an object", "{\"cursor\":\"Wfk3nq\"}"), ("true", "true")]
+    {
         let body = format!(r#"{{"items":[],"next":{next}}}"#);
         let name = format!("`next` is {name}");
-        all.push(Scenario::always(
-            &name,
-            65,
-            ENDS_AT_THIRD,
-            Fault::json(&body),
-        ));
+        all.push(Scenario::always(&name, 65, ENDS_AT_THIRD, Fault::json(&body)));
     }
     let body = format!(r#"{{"items":[],"next":"{}"}}"#, "x".repeat(8_193));
-    all.push(Scenario::ends(
-        "`next` is longer than any URL",
-        65,
-        Fault::json(&body),
-    ));
+    all.push(Scenario::ends("`next` is longer than any URL", 65, Fault::json(&body)));
     all
 }

@@ -125,12 +125,7 @@ fn refused(side: Side, shown: &Arc<Certificates>) -> Vec<Scenario> {
     let (known, stranger, namesake) = (&shown.known, &shown.stranger, &shown.namesake);
     [
         ("an authority that nobody knows", "good", ISSUER, stranger),
-        (
-            "a known authority's name, another key",
-            "good",
-            ISSUER,
-            namesake,
-        ),
+        ("a known authority's name, another key", "good", ISSUER, namesake),
         ("self-signed", "leaf", ISSUER, known),
         ("self-signed as an authority", "own", AUTHORITY, known),
         ("expired", "expired", EXPIRED, known),
@@ -172,21 +167,10 @@ fn broken(side: Side, shown: &Arc<Certificates>) -> Vec<Scenario> {
         cut("closed in its certificate", 300),
         says("reset in the handshake", vec![Move::Reset])
             .check(|after| untold(after, &["the TLS handshake broke"])),
-        says(
-            "an alert for an answer",
-            vec![Move::Send(alert), Move::Hang],
-        )
-        .check(|after| untold(after, &["the TLS handshake broke"])),
-        says(
-            "plain HTTP for an answer",
-            vec![Move::Send(plain), Move::Hang],
-        )
-        .check(|after| {
-            untold(
-                after,
-                &["the TLS handshake broke", "is it https on that port"],
-            )
-        }),
+        says("an alert for an answer", vec![Move::Send(alert), Move::Hang])
+            .check(|after| untold(after, &["the TLS handshake broke"])),
+        says("plain HTTP for an answer", vec![Move::Send(plain), Move::Hang])
+            .check(|after| untold(after, &["the TLS handshake broke", "is it https on that port"])),
         says("silence in the handshake", vec![Move::Hang])
             .with("api.connect_timeout", "400ms")
             .check(|after| untold(after, &["no connection within api.connect_timeout"])),

@@ -82,41 +82,27 @@ fn odd_items() -> Vec<Scenario> {
 
 fn has_row(after: &After<'_>, start: &str) -> Result<(), String> {
     let found = after.rows.iter().any(|row| row.starts_with(start));
-    found
-        .then_some(())
-        .ok_or_else(|| format!("no row begins with {start:?}"))
+    found.then_some(()).ok_or_else(|| format!("no row begins with {start:?}"))
 }
 
 fn ids() -> Vec<Scenario> {
     let one = |name: &str, id: Value| {
         Scenario::new(name, 0, CLEAN, move |stage| {
-            stage
-                .world
-                .api
-                .add(&json!({"id": id, "company_id": "c", "email": "i@example.org"}));
+            stage.world.api.add(&json!({"id": id, "company_id": "c", "email": "i@example.org"}));
         })
         .partial()
         .on_both()
     };
     let nameless: fn(&After<'_>) -> Result<(), String> = |after| {
-        let found = after
-            .rows
-            .iter()
-            .any(|row| row.starts_with("nk:") && row.contains("|i@example.org|"));
-        found
-            .then_some(())
-            .ok_or_else(|| "no row with a natural key".to_owned())
+        let found = after.rows.iter().any(|row| row.starts_with("nk:") && row.contains("|i@example.org|"));
+        found.then_some(()).ok_or_else(|| "no row with a natural key".to_owned())
     };
     vec![
         one("an id that is a number", json!(42)).check(|after| has_row(after, "42|i@example.org|")),
         one("an id that is blank", json!(" ")).check(nameless),
         one("an id that is a list", json!(["Wfk3nq"])).check(nameless),
         one("an id of 10,000 bytes", json!("7".repeat(10_000))).check(nameless),
-        one(
-            "an id that looks like a natural key",
-            json!(format!("nk:{}", "0".repeat(64))),
-        )
-        .check(nameless),
+        one("an id that looks like a natural key", json!(format!("nk:{}", "0".repeat(64)))).check(nameless),
         one("an id that leads upwards", json!("../../oauth2/token"))
             .check(|after| has_row(after, "../../oauth2/token|")),
         Scenario::new("no ids any more", 0, CLEAN, |stage| {
@@ -137,51 +123,31 @@ fn companies() -> Vec<Scenario> {
         }
     };
     vec![
-        Scenario::new(
-            "items of another company, api.company_id set",
-            0,
-            CLEAN,
-            foreign,
-        )
-        .with("api.company_id", COMPANY_ID)
-        .on_both(),
-        Scenario::new(
-            "items of another company among ours, api.company_id not set",
-            0,
-            CLEAN,
-            foreign,
-        )
-        .partial(),
+        Scenario::new("items of another company, api.company_id set", 0, CLEAN, foreign)
+            .with("api.company_id", COMPANY_ID)
+            .on_both(),
+        Scenario::new("items of another company among ours, api.company_id not set", 0, CLEAN, foreign)
+            .partial(),
         rewritten("the key of another company", 65, 2, |_, items| {
             for item in items {
                 item["company_id"] = json!("another-company");
             }
         })
         .on_both(),
-        rewritten(
-            "the key of another company, the first page is rejected",
-            65,
-            3,
-            |page, items| {
-                for item in items {
-                    *item = if page == 1 {
-                        json!(7)
-                    } else {
-                        json!({"company_id": "other", "email": "Wfk3nq@example.org"})
-                    };
-                }
-            },
-        ),
-        rewritten(
-            "everybody of another company, api.company_id set",
-            65,
-            CLEAN,
-            |_, items| {
-                for item in items {
-                    item["company_id"] = json!("another-company");
-                }
-            },
-        )
+        rewritten("the key of another company, the first page is rejected", 65, 3, |page, items| {
+            for item in items {
+                *item = if page == 1 {
+                    json!(7)
+                } else {
+                    json!({"company_id": "other", "email": "Wfk3nq@example.org"})
+                };
+            }
+        }),
+        rewritten("everybody of another company, api.company_id set", 65, CLEAN, |_, items| {
+            for item in items {
+                item["company_id"] = json!("another-company");
+            }
+        })
         .with("api.company_id", COMPANY_ID),
     ]
 }
@@ -197,18 +163,13 @@ fn duplicates() -> Vec<Scenario> {
             (0..30).for_each(|number| stage.world.api.add(&person(1, number)));
         })
         .on_both(),
-        Scenario::new(
-            "duplicates that contradict each other: the first counts",
-            0,
-            CLEAN + 1,
-            |stage| {
-                for number in 0..10 {
-                    let mut item = person(1, number);
-                    item["full_name"] = json!("Wfk3nq");
-                    stage.world.api.add(&item);
-                }
-            },
-        )
+        Scenario::new("duplicates that contradict each other: the first counts", 0, CLEAN + 1, |stage| {
+            for number in 0..10 {
+                let mut item = person(1, number);
+                item["full_name"] = json!("Wfk3nq");
+                stage.world.api.add(&item);
+            }
+        })
         .on_both(),
         rewritten("one item ten thousand times", 0, CLEAN, |page, items| {
             if page == PAGES as u64 {
@@ -226,13 +187,10 @@ fn changes() -> Vec<Scenario> {
         })
     };
     vec![
-        at_third(
-            "somebody on a later page is renamed between pages",
-            |people| {
-                let id = people.ids()[45].clone();
-                people.update(&id, |item| item["full_name"] = json!("Xq"));
-            },
-        )
+        at_third("somebody on a later page is renamed between pages", |people| {
+            let id = people.ids()[45].clone();
+            people.update(&id, |item| item["full_name"] = json!("Xq"));
+        })
         .edits()
         .on_both(),
         at_third("somebody on a page that was read is renamed", |people| {
@@ -243,16 +201,13 @@ fn changes() -> Vec<Scenario> {
             people.fill(1, 3_000..3_010);
         })
         .partial(),
-        at_third(
-            "the order changes between pages: some come twice",
-            |people| {
-                // Those of the first page come again at the end; nobody is skipped.
-                let again: Vec<Value> = people.items().into_iter().take(10).collect();
-                for item in &again {
-                    people.add(item);
-                }
-            },
-        ),
+        at_third("the order changes between pages: some come twice", |people| {
+            // Those of the first page come again at the end; nobody is skipped.
+            let again: Vec<Value> = people.items().into_iter().take(10).collect();
+            for item in &again {
+                people.add(item);
+            }
+        }),
     ]
 }
 
@@ -261,8 +216,7 @@ fn shrinking() -> Vec<Scenario> {
         Scenario::new(name, 65, most, move |stage| stage.world.list_people(count))
             .check(|after| {
                 let told = after.stderr.contains("--accept-removals");
-                told.then_some(())
-                    .ok_or_else(|| "it does not say how to let it through".to_owned())
+                told.then_some(()).ok_or_else(|| "it does not say how to let it through".to_owned())
             })
             .on_both()
     };
@@ -270,14 +224,9 @@ fn shrinking() -> Vec<Scenario> {
         only("an empty list", 0, 2),
         only("a list of one in six", 10, 3),
         only("a list that lacks 21 of 60", 39, 5),
-        Scenario::new(
-            "an empty list on the other path, the usual one gone",
-            65,
-            3,
-            |stage| {
-                stage.configure(|settings| settings.grow = understory_sync::demo::Route::Gone(404));
-                stage.world.list_people(0);
-            },
-        ),
+        Scenario::new("an empty list on the other path, the usual one gone", 65, 3, |stage| {
+            stage.configure(|settings| settings.grow = understory_sync::demo::Route::Gone(404));
+            stage.world.list_people(0);
+        }),
     ]
 }

@@ -32,47 +32,27 @@ pub(super) fn all() -> Vec<Scenario> {
     all.push(unclear(
         "an endless body",
         1,
-        Fault::Endless {
-            prefix: b"{".to_vec(),
-            then: vec![b' '; 10_000],
-        },
+        Fault::Endless { prefix: b"{".to_vec(), then: vec![b' '; 10_000] },
     ));
-    all.push(unclear(
-        "200 for somebody who is not listed",
-        2,
-        Fault::json("{}"),
-    ));
+    all.push(unclear("200 for somebody who is not listed", 2, Fault::json("{}")));
     all.push(
-        Scenario::new(
-            "look-up: a redirect to another host",
-            0,
-            CLEAN + 1,
-            |stage| {
-                let location = stage.elsewhere.url();
-                let redirect = Fault::Redirect {
-                    status: 307,
-                    location,
-                };
-                stage.play(FaultRule::on(Endpoint::Single, redirect).always());
-            },
-        )
+        Scenario::new("look-up: a redirect to another host", 0, CLEAN + 1, |stage| {
+            let location = stage.elsewhere.url();
+            let redirect = Fault::Redirect { status: 307, location };
+            stage.play(FaultRule::on(Endpoint::Single, redirect).always());
+        })
         .leaving()
         .check(|after| are(after, "missing")),
     );
     all.push(gone("404", |_| Route::Works).on_both());
     all.push(gone("410", |_| Route::Gone(410)));
     all.push(
-        Scenario::new(
-            "look-up: 404 with a body cut short",
-            0,
-            CLEAN + 2,
-            |stage| {
-                let steps = vec![understory_sync::demo::Step::Send(
-                    b"HTTP/1.1 404 Not Found\r\ncontent-length: 100\r\n\r\n{".to_vec(),
-                )];
-                stage.play(FaultRule::on(Endpoint::Single, Fault::Raw(steps)).always());
-            },
-        )
+        Scenario::new("look-up: 404 with a body cut short", 0, CLEAN + 2, |stage| {
+            let steps = vec![understory_sync::demo::Step::Send(
+                b"HTTP/1.1 404 Not Found\r\ncontent-length: 100\r\n\r\n{".to_vec(),
+            )];
+            stage.play(FaultRule::on(Endpoint::Single, Fault::Raw(steps)).always());
+        })
         .leaving()
         .check(|after| are(after, "removed")),
     );
@@ -80,14 +60,9 @@ pub(super) fn all() -> Vec<Scenario> {
 }
 
 fn gone(status: &str, route: fn(u16) -> Route) -> Scenario {
-    Scenario::new(
-        format!("look-up: {status}, the removal is recorded"),
-        0,
-        CLEAN + 2,
-        move |stage| {
-            stage.configure(|settings| settings.single = route(0));
-        },
-    )
+    Scenario::new(format!("look-up: {status}, the removal is recorded"), 0, CLEAN + 2, move |stage| {
+        stage.configure(|settings| settings.single = route(0));
+    })
     .leaving()
     .check(|after| are(after, "removed"))
 }
@@ -96,7 +71,5 @@ fn gone(status: &str, route: fn(u16) -> Route) -> Scenario {
 fn are(after: &After<'_>, state: &str) -> Result<(), String> {
     let end = format!("|{state}");
     let count = after.rows.iter().filter(|row| row.ends_with(&end)).count();
-    (count == 2)
-        .then_some(())
-        .ok_or_else(|| format!("{count} of 2 are {state}"))
+    (count == 2).then_some(()).ok_or_else(|| format!("{count} of 2 are {state}"))
 }

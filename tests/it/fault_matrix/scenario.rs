@@ -203,9 +203,7 @@ impl Scenario {
 
     /// From this page on.
     pub(super) fn from_page(name: String, page: u64, exit: i32, most: usize, fault: Fault) -> Self {
-        let rule = FaultRule::on(Endpoint::List, fault)
-            .when(When::FromPage(page))
-            .always();
+        let rule = FaultRule::on(Endpoint::List, fault).when(When::FromPage(page)).always();
         Self::new(name, exit, most, move |stage| stage.play(rule.clone()))
     }
 
@@ -223,40 +221,27 @@ impl Scenario {
 
     /// Short time-outs: the fault is silence.
     pub(super) fn impatient(self) -> Self {
-        self.with("api.read_timeout", "400ms")
-            .with("api.request_timeout", "1500ms")
+        self.with("api.read_timeout", "400ms").with("api.request_timeout", "1500ms")
     }
 
     /// Two people are about to be recorded as removed.
     pub(super) fn leaving(self) -> Self {
-        Self {
-            start: Start::Leaving,
-            ..self
-        }
+        Self { start: Start::Leaving, ..self }
     }
 
     /// On PostgreSQL too.
     pub(super) fn on_both(self) -> Self {
-        Self {
-            postgres: true,
-            ..self
-        }
+        Self { postgres: true, ..self }
     }
 
     /// Not exactly those who are listed are active after it, and that is right.
     pub(super) fn partial(self) -> Self {
-        Self {
-            complete: false,
-            ..self
-        }
+        Self { complete: false, ..self }
     }
 
     /// What it tells of people is a change like any other.
     pub(super) fn edits(self) -> Self {
-        Self {
-            edits: true,
-            ..self
-        }
+        Self { edits: true, ..self }
     }
 
     /// Something more must be so.
@@ -264,9 +249,6 @@ impl Scenario {
         self,
         check: impl Fn(&After<'_>) -> Result<(), String> + Send + Sync + 'static,
     ) -> Self {
-        Self {
-            check: Some(Box::new(check)),
-            ..self
-        }
+        Self { check: Some(Box::new(check)), ..self }
     }
 }

@@ -38,10 +38,7 @@ impl Seeds {
                 std::fs::read(world.db.path()).unwrap()
             })
         };
-        Self {
-            listed: make(Start::Listed),
-            leaving: make(Start::Leaving),
-        }
+        Self { listed: make(Start::Listed), leaving: make(Start::Leaving) }
     }
 
     async fn world(&self, engine: Engine, start: Start) -> World {
@@ -72,11 +69,7 @@ fn seed(world: &World, start: Start) {
 }
 
 fn block_on<T>(work: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap()
-        .block_on(work)
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
 }
 
 /// Every key that matters here, as it is without a fault.
@@ -181,10 +174,7 @@ fn is_active(row: &str) -> bool {
 }
 
 fn tail(text: &str) -> String {
-    let lines: Vec<String> = text
-        .lines()
-        .map(|line| line.chars().take(300).collect())
-        .collect();
+    let lines: Vec<String> = text.lines().map(|line| line.chars().take(300).collect()).collect();
     let from = lines.len().saturating_sub(5);
     format!("\n      {}", lines[from..].join("\n      "))
 }
@@ -229,33 +219,23 @@ impl Findings {
     fn judge_rows(&mut self, scenario: &Scenario, before: &[String], after: &[String]) {
         let after: BTreeMap<&str, &String> = after.iter().map(|row| (key(row), row)).collect();
         let active = || before.iter().filter(|row| is_active(row));
-        let lost = active()
-            .filter(|row| !after.get(key(row)).is_some_and(|now| is_active(now)))
-            .count();
+        let lost = active().filter(|row| !after.get(key(row)).is_some_and(|now| is_active(now))).count();
         if lost > 0 || after.len() < before.len() {
             self.say(format!("{lost} people were lost or marked missing"));
         }
-        let changed = active()
-            .filter(|row| after.get(key(row)) != Some(row))
-            .count();
+        let changed = active().filter(|row| after.get(key(row)) != Some(row)).count();
         if changed > lost && !scenario.edits {
             self.say(format!("{changed} rows were changed"));
         }
     }
 
     fn expect_active(&mut self, listed: &[String], rows: &[String], when: &str) {
-        let active: BTreeSet<&str> = rows
-            .iter()
-            .filter(|row| is_active(row))
-            .map(|row| key(row))
-            .collect();
+        let active: BTreeSet<&str> = rows.iter().filter(|row| is_active(row)).map(|row| key(row)).collect();
         let listed: BTreeSet<&str> = listed.iter().map(String::as_str).collect();
         let short = listed.difference(&active).count();
         let long = active.difference(&listed).count();
         if short + long > 0 {
-            self.say(format!(
-                "after {when} {short} listed people are not active, and {long} others are"
-            ));
+            self.say(format!("after {when} {short} listed people are not active, and {long} others are"));
         }
     }
 
@@ -290,11 +270,7 @@ fn forbidden(seen: &[Seen]) -> Vec<(&'static str, String)> {
         ("an address", "@".to_owned()),
     ];
     let cursors = seen.iter().filter_map(|call| call.query("cursor"));
-    all.extend(
-        cursors
-            .filter(|cursor| cursor.len() > 8)
-            .map(|cursor| ("a cursor", cursor.to_owned())),
-    );
+    all.extend(cursors.filter(|cursor| cursor.len() > 8).map(|cursor| ("a cursor", cursor.to_owned())));
     for number in (0..LISTED).chain(LEFT) {
         let person = understory_sync::demo::person(1, number);
         if let Some(name) = person.get("full_name").and_then(Value::as_str) {

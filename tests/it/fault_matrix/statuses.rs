@@ -5,13 +5,11 @@ use understory_sync::demo::{BodyKind, Endpoint, Fault, FaultRule, Route};
 use super::scenario::{CLEAN, ENDS_AT_THIRD, NEVER_THIRD, Scenario};
 
 /// What may pass by itself, what gateways make up included.
-const PASSING: [u16; 14] = [
-    408, 425, 429, 500, 502, 503, 504, 507, 508, 511, 520, 522, 529, 599,
-];
+const PASSING: [u16; 14] = [408, 425, 429, 500, 502, 503, 504, 507, 508, 511, 520, 522, 529, 599];
 /// What says that the other side will go on like this.
 const LASTING: [u16; 23] = [
-    402, 404, 405, 406, 407, 409, 410, 411, 412, 413, 414, 415, 416, 417, 418, 421, 422, 426, 428,
-    431, 451, 501, 505,
+    402, 404, 405, 406, 407, 409, 410, 411, 412, 413, 414, 415, 416, 417, 418, 421, 422, 426, 428, 431, 451,
+    501, 505,
 ];
 const REDIRECTS: [u16; 9] = [300, 301, 302, 303, 304, 305, 306, 307, 308];
 
@@ -20,11 +18,7 @@ pub(super) fn all() -> Vec<Scenario> {
     for status in PASSING {
         let fault = || Fault::status(status);
         all.push(Scenario::passes(&format!("status {status}"), fault()));
-        all.push(Scenario::wears_out(
-            &format!("status {status}"),
-            75,
-            fault(),
-        ));
+        all.push(Scenario::wears_out(&format!("status {status}"), 75, fault()));
     }
     for status in LASTING {
         let fault = Fault::status(status);
@@ -73,24 +67,13 @@ fn odd_bodies() -> Vec<Scenario> {
     let html = |status| Fault::with_body(status, BodyKind::Html);
     vec![
         Scenario::passes("status 502 with HTML", html(502)),
-        Scenario::wears_out(
-            "status 503 with nothing",
-            75,
-            Fault::with_body(503, BodyKind::Empty),
-        ),
+        Scenario::wears_out("status 503 with nothing", 75, Fault::with_body(503, BodyKind::Empty)),
         Scenario::ends("status 403 with HTML", 77, html(403)),
-        Scenario::ends(
-            "status 404 with plain text",
-            69,
-            Fault::with_body(404, BodyKind::Plain),
-        ),
+        Scenario::ends("status 404 with plain text", 69, Fault::with_body(404, BodyKind::Plain)),
         Scenario::wears_out(
             "status 500 with a good page in its body",
             75,
-            Fault::with_body(
-                500,
-                BodyKind::Json(serde_json::json!({"items": [], "next": ""})),
-            ),
+            Fault::with_body(500, BodyKind::Json(serde_json::json!({"items": [], "next": ""}))),
         ),
     ]
 }

@@ -71,21 +71,13 @@ impl Checker {
         let touched: Vec<&Rc<Row>> = now
             .rows
             .values()
-            .filter(|row| {
-                before
-                    .rows
-                    .get(&row.key)
-                    .is_none_or(|old| !Rc::ptr_eq(old, row))
-            })
+            .filter(|row| before.rows.get(&row.key).is_none_or(|old| !Rc::ptr_eq(old, row)))
             .collect();
         Self::rows_are_whole(now, &touched);
         Self::changed_at_grows(&before, now, &touched, step);
         match step {
             Step::Nothing | Step::Begin | Step::Fail => {
-                assert!(
-                    touched.is_empty() && before.rows.len() == now.rows.len(),
-                    "rows were written"
-                );
+                assert!(touched.is_empty() && before.rows.len() == now.rows.len(), "rows were written");
                 assert_eq!(before.changes.len(), now.changes.len());
                 if !matches!(step, Step::Begin) {
                     assert_eq!(before.last_changed_at, now.last_changed_at);
@@ -94,25 +86,16 @@ impl Checker {
             Step::Batch { .. } => {
                 assert!(now.rows.len() >= before.rows.len(), "a row is gone");
                 for row in &touched {
-                    assert!(
-                        row.is_active() && row.withheld_since.is_none(),
-                        "a listed row is not active"
-                    );
+                    assert!(row.is_active() && row.withheld_since.is_none(), "a listed row is not active");
                     self.absent.remove(&row.key);
                 }
                 let unlisted = |model: &Model| model.rows.len() - model.active();
-                assert!(
-                    unlisted(now) <= unlisted(&before),
-                    "a page made somebody missing"
-                );
+                assert!(unlisted(now) <= unlisted(&before), "a page made somebody missing");
             }
             Step::Finish { .. } => self.finish(&before, now, step),
             Step::Retain { .. } => {
                 for row in &touched {
-                    assert!(
-                        row.erased_at.is_some(),
-                        "retention touched more than it erased"
-                    );
+                    assert!(row.erased_at.is_some(), "retention touched more than it erased");
                 }
                 assert_eq!(now.rows.len(), before.rows.len());
             }
@@ -121,11 +104,7 @@ impl Checker {
         if self.whole_history {
             Self::history_tells_the_state(now, &touched);
         }
-        let running = now
-            .runs
-            .iter()
-            .filter(|run| run.outcome == "running")
-            .count();
+        let running = now.runs.iter().filter(|run| run.outcome == "running").count();
         assert!(running <= 1, "{running} runs are on");
         self.nobody_forgotten_is_there(now);
     }
@@ -147,23 +126,14 @@ impl Checker {
                 None if row.erased_at.is_none() => assert_eq!(row.natural_key(), row.key),
                 None => assert!(row.key.starts_with("nk:")),
             }
-            assert!(
-                now.runs.iter().any(|run| run.id == row.changed_run),
-                "the run of a row is gone"
-            );
+            assert!(now.runs.iter().any(|run| run.id == row.changed_run), "the run of a row is gone");
         }
     }
 
     fn changed_at_grows(before: &Model, now: &Model, touched: &[&Rc<Row>], step: &Step) {
-        assert!(
-            now.last_changed_at >= before.last_changed_at,
-            "changed_at went back"
-        );
+        assert!(now.last_changed_at >= before.last_changed_at, "changed_at went back");
         for row in touched {
-            assert!(
-                row.changed_at > before.last_changed_at,
-                "a reader of changed_at misses a change"
-            );
+            assert!(row.changed_at > before.last_changed_at, "a reader of changed_at misses a change");
             assert_eq!(row.changed_at, now.last_changed_at);
             let run = match step {
                 Step::Batch { run } | Step::Retain { run } => *run,
@@ -175,15 +145,7 @@ impl Checker {
     }
 
     fn finish(&mut self, before: &Model, now: &Model, step: &Step) {
-        let Step::Finish {
-            row: run,
-            listed,
-            gone,
-            accept,
-            active_before,
-            restarted,
-        } = step
-        else {
+        let Step::Finish { row: run, listed, gone, accept, active_before, restarted } = step else {
             return;
         };
         let absence = run.absence.as_deref().unwrap();
@@ -194,10 +156,7 @@ impl Checker {
                 .collect()
         };
         let missing = newly(Row::is_active, |row| row.missing_since.is_some());
-        let removed = newly(
-            |row| row.removed_at.is_none(),
-            |row| row.removed_at.is_some(),
-        );
+        let removed = newly(|row| row.removed_at.is_none(), |row| row.removed_at.is_some());
         // An item without id lists every row of its natural key, whatever becomes of that in the walk.
         let surely = |row: &Row| match &row.id {
             Some(id) => listed.ids.contains(id),
@@ -209,10 +168,7 @@ impl Checker {
         }
         if absence == "judged" {
             for row in now.rows.values().filter(|row| row.is_active()) {
-                assert!(
-                    perhaps(row) || row.changed_run == run.id,
-                    "somebody who is not listed is active"
-                );
+                assert!(perhaps(row) || row.changed_run == run.id, "somebody who is not listed is active");
             }
             for row in now.rows.values() {
                 if row.is_active() {
@@ -223,67 +179,34 @@ impl Checker {
             }
             let n = missing.len() as u64;
             #[expect(clippy::cast_precision_loss, reason = "small numbers")]
-            let many =
-                n > self.min_count && n as f64 * 100.0 > *active_before as f64 * self.max_percent;
+            let many = n > self.min_count && n as f64 * 100.0 > *active_before as f64 * self.max_percent;
             let nobody = listed.usable == 0 && *active_before > 0;
             let accepted = accept.is_some_and(|most| n <= most);
-            assert!(
-                !(many || nobody) || accepted,
-                "{n} of {active_before} were let through"
-            );
+            assert!(!(many || nobody) || accepted, "{n} of {active_before} were let through");
         } else {
-            assert!(
-                missing.is_empty() && removed.is_empty(),
-                "absence was not judged"
-            );
+            assert!(missing.is_empty() && removed.is_empty(), "absence was not judged");
         }
         for row in &removed {
-            assert!(
-                self.absent[&row.key] >= self.confirm_runs,
-                "removed too early"
-            );
-            assert!(
-                row.id.is_none() || gone.contains(&row.key),
-                "removed without having been asked for"
-            );
+            assert!(self.absent[&row.key] >= self.confirm_runs, "removed too early");
+            assert!(row.id.is_none() || gone.contains(&row.key), "removed without having been asked for");
         }
         for row in now.rows.values() {
-            assert!(
-                !surely(row) || row.withheld_since.is_none(),
-                "a listed row is withheld"
-            );
+            assert!(!surely(row) || row.withheld_since.is_none(), "a listed row is withheld");
             let due = absence == "judged"
                 && row.id.is_none()
                 && !row.is_active()
                 && self.absent[&row.key] >= self.confirm_runs;
             assert!(!due || row.removed_at.is_some(), "a removal is overdue");
-            if absence == "withheld"
-                && row.is_active()
-                && !perhaps(row)
-                && row.changed_run != run.id
-            {
-                assert!(
-                    row.withheld_since.is_some(),
-                    "an unlisted row is not marked withheld"
-                );
+            if absence == "withheld" && row.is_active() && !perhaps(row) && row.changed_run != run.id {
+                assert!(row.withheld_since.is_some(), "an unlisted row is not marked withheld");
             }
         }
-        self.blocked = if absence == "blocked" {
-            self.blocked + 1
-        } else {
-            0
-        };
+        self.blocked = if absence == "blocked" { self.blocked + 1 } else { 0 };
         assert!(self.blocked <= 2, "blocked for ever");
         Self::counters(now, run, &missing, &removed, *restarted);
     }
 
-    fn counters(
-        now: &Model,
-        run: &RunRow,
-        missing: &[&Rc<Row>],
-        removed: &[&Rc<Row>],
-        restarted: bool,
-    ) {
+    fn counters(now: &Model, run: &RunRow, missing: &[&Rc<Row>], removed: &[&Rc<Row>], restarted: bool) {
         if !restarted {
             let sum = run.added
                 + run.updated
@@ -298,10 +221,7 @@ impl Checker {
         assert_eq!(run.active, i64::try_from(now.active()).ok(), "{run:?}");
         assert_eq!(
             (run.missing, run.removed),
-            (
-                missing.len().cast_signed() as i64,
-                removed.len().cast_signed() as i64
-            )
+            (missing.len().cast_signed() as i64, removed.len().cast_signed() as i64)
         );
     }
 
@@ -332,28 +252,15 @@ impl Checker {
         }
         let addresses: HashSet<String> = self.forgotten.iter().map(|who| email(*who, 1)).collect();
         for row in now.rows.values() {
-            let there = row
-                .email
-                .as_deref()
-                .is_some_and(|email| addresses.contains(&normalized_email(email)));
+            let there =
+                row.email.as_deref().is_some_and(|email| addresses.contains(&normalized_email(email)));
             assert!(!there, "somebody who was forgotten is back");
         }
         for address in &addresses {
             let quoted = format!("\"{address}\"");
-            let told = now
-                .changes
-                .iter()
-                .filter_map(|change| change.before.as_ref());
-            assert!(
-                !told
-                    .map(|text| text.to_lowercase())
-                    .any(|text| text.contains(&quoted))
-            );
-            assert!(
-                !now.rejects
-                    .iter()
-                    .any(|reject| reject.item.contains(&quoted))
-            );
+            let told = now.changes.iter().filter_map(|change| change.before.as_ref());
+            assert!(!told.map(|text| text.to_lowercase()).any(|text| text.contains(&quoted)));
+            assert!(!now.rejects.iter().any(|reject| reject.item.contains(&quoted)));
         }
     }
 }

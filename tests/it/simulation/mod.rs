@@ -30,14 +30,8 @@ fn live(seed: u64, folder: Option<&Path>, met: &mut Met) {
     let mut dice = Dice::new(seed);
     let twin = folder.map_or_else(Twin::alone, Twin::beside);
     let mut check = Checker::new(&twin.model);
-    let age = |dice: &mut Dice| {
-        dice.chance(30)
-            .then(|| Duration::from_millis(dice.below(100_000_000)))
-    };
-    let retention = Retention {
-        history: age(&mut dice),
-        removed: age(&mut dice),
-    };
+    let age = |dice: &mut Dice| dice.chance(30).then(|| Duration::from_millis(dice.below(100_000_000)));
+    let retention = Retention { history: age(&mut dice), removed: age(&mut dice) };
     let removal = Removal {
         confirm_runs: 2 + u32::try_from(dice.below(2)).unwrap(),
         max_percent: [0.0, 20.0, 50.0, 100.0][usize::try_from(dice.below(4)).unwrap()],
@@ -83,14 +77,8 @@ fn live(seed: u64, folder: Option<&Path>, met: &mut Met) {
 
 fn plan(dice: &mut Dice) -> Plan {
     let mut rarely = |percent| if dice.chance(25) { percent } else { 0 };
-    let (death, failure, refusal, unrest, robbery, unclear) = (
-        rarely(12),
-        rarely(15),
-        rarely(30),
-        rarely(40),
-        rarely(8),
-        rarely(40),
-    );
+    let (death, failure, refusal, unrest, robbery, unclear) =
+        (rarely(12), rarely(15), rarely(30), rarely(40), rarely(8), rarely(40));
     Plan {
         page_length: 1 + usize::try_from(dice.below(5)).unwrap(),
         flush: 20 + dice.below(80),
@@ -130,10 +118,7 @@ fn come_right(life: &mut Simulation<'_>) {
         match life.world.item(entry) {
             _ if life.check.is_forgotten(*email) => {}
             Item::Consent(consent)
-                if life
-                    .company
-                    .as_ref()
-                    .is_none_or(|ours| *ours == consent.company_id) =>
+                if life.company.as_ref().is_none_or(|ours| *ours == consent.company_id) =>
             {
                 ids.extend(consent.consent_id.clone().map(String::from));
                 natural_keys.insert(consent.natural_key());
@@ -141,20 +126,11 @@ fn come_right(life: &mut Simulation<'_>) {
             _ => {}
         }
     }
-    let active: Vec<_> = life
-        .twin
-        .model
-        .rows
-        .values()
-        .filter(|row| row.is_active())
-        .collect();
+    let active: Vec<_> = life.twin.model.rows.values().filter(|row| row.is_active()).collect();
     match life.world.ids {
         Ids::All => {
             let stored: BTreeSet<String> = active.iter().filter_map(|row| row.id.clone()).collect();
-            assert!(
-                ids.is_subset(&stored),
-                "somebody who is listed is not active"
-            );
+            assert!(ids.is_subset(&stored), "somebody who is listed is not active");
         }
         Ids::None | Ids::Some => {
             let stored: BTreeSet<String> = active.iter().map(|row| row.natural_key()).collect();
@@ -179,10 +155,8 @@ fn live_or_tell(seed: u64, folder: Option<&Path>, test: &str, met: &mut Met) {
 
 #[test]
 fn whatever_happens_in_ten_thousand_lives_the_promises_of_a_run_hold() {
-    let (first, seeds) = (
-        number_from("UNDERSTORY_SYNC_SEED", 1),
-        number_from("UNDERSTORY_SYNC_SEEDS", 10_000),
-    );
+    let (first, seeds) =
+        (number_from("UNDERSTORY_SYNC_SEED", 1), number_from("UNDERSTORY_SYNC_SEEDS", 10_000));
     let mut met = Met::new();
     for seed in first..first + seeds {
         live_or_tell(seed, None, "ten_thousand_lives", &mut met);
@@ -198,19 +172,12 @@ fn whatever_happens_in_ten_thousand_lives_the_promises_of_a_run_hold() {
 
 #[test]
 fn the_real_store_does_what_the_model_of_the_simulation_does() {
-    let (first, seeds) = (
-        number_from("UNDERSTORY_SYNC_SEED", 1),
-        number_from("UNDERSTORY_SYNC_REAL_SEEDS", 150),
-    );
+    let (first, seeds) =
+        (number_from("UNDERSTORY_SYNC_SEED", 1), number_from("UNDERSTORY_SYNC_REAL_SEEDS", 150));
     // In memory, where the system has such a folder: it is the rules that are compared, not the disk.
     let memory = Path::new("/dev/shm");
     for seed in first..first + seeds {
-        let folder = if memory.is_dir() {
-            TempDir::new_in(memory)
-        } else {
-            TempDir::new()
-        }
-        .unwrap();
+        let folder = if memory.is_dir() { TempDir::new_in(memory) } else { TempDir::new() }.unwrap();
         let (folder, test) = (Some(folder.path()), "model_of_the_simulation");
         live_or_tell(seed, folder, test, &mut Met::new());
     }

@@ -50,10 +50,7 @@ impl Row {
     }
 
     fn before(&self) -> String {
-        let extra = self
-            .extra
-            .as_ref()
-            .map(|text| serde_json::from_str::<serde_json::Value>(text).unwrap());
+        let extra = self.extra.as_ref().map(|text| serde_json::from_str::<serde_json::Value>(text).unwrap());
         json!({
             "consent_id": self.id, "company_id": self.company, "email": self.email, "full_name": self.name,
             "source": self.source, "refs": null, "extra": extra,
@@ -145,8 +142,7 @@ impl Model {
                 let run = Rc::make_mut(run);
                 "interrupted".clone_into(&mut run.outcome);
                 run.finished_at = Some(now);
-                run.error
-                    .get_or_insert_with(|| "the process ended in the middle of the run".to_owned());
+                run.error.get_or_insert_with(|| "the process ended in the middle of the run".to_owned());
             }
         }
         let row = RunRow {
@@ -158,11 +154,7 @@ impl Model {
         };
         self.next_run += 1;
         self.runs.push(Rc::new(row.clone()));
-        Held {
-            row,
-            fence: self.fence,
-            suppression_no: self.suppression_no,
-        }
+        Held { row, fence: self.fence, suppression_no: self.suppression_no }
     }
 
     pub(super) fn load(&self) -> Loaded {
@@ -181,21 +173,11 @@ impl Model {
         known.loaded();
         let mut rejects = KnownRejects::default();
         for reject in &self.rejects {
-            let known = KnownReject {
-                id: reject.id,
-                resolved: reject.resolved_at.is_some(),
-            };
+            let known = KnownReject { id: reject.id, resolved: reject.resolved_at.is_some() };
             rejects.push(&reject.fingerprint, known);
         }
-        let complete = self
-            .runs
-            .iter()
-            .rev()
-            .filter(|run| run.outcome == "succeeded")
-            .take(2);
-        let blocked = complete
-            .take_while(|run| run.absence.as_deref() == Some("blocked"))
-            .count();
+        let complete = self.runs.iter().rev().filter(|run| run.outcome == "succeeded").take(2);
+        let blocked = complete.take_while(|run| run.absence.as_deref() == Some("blocked")).count();
         Loaded {
             known,
             rejects,
@@ -208,18 +190,11 @@ impl Model {
     }
 
     pub(super) fn knows_company(&self, companies: &[String]) -> bool {
-        self.rows.is_empty()
-            || self
-                .rows
-                .values()
-                .any(|row| companies.contains(&row.company))
+        self.rows.is_empty() || self.rows.values().any(|row| companies.contains(&row.company))
     }
 
     pub(super) fn namesakes(&self, natural_keys: &[String]) -> Namesakes {
-        let hashes: Vec<i64> = natural_keys
-            .iter()
-            .filter_map(|key| natural_hash_of(key))
-            .collect();
+        let hashes: Vec<i64> = natural_keys.iter().filter_map(|key| natural_hash_of(key)).collect();
         let mut found: Vec<&Rc<Row>> = self
             .rows
             .values()
@@ -228,13 +203,8 @@ impl Model {
         found.sort_by(|a, b| (a.first_seen_at, &a.key).cmp(&(b.first_seen_at, &b.key)));
         let mut namesakes = Namesakes::new();
         for row in found {
-            let namesake = Namesake {
-                consent_key: row.key.clone(),
-            };
-            namesakes
-                .entry(row.natural_key())
-                .or_default()
-                .push(namesake);
+            let namesake = Namesake { consent_key: row.key.clone() };
+            namesakes.entry(row.natural_key()).or_default().push(namesake);
         }
         namesakes
     }
@@ -251,11 +221,7 @@ impl Model {
 
     pub(super) fn keys_of(&self, hashes: &[RowHash]) -> Vec<String> {
         let hashes: HashSet<RowHash> = hashes.iter().copied().collect();
-        self.rows
-            .values()
-            .filter(|row| hashes.contains(&row.hash))
-            .map(|row| row.key.clone())
-            .collect()
+        self.rows.values().filter(|row| hashes.contains(&row.hash)).map(|row| row.key.clone()).collect()
     }
 
     pub(super) fn candidates(&self, confirm_runs: u32, most: u32) -> Vec<Candidate> {
@@ -263,31 +229,18 @@ impl Model {
         let mut found: Vec<&Rc<Row>> = self
             .rows
             .values()
-            .filter(|row| {
-                row.missing_since.is_some() && row.removed_at.is_none() && row.id.is_some()
-            })
+            .filter(|row| row.missing_since.is_some() && row.removed_at.is_none() && row.id.is_some())
             .filter(|row| row.missing_judged.is_some_and(|judged| judged <= upto))
             .collect();
-        found.sort_by_key(|row| {
-            (
-                self.checks.get(&row.key).copied(),
-                row.missing_judged,
-                row.key.clone(),
-            )
-        });
+        found.sort_by_key(|row| (self.checks.get(&row.key).copied(), row.missing_judged, row.key.clone()));
         found.truncate(usize::try_from(most).unwrap());
         found
             .into_iter()
-            .map(|row| Candidate {
-                consent_key: row.key.clone(),
-                consent_id: row.id.clone().unwrap(),
-            })
+            .map(|row| Candidate { consent_key: row.key.clone(), consent_id: row.id.clone().unwrap() })
             .collect()
     }
 
     pub(super) fn has_new_nameless_reject(&self, held: &Held) -> bool {
-        self.rejects
-            .iter()
-            .any(|reject| reject.first_run == held.row.id && !reject.has_id)
+        self.rejects.iter().any(|reject| reject.first_run == held.row.id && !reject.has_id)
     }
 }

@@ -121,11 +121,7 @@ impl Simulation<'_> {
     }
 
     fn may_die(&mut self, plan: &Plan) -> Result<(), Over> {
-        if self.dice.chance(plan.death) {
-            Err(Over::Died)
-        } else {
-            Ok(())
-        }
+        if self.dice.chance(plan.death) { Err(Over::Died) } else { Ok(()) }
     }
 
     /// One run from the lease to the last state of its row.
@@ -243,11 +239,7 @@ impl Simulation<'_> {
             match item {
                 Item::Rejected(rejected) => listed.ids.extend(rejected.id.clone()),
                 Item::Consent(consent) => {
-                    if self
-                        .company
-                        .as_ref()
-                        .is_some_and(|ours| *ours != consent.company_id)
-                    {
+                    if self.company.as_ref().is_some_and(|ours| *ours != consent.company_id) {
                         continue;
                     }
                     listed.usable += 1;
@@ -285,11 +277,7 @@ impl Simulation<'_> {
         let now = self.now();
         let run = self.twin.row().id;
         let written = self.twin.write_batch(&batch, now);
-        let step = if written.is_ok() {
-            Step::Batch { run }
-        } else {
-            Step::Nothing
-        };
+        let step = if written.is_ok() { Step::Batch { run } } else { Step::Nothing };
         self.check.after(&self.twin.model, &step);
         self.batches += 1;
         Ok(written?)

@@ -9,9 +9,7 @@ use tokio::runtime::Runtime;
 use understory_sync::config::{Database, Retention};
 use understory_sync::hash::RowHash;
 use understory_sync::reconcile::{Batch, Namesakes};
-use understory_sync::store::{
-    Candidate, Ending, Loaded, Run, RunRow, Store, StoreError, Timestamp, Trigger,
-};
+use understory_sync::store::{Candidate, Ending, Loaded, Run, RunRow, Store, StoreError, Timestamp, Trigger};
 
 use super::model::{Fenced, Held, Model, SALT};
 use crate::bench::sql::Db;
@@ -31,50 +29,23 @@ struct Real {
 
 impl Twin {
     pub(super) fn alone() -> Self {
-        Self {
-            model: Model::new(),
-            held: None,
-            real: None,
-        }
+        Self { model: Model::new(), held: None, real: None }
     }
 
     /// With a real store in this folder.
     pub(super) fn beside(folder: &Path) -> Self {
         let url = format!("sqlite://{}", folder.join("consents.db").display());
-        let database = Database {
-            url: SecretString::from(url.clone()),
-            schema: None,
-        };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
+        let database = Database { url: SecretString::from(url.clone()), schema: None };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let store = runtime.block_on(Store::open(&database)).unwrap();
         let mut db = Db::open(&url);
-        db.run(&format!(
-            "update sync_state set salt = x'{}'",
-            "07".repeat(SALT.len())
-        ));
-        Self {
-            real: Some(Real {
-                runtime,
-                store,
-                run: None,
-                db,
-            }),
-            ..Self::alone()
-        }
+        db.run(&format!("update sync_state set salt = x'{}'", "07".repeat(SALT.len())));
+        Self { real: Some(Real { runtime, store, run: None, db }), ..Self::alone() }
     }
 
     pub(super) fn begin(&mut self, now: Timestamp) {
         self.held = Some(self.model.begin(now));
-        if let Some(Real {
-            runtime,
-            store,
-            run,
-            ..
-        }) = &mut self.real
-        {
+        if let Some(Real { runtime, store, run, .. }) = &mut self.real {
             let begun = runtime.block_on(async {
                 let lease = store.acquire(now).await?;
                 store.begin_run(lease, Trigger::Once, now).await
@@ -105,11 +76,7 @@ impl Twin {
             assert_eq!(real.suppressed, loaded.suppressed);
             assert_eq!(
                 (real.endpoint, real.blocked_in_a_row, real.judged_runs),
-                (
-                    loaded.endpoint.clone(),
-                    loaded.blocked_in_a_row,
-                    loaded.judged_runs
-                )
+                (loaded.endpoint.clone(), loaded.blocked_in_a_row, loaded.judged_runs)
             );
         }
         loaded
@@ -118,10 +85,7 @@ impl Twin {
     pub(super) fn knows_company(&mut self, companies: &[String]) -> bool {
         let known = self.model.knows_company(companies);
         if let Some(Real { runtime, store, .. }) = &mut self.real {
-            assert_eq!(
-                runtime.block_on(store.knows_company(companies)).unwrap(),
-                known
-            );
+            assert_eq!(runtime.block_on(store.knows_company(companies)).unwrap(), known);
         }
         known
     }
@@ -148,28 +112,16 @@ impl Twin {
     pub(super) fn candidates(&mut self, confirm_runs: u32, most: u32) -> Vec<Candidate> {
         let candidates = self.model.candidates(confirm_runs, most);
         if let Some(Real { runtime, store, .. }) = &mut self.real {
-            let real = runtime
-                .block_on(store.candidates(confirm_runs, most))
-                .unwrap();
+            let real = runtime.block_on(store.candidates(confirm_runs, most)).unwrap();
             assert_eq!(real, candidates);
         }
         candidates
     }
 
     pub(super) fn has_new_nameless_reject(&mut self) -> bool {
-        let found = self
-            .model
-            .has_new_nameless_reject(self.held.as_ref().unwrap());
-        if let Some(Real {
-            runtime,
-            store,
-            run,
-            ..
-        }) = &mut self.real
-        {
-            let real = runtime
-                .block_on(store.has_new_nameless_reject(run.as_ref().unwrap()))
-                .unwrap();
+        let found = self.model.has_new_nameless_reject(self.held.as_ref().unwrap());
+        if let Some(Real { runtime, store, run, .. }) = &mut self.real {
+            let real = runtime.block_on(store.has_new_nameless_reject(run.as_ref().unwrap())).unwrap();
             assert_eq!(real, found);
         }
         found
@@ -177,13 +129,7 @@ impl Twin {
 
     pub(super) fn write_batch(&mut self, batch: &Batch, now: Timestamp) -> Result<(), Fenced> {
         let held = self.held.as_mut().unwrap();
-        if let Some(Real {
-            runtime,
-            store,
-            run,
-            ..
-        }) = &mut self.real
-        {
+        if let Some(Real { runtime, store, run, .. }) = &mut self.real {
             let run = run.as_mut().unwrap();
             run.row.clone_from(&held.row);
             let real = runtime.block_on(store.write_batch(run, batch, now));
@@ -207,13 +153,7 @@ impl Twin {
     ) -> Result<RunRow, Fenced> {
         let held = self.held.as_ref().unwrap();
         let done = self.model.finish(held, last, ending, now);
-        if let Some(Real {
-            runtime,
-            store,
-            run,
-            ..
-        }) = &mut self.real
-        {
+        if let Some(Real { runtime, store, run, .. }) = &mut self.real {
             let run = run.as_ref().unwrap();
             let real = runtime.block_on(store.finish(run, last.clone(), ending, now));
             match (&real, &done) {
@@ -228,13 +168,7 @@ impl Twin {
 
     pub(super) fn fail(&mut self, row: &RunRow, now: Timestamp) {
         self.model.fail(self.held.as_ref().unwrap(), row);
-        if let Some(Real {
-            runtime,
-            store,
-            run,
-            ..
-        }) = &mut self.real
-        {
+        if let Some(Real { runtime, store, run, .. }) = &mut self.real {
             // Fenced: then the model has not recorded it either, which the comparison shows.
             let _ = runtime.block_on(store.fail(run.as_ref().unwrap(), row, now));
         }
@@ -244,17 +178,9 @@ impl Twin {
     pub(super) fn retain(&mut self, retention: &Retention, now: Timestamp) {
         let id = self.held.as_ref().unwrap().row.id;
         self.model.retain(id, retention, now);
-        if let Some(Real {
-            runtime,
-            store,
-            run,
-            ..
-        }) = &mut self.real
-        {
+        if let Some(Real { runtime, store, run, .. }) = &mut self.real {
             let lease = run.as_ref().unwrap().lease();
-            runtime
-                .block_on(store.retain(lease, id, retention, now))
-                .unwrap();
+            runtime.block_on(store.retain(lease, id, retention, now)).unwrap();
         }
         self.compare();
     }
@@ -262,20 +188,14 @@ impl Twin {
     pub(super) fn forget(&mut self, email: &str, now: Timestamp) {
         self.model.forget(email, now);
         self.with_lease(now, async |store, lease| {
-            store
-                .forget(lease, &[email.to_owned()], now)
-                .await
-                .map(drop)
+            store.forget(lease, &[email.to_owned()], now).await.map(drop)
         });
     }
 
     pub(super) fn unforget(&mut self, email: &str, now: Timestamp) {
         self.model.unforget(email);
         self.with_lease(now, async |store, lease| {
-            store
-                .unforget(lease, &[email.to_owned()], now)
-                .await
-                .map(drop)
+            store.unforget(lease, &[email.to_owned()], now).await.map(drop)
         });
     }
 

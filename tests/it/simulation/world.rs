@@ -18,7 +18,10 @@ pub(super) enum Entry {
         ours: bool,
     },
     /// Cannot be used; the one with an id counts as listed.
-    Bad { id: Option<u8>, email: u8 },
+    Bad {
+        id: Option<u8>,
+        email: u8,
+    },
 }
 
 /// Which items come with their id.
@@ -44,20 +47,12 @@ pub(super) fn id(number: u8) -> String {
 /// Some people write their address in capitals at times.
 pub(super) fn email(number: u8, version: u8) -> String {
     let address = format!("person{number}@example.com");
-    if version.is_multiple_of(5) {
-        address.to_uppercase()
-    } else {
-        address
-    }
+    if version.is_multiple_of(5) { address.to_uppercase() } else { address }
 }
 
 impl World {
     pub(super) fn new(dice: &mut Dice) -> Self {
-        let mut world = Self {
-            list: Vec::new(),
-            away: Vec::new(),
-            ids: Ids::All,
-        };
+        let mut world = Self { list: Vec::new(), away: Vec::new(), ids: Ids::All };
         for _ in 0..dice.below(12) {
             world.add(dice);
         }
@@ -69,36 +64,12 @@ impl World {
         let mut number = |end| u8::try_from(dice.below(end)).unwrap();
         let (who, other, kind) = (number(14), number(14), number(40));
         let entry = match kind {
-            0 => Entry::Bad {
-                id: Some(who),
-                email: other,
-            },
-            1 => Entry::Bad {
-                id: None,
-                email: other,
-            },
-            2 => Entry::Good {
-                id: who,
-                email: other,
-                version: 0,
-                source: false,
-                ours: false,
-            },
+            0 => Entry::Bad { id: Some(who), email: other },
+            1 => Entry::Bad { id: None, email: other },
+            2 => Entry::Good { id: who, email: other, version: 0, source: false, ours: false },
             // Two ids may share an address.
-            3..=8 => Entry::Good {
-                id: who,
-                email: other % 5,
-                version: number(9),
-                source: false,
-                ours: true,
-            },
-            _ => Entry::Good {
-                id: who,
-                email: who,
-                version: number(9),
-                source: kind % 2 == 0,
-                ours: true,
-            },
+            3..=8 => Entry::Good { id: who, email: other % 5, version: number(9), source: false, ours: true },
+            _ => Entry::Good { id: who, email: who, version: number(9), source: kind % 2 == 0, ours: true },
         };
         let at = usize::try_from(dice.below(self.list.len() as u64 + 1)).unwrap();
         self.list.insert(at, entry);
@@ -156,13 +127,7 @@ impl World {
 
     pub(super) fn item(&self, entry: &Entry) -> Item<'static> {
         match *entry {
-            Entry::Good {
-                id: number,
-                email: address,
-                version,
-                source,
-                ours,
-            } => Item::Consent(Consent {
+            Entry::Good { id: number, email: address, version, source, ours } => Item::Consent(Consent {
                 consent_id: self.has_id(number).then(|| id(number).into()),
                 company_id: (if ours { OURS } else { THEIRS }).into(),
                 email: email(address, version).into(),
@@ -171,19 +136,12 @@ impl World {
                 refs: None,
                 extra: (version == 4).then(|| r#"{"more":[1,"two"]}"#.into()),
             }),
-            Entry::Bad {
-                id: number,
-                email: address,
-            } => Item::Rejected(rejected(number, address)),
+            Entry::Bad { id: number, email: address } => Item::Rejected(rejected(number, address)),
         }
     }
 
     /// The items from here on, and where the next page begins.
-    pub(super) fn page(
-        &self,
-        from: usize,
-        length: usize,
-    ) -> (Page<'static>, Vec<Entry>, Option<usize>) {
+    pub(super) fn page(&self, from: usize, length: usize) -> (Page<'static>, Vec<Entry>, Option<usize>) {
         let entries: Vec<Entry> = self.list.iter().skip(from).take(length).cloned().collect();
         let items = entries.iter().map(|entry| self.item(entry)).collect();
         let next = (from + length < self.list.len()).then_some(from + length);

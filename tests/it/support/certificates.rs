@@ -23,9 +23,7 @@ pub(crate) struct Authority {
 impl Authority {
     /// Makes the authority of this folder, which calls itself so.
     pub(crate) fn make(folder: &Path, called: &str) -> Self {
-        let authority = Self {
-            folder: folder.to_path_buf(),
-        };
+        let authority = Self { folder: folder.to_path_buf() };
         let settings = "[ca]\ndefault_ca = own\n[own]\ndatabase = index.txt\nnew_certs_dir = .\n\
                         default_md = sha256\npolicy = any\nrand_serial = yes\nunique_subject = no\n\
                         [any]\ncommonName = supplied\n";
@@ -61,10 +59,8 @@ impl Authority {
 
     /// `NAME.pem` and `NAME.key`, signed by nobody else, with these extensions.
     pub(crate) fn self_signed(&self, name: &str, called: &str, extensions: &[&str]) {
-        let extensions: Vec<String> = extensions
-            .iter()
-            .map(|extension| format!("-addext {extension}"))
-            .collect();
+        let extensions: Vec<String> =
+            extensions.iter().map(|extension| format!("-addext {extension}")).collect();
         let extensions = extensions.join(" ");
         self.openssl(&format!(
             "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout {name}.key -out {name}.pem \
@@ -78,10 +74,6 @@ impl Authority {
             .current_dir(&self.folder)
             .output()
             .expect("this test needs openssl (Debian: apt-get install openssl)");
-        assert!(
-            done.status.success(),
-            "{}",
-            String::from_utf8_lossy(&done.stderr)
-        );
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     }
 }

@@ -42,12 +42,7 @@ impl TestDb {
     pub(crate) fn sqlite() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", folder.path().join("test.db").display());
-        Self {
-            engine: Engine::Sqlite,
-            url,
-            folder,
-            name: String::new(),
-        }
+        Self { engine: Engine::Sqlite, url, folder, name: String::new() }
     }
 
     /// An empty database on the server.
@@ -58,12 +53,7 @@ impl TestDb {
         let mut url = url::Url::parse(server::url()).expect("TEST_POSTGRES_URL is no URL");
         administer(&format!("create database {name} template template0")).await;
         url.set_path(&name);
-        Self {
-            engine: Engine::Postgres,
-            url: url.into(),
-            folder: tempfile::tempdir().unwrap(),
-            name,
-        }
+        Self { engine: Engine::Postgres, url: url.into(), folder: tempfile::tempdir().unwrap(), name }
     }
 
     /// Which engine it is.
@@ -83,10 +73,7 @@ impl TestDb {
 
     /// For the store.
     pub(crate) fn config(&self) -> config::Database {
-        config::Database {
-            url: self.url.clone().into(),
-            schema: None,
-        }
+        config::Database { url: self.url.clone().into(), schema: None }
     }
 
     /// SQLite: the file.
@@ -125,11 +112,7 @@ impl TestDb {
                 let rows = sqlx::raw_sql(sql).fetch_all(&mut conn).await.unwrap();
                 conn.close().await.unwrap();
                 rows.iter()
-                    .map(|row| {
-                        (0..row.columns().len())
-                            .map(|at| sqlite_text(row, at))
-                            .collect()
-                    })
+                    .map(|row| (0..row.columns().len()).map(|at| sqlite_text(row, at)).collect())
                     .collect()
             }
             Engine::Postgres => {
@@ -155,10 +138,8 @@ impl TestDb {
         let rows = self.query(sql).await;
         rows.into_iter()
             .map(|row| {
-                let values: Vec<String> = row
-                    .into_iter()
-                    .map(|value| value.unwrap_or_else(|| "-".to_owned()))
-                    .collect();
+                let values: Vec<String> =
+                    row.into_iter().map(|value| value.unwrap_or_else(|| "-".to_owned())).collect();
                 values.join("|")
             })
             .collect()
@@ -205,9 +186,7 @@ impl TestDb {
     /// The only value of the only row, a number.
     pub(crate) async fn number(&self, sql: &str) -> i64 {
         let value = self.value(sql).await;
-        value
-            .parse()
-            .unwrap_or_else(|_| panic!("{sql}: {value} is no number"))
+        value.parse().unwrap_or_else(|_| panic!("{sql}: {value} is no number"))
     }
 
     /// How many rows a table or view has.
@@ -234,9 +213,7 @@ impl TestDb {
 
     async fn sqlite_connection(&self) -> SqliteConnection {
         let options = SqliteConnectOptions::from_str(&self.url).unwrap();
-        SqliteConnection::connect_with(&options.create_if_missing(true))
-            .await
-            .unwrap()
+        SqliteConnection::connect_with(&options.create_if_missing(true)).await.unwrap()
     }
 }
 
@@ -248,9 +225,7 @@ impl Drop for TestDb {
         let sql = format!("drop database if exists {} with (force)", self.name);
         // A runtime cannot be entered from within another one, so that it gets a thread of its own.
         let dropping = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.unwrap().block_on(administer(&sql));
         });
         // A test that failed must not hide its message behind a second one.
@@ -277,9 +252,5 @@ fn sqlite_text(row: &sqlx::sqlite::SqliteRow, at: usize) -> Option<String> {
         return Some(text);
     }
     let bytes: Vec<u8> = row.try_get_unchecked(at).unwrap();
-    Some(
-        bytes
-            .iter()
-            .fold(String::new(), |text, byte| format!("{text}{byte:02x}")),
-    )
+    Some(bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}")))
 }

@@ -26,11 +26,7 @@ pub(crate) fn bomb(beginning: &[u8], spaces: usize) -> Vec<u8> {
     out.extend(length.to_le_bytes());
     out.extend((!length).to_le_bytes());
     out.extend_from_slice(beginning);
-    let mut bits = Bits {
-        out,
-        held: 0,
-        count: 0,
-    };
+    let mut bits = Bits { out, held: 0, count: 0 };
     // A block of fixed codes: one space, then "258 bytes from one byte ago" again and again.
     bits.push(0b0, 1);
     bits.push(0b01, 2);

@@ -27,11 +27,7 @@ impl Done {
     /// The program must have ended so; shows what it said where it did not.
     #[track_caller]
     pub(crate) fn expect(self, code: i32) -> Self {
-        assert_eq!(
-            self.code, code,
-            "\n--- stdout\n{}\n--- stderr\n{}",
-            self.stdout, self.stderr
-        );
+        assert_eq!(self.code, code, "\n--- stdout\n{}\n--- stderr\n{}", self.stdout, self.stderr);
         self
     }
 
@@ -43,11 +39,7 @@ impl Done {
     /// Standard error must hold this.
     #[track_caller]
     pub(crate) fn says(self, text: &str) -> Self {
-        assert!(
-            self.stderr.contains(text),
-            "{text:?} is not in\n--- stderr\n{}",
-            self.stderr
-        );
+        assert!(self.stderr.contains(text), "{text:?} is not in\n--- stderr\n{}", self.stderr);
         self
     }
 }
@@ -72,20 +64,11 @@ impl Running {
     /// Starts a command.
     pub(crate) fn start(mut command: Command) -> Self {
         let started = Instant::now();
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let stdout = collect(child.stdout.take().unwrap());
         let stderr = collect(child.stderr.take().unwrap());
-        Self {
-            child,
-            stdout,
-            stderr,
-            started,
-        }
+        Self { child, stdout, stderr, started }
     }
 
     /// The process.
@@ -105,9 +88,7 @@ impl Running {
 
     /// Sends a signal by its name: TERM, INT, HUP, STOP, CONT, KILL.
     pub(crate) fn signal(&self, name: &str) {
-        let sent = Command::new("kill")
-            .args(["-s", name, &self.id().to_string()])
-            .status();
+        let sent = Command::new("kill").args(["-s", name, &self.id().to_string()]).status();
         assert!(sent.unwrap().success());
     }
 
@@ -140,9 +121,7 @@ impl Running {
             reader.take().unwrap().join().unwrap();
         }
         Done {
-            code: status
-                .code()
-                .unwrap_or_else(|| 128 + status.signal().unwrap()),
+            code: status.code().unwrap_or_else(|| 128 + status.signal().unwrap()),
             stdout: self.stdout(),
             stderr: self.stderr(),
             peak_kib,
@@ -156,9 +135,7 @@ impl Running {
         if !status.starts_with("Name:\tunderstory-sync\n") {
             return None;
         }
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmHWM:"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
         line.trim().strip_suffix(" kB")?.parse().ok()
     }
 }

@@ -39,11 +39,8 @@ impl Raw {
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        let server = Server {
-            scripts: scripts.into(),
-            connections: Arc::default(),
-            requests: Arc::default(),
-        };
+        let server =
+            Server { scripts: scripts.into(), connections: Arc::default(), requests: Arc::default() };
         let raw = Self {
             address,
             connections: Arc::clone(&server.connections),
@@ -51,10 +48,7 @@ impl Raw {
             _stop: stop.clone().drop_guard(),
         };
         std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(stop.run_until_cancelled(server.serve(listener)));
         });
         raw
@@ -149,12 +143,10 @@ async fn read_request(stream: &mut TcpStream) -> Option<String> {
         }
     }
     let mut text = String::from_utf8_lossy(&bytes).into_owned();
-    let length = text.to_lowercase().lines().find_map(|line| {
-        line.strip_prefix("content-length:")?
-            .trim()
-            .parse::<usize>()
-            .ok()
-    });
+    let length = text
+        .to_lowercase()
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length:")?.trim().parse::<usize>().ok());
     let mut body = vec![0; length.unwrap_or(0)];
     stream.read_exact(&mut body).await.ok()?;
     text.push_str(&String::from_utf8_lossy(&body));

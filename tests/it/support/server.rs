@@ -21,15 +21,12 @@ pub(super) fn url() -> &'static str {
 }
 
 fn start() -> Server {
-    let mut child = Command::new(concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/tests/throwaway-postgres.sh"
-    ))
-    .stdin(Stdio::piped())
-    .stdout(Stdio::piped())
-    .stderr(Stdio::piped())
-    .spawn()
-    .expect("bash is needed for tests/throwaway-postgres.sh");
+    let mut child = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/throwaway-postgres.sh"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("bash is needed for tests/throwaway-postgres.sh");
     let mut first_line = String::new();
     let mut out = BufReader::new(child.stdout.take().unwrap());
     out.read_line(&mut first_line).unwrap();
@@ -40,8 +37,5 @@ fn start() -> Server {
         panic!("the tests need PostgreSQL, none is skipped: {said}");
     }
     let stdin = child.stdin.take().unwrap();
-    Server {
-        url: first_line.trim().to_owned(),
-        _alive: Some((child, stdin)),
-    }
+    Server { url: first_line.trim().to_owned(), _alive: Some((child, stdin)) }
 }

@@ -64,8 +64,7 @@ impl Gateway {
                     return;
                 }
                 shared.accepted.fetch_add(1, Ordering::SeqCst);
-                let (config, seen, behind) =
-                    (Arc::clone(&config), Arc::clone(&shared), behind.clone());
+                let (config, seen, behind) = (Arc::clone(&config), Arc::clone(&shared), behind.clone());
                 std::thread::spawn(move || {
                     let _ = serve(stream?, config, handshake, &behind, &seen);
                     io::Result::Ok(())
@@ -162,9 +161,7 @@ fn message(from: &mut impl Read, count: impl Fn(usize)) -> io::Result<Vec<u8>> {
         bytes.push(byte[0]);
     }
     let head = String::from_utf8_lossy(&bytes).to_lowercase();
-    let length = head
-        .lines()
-        .find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
     let mut body = vec![0; length.unwrap_or(0)];
     from.read_exact(&mut body)?;
     count(body.len());

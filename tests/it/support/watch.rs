@@ -4,8 +4,7 @@ use super::TestDb;
 
 /// Counts, from now on, every row that anybody writes to these tables, whether or not its values change.
 pub(crate) async fn watch_writes(db: &TestDb, tables: &[&str]) {
-    db.execute("create table watched_writes (at text not null)")
-        .await;
+    db.execute("create table watched_writes (at text not null)").await;
     if db.is_postgres() {
         db.execute(
             "create function watch() returns trigger language plpgsql as \
@@ -35,9 +34,7 @@ pub(crate) async fn watch_writes(db: &TestDb, tables: &[&str]) {
 
 /// How many rows were written since this was asked last: `table|count`.
 pub(crate) async fn writes(db: &TestDb) -> Vec<String> {
-    let rows = db
-        .rows("select at, count(*) from watched_writes group by at order by at")
-        .await;
+    let rows = db.rows("select at, count(*) from watched_writes group by at order by at").await;
     db.execute("delete from watched_writes").await;
     rows
 }

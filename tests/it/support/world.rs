@@ -25,12 +25,7 @@ impl World {
     pub(crate) async fn on(engine: Engine) -> Self {
         let api = StandIn::start(Settings::default()).await.unwrap();
         let db = TestDb::on(engine).await;
-        let world = Self {
-            home: tempfile::tempdir().unwrap(),
-            variables: RefCell::default(),
-            api,
-            db,
-        };
+        let world = Self { home: tempfile::tempdir().unwrap(), variables: RefCell::default(), api, db };
         world.set("auth.token_url", &world.api.token_url());
         world.set("api.base_url", &world.api.base_url());
         world.set("api.requests_per_second", "0");
@@ -48,9 +43,7 @@ impl World {
 
     /// Sets any variable for all runs from now on.
     pub(crate) fn variable(&self, name: &str, value: &str) {
-        self.variables
-            .borrow_mut()
-            .insert(name.to_owned(), value.to_owned());
+        self.variables.borrow_mut().insert(name.to_owned(), value.to_owned());
     }
 
     /// No longer sets a key.
@@ -102,11 +95,7 @@ impl World {
             .arg(direct.get_program())
             .args(arguments)
             .env_clear()
-            .envs(
-                direct
-                    .get_envs()
-                    .filter_map(|(name, value)| Some((name, value?))),
-            )
+            .envs(direct.get_envs().filter_map(|(name, value)| Some((name, value?))))
             .current_dir(self.home());
         command
     }
@@ -130,11 +119,7 @@ impl World {
 
     /// A column of the last run's row.
     pub(crate) async fn last_run(&self, columns: &str) -> String {
-        self.db
-            .value(&format!(
-                "select {columns} from sync_runs order by id desc limit 1"
-            ))
-            .await
+        self.db.value(&format!("select {columns} from sync_runs order by id desc limit 1")).await
     }
 }
 

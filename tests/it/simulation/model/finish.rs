@@ -28,12 +28,7 @@ impl Model {
                     && row.id.is_none()
                     && row.missing_judged.is_some_and(|judged| judged <= upto)
             };
-            nameless = self
-                .rows
-                .values()
-                .filter(|row| due(row))
-                .map(|row| row.key.clone())
-                .collect();
+            nameless = self.rows.values().filter(|row| due(row)).map(|row| row.key.clone()).collect();
         }
         let removed: Vec<String> = ending.removed.iter().chain(&nameless).cloned().collect();
         if !(ending.missing.is_empty() && ending.withheld.is_empty() && removed.is_empty()) {
@@ -75,11 +70,7 @@ impl Model {
     }
 
     fn touch(&mut self, key: &str, run: i64, at: Timestamp, work: impl FnOnce(&mut Row)) {
-        let row = Rc::make_mut(
-            self.rows
-                .get_mut(key)
-                .expect("the row that is marked is there"),
-        );
+        let row = Rc::make_mut(self.rows.get_mut(key).expect("the row that is marked is there"));
         (row.changed_at, row.changed_run) = (at, run);
         work(row);
     }

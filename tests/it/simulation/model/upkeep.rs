@@ -12,25 +12,18 @@ use super::{Model, Row};
 
 impl Model {
     pub(in super::super) fn retain(&mut self, run: i64, retention: &Retention, now: Timestamp) {
-        let before =
-            |age: std::time::Duration| now.plus_millis(-i64::try_from(age.as_millis()).unwrap());
+        let before = |age: std::time::Duration| now.plus_millis(-i64::try_from(age.as_millis()).unwrap());
         if let Some(until) = retention.removed.map(before) {
-            let old =
-                |row: &Row| row.removed_at.is_some_and(|at| at < until) && row.erased_at.is_none();
-            let keys: Vec<String> = self
-                .rows
-                .values()
-                .filter(|row| old(row))
-                .map(|row| row.key.clone())
-                .collect();
+            let old = |row: &Row| row.removed_at.is_some_and(|at| at < until) && row.erased_at.is_none();
+            let keys: Vec<String> =
+                self.rows.values().filter(|row| old(row)).map(|row| row.key.clone()).collect();
             if !keys.is_empty() {
                 let at = self.next_changed_at(now);
                 for key in keys {
                     self.erase(&key, run, at);
                 }
             }
-            self.rejects
-                .retain(|reject| reject.resolved_at.is_none_or(|at| at >= until));
+            self.rejects.retain(|reject| reject.resolved_at.is_none_or(|at| at >= until));
         }
         if let Some(until) = retention.history.map(before) {
             self.changes.retain(|change| change.at >= until);
@@ -47,21 +40,11 @@ impl Model {
                 .max()
                 .unwrap_or(0)
         };
-        let (complete, judged) = (
-            last(&|_| true),
-            last(&|run| run.absence.as_deref() == Some("judged")),
-        );
-        let mut named: HashSet<i64> = self
-            .rows
-            .values()
-            .flat_map(|row| [row.first_run, row.changed_run])
-            .collect();
+        let (complete, judged) = (last(&|_| true), last(&|run| run.absence.as_deref() == Some("judged")));
+        let mut named: HashSet<i64> =
+            self.rows.values().flat_map(|row| [row.first_run, row.changed_run]).collect();
         named.extend(self.changes.iter().map(|change| change.run));
-        named.extend(
-            self.rejects
-                .iter()
-                .flat_map(|reject| [reject.first_run, reject.last_run]),
-        );
+        named.extend(self.rejects.iter().flat_map(|reject| [reject.first_run, reject.last_run]));
         self.runs.retain(|run| {
             let old = run.finished_at.is_some_and(|at| at < until) && run.outcome != "running";
             !(old && run.id < complete && run.id != judged && !named.contains(&run.id))
@@ -82,10 +65,7 @@ impl Model {
             self.follow(key, &new);
         }
         (row.email, row.name, row.extra, row.natural_hash) = (None, None, None, None);
-        row.hash = RowHash {
-            key: self.salt.key(&row.key),
-            content: 0,
-        };
+        row.hash = RowHash { key: self.salt.key(&row.key), content: 0 };
         (row.erased_at, row.changed_at, row.changed_run) = (Some(at), at, run);
         let there = self.rows.insert(row.key.clone(), Rc::new(row));
         assert!(there.is_none(), "an erased row takes another one's key");
@@ -95,28 +75,18 @@ impl Model {
         self.fence += 1;
         self.suppression_no += 1;
         let wanted = normalized_email(email);
-        self.suppressions
-            .entry(self.salt.email(email))
-            .or_insert(now);
+        self.suppressions.entry(self.salt.email(email)).or_insert(now);
         let is = |text: Option<&str>| text.is_some_and(|text| normalized_email(text) == wanted);
-        let gone: HashSet<String> = self
-            .rows
-            .values()
-            .filter(|row| is(row.email.as_deref()))
-            .map(|row| row.key.clone())
-            .collect();
+        let gone: HashSet<String> =
+            self.rows.values().filter(|row| is(row.email.as_deref())).map(|row| row.key.clone()).collect();
         self.changes.retain(|change| {
-            let before: Option<serde_json::Value> = change
-                .before
-                .as_ref()
-                .map(|text| serde_json::from_str(text).unwrap());
-            !gone.contains(&change.key)
-                && !before.is_some_and(|before| is(before["email"].as_str()))
+            let before: Option<serde_json::Value> =
+                change.before.as_ref().map(|text| serde_json::from_str(text).unwrap());
+            !gone.contains(&change.key) && !before.is_some_and(|before| is(before["email"].as_str()))
         });
         self.rows.retain(|key, _| !gone.contains(key));
         self.checks.retain(|key, _| !gone.contains(key));
-        self.rejects
-            .retain(|reject| !mentions(&reject.item, std::slice::from_ref(&wanted)));
+        self.rejects.retain(|reject| !mentions(&reject.item, std::slice::from_ref(&wanted)));
     }
 
     pub(in super::super) fn unforget(&mut self, email: &str) {

@@ -21,11 +21,7 @@ impl Model {
         }
         let (run, at) = (held.row.id, self.next_changed_at(now));
         for rejected in &batch.rejects {
-            if let Some(old) = self
-                .rejects
-                .iter_mut()
-                .find(|old| old.fingerprint == rejected.fingerprint)
-            {
+            if let Some(old) = self.rejects.iter_mut().find(|old| old.fingerprint == rejected.fingerprint) {
                 (old.last_run, old.resolved_at) = (run, None);
                 old.item.clone_from(&rejected.item);
             } else {
@@ -98,13 +94,7 @@ impl Model {
         kind: &'static str,
         before: Option<String>,
     ) {
-        self.changes.push(Rc::new(Change {
-            key: key.to_owned(),
-            run,
-            at,
-            kind,
-            before,
-        }));
+        self.changes.push(Rc::new(Change { key: key.to_owned(), run, at, kind, before }));
     }
 
     pub(super) fn follow(&mut self, old: &str, new: &str) {
@@ -121,10 +111,7 @@ impl Model {
             PutKind::TakeOver { old_key, .. } => old_key,
             _ => &put.key,
         };
-        let old = self
-            .rows
-            .remove(from)
-            .expect("the row that is changed is there");
+        let old = self.rows.remove(from).expect("the row that is changed is there");
         let mut row = Row::clone(&old);
         if let PutKind::TakeOver { old_key, .. } = &put.kind {
             self.follow(old_key, &put.key);
@@ -137,27 +124,11 @@ impl Model {
             self.note(&put.key, run, at, "returned", None);
         }
         let takes_over = matches!(put.kind, PutKind::TakeOver { .. });
-        let keeps = matches!(
-            put.kind,
-            PutKind::TakeOver {
-                keep_content: true,
-                ..
-            }
-        ) && old.email.is_some();
+        let keeps = matches!(put.kind, PutKind::TakeOver { keep_content: true, .. }) && old.email.is_some();
         if keeps {
-            row.hash = RowHash {
-                key: put.hash.key,
-                content: old.hash.content,
-            };
+            row.hash = RowHash { key: put.hash.key, content: old.hash.content };
         } else {
-            let Consent {
-                company_id,
-                email,
-                full_name,
-                source,
-                extra,
-                ..
-            } = put.consent.clone();
+            let Consent { company_id, email, full_name, source, extra, .. } = put.consent.clone();
             (row.company, row.email, row.name, row.source, row.extra) = (
                 company_id.into_owned(),
                 Some(email.into_owned()),
@@ -172,12 +143,7 @@ impl Model {
         }
         row.key.clone_from(&put.key);
         row.natural_hash = Some(put.natural);
-        (
-            row.missing_since,
-            row.withheld_since,
-            row.removed_at,
-            row.erased_at,
-        ) = (None, None, None, None);
+        (row.missing_since, row.withheld_since, row.removed_at, row.erased_at) = (None, None, None, None);
         row.missing_judged = None;
         (row.changed_at, row.changed_run) = (at, run);
         let there = self.rows.insert(row.key.clone(), Rc::new(row));
@@ -185,18 +151,11 @@ impl Model {
     }
 
     fn relist(&mut self, key: &str, run: i64, at: Timestamp) {
-        let row = self
-            .rows
-            .get_mut(key)
-            .expect("the row that is listed again is there");
+        let row = self.rows.get_mut(key).expect("the row that is listed again is there");
         let was_active = row.is_active();
         let row = Rc::make_mut(row);
-        (
-            row.missing_since,
-            row.withheld_since,
-            row.removed_at,
-            row.missing_judged,
-        ) = (None, None, None, None);
+        (row.missing_since, row.withheld_since, row.removed_at, row.missing_judged) =
+            (None, None, None, None);
         (row.changed_at, row.changed_run) = (at, run);
         if !was_active {
             self.note(key, run, at, "returned", None);

@@ -40,22 +40,17 @@ impl Simulation<'_> {
         match absence {
             Absence::Judged => {
                 ending.judged = true;
-                ending.missing = self
-                    .twin
-                    .keys_of(&known.unlisted_active_rows().collect::<Vec<_>>());
+                ending.missing = self.twin.keys_of(&known.unlisted_active_rows().collect::<Vec<_>>());
                 self.look_up(plan, &mut ending)?;
             }
             Absence::Withheld => {
-                ending.withheld = self
-                    .twin
-                    .keys_of(&known.newly_withheld_rows().collect::<Vec<_>>());
+                ending.withheld = self.twin.keys_of(&known.newly_withheld_rows().collect::<Vec<_>>());
             }
             Absence::Blocked => {}
         }
         let now = self.now();
         let mut row = self.twin.row().clone();
-        row.active =
-            Some(known.active_now().cast_signed() - i64::try_from(ending.missing.len()).unwrap());
+        row.active = Some(known.active_now().cast_signed() - i64::try_from(ending.missing.len()).unwrap());
         "succeeded".clone_into(&mut row.outcome);
         row.absence = Some(absence.as_str().to_owned());
         row.finished_at = Some(now);
@@ -98,8 +93,7 @@ impl Simulation<'_> {
         self.may_die(plan)?;
         let now = self.now();
         self.twin.retain(&self.retention.clone(), now);
-        self.check
-            .after(&self.twin.model, &Step::Retain { run: row.id });
+        self.check.after(&self.twin.model, &Step::Retain { run: row.id });
         let erased = |row: &Rc<Row>| row.erased_at == Some(self.twin.model.last_changed_at);
         if self.twin.model.rows.values().any(erased) {
             self.meet("erased by retention");
@@ -109,10 +103,7 @@ impl Simulation<'_> {
     }
 
     fn look_up(&mut self, plan: &Plan, ending: &mut Ending) -> Result<(), Over> {
-        for candidate in self
-            .twin
-            .candidates(self.removal.confirm_runs, self.removal.max_checks)
-        {
+        for candidate in self.twin.candidates(self.removal.confirm_runs, self.removal.max_checks) {
             self.may_die(plan)?;
             ending.checked.push(candidate.consent_key.clone());
             if self.dice.chance(plan.unclear) {

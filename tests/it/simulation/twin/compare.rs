@@ -54,19 +54,12 @@ impl Twin {
         );
         assert_eq!(real.into_iter().collect::<BTreeSet<_>>(), rows);
         compare_lists(db, model);
-        let others =
-            |name: &str, pairs: &std::collections::BTreeMap<String, Timestamp>| -> Vec<String> {
-                pairs
-                    .iter()
-                    .map(|(key, at)| format!("{name}|{key}|{at}"))
-                    .collect()
-            };
+        let others = |name: &str, pairs: &std::collections::BTreeMap<String, Timestamp>| -> Vec<String> {
+            pairs.iter().map(|(key, at)| format!("{name}|{key}|{at}")).collect()
+        };
         let mut expected = others("check", &model.checks);
         expected.extend(others("suppression", &model.suppressions));
-        expected.push(format!(
-            "state|{}|{}",
-            model.judged_runs, model.last_changed_at
-        ));
+        expected.push(format!("state|{}|{}", model.judged_runs, model.last_changed_at));
         let real = db.texts(
             "select 'check|' || consent_key || '|' || checked_at as t from consent_checks union all \
              select 'suppression|' || email_hash || '|' || created_at from suppressions union all \
