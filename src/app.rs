@@ -26,7 +26,6 @@ use crate::observe::view::View;
 use crate::store::{Snapshot, Store, StoreError, Timestamp};
 
 /// Everything that `main` does.
-#[must_use]
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     logging::hush_panics();
     // Both TLS users, the API's client and PostgreSQL's driver, share one set of algorithms. A second install is refused, and as good.

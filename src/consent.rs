@@ -18,7 +18,6 @@ pub struct Consent<'a> {
     pub company_id: Cow<'a, str>,
     /// The address as received, never blank.
     pub email: Cow<'a, str>,
-    /// The name as received.
     pub full_name: Option<Cow<'a, str>>,
     /// Where the consent was given.
     pub source: Option<Cow<'a, str>>,
@@ -36,13 +35,11 @@ impl fmt::Debug for Consent<'_> {
 
 impl Consent<'_> {
     /// The primary key of the row: the API's id, else the natural key.
-    #[must_use]
     pub fn key(&self) -> String {
         self.consent_id.as_deref().map_or_else(|| self.natural_key(), str::to_owned)
     }
 
     /// The same, its texts borrowed from this one.
-    #[must_use]
     pub fn borrowed(&self) -> Consent<'_> {
         Consent {
             consent_id: self.consent_id.as_deref().map(Cow::Borrowed),
@@ -56,7 +53,6 @@ impl Consent<'_> {
     }
 
     /// The same, holding its texts itself.
-    #[must_use]
     pub fn into_owned(self) -> Consent<'static> {
         let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
         Consent {
@@ -71,14 +67,12 @@ impl Consent<'_> {
     }
 
     /// The beginning of the natural key as a number, for the index over it.
-    #[must_use]
     pub fn natural_hash(&self) -> i64 {
         let digest = natural_digest(&self.company_id, &self.email, self.source.as_deref());
         digest.first_chunk::<8>().map_or(0, |bytes| i64::from_be_bytes(*bytes))
     }
 
     /// Bytes of text in it.
-    #[must_use]
     pub fn bytes(&self) -> usize {
         let optional = [&self.consent_id, &self.full_name, &self.source, &self.refs, &self.extra];
         let optional = optional.iter().filter_map(|text| text.as_ref());
@@ -86,14 +80,12 @@ impl Consent<'_> {
     }
 
     /// The natural key of the row.
-    #[must_use]
     pub fn natural_key(&self) -> String {
         natural_key(&self.company_id, &self.email, self.source.as_deref())
     }
 }
 
 /// `nk:` and the hex SHA-256 of company, U+001F, normalised e-mail, U+001F, source or nothing (contract, section 4).
-#[must_use]
 pub fn natural_key(company_id: &str, email: &str, source: Option<&str>) -> String {
     let digest = natural_digest(company_id, email, source);
     format!("nk:{}", hex(&digest))
@@ -110,20 +102,16 @@ fn natural_digest(company_id: &str, email: &str, source: Option<&str>) -> [u8; 3
 }
 
 /// The beginning of a natural key as a number, for the index over it. None where the text is no natural key.
-#[must_use]
 pub fn natural_hash_of(natural_key: &str) -> Option<i64> {
     let digits = natural_key.strip_prefix("nk:")?.get(..16)?;
     u64::from_str_radix(digits, 16).ok().map(u64::cast_signed)
 }
 
 /// An address as it is compared: trimmed, Unicode lower case.
-#[must_use]
 pub fn normalized_email(email: &str) -> String {
     email.trim().to_lowercase()
 }
 
-/// Lower-case hexadecimal digits.
-#[must_use]
 pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut out = String::with_capacity(bytes.len() * 2);
@@ -137,7 +125,6 @@ pub fn hex(bytes: &[u8]) -> String {
 /// Why an item cannot be used. Never holds a part of the item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum RejectReason {
-    /// Not a JSON object.
     #[error("the item is not an object")]
     NotAnObject,
     /// `company_id` is absent, blank or no text.
@@ -156,7 +143,6 @@ pub enum RejectReason {
 pub struct Rejected {
     /// Its usable id, if it has one.
     pub id: Option<String>,
-    /// Why.
     pub reason: RejectReason,
     /// As received (NUL and lone surrogates replaced).
     pub item: String,
@@ -173,9 +159,7 @@ impl fmt::Debug for Rejected {
 /// One item of a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Item<'a> {
-    /// Can be stored.
     Consent(Consent<'a>),
-    /// Cannot.
     Rejected(Rejected),
 }
 
@@ -192,15 +176,12 @@ impl fmt::Debug for Cursor {
 /// One page of the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page<'a> {
-    /// In the order received.
     pub items: Vec<Item<'a>>,
-    /// None: the end.
     pub next: Option<Cursor>,
 }
 
 /// Whether a rejected item, as received, names one of these normalised addresses: in any text of it, alone or among other
 /// words, in any case of letters.
-#[must_use]
 pub fn mentions(item: &str, emails: &[String]) -> bool {
     let text = texts(item).to_lowercase();
     emails.iter().any(|email| {
@@ -214,7 +195,6 @@ pub fn mentions(item: &str, emails: &[String]) -> bool {
 
 /// Whether a rejected item, as received, holds an address that `is_wanted` knows by its hash: the counterpart of
 /// [`mentions`] where the address itself is not kept.
-#[must_use]
 pub fn any_address(item: &str, is_wanted: impl Fn(&str) -> bool) -> bool {
     let text = texts(item).to_lowercase();
     let whole = text.lines().filter(|line| line.contains('@'));

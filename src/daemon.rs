@@ -10,14 +10,14 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::exit::Exit;
-use crate::lifecycle::{Heart, Signals, Word};
+use crate::lifecycle::{Signals, SystemdState, Watchdog};
 use crate::schedule::Ticks;
 use crate::store::{Timestamp, Trigger};
 
 /// How often the run at start looks whether another run's lease has ended.
-const LOOK_AT_LEASE_EVERY: Duration = Duration::from_secs(3);
+const LEASE_POLL_INTERVAL: Duration = Duration::from_secs(3);
 /// No answer of the API silences the daemon for longer.
-const SILENT_AT_MOST: Duration = Duration::from_hours(24);
+const MAX_RETRY_AFTER: Duration = Duration::from_hours(24);
 
 /// What the loop has to know of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,11 +30,7 @@ pub enum Outcome {
         not_before: Option<std::time::Instant>,
     },
     /// Another run holds the lease.
-    Busy {
-        /// Who.
-        holder: String,
-    },
-    /// The run failed.
+    Busy { holder: String },
     Failed {
         /// The error in words; no personal data, no secret.
         words: String,
@@ -50,7 +46,6 @@ pub enum Outcome {
 /// Whether this failure ends the daemon: configuration always; what cannot be written (74) or is refused (77) only while the side that
 /// failed has not `worked_before` in this process (the database was opened, the API gave a token), for then it is a mistake of the
 /// installation and not of the day.
-#[must_use]
 pub fn ends_daemon(exit: Exit, worked_before: bool) -> Option<Exit> {
     let ends = match exit {
         Exit::Config | Exit::Usage => true,
@@ -60,9 +55,9 @@ pub fn ends_daemon(exit: Exit, worked_before: bool) -> Option<Exit> {
     ends.then_some(exit)
 }
 
-/// What was found when the process began.
+/// What was startup when the process began.
 #[derive(Debug, Clone, Default)]
-pub struct Found {
+pub struct StartupState {
     /// `schedule.run_at_start`
     pub run_at_start: bool,
     /// The longest gap between ticks.
@@ -75,9 +70,9 @@ pub struct Found {
     pub database_down: Option<String>,
 }
 
-impl Found {
+impl StartupState {
     /// A last run from the future means a clock that was wrong, and is not trusted.
-    fn wants_run(&self, now: DateTime<Utc>) -> bool {
+    fn is_run_due(&self, now: DateTime<Utc>) -> bool {
         let age = self.last_complete.and_then(|last| (now - last.to_utc()).to_std().ok());
         self.run_at_start && age.is_none_or(|age| age >= self.interval)
     }
@@ -85,14 +80,12 @@ impl Found {
 
 /// The loop and what it goes by.
 pub struct Daemon {
-    /// When runs are due.
     pub ticks: Ticks,
     /// What ends it, and what makes it run now.
     pub signals: Signals,
-    /// The watchdog's.
-    pub heart: Heart,
-    /// `lifecycle::tell_systemd`, or a test's ear.
-    pub tell: Box<dyn Fn(Word<'_>)>,
+    pub watchdog: Watchdog,
+    /// `lifecycle::notify_systemd`, or a test's ear.
+    pub tell: Box<dyn Fn(SystemdState<'_>)>,
     /// When the next run is due, for the metrics and the status page.
     pub next_run: watch::Sender<Option<Timestamp>>,
 }
@@ -101,50 +94,50 @@ impl Daemon {
     /// Runs until told to stop (0), or until a failure that [`ends_daemon`].
     ///
     /// Call it once configuration and schedule are accepted and the database was tried: the first thing it does is to say READY.
-    pub async fn serve(self, found: Found, mut run: impl AsyncFnMut(Trigger) -> Outcome) -> Exit {
-        let mut serving = Serving {
+    pub async fn serve(self, startup: StartupState, mut run: impl AsyncFnMut(Trigger) -> Outcome) -> Exit {
+        let mut daemon_loop = DaemonLoop {
             daemon: self,
-            last_complete: found.last_complete.map(Timestamp::to_utc),
-            silent_until: None,
+            last_complete: startup.last_complete.map(Timestamp::to_utc),
+            not_before: None,
         };
-        serving.begin(&found);
-        let exit = serving.work(&found, &mut run).await;
-        serving.say(Word::Stopping);
+        daemon_loop.begin(&startup);
+        let exit = daemon_loop.work(&startup, &mut run).await;
+        daemon_loop.say(SystemdState::Stopping);
         exit
     }
 }
 
-struct Serving {
+struct DaemonLoop {
     daemon: Daemon,
     last_complete: Option<DateTime<Utc>>,
-    silent_until: Option<Instant>,
+    not_before: Option<Instant>,
 }
 
-impl Serving {
-    fn begin(&mut self, found: &Found) {
-        self.publish_next();
-        self.say(Word::Ready);
-        match (&found.database_down, &found.last_run) {
+impl DaemonLoop {
+    fn begin(&mut self, startup: &StartupState) {
+        self.publish_next_run();
+        self.say(SystemdState::Ready);
+        match (&startup.database_down, &startup.last_run) {
             (Some(why), _) => self.status(&format!("database unreachable: {why}")),
             (None, Some(last_run)) => self.status(last_run),
             (None, None) => self.status("no run yet"),
         }
     }
 
-    async fn work(&mut self, found: &Found, run: &mut impl AsyncFnMut(Trigger) -> Outcome) -> Exit {
-        if found.wants_run(self.daemon.ticks.now()) {
+    async fn work(&mut self, startup: &StartupState, run: &mut impl AsyncFnMut(Trigger) -> Outcome) -> Exit {
+        if startup.is_run_due(self.daemon.ticks.now()) {
             if let Some(end) = self.run_at_start(run).await {
                 return end;
             }
-        } else if found.run_at_start {
+        } else if startup.run_at_start {
             tracing::info!("no run at start: the last complete run is younger than the interval");
         }
         while let Some(trigger) = self.wait().await {
-            if self.is_silenced() {
+            if self.must_wait_for_api() {
                 continue;
             }
             let outcome = run(trigger).await;
-            if let Some(end) = self.settle(outcome) {
+            if let Some(end) = self.handle_outcome(outcome) {
                 return end;
             }
         }
@@ -157,14 +150,14 @@ impl Serving {
         loop {
             let outcome = run(Trigger::Start).await;
             let Outcome::Busy { holder } = outcome else {
-                return self.settle(outcome);
+                return self.handle_outcome(outcome);
             };
             if !said {
                 tracing::info!("the run at start waits for another run to end ({holder})");
                 self.status(&format!("waiting for another run to end ({holder})"));
                 said = true;
             }
-            if !self.pause(LOOK_AT_LEASE_EVERY).await {
+            if !self.pause(LEASE_POLL_INTERVAL).await {
                 return None;
             }
         }
@@ -174,12 +167,12 @@ impl Serving {
     async fn pause(&mut self, how_long: Duration) -> bool {
         let end = Instant::now() + how_long;
         while Instant::now() < end {
-            self.daemon.heart.beat();
-            let nap = self.daemon.heart.nap().min(end - Instant::now());
+            self.daemon.watchdog.ping();
+            let interval = self.daemon.watchdog.poll_interval().min(end - Instant::now());
             tokio::select! {
                 biased;
                 () = self.daemon.signals.stop.cancelled() => return false,
-                () = tokio::time::sleep(nap) => {}
+                () = tokio::time::sleep(interval) => {}
             }
         }
         !self.daemon.signals.stop.is_cancelled()
@@ -189,37 +182,37 @@ impl Serving {
     /// watchdog hears.
     async fn wait(&mut self) -> Option<Trigger> {
         loop {
-            self.daemon.heart.beat();
+            self.daemon.watchdog.ping();
             if let Some(missed) = self.daemon.ticks.due() {
                 if missed > 0 {
                     tracing::info!("{missed} ticks skipped: the clock was set or the machine slept");
                 }
-                self.publish_next();
+                self.publish_next_run();
                 return Some(Trigger::Schedule);
             }
-            self.publish_next();
-            let nap = self.daemon.ticks.nap().min(self.daemon.heart.nap());
+            self.publish_next_run();
+            let interval = self.daemon.ticks.poll_interval().min(self.daemon.watchdog.poll_interval());
             tokio::select! {
                 biased;
                 () = self.daemon.signals.stop.cancelled() => return None,
                 () = self.daemon.signals.run_now.notified() => return Some(Trigger::Signal),
-                () = tokio::time::sleep(nap) => {}
+                () = tokio::time::sleep(interval) => {}
             }
         }
     }
 
-    fn be_silent_until(&mut self, not_before: Option<std::time::Instant>) {
-        let latest = Instant::now() + SILENT_AT_MOST;
-        self.silent_until = not_before.map(|at| Instant::from_std(at).min(latest));
+    fn respect_retry_after(&mut self, not_before: Option<std::time::Instant>) {
+        let latest = Instant::now() + MAX_RETRY_AFTER;
+        self.not_before = not_before.map(|at| Instant::from_std(at).min(latest));
     }
 
-    fn is_silenced(&mut self) -> bool {
+    fn must_wait_for_api(&mut self) -> bool {
         let Some(left) = self
-            .silent_until
+            .not_before
             .and_then(|until| until.checked_duration_since(Instant::now()))
             .filter(|left| !left.is_zero())
         else {
-            self.silent_until = None;
+            self.not_before = None;
             return false;
         };
         let until = self.daemon.ticks.now() + TimeDelta::from_std(left).unwrap_or_default();
@@ -229,16 +222,16 @@ impl Serving {
         true
     }
 
-    fn settle(&mut self, outcome: Outcome) -> Option<Exit> {
+    fn handle_outcome(&mut self, outcome: Outcome) -> Option<Exit> {
         let missed = self.daemon.ticks.skip_missed();
-        self.publish_next();
+        self.publish_next_run();
         let now = self.daemon.ticks.now();
         let at = now.format("%H:%M:%S");
         let mut end = None;
         match outcome {
             Outcome::Complete { words, not_before } => {
                 self.last_complete = Some(now);
-                self.be_silent_until(not_before);
+                self.respect_retry_after(not_before);
                 self.status(&format!("last run {at} {words}"));
             }
             Outcome::Busy { holder } => {
@@ -246,7 +239,7 @@ impl Serving {
                 self.status(&format!("tick {at} skipped, another run is in progress"));
             }
             Outcome::Failed { words, end: ends, not_before } => {
-                self.be_silent_until(not_before);
+                self.respect_retry_after(not_before);
                 let good = self.last_complete.map_or_else(
                     || "none complete yet".to_owned(),
                     |good| format!("last complete {}", good.format("%Y-%m-%d %H:%M:%S")),
@@ -263,7 +256,7 @@ impl Serving {
         end
     }
 
-    fn publish_next(&self) {
+    fn publish_next_run(&self) {
         let next = Some(Timestamp::new(self.daemon.ticks.next()));
         self.daemon.next_run.send_if_modified(|current| {
             let differs = *current != next;
@@ -272,7 +265,7 @@ impl Serving {
         });
     }
 
-    fn say(&self, word: Word<'_>) {
+    fn say(&self, word: SystemdState<'_>) {
         (self.daemon.tell)(word);
     }
 
@@ -281,7 +274,7 @@ impl Serving {
         let next = self.daemon.ticks.next();
         let near = next - self.daemon.ticks.now() < TimeDelta::days(1);
         let form = if near { "%H:%M" } else { "%Y-%m-%d %H:%M" };
-        self.say(Word::Status(&format!("{words}; next {} UTC", next.format(form))));
+        self.say(SystemdState::Status(&format!("{words}; next {} UTC", next.format(form))));
     }
 }
 

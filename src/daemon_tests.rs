@@ -36,7 +36,7 @@ impl Bench {
         Daemon {
             ticks: Ticks::new(schedule, Duration::ZERO, Box::new(clock)),
             signals: self.signals.clone(),
-            heart: Heart::new(None, || {}),
+            watchdog: Watchdog::new(None, || {}),
             tell: Box::new(move |word| said.borrow_mut().push(format!("{word:?}"))),
             next_run: watch::Sender::new(None),
         }
@@ -51,8 +51,8 @@ impl Bench {
     }
 }
 
-fn hourly() -> Found {
-    Found { run_at_start: true, interval: Duration::from_hours(1), ..Found::default() }
+fn hourly() -> StartupState {
+    StartupState { run_at_start: true, interval: Duration::from_hours(1), ..StartupState::default() }
 }
 
 fn ok() -> Outcome {
@@ -64,12 +64,12 @@ fn failed(end: Option<Exit>) -> Outcome {
 }
 
 /// Serves until the script has no outcome left; tells when which run began.
-async fn play(bench: &Bench, cron: &str, found: Found, script: Vec<(u64, Outcome)>) -> Played {
+async fn play(bench: &Bench, cron: &str, startup: StartupState, script: Vec<(u64, Outcome)>) -> Played {
     let mut script = script.into_iter();
     let mut runs = Vec::new();
     let exit = bench
         .daemon(cron)
-        .serve(found, async |trigger| {
+        .serve(startup, async |trigger| {
             let Some((takes, outcome)) = script.next() else {
                 bench.signals.stop.cancel();
                 return Outcome::Interrupted;
@@ -101,9 +101,11 @@ async fn a_run_at_start_then_one_at_every_tick() {
 async fn the_run_at_start_is_skipped_while_the_last_one_is_younger_than_the_interval() {
     for (age, first) in [(3599, "schedule"), (3600, "start"), (-5, "start")] {
         let bench = Bench::new();
-        let found =
-            Found { last_complete: Some(Timestamp::new(start() - TimeDelta::seconds(age))), ..hourly() };
-        let (_, runs) = play(&bench, "0 0 * * * *", found, vec![(0, ok())]).await;
+        let startup = StartupState {
+            last_complete: Some(Timestamp::new(start() - TimeDelta::seconds(age))),
+            ..hourly()
+        };
+        let (_, runs) = play(&bench, "0 0 * * * *", startup, vec![(0, ok())]).await;
         assert_eq!(runs[0].1, first, "{age} s");
     }
 }
@@ -120,8 +122,8 @@ async fn ticks_during_a_long_run_are_skipped_and_never_stacked() {
 #[tokio::test(start_paused = true)]
 async fn every_two_seconds_means_every_two_seconds() {
     let bench = Bench::new();
-    let found = Found::default();
-    let (_, runs) = play(&bench, "*/2 * * * * *", found, vec![(0, ok()); 2000]).await;
+    let startup = StartupState::default();
+    let (_, runs) = play(&bench, "*/2 * * * * *", startup, vec![(0, ok()); 2000]).await;
     let began: Vec<u64> = runs.iter().map(|run| run.0).collect();
     let even: Vec<u64> = (1..=2000).map(|tick| tick * 2).collect();
     assert_eq!(began, even);
@@ -130,9 +132,9 @@ async fn every_two_seconds_means_every_two_seconds() {
 #[tokio::test(start_paused = true)]
 async fn a_tick_that_finds_the_lease_taken_is_skipped() {
     let bench = Bench::new();
-    let found = Found::default();
+    let startup = StartupState::default();
     let busy = Outcome::Busy { holder: "host-a".to_owned() };
-    let (_, runs) = play(&bench, "0 0 * * * *", found, vec![(0, busy), (0, ok())]).await;
+    let (_, runs) = play(&bench, "0 0 * * * *", startup, vec![(0, busy), (0, ok())]).await;
     assert_eq!(runs, [(1800, "schedule"), (5400, "schedule")]);
 }
 
@@ -146,12 +148,12 @@ async fn the_run_at_start_waits_for_the_lease_to_end_and_a_stop_ends_the_wait() 
 
     let bench = Bench::new();
     let stop = bench.signals.stop.clone();
-    let serving = bench.daemon("0 0 * * * *").serve(hourly(), async |_| busy());
+    let daemon_loop = bench.daemon("0 0 * * * *").serve(hourly(), async |_| busy());
     let stopping = async {
         tokio::time::sleep(Duration::from_millis(4500)).await;
         stop.cancel();
     };
-    let (exit, ()) = tokio::join!(serving, stopping);
+    let (exit, ()) = tokio::join!(daemon_loop, stopping);
     assert_eq!((exit, bench.began.elapsed().as_millis()), (Exit::Done, 4500));
 }
 
@@ -200,7 +202,7 @@ async fn sighup_runs_now_and_a_stop_ends_an_idle_daemon_within_a_second() {
     let bench = Bench::new();
     let signals = bench.signals.clone();
     let mut runs = Vec::new();
-    let serving = bench.daemon("0 0 * * * *").serve(Found::default(), async |trigger| {
+    let daemon_loop = bench.daemon("0 0 * * * *").serve(StartupState::default(), async |trigger| {
         runs.push((bench.seconds(), trigger.as_str()));
         ok()
     });
@@ -210,7 +212,7 @@ async fn sighup_runs_now_and_a_stop_ends_an_idle_daemon_within_a_second() {
         tokio::time::sleep(Duration::from_secs(10)).await;
         signals.stop.cancel();
     };
-    let (exit, ()) = tokio::join!(serving, outside);
+    let (exit, ()) = tokio::join!(daemon_loop, outside);
     assert_eq!(exit, Exit::Done);
     assert_eq!(bench.began.elapsed(), Duration::from_secs(20));
     assert_eq!(runs, [(10, "signal")]);
@@ -222,7 +224,7 @@ async fn a_clock_set_back_by_years_does_not_silence_the_daemon() {
     let shift = Rc::clone(&bench.shift);
     let stop = bench.signals.stop.clone();
     let mut runs = Vec::new();
-    let serving = bench.daemon("0 0 * * * *").serve(Found::default(), async |_| {
+    let daemon_loop = bench.daemon("0 0 * * * *").serve(StartupState::default(), async |_| {
         runs.push(bench.seconds());
         if runs.len() == 2 {
             stop.cancel();
@@ -233,15 +235,16 @@ async fn a_clock_set_back_by_years_does_not_silence_the_daemon() {
         tokio::time::sleep(Duration::from_secs(1900)).await;
         shift.set(TimeDelta::days(-3650));
     };
-    tokio::join!(serving, outside);
+    tokio::join!(daemon_loop, outside);
     assert_eq!(runs, [1800, 5400]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_database_that_is_down_at_start_is_said_and_is_no_failure() {
     let bench = Bench::new();
-    let found = Found { database_down: Some("connection refused".to_owned()), ..Found::default() };
-    let (exit, _) = play(&bench, "0 0 * * * *", found, vec![(0, ok())]).await;
+    let startup =
+        StartupState { database_down: Some("connection refused".to_owned()), ..StartupState::default() };
+    let (exit, _) = play(&bench, "0 0 * * * *", startup, vec![(0, ok())]).await;
     assert_eq!(exit, Exit::Done);
     assert_eq!(
         bench.said.borrow()[1],
@@ -255,12 +258,12 @@ async fn an_idle_loop_feeds_the_watchdog_and_a_stuck_run_does_not() {
     let counter = std::sync::Arc::clone(&beats);
     let bench = Bench::new();
     let daemon = Daemon {
-        heart: Heart::new(Some(Duration::from_secs(40)), move || {
+        watchdog: Watchdog::new(Some(Duration::from_secs(40)), move || {
             counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         }),
         ..bench.daemon("0 0 * * * *")
     };
-    let stuck = daemon.serve(Found::default(), async |_| std::future::pending().await);
+    let stuck = daemon.serve(StartupState::default(), async |_| std::future::pending().await);
     let ended = tokio::time::timeout(Duration::from_hours(10), stuck).await;
     assert!(ended.is_err());
     let beats = beats.load(std::sync::atomic::Ordering::Relaxed);

@@ -4,7 +4,6 @@
 
 use std::process::ExitCode;
 
-/// How the process ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Exit {
@@ -30,7 +29,6 @@ pub enum Exit {
 
 impl Exit {
     /// The number that the shell sees.
-    #[must_use]
     pub const fn code(self) -> u8 {
         self as u8
     }

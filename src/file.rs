@@ -7,30 +7,27 @@ use std::path::{Path, PathBuf};
 
 /// A file beside its target; removed when dropped, unless it was moved into its place.
 #[derive(Debug)]
-pub struct Draft {
+pub struct AtomicFile {
     path: PathBuf,
     file: File,
-    kept: bool,
+    persisted: bool,
 }
 
-impl Draft {
+impl AtomicFile {
     /// Makes an empty file with mode 0600 in the folder of `target`.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub fn beside(target: &Path) -> io::Result<Self> {
+    pub fn create_beside(target: &Path) -> io::Result<Self> {
         let Some(name) = target.file_name() else {
             return Err(io::Error::from(io::ErrorKind::IsADirectory));
         };
         for attempt in 0..100 {
-            let mut draft = std::ffi::OsString::from(".");
-            draft.push(name);
-            draft.push(format!(".{}.{attempt}.part", std::process::id()));
-            let path = target.with_file_name(draft);
+            let mut part = std::ffi::OsString::from(".");
+            part.push(name);
+            part.push(format!(".{}.{attempt}.part", std::process::id()));
+            let path = target.with_file_name(part);
             match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
                 Ok(file) => {
                     file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
-                    return Ok(Self { path, file, kept: false });
+                    return Ok(Self { path, file, persisted: false });
                 }
                 Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(cause) => return Err(cause),
@@ -40,24 +37,19 @@ impl Draft {
     }
 
     /// Where it lies for now.
-    #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// To write to.
     pub fn file(&mut self) -> &mut File {
         &mut self.file
     }
 
     /// Moves it into its place, once it is on the disk.
-    ///
-    /// # Errors
-    /// What the system says; the target is as it was then.
-    pub fn keep(mut self, target: &Path) -> io::Result<()> {
+    pub fn persist(mut self, target: &Path) -> io::Result<()> {
         self.file.sync_all()?;
         std::fs::rename(&self.path, target)?;
-        self.kept = true;
+        self.persisted = true;
         if let Some(folder) = target.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             File::open(folder)?.sync_all()?;
         }
@@ -66,13 +58,11 @@ impl Draft {
 }
 
 /// A device or a pipe, which a file moved into its place would end, for everybody on this machine.
-#[must_use]
 pub fn is_special(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
 }
 
 /// Without links in the way to it, also where the file itself is not there.
-#[must_use]
 pub fn resolved(path: &Path) -> PathBuf {
     if let Ok(path) = path.canonicalize() {
         return path;
@@ -87,9 +77,9 @@ pub fn resolved(path: &Path) -> PathBuf {
     }
 }
 
-impl Drop for Draft {
+impl Drop for AtomicFile {
     fn drop(&mut self) {
-        if !self.kept {
+        if !self.persisted {
             let _ = std::fs::remove_file(&self.path);
         }
     }

@@ -24,7 +24,6 @@ pub const ROW_HASH_DIGITS: usize = 30;
 
 impl RowHash {
     /// As stored in `consents.row_hash`: text, so that every tool can copy the table.
-    #[must_use]
     pub fn to_hex(self) -> String {
         let content = self.content.to_be_bytes();
         let mut digits = hex(&self.key.to_be_bytes());
@@ -33,7 +32,6 @@ impl RowHash {
     }
 
     /// From the database; None where it is not what this program writes.
-    #[must_use]
     pub fn from_hex(digits: &[u8]) -> Option<Self> {
         if digits.len() != ROW_HASH_DIGITS {
             return None;
@@ -67,7 +65,6 @@ impl std::fmt::Debug for Salt {
 
 impl Salt {
     /// From `sync_state.salt`.
-    #[must_use]
     pub fn new(bytes: Vec<u8>) -> Self {
         let mut key = [0; 16];
         key.copy_from_slice(&Sha256::digest(&bytes)[..16]);
@@ -75,7 +72,6 @@ impl Salt {
     }
 
     /// Of a `consent_key`.
-    #[must_use]
     pub fn key(&self, key: &str) -> u64 {
         let mut hasher = self.sip;
         hasher.write(key.as_bytes());
@@ -83,7 +79,6 @@ impl Salt {
     }
 
     /// Of everything but the id, which the key tells: 56 bits.
-    #[must_use]
     pub fn content(&self, consent: &Consent<'_>) -> u64 {
         let mut hasher = self.sip;
         let fields = [
@@ -109,13 +104,11 @@ impl Salt {
     }
 
     /// Hex SHA-256 of salt and normalised address: `suppressions.email_hash`.
-    #[must_use]
     pub fn email(&self, email: &str) -> String {
         hex(&Sha256::new().chain_update(&self.bytes).chain_update(normalized_email(email)).finalize())
     }
 
     /// What is left of a natural key when retention erased its row: `nk:` and a salted hash.
-    #[must_use]
     pub fn erased_key(&self, natural_key: &str) -> String {
         let hash =
             Sha256::new().chain_update(&self.bytes).chain_update([0]).chain_update(natural_key).finalize();

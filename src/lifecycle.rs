@@ -15,13 +15,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// What is promised for a stop is five seconds; this leaves the rest for the exit itself.
-const STOP_WITHIN: Duration = Duration::from_millis(4500);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(4500);
 /// "File size limit exceeded", the same number on every system this runs on.
 const SIGXFSZ: i32 = 25;
 /// Exit code where work was cut off: try again later.
-const CUT_OFF: i32 = 75;
+const EXIT_ABORTED: i32 = 75;
 /// While one long step of work is awaited, the watchdog hears of it at least this often.
-const BEAT_EVERY: Duration = Duration::from_secs(10);
+const PING_EVERY: Duration = Duration::from_secs(10);
 
 /// Who is listening: it decides what SIGHUP means and how a stop that was waited for ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,9 +44,6 @@ pub struct Signals {
 impl Signals {
     /// Takes the signals over for the life of the process. A second SIGTERM or SIGINT ends it at once with 75; so does work that has not
     /// ended 4.5 s after the first (with 0 for a daemon): what the database has committed stays, the rest is rolled back by its death.
-    ///
-    /// # Errors
-    /// When the system refuses the handlers.
     pub fn listen(role: Role) -> io::Result<Self> {
         // A limit of the file size is an error of the write that meets it, not the death of the process.
         let _ = signal(SignalKind::from_raw(SIGXFSZ))?;
@@ -69,39 +66,37 @@ impl Signals {
             stop.cancel();
             if role == Role::Daemon {
                 // Not when the work has ended: it may take seconds.
-                tell_systemd(Word::Stopping);
+                notify_systemd(SystemdState::Stopping);
             }
             tokio::select! {
                 _ = term.recv() => {}
                 _ = int.recv() => {}
-                () = tokio::time::sleep(STOP_WITHIN) => {
+                () = tokio::time::sleep(SHUTDOWN_TIMEOUT) => {
                     tracing::warn!("work did not end in time and is cut off; the next run heals");
-                    std::process::exit(if role == Role::Daemon { 0 } else { CUT_OFF });
+                    std::process::exit(if role == Role::Daemon { 0 } else { EXIT_ABORTED });
                 }
             }
-            std::process::exit(CUT_OFF);
+            std::process::exit(EXIT_ABORTED);
         });
         Ok(signals)
     }
 }
 
-/// What systemd is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Word<'a> {
+pub enum SystemdState<'a> {
     /// The start is over: configuration accepted, schedule standing, database tried.
     Ready,
     /// One line for `systemctl status`.
     Status(&'a str),
-    /// The end has begun.
     Stopping,
 }
 
 /// Tells systemd, where there is one (`NOTIFY_SOCKET`), and nobody else.
-pub fn tell_systemd(word: Word<'_>) {
+pub fn notify_systemd(word: SystemdState<'_>) {
     match word {
-        Word::Ready => tell(&[NotifyState::Ready]),
-        Word::Stopping => tell(&[NotifyState::Stopping]),
-        Word::Status(words) => {
+        SystemdState::Ready => tell(&[NotifyState::Ready]),
+        SystemdState::Stopping => tell(&[NotifyState::Stopping]),
+        SystemdState::Status(words) => {
             let line = words.replace(char::is_control, " ");
             tell(&[NotifyState::Status(&line)]);
         }
@@ -120,31 +115,30 @@ fn tell(state: &[NotifyState<'_>]) {
 /// Who beats it:
 /// - the idle loop of the daemon, each time it looks whether a run is due (at least once a second): a loop that is stuck looks no more;
 /// - a run, after each page and each step of a wait (progress callback);
-/// - [`Heart::during`], around one step that may rightly take long without a sign of life (one request with its retries and waits): it
+/// - [`Watchdog::ping_while`], around one step that may rightly take long without a sign of life (one request with its retries and waits): it
 ///   beats while that step is awaited, but no longer than the step is allowed to take, and then falls silent.
 ///
 /// Beats closer together than a quarter of `WATCHDOG_USEC` are not sent.
 #[derive(Clone)]
-pub struct Heart(Arc<Pulse>);
+pub struct Watchdog(Arc<WatchdogState>);
 
-struct Pulse {
+struct WatchdogState {
     every: Option<Duration>,
     last: Mutex<Option<Instant>>,
     ping: Box<dyn Fn() + Send + Sync>,
 }
 
-impl Heart {
-    /// As systemd asked for in `WATCHDOG_USEC`; without it, a heart that nobody hears.
-    #[must_use]
-    pub fn of_systemd() -> Self {
+impl Watchdog {
+    /// As systemd asked for in `WATCHDOG_USEC`; without it, a watchdog that nobody hears.
+    pub fn from_systemd() -> Self {
         Self::new(sd_notify::watchdog_enabled(), || {
             tell(&[NotifyState::Watchdog]);
         })
     }
 
-    /// A heart for a watchdog that must hear `ping` once in `watchdog`.
+    /// A watchdog for a watchdog that must hear `ping` once in `watchdog`.
     pub fn new(watchdog: Option<Duration>, ping: impl Fn() + Send + Sync + 'static) -> Self {
-        Self(Arc::new(Pulse {
+        Self(Arc::new(WatchdogState {
             every: watchdog.map(|limit| limit / 4),
             last: Mutex::new(None),
             ping: Box::new(ping),
@@ -152,13 +146,11 @@ impl Heart {
     }
 
     /// The longest that an idle loop may sleep without starving the watchdog.
-    #[must_use]
-    pub fn nap(&self) -> Duration {
+    pub fn poll_interval(&self) -> Duration {
         self.0.every.map_or(Duration::MAX, |quarter| quarter * 2)
     }
 
-    /// Work went on.
-    pub fn beat(&self) {
+    pub fn ping(&self) {
         let Some(every) = self.0.every else { return };
         let now = Instant::now();
         let mut last = self.0.last.lock().unwrap_or_else(PoisonError::into_inner);
@@ -169,18 +161,18 @@ impl Heart {
     }
 
     /// Awaits one long step and beats meanwhile, for `at_most` so long.
-    pub async fn during<T>(&self, at_most: Duration, step: impl Future<Output = T>) -> T {
+    pub async fn ping_while<T>(&self, at_most: Duration, step: impl Future<Output = T>) -> T {
         let silent_from = Instant::now().checked_add(at_most);
-        let pace = self.nap().min(BEAT_EVERY).max(Duration::from_millis(10));
+        let pace = self.poll_interval().min(PING_EVERY).max(Duration::from_millis(10));
         let mut step = std::pin::pin!(step);
         loop {
-            self.beat();
+            self.ping();
             if silent_from.is_some_and(|end| Instant::now() >= end) {
                 return step.await;
             }
             tokio::select! {
                 done = &mut step => {
-                    self.beat();
+                    self.ping();
                     return done;
                 }
                 () = tokio::time::sleep(pace) => {}
@@ -195,20 +187,20 @@ mod tests {
 
     use super::*;
 
-    fn counted(watchdog: Option<Duration>) -> (Heart, Arc<AtomicUsize>) {
+    fn counted(watchdog: Option<Duration>) -> (Watchdog, Arc<AtomicUsize>) {
         let pings = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&pings);
-        let heart = Heart::new(watchdog, move || {
+        let watchdog = Watchdog::new(watchdog, move || {
             counter.fetch_add(1, Ordering::Relaxed);
         });
-        (heart, pings)
+        (watchdog, pings)
     }
 
     #[tokio::test(start_paused = true)]
     async fn beats_are_sent_at_most_four_times_a_watchdog_period() {
-        let (heart, pings) = counted(Some(Duration::from_secs(40)));
+        let (watchdog, pings) = counted(Some(Duration::from_secs(40)));
         for _ in 0..100 {
-            heart.beat();
+            watchdog.ping();
             tokio::time::advance(Duration::from_secs(1)).await;
         }
         assert_eq!(pings.load(Ordering::Relaxed), 10);
@@ -216,8 +208,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_step_that_hangs_beyond_its_limit_falls_silent() {
-        let (heart, pings) = counted(Some(Duration::from_secs(40)));
-        let step = heart.during(Duration::from_mins(1), std::future::pending::<()>());
+        let (watchdog, pings) = counted(Some(Duration::from_secs(40)));
+        let step = watchdog.ping_while(Duration::from_mins(1), std::future::pending::<()>());
         let ended = tokio::time::timeout(Duration::from_hours(1), step).await;
         assert!(ended.is_err());
         assert_eq!(pings.load(Ordering::Relaxed), 7, "0, 10, … 60 s, then none");
@@ -225,8 +217,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn without_a_watchdog_nothing_is_sent() {
-        let (heart, pings) = counted(None);
-        heart.during(Duration::MAX, async { heart.beat() }).await;
+        let (watchdog, pings) = counted(None);
+        watchdog.ping_while(Duration::MAX, async { watchdog.ping() }).await;
         assert_eq!(pings.load(Ordering::Relaxed), 0);
     }
 }

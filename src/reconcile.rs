@@ -12,9 +12,9 @@ mod reject;
 #[cfg(test)]
 mod tests;
 
-pub use guard::{Absence, Evidence, judge};
+pub use guard::{Absence, Evidence, evaluate_removals};
 pub use known::{Known, RowState};
-pub use pass::{Namesake, Namesakes, Pass, Settings};
+pub use pass::{Namesake, Namesakes, Pass, ScanSettings};
 pub use reject::{KnownReject, KnownRejects};
 
 use crate::consent::{Consent, Rejected};
@@ -23,10 +23,10 @@ use crate::hash::RowHash;
 /// What a page, or several, ask the store to do, and how their items count.
 #[derive(Debug, Default)]
 pub struct Batch {
-    /// Counters of the pages in it. `added`, `updated` and `returned` are what the store makes of `ops`.
+    /// Counters of the pages in it. `added`, `updated` and `returned` are what the store makes of `writes`.
     pub tally: Tally,
     /// In the order of the list.
-    pub ops: Vec<Op>,
+    pub writes: Vec<RowWrite>,
     /// Items that cannot be used and are not on record yet.
     pub rejects: Vec<Rejected>,
 }
@@ -34,30 +34,21 @@ pub struct Batch {
 /// How the items of a pass count (contract, section 4, `sync_runs`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Pages.
     pub pages: u64,
-    /// Their items.
     pub items: u64,
-    /// Not known before.
     pub added: u64,
-    /// Known with other content.
     pub updated: u64,
-    /// Known with this content.
     pub unchanged: u64,
     /// Known as missing or removed.
     pub returned: u64,
     /// Stored already in this pass.
     pub duplicates: u64,
-    /// Cannot be used.
     pub rejected: u64,
-    /// Of forgotten people.
     pub suppressed: u64,
-    /// Of other companies.
     pub foreign_items: u64,
 }
 
 impl Tally {
-    /// Adds another one.
     pub fn add(&mut self, other: &Self) {
         self.pages += other.pages;
         self.items += other.items;
@@ -72,50 +63,44 @@ impl Tally {
     }
 }
 
-/// One row to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Op {
+pub enum RowWrite {
     /// A listed consent and what is to become of its row.
-    Put(Box<Put>),
+    Upsert(Box<Upsert>),
     /// A row that counts as listed though no item was stored to it: it is active again, its content stays.
-    Relist {
-        /// The row.
+    MarkListed {
         key: String,
         /// It was missing or removed (else only withheld).
         returns: bool,
     },
 }
 
-impl Op {
+impl RowWrite {
     /// Bytes of text in it.
-    #[must_use]
     pub fn bytes(&self) -> usize {
         match self {
-            Self::Put(put) => put.key.len() + put.consent.bytes(),
-            Self::Relist { key, .. } => key.len(),
+            Self::Upsert(put) => put.key.len() + put.consent.bytes(),
+            Self::MarkListed { key, .. } => key.len(),
         }
     }
 }
 
 /// A listed consent and what is to become of its row.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Put {
+pub struct Upsert {
     /// The row's key from now on.
     pub key: String,
-    /// What the API sent.
     pub consent: Consent<'static>,
     /// Of `key` and the content that the row will have.
     pub hash: RowHash,
-    /// Of the natural key.
     pub natural: i64,
     /// Which row it goes to.
-    pub kind: PutKind,
+    pub kind: UpsertKind,
 }
 
 /// Which row a [`Put`] goes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PutKind {
-    /// A new one.
+pub enum UpsertKind {
     Add,
     /// The one with this key.
     Change {
@@ -124,7 +109,6 @@ pub enum PutKind {
     },
     /// One that had another key: a natural key that an id takes over, or what retention left of a natural key.
     TakeOver {
-        /// Its key until now.
         old_key: String,
         /// It was stored already in this pass: only key and id change.
         keep_content: bool,
@@ -135,15 +119,14 @@ pub enum PutKind {
 
 impl Batch {
     /// Nothing to write: the page was known, to the last item.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.ops.is_empty() && self.rejects.is_empty()
+        self.writes.is_empty() && self.rejects.is_empty()
     }
 
     /// Adds another one behind this one.
     pub fn append(&mut self, mut other: Self) {
         self.tally.add(&other.tally);
-        self.ops.append(&mut other.ops);
+        self.writes.append(&mut other.writes);
         self.rejects.append(&mut other.rejects);
     }
 }

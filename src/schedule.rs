@@ -31,10 +31,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Why a cron line is no schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ScheduleError {
-    /// Not six fields.
     #[error("it has {0} fields")]
     Fields(usize),
-    /// A field means nothing.
     #[error("it has a field that cannot be understood")]
     Field,
     /// Readable, but such a moment never comes (30 February).
@@ -86,13 +84,11 @@ impl Schedule {
     }
 
     /// The same times of day elsewhere.
-    #[must_use]
     pub fn in_zone(self, zone: TimeZone) -> Self {
         Self { zone, ..self }
     }
 
     /// The first tick after this instant, itself excluded; none where the calendar ends.
-    #[must_use]
     pub fn next_after(&self, at: DateTime<Utc>) -> Option<DateTime<Utc>> {
         // croner keeps the fraction of a second of its start, which would make 12:00:00.5 a tick.
         let whole = Timestamp::from_second(at.timestamp()).ok()?;
@@ -106,7 +102,6 @@ impl Schedule {
     }
 
     /// The longest gap between the next 400 ticks: what "the interval" means for a schedule that is not even. At least a second.
-    #[must_use]
     pub fn interval(&self, from: DateTime<Utc>) -> Duration {
         let mut longest = TimeDelta::seconds(1);
         let mut tick = self.next_after(from);
@@ -165,7 +160,6 @@ impl fmt::Debug for Schedule {
 /// The delay of this installation: the same at every tick, spread evenly over installations.
 ///
 /// `seed` names host and database; `configured` is cut to a tenth of the interval. The result is in [0, that).
-#[must_use]
 pub fn jitter(seed: &[u8], configured: Duration, interval: Duration) -> Duration {
     let most = configured.min(interval / 10).as_millis();
     let digest = Sha256::digest(seed);
@@ -189,8 +183,6 @@ pub struct Ticks {
 }
 
 impl Ticks {
-    /// Ticks from now on.
-    #[must_use]
     pub fn new(schedule: Schedule, jitter: Duration, clock: Clock) -> Self {
         let now = clock();
         let mut ticks = Self {
@@ -205,20 +197,17 @@ impl Ticks {
     }
 
     /// When the next run is due, jitter included.
-    #[must_use]
     pub fn next(&self) -> DateTime<Utc> {
         self.next
     }
 
     /// The wall clock these ticks go by.
-    #[must_use]
     pub fn now(&self) -> DateTime<Utc> {
         (self.clock)()
     }
 
     /// How long to sleep before [`Ticks::due`] is worth asking again.
-    #[must_use]
-    pub fn nap(&self) -> Duration {
+    pub fn poll_interval(&self) -> Duration {
         (self.next - self.now()).to_std().unwrap_or_default().clamp(Duration::from_millis(1), LOOK_EVERY)
     }
 

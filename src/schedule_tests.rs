@@ -222,7 +222,7 @@ fn each_tick_is_told_once_and_shifted_by_the_jitter() {
     assert_eq!(ticks.next(), at("2026-01-01T12:01:30Z"));
     time.set(at("2026-01-01T12:01:29.999Z"));
     assert_eq!(ticks.due(), None);
-    assert_eq!(ticks.nap(), Duration::from_millis(1));
+    assert_eq!(ticks.poll_interval(), Duration::from_millis(1));
     time.set(at("2026-01-01T12:01:30.001Z"));
     assert_eq!(ticks.due(), Some(0));
     assert_eq!(ticks.due(), None);

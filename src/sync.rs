@@ -9,7 +9,7 @@ mod error;
 mod wait;
 mod walk;
 
-pub use dry::{Change, DryReport};
+pub use dry::{DryReport, PlannedChange};
 pub use error::{Failure, RunError};
 pub use walk::companies;
 
@@ -26,19 +26,17 @@ use crate::store::{Lease, Run, RunRow, Store, StoreError, Timestamp, Trigger, ne
 use wait::Wait;
 
 /// How long a run that is told to stop may still try to begin.
-const BEGIN_WITHIN: Duration = Duration::from_millis(500);
+const BEGIN_GRACE: Duration = Duration::from_millis(500);
 
 /// How long a run that was told to stop may go on with what it does in the database.
-const STOP_WITHIN: Duration = Duration::from_secs(3);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How far a run has come.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Progress {
     /// The run's number; 0 in a dry run.
     pub run_id: i64,
-    /// Pages read.
     pub pages: u64,
-    /// Their items.
     pub items: u64,
 }
 
@@ -49,10 +47,8 @@ pub struct RunOptions {
     pub accept_removals: Option<u64>,
 }
 
-/// A complete run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunReport {
-    /// As recorded.
     pub row: RunRow,
     /// 0, or 65 where the guard withheld removals.
     pub exit: Exit,
@@ -66,7 +62,7 @@ pub struct RunReport {
 pub struct Syncer {
     config: Config,
     api: Api,
-    tell_every: Duration,
+    progress_every: Duration,
     /// One name for all runs: a lease that could not be given back, because the server went away, is taken up again by the next run.
     holder: String,
 }
@@ -78,28 +74,25 @@ impl Syncer {
     /// Where the client cannot be built: no trust anchors, a proxy that cannot be understood.
     pub fn new(config: Config) -> Result<Self, ApiError> {
         let api = Api::new(&config.auth, &config.api, &config.retry)?;
-        Ok(Self { config, api, tell_every: Duration::MAX, holder: new_holder() })
+        Ok(Self { config, api, progress_every: Duration::MAX, holder: new_holder() })
     }
 
     /// Progress is told at least so often while a run waits; every 15 seconds in any case.
-    #[must_use]
-    pub fn telling_every(self, tell_every: Duration) -> Self {
-        Self { tell_every, ..self }
+    pub fn report_progress_every(self, progress_every: Duration) -> Self {
+        Self { progress_every, ..self }
     }
 
     /// Requests since the process began.
-    #[must_use]
     pub fn traffic(&self) -> &Traffic {
         self.api.traffic()
     }
 
     /// Whether the API has ever given this process a token.
-    #[must_use]
     pub fn ever_had_token(&self) -> bool {
         self.api.ever_had_token()
     }
 
-    /// One run. `progress` is called with every page and, while the run waits, as [`Syncer::telling_every`] says.
+    /// One run. `progress` is called with every page and, while the run waits, as [`Syncer::report_progress_every`] says.
     ///
     /// # Errors
     /// [`Failure`] with the row of the run, where it came that far. What was stored stays, and nobody was marked missing.
@@ -121,7 +114,7 @@ impl Syncer {
             opened = begin(&self.config, &self.holder, trigger) => opened.map_err(RunError::from)?,
             () = async {
                 cancel.cancelled().await;
-                tokio::time::sleep(BEGIN_WITHIN).await;
+                tokio::time::sleep(BEGIN_GRACE).await;
             } => return Err(RunError::Interrupted.into()),
         };
         tracing::debug!(database = %store.place(), run_id = run.row.id, "run begins");
@@ -131,7 +124,7 @@ impl Syncer {
             deadline,
             timeout: self.config.schedule.run_timeout,
             progress,
-            tell_every: self.tell_every,
+            progress_every: self.progress_every,
         };
         // At the level of errors, so that no setting of log.level takes the run's id from a line.
         let span = tracing::error_span!("run", run_id = run.row.id);
@@ -154,7 +147,7 @@ impl Syncer {
             tokio::select! {
                 biased;
                 passed = pass => Some(passed),
-                () = wait.give_up(STOP_WITHIN) => None,
+                () = wait.give_up(SHUTDOWN_TIMEOUT) => None,
             }
         };
         let (ending, broken) = match passed {

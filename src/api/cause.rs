@@ -4,12 +4,10 @@
 
 use std::fmt;
 
-/// What was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Endpoint {
     /// `auth.token_url`.
     Token,
-    /// The list of consents.
     Consents,
     /// The page of a single consent.
     Consent,
@@ -20,8 +18,6 @@ pub enum Endpoint {
 }
 
 impl Endpoint {
-    /// The name in metrics.
-    #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Token => "token",
@@ -60,13 +56,11 @@ pub enum Cause {
     /// The host's name has no address.
     #[error("the host name could not be resolved")]
     Resolve,
-    /// Nobody listens.
     #[error("the connection was refused")]
     ConnectionRefused,
     /// No connection for another reason, a proxy's refusal among them.
     #[error("no connection could be made")]
     Connect,
-    /// No connection in time.
     #[error("no connection within api.connect_timeout")]
     ConnectTimeout,
     /// The handshake ended early, or was none.
@@ -115,25 +109,20 @@ pub enum Refusal {
 /// Why a certificate was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Certificate {
-    /// Past its end.
     #[error("it has expired")]
     Expired,
-    /// Before its beginning.
     #[error("it is not valid yet; is this machine's clock right?")]
     NotYet,
     /// Signed by nobody we trust.
     #[error("its issuer is not known here")]
     UnknownIssuer,
-    /// Made for another host.
     #[error("it is made for another host name")]
     WrongName,
     /// An authority's, shown as a server's: what `openssl req -x509` makes by itself.
     #[error("it is an authority's own certificate, not one for a server")]
     Authority,
-    /// Withdrawn by its issuer.
     #[error("it has been revoked")]
     Revoked,
-    /// Anything else.
     #[error("it is not acceptable")]
     Other,
 }
@@ -141,7 +130,6 @@ pub enum Certificate {
 /// What stops the client from being built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Setup {
-    /// No CA certificates.
     #[error("no TLS client could be set up: no CA certificates were found")]
     Tls,
     /// `HTTPS_PROXY` is no URL.

@@ -8,20 +8,16 @@ use tokio::time::Instant;
 use super::cause::{Cause, Certificate, Endpoint, Refusal, Setup};
 use crate::exit::Exit;
 
-/// What ended a call.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ApiError {
     /// The client cannot be built.
     #[error("{0}")]
     Setup(Setup),
-    /// Every attempt failed.
     #[error("{endpoint} could not be used: {cause} ({attempts} of {attempts} attempts failed)")]
     GaveUp {
-        /// What was asked.
         endpoint: Endpoint,
         /// Why the last attempt failed.
         cause: Cause,
-        /// How many there were.
         attempts: u32,
         /// The server named a time before which it wants no request.
         not_before: Option<Instant>,
@@ -31,7 +27,6 @@ pub enum ApiError {
         "{endpoint} could not be used: {cause}; the wait of {wait_secs} s before the next attempt reaches beyond the run's deadline"
     )]
     NoTimeLeft {
-        /// What was asked.
         endpoint: Endpoint,
         /// Why the last attempt failed.
         cause: Cause,
@@ -40,26 +35,14 @@ pub enum ApiError {
         /// The server named a time before which it wants no request.
         not_before: Option<Instant>,
     },
-    /// Turned away: no hammering.
     #[error("{endpoint} refused us: {why}")]
-    Refused {
-        /// Who refused.
-        endpoint: Endpoint,
-        /// Why.
-        why: Refusal,
-    },
+    Refused { endpoint: Endpoint, why: Refusal },
     /// A status that will not pass by itself.
     #[error("{endpoint} answered with status {status}, which will not pass by itself")]
-    Unavailable {
-        /// What was asked.
-        endpoint: Endpoint,
-        /// Its answer.
-        status: u16,
-    },
+    Unavailable { endpoint: Endpoint, status: u16 },
     /// The token endpoint says what it does not like.
     #[error("the token endpoint answered with status {status} and the error {code}")]
     NoToken {
-        /// Its answer.
         status: u16,
         /// One of those that RFC 6749 names.
         code: &'static str,
@@ -67,7 +50,6 @@ pub enum ApiError {
     /// 404 or 410.
     #[error("{endpoint} is gone (status {status}); that never means that there are no consents")]
     Gone {
-        /// What was asked.
         endpoint: Endpoint,
         /// 404 or 410.
         status: u16,
@@ -76,16 +58,12 @@ pub enum ApiError {
     #[error(
         "both known paths of the list of consents are gone (status {status}); that never means that there are no consents"
     )]
-    PathsGone {
-        /// Of the second path.
-        status: u16,
-    },
+    PathsGone { status: u16 },
     /// 3xx.
     #[error(
         "{endpoint} answered with the redirect {status}; redirects are never followed: they could carry the secret elsewhere"
     )]
     Redirect {
-        /// What was asked.
         endpoint: Endpoint,
         /// 3xx.
         status: u16,
@@ -93,23 +71,16 @@ pub enum ApiError {
     /// More bytes than we take.
     #[error("the answer of {endpoint} is larger than {limit} bytes")]
     TooLarge {
-        /// What was asked.
         endpoint: Endpoint,
         /// The bytes that we take, after decompression.
         limit: usize,
     },
     /// The other side cannot prove who it is.
     #[error("the certificate of {endpoint} was refused: {why}")]
-    Certificate {
-        /// What was asked.
-        endpoint: Endpoint,
-        /// Why.
-        why: Certificate,
-    },
+    Certificate { endpoint: Endpoint, why: Certificate },
     /// An answer of a wrong shape.
     #[error("the answer of {endpoint} has a wrong shape: {what}")]
     Shape {
-        /// What was asked.
         endpoint: Endpoint,
         /// What is wrong with it.
         what: &'static str,
@@ -117,7 +88,6 @@ pub enum ApiError {
     /// A success status that carries no answer.
     #[error("{endpoint} answered with status {status} where 200 was expected")]
     OddSuccess {
-        /// What was asked.
         endpoint: Endpoint,
         /// 2xx, but not 200.
         status: u16,
@@ -138,7 +108,6 @@ pub enum ApiError {
 
 impl ApiError {
     /// How the program ends because of it.
-    #[must_use]
     pub const fn exit(&self) -> Exit {
         match self {
             Self::Setup(_) => Exit::Config,
@@ -162,7 +131,6 @@ impl ApiError {
     }
 
     /// Before when the server wants no further request.
-    #[must_use]
     pub const fn not_before(&self) -> Option<Instant> {
         match self {
             Self::GaveUp { not_before, .. } | Self::NoTimeLeft { not_before, .. } => *not_before,
@@ -171,7 +139,6 @@ impl ApiError {
     }
 
     /// What the operator can do.
-    #[must_use]
     pub fn hint(&self) -> Option<String> {
         const BACKOFFICE: &str = "in Understory's Backoffice, Settings → Integrations";
         Some(match self {

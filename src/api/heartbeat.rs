@@ -14,7 +14,6 @@ use super::client::{self, Timeouts, Want};
 use super::error::ApiError;
 use super::retry::Fault;
 
-/// The whole of it.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Api {

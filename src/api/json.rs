@@ -123,7 +123,6 @@ impl<'a> Raw<'a> {
         self.text == "null"
     }
 
-    /// Is it an array?
     pub(super) fn is_array(self) -> bool {
         self.text.starts_with('[')
     }
@@ -172,7 +171,6 @@ impl<'a> Scanner<'a> {
         found
     }
 
-    /// The next value.
     pub(super) fn value(&mut self) -> Option<Raw<'a>> {
         let first = self.peek()?;
         let start = self.at;

@@ -51,7 +51,6 @@ pub struct Traffic {
     pub requests: u64,
     /// Requests that repeat one that failed.
     pub retries: u64,
-    /// Requests for a token.
     pub token_requests: u64,
     /// By endpoint (`token`, `consents`, `consent`, `me`) and status (`error` where no complete answer came).
     pub by_endpoint_and_status: BTreeMap<(&'static str, String), u64>,
@@ -78,7 +77,6 @@ pub(super) struct InFlight<'a> {
 }
 
 impl InFlight<'_> {
-    /// A complete answer came.
     pub(super) fn answered(mut self, status: u16) {
         self.status = Some(status);
     }

@@ -26,7 +26,6 @@ pub enum Lookup {
 /// Whose key it is (`/v1/me`).
 #[derive(Clone, PartialEq, Eq)]
 pub struct Me {
-    /// The company's id.
     pub company_id: String,
     /// Its name, if the API tells.
     pub company_name: Option<String>,
@@ -72,9 +71,6 @@ impl Api {
     }
 
     /// Asks whose key this is.
-    ///
-    /// # Errors
-    /// As for a page of the list.
     pub async fn me(&mut self, deadline: Deadline) -> Result<Me, ApiError> {
         let url = self.url(Endpoint::Me, "/v1/me", "")?;
         self.get(Endpoint::Me, &url, me, deadline).await

@@ -84,13 +84,11 @@ impl Api {
     }
 
     /// What was asked since the process began.
-    #[must_use]
     pub fn traffic(&self) -> &Traffic {
         &self.traffic
     }
 
     /// Did this process ever get a token?
-    #[must_use]
     pub fn ever_had_token(&self) -> bool {
         self.had_token
     }

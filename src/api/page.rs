@@ -56,8 +56,6 @@ impl RawPage {
         Ok(Self { body, plain, items, next })
     }
 
-    /// Reads the items.
-    #[must_use]
     pub fn read(&self) -> Page<'_> {
         let usual = match &self.items {
             Found::Fields(items) => self.read_usual(items),
@@ -90,13 +88,10 @@ impl RawPage {
     }
 
     /// Bytes of text in it.
-    #[must_use]
     pub fn bytes(&self) -> usize {
         self.body.len()
     }
 
-    /// Its items.
-    #[must_use]
     pub fn len(&self) -> usize {
         match &self.items {
             Found::Fields(items) => items.len(),
@@ -104,8 +99,6 @@ impl RawPage {
         }
     }
 
-    /// Whether it has none.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -67,7 +67,6 @@ impl<'a> Walk<'a> {
     }
 
     /// The path that is walked; settled once the first page is there.
-    #[must_use]
     pub fn endpoint(&self) -> &str {
         &self.path
     }

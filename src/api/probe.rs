@@ -11,7 +11,6 @@ use tokio::time::Instant;
 use super::{RawPage, client, token};
 
 /// A page of the list as a 200 brings it; None where the body cannot be used.
-#[must_use]
 pub fn page(bytes: &[u8]) -> Option<RawPage> {
     let page = RawPage::new(bytes.to_vec()).ok()?;
     debug_assert!(page.is_found_again(), "both ways find the same items");
@@ -21,7 +20,6 @@ pub fn page(bytes: &[u8]) -> Option<RawPage> {
 /// A token endpoint's answer: a token that can be sent, and is fresh when it comes.
 ///
 /// The same bytes are read as a refusal too; that must do no harm and show nothing.
-#[must_use]
 pub fn token(bytes: &[u8]) -> bool {
     let asked_at = Instant::now();
     let refusal = token::refusal(400, bytes.to_vec());
@@ -31,7 +29,6 @@ pub fn token(bytes: &[u8]) -> bool {
 }
 
 /// The wait that a `Retry-After` asks for; None where the bytes are no header, or no wait.
-#[must_use]
 pub fn retry_after(bytes: &[u8], now: SystemTime) -> Option<Duration> {
     let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_bytes(bytes).ok()?)]);
     client::wait_of(&headers, now)

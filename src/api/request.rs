@@ -28,9 +28,6 @@ pub(super) type Read<T> = fn(Vec<u8>) -> Result<T, BadBody>;
 
 impl Api {
     /// Makes sure that a token is held which can be sent now.
-    ///
-    /// # Errors
-    /// Whatever keeps us from getting one.
     pub async fn ensure_token(&mut self, deadline: Deadline) -> Result<(), ApiError> {
         if self.has_fresh_token() {
             return Ok(());

@@ -27,25 +27,20 @@ pub struct Deadline(Option<Instant>);
 
 impl Deadline {
     /// No end (`run_timeout = "off"`).
-    #[must_use]
     pub const fn none() -> Self {
         Self(None)
     }
 
-    /// At this instant.
-    #[must_use]
     pub const fn at(instant: Instant) -> Self {
         Self(Some(instant))
     }
 
     /// The instant, if there is one.
-    #[must_use]
     pub const fn instant(self) -> Option<Instant> {
         self.0
     }
 
     /// How long there is left; None: for ever.
-    #[must_use]
     pub fn remaining(self) -> Option<Duration> {
         self.0.map(|at| at.saturating_duration_since(Instant::now()))
     }
@@ -70,7 +65,6 @@ impl Deadline {
 /// | 3 | 0 to 4 s |
 /// | 4 | 0 to 8 s |
 /// | 7 and more | 0 to 60 s |
-#[must_use]
 pub fn delay(failed: u32, base: Duration, most: Duration, unit: f64) -> Duration {
     let doublings = failed.saturating_sub(1).min(31);
     base.saturating_mul(1 << doublings).min(most).mul_f64(unit.clamp(0.0, 1.0))
@@ -78,7 +72,6 @@ pub fn delay(failed: u32, base: Duration, most: Duration, unit: f64) -> Duration
 
 /// How long `Retry-After` asks to wait: seconds, or a date in any of HTTP's three forms. A past date is no wait, a number
 /// beyond all measure is a very long one, anything else is ignored.
-#[must_use]
 pub fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
     let value = value.trim();
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -98,14 +91,11 @@ fn http_date(text: &str) -> Option<DateTime<Utc>> {
     dates.find_map(Result::ok).map(|date| date.and_utc())
 }
 
-/// A failed attempt.
 #[derive(Debug)]
 pub(super) enum Fault {
     /// Asking again would not help.
     Final(ApiError),
-    /// It may pass.
     Passing {
-        /// Why it failed.
         cause: Cause,
         /// `Retry-After`.
         asked: Option<Duration>,
@@ -129,7 +119,6 @@ impl From<ApiError> for Fault {
 /// No closure, although there are only two of them: the compiler cannot see that the future of an async closure which
 /// borrows its state can move between threads.
 pub(super) trait Attempt: Send {
-    /// What comes of it.
     type Output: Send;
 
     /// The attempt with this number, from 1.

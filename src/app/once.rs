@@ -18,7 +18,7 @@ use crate::store::{RunRow, Trigger, identity};
 use crate::sync::{RunOptions, RunReport, Syncer};
 
 /// A heartbeat takes no longer.
-pub(super) const HEARTBEAT_WITHIN: Duration = Duration::from_secs(10);
+pub(super) const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One run, and one line about it at the end.
 pub(super) async fn run(cli: &Cli, loaded: Loaded) -> Result<Exit, CommandError> {
@@ -62,7 +62,7 @@ pub(super) async fn run(cli: &Cli, loaded: Loaded) -> Result<Exit, CommandError>
         }
     };
     log(&report.row);
-    speak(&report);
+    log_message(&report);
     if !quiet || report.exit != Exit::Done {
         writeln!(io::stdout(), "{}", report::run_line(&report.row))?;
     }
@@ -121,7 +121,7 @@ pub(super) async fn heartbeat(config: &Config, row: &RunRow, stop: &Cancellation
 }
 
 /// What the figures alone do not say.
-pub(super) fn speak(report: &RunReport) {
+pub(super) fn log_message(report: &RunReport) {
     let Some(message) = &report.message else {
         return;
     };
@@ -140,7 +140,7 @@ async fn dry_run(
 ) -> Result<Exit, CommandError> {
     let mut out = io::BufWriter::new(io::stdout());
     let mut broken = false;
-    let mut would = |change: crate::sync::Change| {
+    let mut would = |change: crate::sync::PlannedChange| {
         if !quiet && !broken {
             broken = writeln!(out, "{:<9}{}", change.kind, change.key).is_err();
         }

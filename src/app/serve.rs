@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::once::{HEARTBEAT_WITHIN, heartbeat, log_run, speak};
+use super::once::{HEARTBEAT_TIMEOUT, heartbeat, log_message, log_run};
 use super::{listen, snapshot, warn};
 use crate::api::Traffic;
 use crate::command::CommandError;
 use crate::config::{Config, Loaded};
-use crate::daemon::{Daemon, Found, Outcome, ends_daemon};
+use crate::daemon::{Daemon, Outcome, StartupState, ends_daemon};
 use crate::exit::Exit;
 use crate::host;
-use crate::lifecycle::{Heart, Role, Signals, tell_systemd};
+use crate::lifecycle::{Role, Signals, Watchdog, notify_systemd};
 use crate::observe::metrics::Metrics;
 use crate::observe::progress::Progress;
 use crate::observe::{http, logging, report};
@@ -31,28 +31,29 @@ pub(super) async fn run(loaded: Loaded) -> Result<Exit, CommandError> {
     let signals = listen(Role::Daemon)?;
     warn(&loaded);
     let config = loaded.config;
-    let heart = Heart::of_systemd();
+    let watchdog = Watchdog::from_systemd();
     let (next_run, next_seen) = watch::channel(None);
     let metrics = Arc::new(Metrics::new());
     let listener = listener(&config, &metrics, &next_seen, &signals).await?;
-    let syncer = Syncer::new(config.clone())?.telling_every(heart.nap());
+    let syncer = Syncer::new(config.clone())?.report_progress_every(watchdog.poll_interval());
     let ticks = ticks(&config);
-    let (found, opened) = tokio::select! {
+    let (startup, opened) = tokio::select! {
         biased;
         () = signals.stop.cancelled() => return Ok(Exit::Done),
-        found = find(&config, &metrics) => found?,
+        startup = inspect_startup(&config, &metrics) => startup?,
     };
     let mut work = Work {
         syncer,
         config,
         metrics,
-        heart: heart.clone(),
+        watchdog: watchdog.clone(),
         signals: signals.clone(),
         seen: Traffic::default(),
         opened,
     };
-    let daemon = Daemon { ticks, signals: signals.clone(), heart, tell: Box::new(tell_systemd), next_run };
-    let exit = daemon.serve(found, async |trigger| work.run(trigger).await).await;
+    let daemon =
+        Daemon { ticks, signals: signals.clone(), watchdog, tell: Box::new(notify_systemd), next_run };
+    let exit = daemon.serve(startup, async |trigger| work.run(trigger).await).await;
     signals.stop.cancel();
     if let Some(listener) = listener {
         let _ = tokio::time::timeout(Duration::from_millis(900), listener).await;
@@ -109,11 +110,11 @@ async fn listener(
 }
 
 /// Tries the database. One that cannot be reached is no failure of the start; one that can never be written is.
-async fn find(config: &Config, metrics: &Metrics) -> Result<(Found, bool), CommandError> {
-    let mut found = Found {
+async fn inspect_startup(config: &Config, metrics: &Metrics) -> Result<(StartupState, bool), CommandError> {
+    let mut startup = StartupState {
         run_at_start: config.schedule.run_at_start,
         interval: config.schedule.interval,
-        ..Found::default()
+        ..StartupState::default()
     };
     let tried = match Store::open(&config.database).await {
         Ok(mut store) => {
@@ -132,9 +133,9 @@ async fn find(config: &Config, metrics: &Metrics) -> Result<(Found, bool), Comma
     match tried {
         Ok(snapshot) => {
             metrics.set_snapshot(&snapshot);
-            found.last_run = last_run(&snapshot);
-            found.last_complete = snapshot.last_complete.and_then(|run| run.finished_at);
-            Ok((found, true))
+            startup.last_run = last_run(&snapshot);
+            startup.last_complete = snapshot.last_complete.and_then(|run| run.finished_at);
+            Ok((startup, true))
         }
         Err(error) if ends_daemon(error.exit(), false).is_some() => Err(error.into()),
         Err(error) => {
@@ -142,8 +143,8 @@ async fn find(config: &Config, metrics: &Metrics) -> Result<(Found, bool), Comma
                 hint = error.hint(),
                 "{error}; the daemon stays up and tries again at the next tick"
             );
-            found.database_down = Some(error.to_string());
-            Ok((found, false))
+            startup.database_down = Some(error.to_string());
+            Ok((startup, false))
         }
     }
 }
@@ -170,7 +171,7 @@ struct Work {
     syncer: Syncer,
     config: Config,
     metrics: Arc<Metrics>,
-    heart: Heart,
+    watchdog: Watchdog,
     signals: Signals,
     seen: Traffic,
     opened: bool,
@@ -179,10 +180,10 @@ struct Work {
 impl Work {
     async fn run(&mut self, trigger: Trigger) -> Outcome {
         let began = Instant::now();
-        let heart = self.heart.clone();
-        let beat = |_| heart.beat();
+        let watchdog = self.watchdog.clone();
+        let ping = |_| watchdog.ping();
         let stop = &self.signals.stop;
-        let done = self.syncer.run_once(trigger, RunOptions::default(), stop, &beat).await;
+        let done = self.syncer.run_once(trigger, RunOptions::default(), stop, &ping).await;
         self.count_requests();
         let outcome = match done {
             Ok(report) => {
@@ -203,9 +204,9 @@ impl Work {
     async fn succeeded(&mut self, report: RunReport) -> Outcome {
         self.opened = true;
         log_run(&self.config, &report.row);
-        speak(&report);
+        log_message(&report);
         let beating = heartbeat(&self.config, &report.row, &self.signals.stop);
-        self.heart.during(HEARTBEAT_WITHIN, beating).await;
+        self.watchdog.ping_while(HEARTBEAT_TIMEOUT, beating).await;
         Outcome::Complete {
             words: report::status_words(&report.row),
             not_before: report.not_before.map(tokio::time::Instant::into_std),

@@ -10,9 +10,6 @@ use crate::store::{Probe, Store, StoreError};
 use crate::sync::companies;
 
 /// Goes through all of it; the exit code is that of the first line that is not right.
-///
-/// # Errors
-/// Where the output cannot be written.
 pub async fn run(loaded: &Loaded, out: &mut dyn Write) -> io::Result<Exit> {
     let config = &loaded.config;
     let mut report = Report { out, exit: Exit::Done };

@@ -8,10 +8,6 @@ use clap_complete::Shell;
 use crate::cli::Cli;
 use crate::exit::Exit;
 
-/// Writes a shell's completions.
-///
-/// # Errors
-/// When the output cannot be written, a closed pipe aside.
 pub fn run(shell: Shell, out: &mut dyn Write) -> io::Result<Exit> {
     // The generator panics where it cannot write: it gets memory.
     let mut script = Vec::new();

@@ -6,9 +6,6 @@ use crate::config::{Entry, Loaded};
 use crate::exit::Exit;
 
 /// Writes the configuration to `out` in a form that a configuration file accepts, and what is missing to `err`.
-///
-/// # Errors
-/// When the output cannot be written, a closed pipe aside.
 pub fn run(loaded: &Loaded, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Exit> {
     let exit = if loaded.missing.is_empty() { Exit::Done } else { Exit::Config };
     super::unless_closed(write(loaded, out).and_then(|()| tell(loaded, err)), exit)

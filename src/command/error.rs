@@ -8,19 +8,14 @@ use crate::exit::Exit;
 use crate::store::StoreError;
 use crate::sync::Failure;
 
-/// What ended a command.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
-    /// The configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The API.
     #[error(transparent)]
     Api(#[from] ApiError),
-    /// A run.
     #[error(transparent)]
     Run(#[from] Failure),
     /// What was typed does not say what to do.
@@ -28,28 +23,15 @@ pub enum CommandError {
     Usage(&'static str),
     /// A file or a stream of the system.
     #[error("{what}: {cause}")]
-    Io {
-        /// What was being done.
-        what: &'static str,
-        /// The system's words.
-        cause: io::Error,
-    },
+    Io { what: &'static str, cause: io::Error },
     /// The port of `http.listen`.
     #[error("http.listen: cannot listen at {address}: {cause}")]
-    Listen {
-        /// As configured.
-        address: std::net::SocketAddr,
-        /// The system's words.
-        cause: io::Error,
-    },
-    /// Told to stop.
+    Listen { address: std::net::SocketAddr, cause: io::Error },
     #[error("interrupted")]
     Interrupted,
 }
 
 impl CommandError {
-    /// How the process ends.
-    #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
             Self::Config(error) => error.exit(),
@@ -65,13 +47,11 @@ impl CommandError {
     }
 
     /// A reader that has seen enough (`| head`) is no failure of ours.
-    #[must_use]
     pub fn is_closed_pipe(&self) -> bool {
         matches!(self, Self::Io { cause, .. } if cause.kind() == io::ErrorKind::BrokenPipe)
     }
 
     /// What to do about it.
-    #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Config(error) => error.hint(),

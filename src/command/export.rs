@@ -11,13 +11,10 @@ use super::error::CommandError;
 use crate::cli::ExportFormat;
 use crate::config::Config;
 use crate::exit::Exit;
-use crate::file::{Draft, is_special, resolved};
+use crate::file::{AtomicFile, is_special, resolved};
 use crate::store::{ExportRow, Store, StoreError, Timestamp};
 
 /// Exports to a file, which appears whole or not at all, or to standard output, a device or a pipe.
-///
-/// # Errors
-/// What the database or the output says.
 pub async fn run(
     config: &Config,
     format: ExportFormat,
@@ -56,10 +53,10 @@ async fn to_file(
     }
     // Behind a link it is the file that is replaced, not the link.
     let file = resolved(target);
-    let mut draft = Draft::beside(&file).map_err(failed)?;
-    let out = BufWriter::new(draft.file());
+    let mut file_on_disk = AtomicFile::create_beside(&file).map_err(failed)?;
+    let out = BufWriter::new(file_on_disk.file());
     named(write_rows(store, format, all, out).await)?;
-    draft.keep(&file).map_err(failed)?;
+    file_on_disk.persist(&file).map_err(failed)?;
     Ok(())
 }
 

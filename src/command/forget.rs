@@ -12,9 +12,6 @@ use crate::store::{Store, Timestamp};
 pub(super) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The addresses: the argument, or one a line from standard input.
-///
-/// # Errors
-/// Where there is none, or a line is no address.
 pub fn addresses(who: &str, input: &mut dyn BufRead) -> Result<Vec<String>, CommandError> {
     let mut emails = Vec::new();
     if who == "-" {
@@ -63,10 +60,6 @@ pub async fn erase(config: &Config, emails: &[String], out: &mut dyn Write) -> R
     Ok(Exit::Done)
 }
 
-/// Lifts the suppression.
-///
-/// # Errors
-/// What the database says.
 pub async fn undo(config: &Config, emails: &[String], out: &mut dyn Write) -> Result<Exit, CommandError> {
     let (mut store, lease) = Store::open_between_runs(&config.database, PATIENCE).await?;
     let lifted = store.unforget(&lease, emails, Timestamp::now()).await;

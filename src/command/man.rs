@@ -8,9 +8,6 @@ use crate::cli::Cli;
 use crate::exit::Exit;
 
 /// Writes the manual page, the commands with their options included.
-///
-/// # Errors
-/// When the output cannot be written, a closed pipe aside.
 pub fn run(out: &mut dyn Write) -> io::Result<Exit> {
     let mut page = Vec::new();
     render(&mut page)?;

@@ -8,10 +8,6 @@ use crate::config::Config;
 use crate::exit::Exit;
 use crate::store::Store;
 
-/// Migrates and says so.
-///
-/// # Errors
-/// What the database says.
 pub async fn run(config: &Config, out: &mut dyn Write) -> Result<Exit, CommandError> {
     let (store, lease) = Store::open_between_runs(&config.database, PATIENCE).await?;
     let place = store.place();

@@ -3,7 +3,6 @@
 use crate::observe::view::View;
 
 /// What to print. The state is what is told, not what is returned: an unhealthy state is no failure of this command.
-#[must_use]
 pub fn run(view: &View<'_>, json: bool) -> String {
     if json { format!("{:#}\n", view.to_json()) } else { view.to_text() }
 }

@@ -32,7 +32,6 @@ const PARAMETERS: [&str; 17] = [
 ];
 
 /// Whether the query of a `postgres://` URL may hold this: what is not let through has no effect, and `config` warns of it.
-#[must_use]
 pub fn is_postgres_parameter(name: &str) -> bool {
     let setting = || name.strip_prefix("options[")?.strip_suffix(']');
     PARAMETERS.contains(&name) || setting().is_some()
@@ -45,14 +44,12 @@ const SSL_MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-c
 pub(super) struct Address {
     /// SQLite paths are absolute here.
     pub url: SecretString,
-    /// Without its password.
     pub shown: String,
     pub warnings: Vec<String>,
 }
 
 impl Database {
     /// The file, where the database is SQLite.
-    #[must_use]
     pub fn sqlite_path(&self) -> Option<PathBuf> {
         let path = self.url.expose_secret().strip_prefix("sqlite://")?;
         let path = percent_decode_str(path).decode_utf8().ok()?;
@@ -60,13 +57,11 @@ impl Database {
     }
 
     /// Whether the database is PostgreSQL.
-    #[must_use]
     pub fn is_postgres(&self) -> bool {
         self.url.expose_secret().starts_with("postgres")
     }
 
     /// The URL without its password, for people.
-    #[must_use]
     pub fn shown_url(&self) -> String {
         redact_password(self.url.expose_secret())
     }

@@ -8,7 +8,6 @@ use std::time::Duration;
 const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
 /// Reads a duration; `None` where the text is none, or too long to count in milliseconds.
-#[must_use]
 pub fn parse_duration(text: &str) -> Option<Duration> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
@@ -20,7 +19,6 @@ pub fn parse_duration(text: &str) -> Option<Duration> {
 /// Writes a duration so that [`parse_duration`] reads it, in the greatest unit that divides it.
 ///
 /// Parts of a millisecond are dropped: no key can hold them.
-#[must_use]
 pub fn show_duration(duration: Duration) -> String {
     let milliseconds = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     if milliseconds == 0 {

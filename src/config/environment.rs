@@ -52,7 +52,6 @@ impl<'a> FromIterator<(&'a str, &'a str)> for Environment {
 
 impl Environment {
     /// A variable's value; empty counts as not set.
-    #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }

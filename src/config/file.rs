@@ -12,7 +12,6 @@ use super::value::{Raw, Setting};
 /// Where the file is looked for when nobody names one, the first that exists.
 const SYSTEM_FILE: &str = "/etc/understory-sync/config.toml";
 
-/// What a file sets.
 pub(super) type Settings = Vec<(&'static str, Setting)>;
 
 /// Finds the file and its text: the one that is named, else the first of the usual ones, else none.
@@ -64,9 +63,6 @@ fn unreadable(path: &Path, origin: Option<Origin>, what: &str) -> Problem {
 }
 
 /// Reads what the file sets; unknown keys become problems.
-///
-/// # Errors
-/// When the text is no TOML: then nothing is known of what it sets.
 pub(super) fn parse(path: &Path, text: &str) -> Result<(Settings, Vec<Problem>), Problem> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let origin = Origin::File(path.to_owned());

@@ -1,6 +1,5 @@
 //! Every key there is, with its default: the one list that reading, misspellings and `config` are checked against.
 
-/// One key.
 #[derive(Debug)]
 pub(super) struct Key {
     /// `section.name`
@@ -115,7 +114,6 @@ pub(super) fn nearest_variable(name: &str) -> String {
     if file > key { FILE_VARIABLE.to_owned() } else { by_key }
 }
 
-/// Section and name.
 fn split(name: &str) -> (&str, &str) {
     name.rsplit_once('.').unwrap_or(("", name))
 }

@@ -26,13 +26,11 @@ pub enum Needs {
 pub struct Sources<'a> {
     /// `--config`
     pub file: Option<&'a Path>,
-    /// The process's variables.
     pub environment: &'a Environment,
     /// `--log-level`
     pub log_level: Option<&'a str>,
     /// `--log-format`
     pub log_format: Option<&'a str>,
-    /// Absolute.
     pub working_dir: &'a Path,
     /// The moment that the schedule's interval is seen from.
     pub now: DateTime<Utc>,
@@ -41,7 +39,6 @@ pub struct Sources<'a> {
 /// A configuration that can be used, and how it came about.
 #[derive(Debug)]
 pub struct Loaded {
-    /// What counts.
     pub config: Config,
     /// Every key in its order, with its value and origin.
     pub entries: Vec<Entry>,

@@ -61,9 +61,7 @@ pub struct Config {
 /// `auth.*`: the client credentials grant.
 #[derive(Debug, Clone)]
 pub struct Auth {
-    /// The key's id.
     pub client_id: String,
-    /// The key's secret.
     pub client_secret: SecretString,
     /// Where access tokens are made.
     pub token_url: Url,
@@ -93,15 +91,11 @@ pub struct Api {
     pub page_size: u16,
     /// Evenly spaced; 0 = no limit.
     pub requests_per_second: f64,
-    /// Sent with every request.
     pub user_agent: String,
     /// Items of other companies are skipped where set.
     pub company_id: Option<String>,
-    /// TCP and TLS.
     pub connect_timeout: Duration,
-    /// Silence between two bytes.
     pub read_timeout: Duration,
-    /// One whole request.
     pub request_timeout: Duration,
     /// Bytes of one answer after decompression.
     pub max_page_bytes: usize,
@@ -112,9 +106,7 @@ pub struct Api {
 pub struct Retry {
     /// Attempts for one request, the first included.
     pub max_attempts: u32,
-    /// The first back-off's ceiling.
     pub base_delay: Duration,
-    /// Every back-off's ceiling.
     pub max_delay: Duration,
     /// The least wait after a 429.
     pub rate_limit_delay: Duration,
@@ -151,7 +143,6 @@ pub struct Removal {
     pub confirm_runs: u32,
     /// The guard: percent of the active rows.
     pub max_percent: f64,
-    /// The guard: rows.
     pub min_count: u64,
     /// Single-consent look-ups in one run.
     pub max_checks: u32,
@@ -169,7 +160,6 @@ pub struct Retention {
 /// `http.*`
 #[derive(Debug, Clone)]
 pub struct Http {
-    /// None: off.
     pub listen: Option<std::net::SocketAddr>,
 }
 
@@ -190,9 +180,7 @@ pub type SecretUrl = SecretString;
 /// How log lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people.
     Text,
-    /// One object a line.
     Json,
 }
 
@@ -201,7 +189,6 @@ pub enum LogFormat {
 pub struct Log {
     /// error, warn, info, debug, trace
     pub level: tracing::Level,
-    /// text or json
     pub format: LogFormat,
 }
 

@@ -8,11 +8,8 @@ use crate::exit::Exit;
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// Nobody set it.
     Default,
-    /// The configuration file.
     File(PathBuf),
-    /// An environment variable.
     Variable(String),
     /// A flag of the command line.
     Flag(&'static str),
@@ -41,7 +38,6 @@ pub struct Problem {
     pub origin: Option<Origin>,
     /// What is wrong, without any secret's value.
     pub what: String,
-    /// What would be right.
     pub allowed: String,
 }
 
@@ -62,7 +58,6 @@ impl fmt::Display for Problem {
 /// The configuration cannot be used, and why: every problem there is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct ConfigError {
-    /// At least one.
     pub problems: Vec<Problem>,
 }
 
@@ -80,13 +75,10 @@ impl fmt::Display for ConfigError {
 
 impl ConfigError {
     /// Always 78.
-    #[must_use]
     pub const fn exit(&self) -> Exit {
         Exit::Config
     }
 
-    /// Where to look further.
-    #[must_use]
     pub fn hint(&self) -> Option<String> {
         Some("config.example.toml shows every key with its default".to_owned())
     }

@@ -6,14 +6,12 @@ use super::key;
 use super::problem::{Origin, Problem, show_name};
 use super::value::{Complaint, Parsed, Raw, Setting};
 
-/// One key's effective value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// `section.name`
     pub key: &'static str,
     /// As TOML writes it, secrets redacted; `None` where it is not set.
     pub value: Option<String>,
-    /// Where it came from.
     pub origin: Origin,
 }
 

@@ -162,7 +162,6 @@ pub(super) fn boolean(setting: &Setting) -> Parsed<bool> {
     })
 }
 
-/// A duration within bounds.
 pub(super) fn duration(bounds: RangeInclusive<Duration>) -> impl FnOnce(&Setting) -> Parsed<Duration> {
     move |setting| {
         let allowed = duration_allowed(&bounds, None);

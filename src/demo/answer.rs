@@ -17,9 +17,7 @@ use super::settings::Route;
 use super::state::{Endpoint, Flight, Seen, Shared, State};
 use super::wire::{Wire, play};
 
-/// The Quickstart's path.
 const GROW: &str = "/v1/grow/consents";
-/// Today's path.
 const MARKETING: &str = "/v1/marketing-consents";
 
 /// Bytes of a request's body that are read; a token request has some hundred.
@@ -47,7 +45,6 @@ impl Reply {
         self
     }
 
-    /// An error as documented.
     pub(super) fn error(status: u16, message: &str) -> Self {
         Self::json(status, &json!({"code": code(status), "message": message}))
     }
@@ -79,7 +76,6 @@ const fn code(status: u16) -> &'static str {
     }
 }
 
-/// Every request comes here.
 pub(super) async fn answer(
     Shares(shared): Shares<Arc<Shared>>,
     ConnectInfo(wire): ConnectInfo<Wire>,
@@ -198,7 +194,6 @@ fn bearer(call: &Seen) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// The true answer.
 pub(super) fn true_reply(shared: &Shared, call: &Seen, faults: &[Fault], in_flight: usize) -> Reply {
     let mut state = shared.lock();
     if let Some(reply) = refuse_crowd(&mut state, call, in_flight) {

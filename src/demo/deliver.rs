@@ -9,7 +9,6 @@ use super::state::{Seen, Shared};
 
 /// An answer and its way out.
 pub(super) enum Delivery {
-    /// By the framework.
     Whole(Reply),
     /// By steps; the status, if they begin with one.
     Raw(Option<u16>, Vec<Step>),
@@ -24,7 +23,6 @@ impl Delivery {
     }
 }
 
-/// What this request gets.
 pub(super) fn deliver(shared: &Shared, call: &Seen, faults: &[Fault], in_flight: usize) -> Delivery {
     for fault in faults {
         if let Fault::Change(hook) = fault {

@@ -12,7 +12,6 @@ impl Dice {
         Self(salt ^ index.wrapping_mul(0xd134_2543_de82_ef95))
     }
 
-    /// Any number.
     pub(super) fn roll(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -27,7 +26,6 @@ impl Dice {
         usize::try_from(self.roll() % sides).unwrap_or(0)
     }
 
-    /// One of several.
     pub(super) fn pick<T: Copy>(&mut self, from: &[T]) -> Option<T> {
         from.get(self.below(from.len())).copied()
     }

@@ -15,7 +15,6 @@ pub type PageHook = Arc<dyn Fn(u64, &mut Vec<Value>) + Send + Sync>;
 /// Rewrites the token endpoint's true answer.
 pub type TokenHook = Arc<dyn Fn(&mut Value) + Send + Sync>;
 
-/// Changes who is listed.
 pub type RosterHook = Arc<dyn Fn(&mut Roster) + Send + Sync>;
 
 /// What stands in the body of an error.
@@ -24,22 +23,17 @@ pub enum BodyKind {
     /// As documented: `{"code", "message"}`, of the token endpoint `{"error", "error_description"}`.
     #[default]
     Documented,
-    /// A gateway's page.
     Html,
-    /// Nothing.
     Empty,
     /// One line of plain text.
     Plain,
-    /// This JSON.
     Json(Value),
 }
 
 /// One move on the bare connection, after the request was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// These bytes.
     Send(Vec<u8>),
-    /// Silence.
     Wait(Duration),
     /// These bytes again and again, until the other side leaves.
     Forever(Vec<u8>),
@@ -58,33 +52,26 @@ pub enum Fault {
         status: u16,
         /// The header's text, sensible or not.
         retry_after: Option<String>,
-        /// The body.
         body: BodyKind,
     },
-    /// A redirect.
     Redirect {
         /// 301, 302, 303, 307, 308
         status: u16,
-        /// Where to.
         location: String,
     },
     /// 200 with these bytes.
     Body {
-        /// The header's text.
         content_type: String,
-        /// Anything.
         bytes: Vec<u8>,
     },
     /// 200 with `Content-Encoding: gzip` and these bytes, compressed by the caller.
     Gzip(Vec<u8>),
     /// 200, chunked: the prefix, then these bytes again and again until the other side leaves.
     Endless {
-        /// Sent once.
         prefix: Vec<u8>,
         /// Sent for ever; not empty.
         then: Vec<u8>,
     },
-    /// Never answers.
     Hang,
     /// Closes the connection before the first byte of an answer.
     Drop,
@@ -118,7 +105,6 @@ pub enum Fault {
     Drip {
         /// How many at a time; at least 1.
         bytes: usize,
-        /// The pause between them.
         every: Duration,
     },
 
@@ -145,56 +131,45 @@ pub enum Fault {
 
 impl Fault {
     /// A status with its documented body.
-    #[must_use]
     pub fn status(status: u16) -> Self {
         Self::with_body(status, BodyKind::Documented)
     }
 
     /// A status with another body.
-    #[must_use]
     pub fn with_body(status: u16, body: BodyKind) -> Self {
         Self::Status { status, retry_after: None, body }
     }
 
     /// A status with `Retry-After`.
-    #[must_use]
     pub fn retry_after(status: u16, text: &str) -> Self {
         Self::Status { status, retry_after: Some(text.into()), body: BodyKind::Documented }
     }
 
     /// An error of the token endpoint (RFC 6749).
-    #[must_use]
     pub fn oauth_error(status: u16, error: &str) -> Self {
         let body = json!({"error": error, "error_description": "Played by the stand-in."});
         Self::with_body(status, BodyKind::Json(body))
     }
 
     /// 200 and this text as JSON, whether it is or not.
-    #[must_use]
     pub fn json(text: &str) -> Self {
         Self::Body { content_type: "application/json".into(), bytes: text.into() }
     }
 
     /// 200 and a gateway's HTML page.
-    #[must_use]
     pub fn html() -> Self {
         Self::with_body(200, BodyKind::Html)
     }
 
     /// The token endpoint's answer, rewritten.
-    #[must_use]
     pub fn token(hook: impl Fn(&mut Value) + Send + Sync + 'static) -> Self {
         Self::Token(Arc::new(hook))
     }
 
-    /// The page's items, rewritten.
-    #[must_use]
     pub fn rewrite(hook: impl Fn(u64, &mut Vec<Value>) + Send + Sync + 'static) -> Self {
         Self::Rewrite(Arc::new(hook))
     }
 
-    /// Who is listed, changed.
-    #[must_use]
     pub fn change(hook: impl Fn(&mut Roster) + Send + Sync + 'static) -> Self {
         Self::Change(Arc::new(hook))
     }
@@ -217,7 +192,6 @@ impl fmt::Debug for Fault {
 /// Which of an endpoint's requests a rule is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum When {
-    /// Every one.
     #[default]
     Any,
     /// The nth since the rule was set, from 1.
@@ -238,53 +212,43 @@ pub struct FaultRule {
     fault: Fault,
     when: When,
     path: Option<String>,
-    /// None: always.
     left: Option<u64>,
     met: u64,
 }
 
 impl FaultRule {
     /// Once, at the next request to this endpoint.
-    #[must_use]
     pub const fn on(endpoint: Endpoint, fault: Fault) -> Self {
         Self { endpoint, fault, when: When::Any, path: None, left: Some(1), met: 0 }
     }
 
-    /// At these requests only.
-    #[must_use]
     pub const fn when(mut self, when: When) -> Self {
         self.when = when;
         self
     }
 
     /// At the nth request from now.
-    #[must_use]
     pub const fn nth(self, number: u64) -> Self {
         self.when(When::Nth(number))
     }
 
     /// At this page of a walk.
-    #[must_use]
     pub const fn page(self, number: u64) -> Self {
         self.when(When::Page(number))
     }
 
     /// Only at requests to this exact path.
-    #[must_use]
     pub fn path(mut self, path: &str) -> Self {
         self.path = Some(path.into());
         self
     }
 
-    /// So many times.
-    #[must_use]
     pub const fn times(mut self, times: u64) -> Self {
         self.left = Some(times);
         self
     }
 
     /// Until `clear_faults`.
-    #[must_use]
     pub const fn always(mut self) -> Self {
         self.left = None;
         self

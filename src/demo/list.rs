@@ -11,10 +11,9 @@ use super::state::{Seen, State};
 const LONGEST_PAGE: usize = 10_000;
 
 /// A page before hooks rewrite it.
-pub(super) struct Draft {
+pub(super) struct PageDraft {
     page: u64,
     items: Vec<String>,
-    /// None: the end.
     next: Option<String>,
     end: End,
 }
@@ -29,7 +28,7 @@ pub(super) fn with_ids(state: &State, newer_path: bool) -> bool {
 }
 
 /// The page that is asked for, or why there is none.
-pub(super) fn draft(state: &mut State, call: &Seen, faults: &[Fault]) -> Result<Draft, Reply> {
+pub(super) fn draft(state: &mut State, call: &Seen, faults: &[Fault]) -> Result<PageDraft, Reply> {
     let limit = limit(call)?;
     let cursor = call.query("cursor").filter(|cursor| !cursor.is_empty());
     let (position, page) = match cursor {
@@ -58,7 +57,7 @@ pub(super) fn draft(state: &mut State, call: &Seen, faults: &[Fault]) -> Result<
             _ => None,
         })
         .or_else(|| rest.map(|rest| state.mint_cursor(rest, page + 1)));
-    Ok(Draft { page, items, next, end: state.settings.end })
+    Ok(PageDraft { page, items, next, end: state.settings.end })
 }
 
 /// What an expired cursor, or one never given, is answered.
@@ -74,7 +73,7 @@ fn limit(call: &Seen) -> Result<usize, Reply> {
     }
 }
 
-impl Draft {
+impl PageDraft {
     /// The page as it goes out.
     pub(super) fn into_reply(self, hooks: &[PageHook], with_ids: bool) -> Reply {
         let items = if hooks.is_empty() && with_ids {

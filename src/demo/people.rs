@@ -109,7 +109,6 @@ const SOURCES: &[&str] = &[
 const REFERENCES: &[&str] = &["booking", "order", "ticket", "gift_card"];
 
 /// The made-up person with this number. The same seed and number make the same person; numbers make addresses unique.
-#[must_use]
 pub fn person(seed: u64, number: u64) -> Value {
     let mut dice = Dice::new(seed, number);
     let mut item = Map::new();

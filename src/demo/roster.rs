@@ -72,7 +72,6 @@ impl Roster {
         before - self.entries.len()
     }
 
-    /// Takes out everybody.
     pub fn clear(&mut self) {
         self.entries.clear();
     }
@@ -101,20 +100,15 @@ impl Roster {
         self.entries = numbered.into_iter().map(|(_, entry)| entry).collect();
     }
 
-    /// How many are listed.
-    #[must_use]
     pub fn len(&self) -> usize {
         self.entries.iter().filter(|entry| entry.listed).count()
     }
 
-    /// Nobody is listed.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// The ids of the listed, in order.
-    #[must_use]
     pub fn ids(&self) -> Vec<String> {
         self.entries
             .iter()
@@ -124,7 +118,6 @@ impl Roster {
     }
 
     /// The listed items, in order.
-    #[must_use]
     pub fn items(&self) -> Vec<Value> {
         self.entries.iter().filter(|entry| entry.listed).map(Entry::value).collect()
     }

@@ -19,19 +19,15 @@ pub enum End {
 /// Where listed items carry their `id`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Ids {
-    /// On both paths.
     #[default]
     Everywhere,
     /// On the newer path only, as an older schema had none.
     NewerPath,
-    /// On neither.
     Nowhere,
 }
 
-/// Whether a path answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Route {
-    /// It does.
     #[default]
     Works,
     /// It is gone: this status (404 or 410) to every request.
@@ -43,7 +39,6 @@ pub enum Route {
 pub struct RateLimit {
     /// How many the window may hold.
     pub requests: usize,
-    /// Its length; it slides.
     pub window: Duration,
     /// The `Retry-After` of the refusal; the documentation promises none.
     pub retry_after: Option<String>,
@@ -54,9 +49,7 @@ pub struct RateLimit {
 pub struct Settings {
     /// 0: any free port of loopback. A fixed one lets a stopped stand-in come back at the same address.
     pub port: u16,
-    /// The key's id.
     pub client_id: String,
-    /// The key's secret.
     pub client_secret: String,
     /// The scopes that the key has.
     pub scopes: Vec<String>,
@@ -74,7 +67,6 @@ pub struct Settings {
     pub end: End,
     /// The last items come with a `next` which leads to an empty page.
     pub empty_last_page: bool,
-    /// Which lists carry ids.
     pub ids: Ids,
     /// `GET /v1/grow/consents`
     pub grow: Route,
@@ -88,7 +80,6 @@ pub struct Settings {
     pub company_name: Option<String>,
     /// Time that every answer takes. Requests that overlap can only be seen where this is not zero.
     pub latency: Duration,
-    /// None: no limit.
     pub rate_limit: Option<RateLimit>,
     /// More requests than this at one time are answered 429; none: no limit.
     pub max_concurrent: Option<usize>,

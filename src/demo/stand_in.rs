@@ -30,9 +30,6 @@ pub struct StandIn {
 
 impl StandIn {
     /// Starts one; it answers when this returns.
-    ///
-    /// # Errors
-    /// The port is taken, or the system gives no socket or thread.
     pub async fn start(settings: Settings) -> io::Result<Self> {
         let (stand_in, ready) = Self::launch(settings)?;
         ready.await.map_err(|_| died())?;
@@ -80,31 +77,25 @@ impl StandIn {
     }
 
     /// The port it listens on.
-    #[must_use]
     pub const fn port(&self) -> u16 {
         self.address.port()
     }
 
     /// For `api.base_url`.
-    #[must_use]
     pub fn base_url(&self) -> String {
         format!("http://{}", self.address)
     }
 
     /// For `auth.token_url`.
-    #[must_use]
     pub fn token_url(&self) -> String {
         format!("{}/oauth2/token", self.base_url())
     }
 
     /// For `health.heartbeat_url`.
-    #[must_use]
     pub fn heartbeat_url(&self) -> String {
         format!("{}/heartbeat", self.base_url())
     }
 
-    /// Looks at the settings.
-    #[must_use]
     pub fn settings(&self) -> Settings {
         self.shared.lock().settings.clone()
     }
@@ -114,7 +105,6 @@ impl StandIn {
         change(&mut self.shared.lock().settings);
     }
 
-    /// Which paths answer.
     pub fn set_routes(&self, grow: Route, marketing: Route, single: Route) {
         self.configure(|settings| {
             settings.grow = grow;
@@ -128,12 +118,10 @@ impl StandIn {
         work(&mut self.shared.lock().roster)
     }
 
-    /// Replaces who is listed.
     pub fn set_people(&self, items: &[Value]) {
         self.people(|people| people.set(items));
     }
 
-    /// Lists one more.
     pub fn add(&self, item: &Value) {
         self.people(|people| people.add(item));
     }
@@ -150,19 +138,14 @@ impl StandIn {
         self.people(|people| people.update(id, change))
     }
 
-    /// How many are listed.
-    #[must_use]
     pub fn len(&self) -> usize {
         self.people(|people| people.len())
     }
 
-    /// Nobody is listed.
-    #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Plays a fault.
     pub fn play(&self, rule: FaultRule) {
         self.shared.lock().rules.push(rule);
     }
@@ -188,19 +171,16 @@ impl StandIn {
     }
 
     /// How many tokens were given since it started.
-    #[must_use]
     pub fn tokens_given(&self) -> usize {
         self.shared.lock().tokens_given()
     }
 
     /// What was asked, in order.
-    #[must_use]
     pub fn requests(&self) -> Vec<Seen> {
         self.shared.lock().seen().to_vec()
     }
 
     /// What was asked since this was called last.
-    #[must_use]
     pub fn take_requests(&self) -> Vec<Seen> {
         let mut state = self.shared.lock();
         let seen = state.seen().to_vec();
@@ -209,7 +189,6 @@ impl StandIn {
     }
 
     /// The most requests that were open at one time; overlaps show only where `latency` or a fault makes answers take time.
-    #[must_use]
     pub fn max_in_flight(&self) -> usize {
         self.shared.max_in_flight()
     }

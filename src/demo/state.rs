@@ -28,18 +28,15 @@ pub enum Endpoint {
     Me,
     /// `GET /heartbeat`: not the API's, but a place where a dead man's switch can be watched.
     Heartbeat,
-    /// Anything else.
     Other,
 }
 
 /// A request as it came. Its `Debug` shows no header, no body and no query.
 #[derive(Clone)]
 pub struct Seen {
-    /// What it was for.
     pub endpoint: Endpoint,
     /// When its last byte had come.
     pub at: Instant,
-    /// GET, POST, …
     pub method: String,
     /// Without the query, as it came.
     pub path: String,
@@ -63,19 +60,16 @@ pub struct Seen {
 
 impl Seen {
     /// The first header of this name (in lower case).
-    #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
         first(&self.headers, name)
     }
 
     /// The first value of this key of the query.
-    #[must_use]
     pub fn query(&self, key: &str) -> Option<&str> {
         first(&self.query, key)
     }
 
     /// The first value of this key of the form.
-    #[must_use]
     pub fn form(&self, key: &str) -> Option<&str> {
         first(&self.form, key)
     }
@@ -97,17 +91,14 @@ fn first<'a>(pairs: &'a [(String, String)], key: &str) -> Option<&'a str> {
     pairs.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str())
 }
 
-/// A token given.
 struct Token {
     text: String,
     expires: Instant,
     scopes: Vec<String>,
 }
 
-/// Where a cursor leads.
 #[derive(Clone, Copy)]
 pub(super) struct Place {
-    /// Index in the roster.
     pub(super) position: usize,
     /// Page of the walk, from 1.
     pub(super) page: u64,
@@ -154,7 +145,6 @@ impl State {
         self.forgotten + self.seen.len() - 1
     }
 
-    /// Notes what was answered.
     pub(super) fn note_status(&mut self, number: usize, status: Option<u16>) {
         let index = number.checked_sub(self.forgotten);
         if let Some(call) = index.and_then(|index| self.seen.get_mut(index)) {
@@ -171,7 +161,6 @@ impl State {
         self.seen.clear();
     }
 
-    /// A new token.
     pub(super) fn mint_token(&mut self, scopes: Vec<String>) -> String {
         let text = format!("ory_at_{}.{}", self.unheard_of(), self.unheard_of());
         self.tokens.push(Token {
@@ -205,7 +194,6 @@ impl State {
         }
     }
 
-    /// A new cursor.
     pub(super) fn mint_cursor(&mut self, position: usize, page: u64) -> String {
         if self.cursors.len() >= CURSORS_BEFORE_SWEEP {
             let life = self.settings.cursor_life;

@@ -19,7 +19,6 @@ const SEED: u64 = 20;
 /// What SQLite and this program may leave beside a database.
 const COMPANIONS: [&str; 5] = ["", "-wal", "-shm", "-journal", ".lock"];
 
-/// What each run changed.
 pub const ASK_HISTORY: &str = "\
 select run_id, change, count(*) as consents
 from consent_history
@@ -44,9 +43,7 @@ limit 5;";
 /// What happened between the two runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Change {
-    /// People who are new.
     pub joined: usize,
-    /// People with another name.
     pub renamed: usize,
     /// People whose consent has a field that nobody knew.
     pub extended: usize,
@@ -82,7 +79,6 @@ pub fn change_the_world(people: &mut Roster) -> Change {
     change
 }
 
-/// Gives another family name.
 fn rename(item: &mut Value, other: &Value) {
     let family = |item: &Value| {
         let name = item["full_name"].as_str()?;
@@ -94,8 +90,6 @@ fn rename(item: &mut Value, other: &Value) {
     item["full_name"] = format!("{given} {new}").into();
 }
 
-/// The first lines.
-#[must_use]
 pub fn render_start(base_url: &str, database: &str) -> String {
     format!(
         "The whole job, against a made-up Understory API on this machine.\n\n  \
@@ -105,7 +99,6 @@ pub fn render_start(base_url: &str, database: &str) -> String {
 }
 
 /// One run in one line, and what went wrong in a second one.
-#[must_use]
 pub fn render_run(name: &str, run: &RunRow, took: Duration) -> String {
     let mut line = format!(
         "{name}: {} in {:.1} s, {} pages, {} consents",
@@ -134,7 +127,6 @@ pub fn render_run(name: &str, run: &RunRow, took: Duration) -> String {
 }
 
 /// What the stand-in does between the runs.
-#[must_use]
 pub fn render_change(change: &Change) -> String {
     wrap(&format!(
         "Meanwhile: {} people agree, {} change their name, {} gets a field that nobody knew, {} withdraw",
@@ -142,8 +134,6 @@ pub fn render_change(change: &Change) -> String {
     ))
 }
 
-/// The last lines.
-#[must_use]
 pub fn render_next(database: &str) -> String {
     format!(
         "Look around: sqlite3 {database} 'select * from active_consents limit 9'\n\
@@ -156,9 +146,6 @@ pub fn render_next(database: &str) -> String {
 }
 
 /// Removes the database of an earlier demo and what lies beside it. Nothing else has its name: the caller gives the full path.
-///
-/// # Errors
-/// One of them is a folder or cannot be removed.
 pub fn remove_old(database: &Path) -> io::Result<()> {
     for companion in COMPANIONS {
         let mut path = database.as_os_str().to_owned();
@@ -171,7 +158,6 @@ pub fn remove_old(database: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Thousands apart.
 fn grouped(number: i64) -> String {
     let digits = number.unsigned_abs().to_string();
     let mut out = String::from(if number < 0 { "-" } else { "" });

@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 
 /// The widest line that is printed.
 const WIDTH: usize = 80;
-/// Between two columns.
 const GAP: &str = "  ";
 
 /// Rows as text; none stands for null.
@@ -17,7 +16,6 @@ pub struct Table {
 }
 
 /// The query, indented, and its answer below.
-#[must_use]
 pub fn render_query(sql: &str, table: &Table) -> String {
     let mut out = String::new();
     for line in sql.lines() {
@@ -31,7 +29,6 @@ pub fn render_query(sql: &str, table: &Table) -> String {
 }
 
 /// Columns side by side, cut where the line would grow too long; numbers to the right.
-#[must_use]
 pub fn render_table(table: &Table, width: usize) -> String {
     let widths = widths(table, width);
     let mut out = String::new();

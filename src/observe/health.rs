@@ -7,9 +7,6 @@ use super::text;
 
 /// Good while the last complete run is younger than `health.stale_after`, and absence was judged within `health.absence_after` or nobody
 /// is active.
-///
-/// # Errors
-/// Every reason why it is not, in words for people.
 pub fn verdict(snapshot: &Snapshot, health: &Health, now: Timestamp) -> Result<(), Vec<String>> {
     let mut reasons = Vec::new();
     match finished(snapshot) {

@@ -33,7 +33,7 @@ const FRESH_FOR: Duration = Duration::from_secs(2);
 /// How long the database may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// What is left of the second in which an idle process must end.
-const STOP_WITHIN: Duration = Duration::from_millis(700);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(700);
 
 /// On every answer: nothing is run, framed, cached or guessed, and a connection is for one request.
 const HEADERS: [(HeaderName, &str); 7] = [
@@ -52,11 +52,9 @@ const HEADERS: [(HeaderName, &str); 7] = [
 /// A look at the database; the error in words, without secrets.
 pub type Look = Box<dyn Fn() -> BoxFuture<'static, Result<Snapshot, String>> + Send + Sync>;
 
-/// What the listener shows.
 pub struct Shown {
     /// At `/metrics`.
     pub metrics: Arc<Metrics>,
-    /// From the daemon's loop.
     pub next_run: watch::Receiver<Option<Timestamp>>,
     /// `health.*`
     pub health: Health,
@@ -64,22 +62,14 @@ pub struct Shown {
     pub run_timeout: Option<Duration>,
     /// Asks the database. Never dropped half way: a look that takes too long goes on, unheard, and the next begins after it.
     pub look: Look,
-    /// The wall clock.
     pub clock: fn() -> Timestamp,
 }
 
-/// Opens the port.
-///
-/// # Errors
-/// When the address is taken or may not be used.
 pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::bind(address).await
 }
 
 /// Serves until told to stop, and then at most 0.7 s longer.
-///
-/// # Errors
-/// Never in practice: a connection that cannot be taken is tried again.
 pub async fn serve(listener: TcpListener, shown: Shown, stop: CancellationToken) -> io::Result<()> {
     serve_bounded(Bounded::new(listener, Limits::default()), shown, stop).await
 }
@@ -91,7 +81,7 @@ async fn serve_bounded(listener: Bounded, shown: Shown, stop: CancellationToken)
         ended = server => ended,
         () = async {
             too_late.cancelled().await;
-            tokio::time::sleep(STOP_WITHIN).await;
+            tokio::time::sleep(SHUTDOWN_TIMEOUT).await;
         } => Ok(()),
     }
 }

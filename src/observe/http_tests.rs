@@ -34,8 +34,8 @@ async fn served(snapshot: Result<Snapshot, String>, limits: Limits) -> Served {
     let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
-    let serving = serve_bounded(Bounded::new(listener, limits), shown, stop.clone());
-    Served { address, looks, stop, ended: tokio::spawn(serving) }
+    let daemon_loop = serve_bounded(Bounded::new(listener, limits), shown, stop.clone());
+    Served { address, looks, stop, ended: tokio::spawn(daemon_loop) }
 }
 
 impl Served {

@@ -24,14 +24,12 @@ use crate::store::Timestamp;
 
 use super::progress::Progress;
 
-/// Whose events are written.
 const OURS: &str = "understory_sync";
 
 /// Where lines go and how they look there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Style {
     format: LogFormat,
-    /// Levels in colour.
     colour: bool,
     /// The journal adds the time itself and reads the level from a prefix.
     journal: bool,
@@ -215,7 +213,6 @@ fn plain(text: &str) -> String {
     text.replace(char::is_control, " ")
 }
 
-/// syslog's numbers.
 fn priority(level: Level) -> u8 {
     match level {
         Level::ERROR => 3,

@@ -31,7 +31,6 @@ const BUCKETS: [f64; 12] = [0.1, 0.5, 1.0, 2.5, 5.0, 15.0, 30.0, 60.0, 300.0, 90
 type Labels<const N: usize> = [(&'static str, String); N];
 type Seconds = Gauge<f64, AtomicU64>;
 
-/// All of them.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
@@ -57,7 +56,6 @@ impl Default for Metrics {
 
 impl Metrics {
     /// Every family at 0.
-    #[must_use]
     pub fn new() -> Self {
         let mut metrics = Self {
             registry: Registry::with_prefix("understory_sync"),
@@ -167,7 +165,6 @@ impl Metrics {
             .inc_by(more);
     }
 
-    /// So many more repeats.
     pub fn observe_retries(&self, more: u64) {
         self.http_retries.inc_by(more);
     }
@@ -198,7 +195,6 @@ impl Metrics {
     ///
     /// The crate writes OpenMetrics, where a counter's name lacks the `_total` of its samples and a HELP ends in a full stop; here both
     /// are brought back to what every scraper and promtool's rules of style expect.
-    #[must_use]
     pub fn render(&self) -> String {
         let mut open = String::new();
         if encode(&mut open, &self.registry).is_err() {

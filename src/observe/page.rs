@@ -19,21 +19,16 @@ const NARROW: Size = Size { name: "narrow", width: 350.0, height: 220.0 };
 /// What the page is made of.
 #[derive(Debug, Clone, Copy)]
 pub enum PageData<'a> {
-    /// The database answered.
     Known(View<'a>),
-    /// It did not.
     Unknown {
         /// Why, in words without secrets.
         why: &'a str,
         /// When the next run is due.
         next_run: Option<Timestamp>,
-        /// The wall clock.
         now: Timestamp,
     },
 }
 
-/// The whole page.
-#[must_use]
 pub fn render(data: &PageData<'_>) -> String {
     let (mood, sentence, now) = match data {
         PageData::Known(view) => (view.mood(), view.sentence(), view.now),

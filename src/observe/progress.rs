@@ -22,7 +22,6 @@ pub struct Progress(Option<ProgressBar>);
 
 impl Progress {
     /// Shown where `wanted` and standard error is a terminal that can move its cursor.
-    #[must_use]
     pub fn new(wanted: bool) -> Self {
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         if !wanted || dumb || !io::stderr().is_terminal() {
@@ -33,7 +32,6 @@ impl Progress {
         Self(Some(bar.with_style(style).with_message("no page yet")))
     }
 
-    /// A run begins.
     pub fn begin(&self) {
         if let Some(bar) = &self.0 {
             bar.reset();

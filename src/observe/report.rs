@@ -8,13 +8,11 @@ use crate::store::RunRow;
 use super::text::{age, counted, duration, thousands};
 
 /// How long a run took; none while it runs.
-#[must_use]
 pub fn took(run: &RunRow) -> Option<Duration> {
     run.finished_at.map(|end| age(run.started_at, end))
 }
 
 /// `ok`, `not judged`, `withheld`, `failed`, `interrupted`, `running`
-#[must_use]
 pub fn outcome(run: &RunRow) -> &str {
     match (run.outcome.as_str(), run.absence.as_deref()) {
         ("succeeded", Some("withheld")) => "withheld",
@@ -25,7 +23,6 @@ pub fn outcome(run: &RunRow) -> &str {
 }
 
 /// `12 new, 3 changed, 1 returned`, or `none`
-#[must_use]
 pub fn changes(run: &RunRow) -> String {
     let kinds = [
         (run.added, "new"),
@@ -43,7 +40,6 @@ pub fn changes(run: &RunRow) -> String {
 }
 
 /// What systemd's STATUS says of a complete run: `ok: 10,345 consents, 12 new, 3 changed`.
-#[must_use]
 pub fn status_words(run: &RunRow) -> String {
     let mut words = format!(
         "{}: {}, {} new, {} changed",
@@ -74,7 +70,6 @@ fn asides(run: &RunRow) -> impl Iterator<Item = (i64, &'static str)> {
 }
 
 /// One line about a run that has ended: the last line of `--run-once`, and the INFO line of the log.
-#[must_use]
 pub fn run_line(run: &RunRow) -> String {
     let time = duration(took(run).unwrap_or_default());
     let mut line = if run.outcome == "succeeded" {

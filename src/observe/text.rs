@@ -6,7 +6,6 @@ use std::time::Duration;
 use crate::store::Timestamp;
 
 /// `10,345`
-#[must_use]
 pub fn thousands(number: i64) -> String {
     let digits = number.unsigned_abs().to_string();
     let mut grouped = String::with_capacity(digits.len() + digits.len() / 3 + 1);
@@ -23,13 +22,11 @@ pub fn thousands(number: i64) -> String {
 }
 
 /// `1 consent`, `10,345 consents`
-#[must_use]
 pub fn counted(number: i64, one: &str, many: &str) -> String {
     format!("{} {}", thousands(number), if number == 1 { one } else { many })
 }
 
 /// `0.3 s`, `42 s`, `4 min 10 s`, `2 h 10 min`, `7 d 3 h`
-#[must_use]
 pub fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let pair = |big: u64, big_unit: &str, small: u64, small_unit: &str| {
@@ -49,19 +46,16 @@ pub fn duration(duration: Duration) -> String {
 }
 
 /// `2026-11-21 12:00:04 UTC`
-#[must_use]
 pub fn utc(at: Timestamp) -> String {
     at.to_utc().format("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
 /// How long before `now` this was; zero where the clock was set back since.
-#[must_use]
 pub fn age(at: Timestamp, now: Timestamp) -> Duration {
     Duration::from_millis(u64::try_from(now.millis() - at.millis()).unwrap_or(0))
 }
 
 /// `4 min ago`, `in 42 min`, `now`
-#[must_use]
 pub fn relative(at: Timestamp, now: Timestamp) -> String {
     let (past, future) = (age(at, now), age(now, at));
     match (past.as_secs(), future.as_secs()) {
@@ -71,7 +65,6 @@ pub fn relative(at: Timestamp, now: Timestamp) -> String {
     }
 }
 
-/// One unit, cut.
 fn coarse(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match seconds {
@@ -83,7 +76,6 @@ fn coarse(duration: Duration) -> String {
 }
 
 /// Text that may stand in HTML, between tags and inside quoted attributes alike. Control characters become spaces.
-#[must_use]
 pub fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for letter in text.chars() {

@@ -18,7 +18,6 @@ const RUNS_SHOWN: usize = 10;
 /// Everything that a report is made of.
 #[derive(Debug, Clone, Copy)]
 pub struct View<'a> {
-    /// What the database says.
     pub snapshot: &'a Snapshot,
     /// `health.*`
     pub health: &'a Health,
@@ -26,33 +25,27 @@ pub struct View<'a> {
     pub run_timeout: Option<Duration>,
     /// When the next run is due.
     pub next_run: Option<Timestamp>,
-    /// The wall clock.
     pub now: Timestamp,
 }
 
 /// How things are, in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mood {
-    /// Nothing to do.
     Good,
     /// Fresh, but somebody should look.
     Watch,
-    /// Not healthy.
     Bad,
 }
 
 /// Something to know or to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Note {
-    /// What, in a sentence.
     pub text: String,
     /// What to type: a command or a query.
     pub command: Option<String>,
 }
 
 impl View<'_> {
-    /// How things are.
-    #[must_use]
     pub fn mood(&self) -> Mood {
         if self.reasons().is_empty() {
             let failed = self.last_ended().is_some_and(|run| run.outcome == "failed");
@@ -63,13 +56,11 @@ impl View<'_> {
     }
 
     /// Why it is not healthy; empty where it is.
-    #[must_use]
     pub fn reasons(&self) -> Vec<String> {
         health::verdict(self.snapshot, self.health, self.now).err().unwrap_or_default()
     }
 
     /// The state in one sentence.
-    #[must_use]
     pub fn sentence(&self) -> String {
         let as_of = health::finished(self.snapshot)
             .map_or_else(|| "never yet".to_owned(), |at| format!("{} ({})", utc(at), relative(at, self.now)));
@@ -95,19 +86,16 @@ impl View<'_> {
     }
 
     /// The newest run that has ended.
-    #[must_use]
     pub fn last_ended(&self) -> Option<&RunRow> {
         self.snapshot.runs.iter().find(|run| run.finished_at.is_some())
     }
 
     /// The run that goes on now.
-    #[must_use]
     pub fn running(&self) -> Option<&RunRow> {
         self.snapshot.runs.first().filter(|run| run.outcome == "running")
     }
 
     /// What to know and to do, the most urgent first.
-    #[must_use]
     pub fn notes(&self) -> Vec<Note> {
         [
             self.withheld_note(),
@@ -198,7 +186,6 @@ impl View<'_> {
     }
 
     /// `status`: for people.
-    #[must_use]
     pub fn to_text(&self) -> String {
         let snapshot = self.snapshot;
         let at = |at: Timestamp| format!("{} ({})", utc(at), relative(at, self.now));
@@ -258,7 +245,6 @@ impl View<'_> {
     }
 
     /// `status --json`: for scripts; the names do not change.
-    #[must_use]
     pub fn to_json(&self) -> Value {
         let reasons = self.reasons();
         let warnings: Vec<Value> = self

@@ -30,7 +30,6 @@ pub enum Absence {
 
 impl Absence {
     /// As in `sync_runs.absence`.
-    #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Judged => "judged",
@@ -46,8 +45,7 @@ const MAX_BLOCKED: u32 = 2;
 
 /// Decides (contract, sections 5.5 and 5.6). The guard comes first: where it holds, somebody has to look at the numbers,
 /// whatever else the pass held.
-#[must_use]
-pub fn judge(evidence: &Evidence, max_percent: f64, min_count: u64) -> Absence {
+pub fn evaluate_removals(evidence: &Evidence, max_percent: f64, min_count: u64) -> Absence {
     let accepted = evidence.accepted.is_some_and(|most| evidence.unlisted <= most);
     if !accepted && is_suspicious(evidence, max_percent, min_count) {
         return Absence::Withheld;
@@ -92,25 +90,35 @@ mod tests {
             (200, 1000, Absence::Judged),
             (201, 1000, Absence::Withheld),
         ] {
-            assert_eq!(judge(&evidence(unlisted, active), 20.0, 20), expected, "{unlisted} of {active}");
+            assert_eq!(
+                evaluate_removals(&evidence(unlisted, active), 20.0, 20),
+                expected,
+                "{unlisted} of {active}"
+            );
         }
     }
 
     #[test]
     fn a_pass_that_lists_nobody_is_withheld_whatever_the_numbers() {
         let nobody = Evidence { lists_somebody: false, ..evidence(3, 3) };
-        assert_eq!(judge(&nobody, 100.0, 1000), Absence::Withheld);
-        assert_eq!(judge(&Evidence { accepted: Some(2), ..nobody }, 20.0, 20), Absence::Withheld);
-        assert_eq!(judge(&Evidence { accepted: Some(3), ..nobody }, 20.0, 20), Absence::Judged);
+        assert_eq!(evaluate_removals(&nobody, 100.0, 1000), Absence::Withheld);
+        assert_eq!(evaluate_removals(&Evidence { accepted: Some(2), ..nobody }, 20.0, 20), Absence::Withheld);
+        assert_eq!(evaluate_removals(&Evidence { accepted: Some(3), ..nobody }, 20.0, 20), Absence::Judged);
         let empty = Evidence { lists_somebody: false, ..evidence(0, 0) };
-        assert_eq!(judge(&empty, 20.0, 20), Absence::Judged);
+        assert_eq!(evaluate_removals(&empty, 20.0, 20), Absence::Judged);
     }
 
     #[test]
     fn a_nameless_reject_blocks_two_runs_in_a_row_and_not_a_third() {
         let blocked = Evidence { new_nameless_reject: true, ..evidence(1, 100) };
-        assert_eq!(judge(&blocked, 20.0, 20), Absence::Blocked);
-        assert_eq!(judge(&Evidence { blocked_in_a_row: 1, ..blocked }, 20.0, 20), Absence::Blocked);
-        assert_eq!(judge(&Evidence { blocked_in_a_row: 2, ..blocked }, 20.0, 20), Absence::Judged);
+        assert_eq!(evaluate_removals(&blocked, 20.0, 20), Absence::Blocked);
+        assert_eq!(
+            evaluate_removals(&Evidence { blocked_in_a_row: 1, ..blocked }, 20.0, 20),
+            Absence::Blocked
+        );
+        assert_eq!(
+            evaluate_removals(&Evidence { blocked_in_a_row: 2, ..blocked }, 20.0, 20),
+            Absence::Judged
+        );
     }
 }

@@ -31,7 +31,7 @@ const STORED: u64 = 32;
 const TAKEN: u64 = 64;
 
 /// On the average, at the least.
-const ROWS_A_SHELF: usize = 8;
+const ROWS_PER_BUCKET: usize = 8;
 
 /// Every row of the database by its hashes, with what this pass has seen of it.
 #[derive(Debug, Default)]
@@ -39,8 +39,8 @@ pub struct Known {
     /// (hash of the key, 56 bits hash of the content and 8 flags), sorted once loaded.
     rows: Vec<(u64, u64)>,
     /// Where in `rows` the keys begin whose first bits are 0, 1, 2 and so on, and the end.
-    shelves: Vec<u32>,
-    /// By how much a key is shifted to tell its shelf.
+    buckets: Vec<u32>,
+    /// By how much a key is shifted to tell its bucket.
     shift: u32,
     /// Keys that this pass added. Hashes already: no second hashing.
     fresh: HashSet<u64, BuildHasherDefault<Identity>>,
@@ -58,7 +58,6 @@ pub(super) struct Slot(usize);
 
 impl Known {
     /// Room for so many rows, so that loading never copies.
-    #[must_use]
     pub fn with_capacity(rows: usize) -> Self {
         Self { rows: Vec::with_capacity(rows), ..Self::default() }
     }
@@ -77,30 +76,27 @@ impl Known {
         self.erased_natural |= state.erased && state.natural;
     }
 
-    /// All rows are in.
     pub fn loaded(&mut self) {
         self.rows.sort_unstable();
-        let shelves = (self.rows.len() / ROWS_A_SHELF).next_power_of_two().max(2);
-        self.shift = u64::BITS - shelves.trailing_zeros();
-        self.shelves = Vec::with_capacity(shelves + 1);
+        let buckets = (self.rows.len() / ROWS_PER_BUCKET).next_power_of_two().max(2);
+        self.shift = u64::BITS - buckets.trailing_zeros();
+        self.buckets = Vec::with_capacity(buckets + 1);
         for (at, row) in (0_u32..).zip(&self.rows) {
-            // Empty shelves before this row's begin where it does.
-            while self.shelves.len() as u64 <= row.0 >> self.shift {
-                self.shelves.push(at);
+            // Empty buckets before this row's begin where it does.
+            while self.buckets.len() as u64 <= row.0 >> self.shift {
+                self.buckets.push(at);
             }
         }
         let end = u32::try_from(self.rows.len()).unwrap_or(u32::MAX);
-        self.shelves.resize(shelves + 1, end);
+        self.buckets.resize(buckets + 1, end);
     }
 
     /// Rows that were active when the pass began.
-    #[must_use]
     pub fn active_before(&self) -> u64 {
         self.active
     }
 
     /// Rows that are active now, as far as this pass has changed that.
-    #[must_use]
     pub fn active_now(&self) -> u64 {
         self.active + self.added + self.returned
     }
@@ -119,10 +115,10 @@ impl Known {
         self.erased_natural
     }
 
-    /// The row with this key hash. Keys are spread evenly, so each shelf holds a handful.
+    /// The row with this key hash. Keys are spread evenly, so each bucket holds a handful.
     pub(super) fn find(&self, key: u64) -> Option<Slot> {
         let at = usize::try_from(key >> self.shift).ok()?;
-        let (low, high) = (*self.shelves.get(at)?, *self.shelves.get(at + 1)?);
+        let (low, high) = (*self.buckets.get(at)?, *self.buckets.get(at + 1)?);
         let (low, high) = (low as usize, high as usize);
         let at = low + self.rows.get(low..high)?.iter().position(|row| row.0 == key)?;
         self.first_usable(at, key)
@@ -202,12 +198,10 @@ impl Known {
     }
 
     /// Active rows that this pass did not list.
-    #[must_use]
     pub fn unlisted_active(&self) -> u64 {
         self.rows.iter().filter(|row| row.1 & (UNLISTED | LISTED) == 0).count() as u64
     }
 
-    /// Their hashes.
     pub fn unlisted_active_rows(&self) -> impl Iterator<Item = RowHash> + '_ {
         self.rows
             .iter()

@@ -4,14 +4,13 @@ use std::collections::{HashMap, HashSet};
 
 use super::known::{Known, Slot};
 use super::reject::KnownRejects;
-use super::{Batch, Op, Put, PutKind};
+use super::{Batch, RowWrite, Upsert, UpsertKind};
 use crate::consent::{Consent, Item, Page, Rejected};
 use crate::hash::{RowHash, Salt};
 
 /// What a pass is judged by besides the rows.
 #[derive(Debug)]
-pub struct Settings {
-    /// The database's salt.
+pub struct ScanSettings {
     pub salt: Salt,
     /// `api.company_id`
     pub company_id: Option<String>,
@@ -22,7 +21,6 @@ pub struct Settings {
 /// A row that has the natural key that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Namesake {
-    /// The row.
     pub consent_key: String,
 }
 
@@ -32,7 +30,7 @@ pub type Namesakes = HashMap<String, Vec<Namesake>>;
 /// One walk through the list.
 #[derive(Debug)]
 pub struct Pass {
-    settings: Settings,
+    settings: ScanSettings,
     known: Known,
     rejects: KnownRejects,
     lists_somebody: bool,
@@ -40,38 +38,32 @@ pub struct Pass {
 
 impl Pass {
     /// A walk from the start over what the database holds.
-    #[must_use]
-    pub fn new(settings: Settings, known: Known, rejects: KnownRejects) -> Self {
+    pub fn new(settings: ScanSettings, known: Known, rejects: KnownRejects) -> Self {
         Self { settings, known, rejects, lists_somebody: false }
     }
 
     /// What the pass has seen of the rows.
-    #[must_use]
     pub fn known(&self) -> &Known {
         &self.known
     }
 
     /// What the pass has seen of the rejected items.
-    #[must_use]
     pub fn rejects(&self) -> &KnownRejects {
         &self.rejects
     }
 
     /// Whether any item of the pass was stored or known.
-    #[must_use]
     pub fn lists_somebody(&self) -> bool {
         self.lists_somebody
     }
 
     /// Whether the row with this key is one that the pass has not listed.
-    #[must_use]
     pub fn is_unlisted(&self, key: &str) -> bool {
         self.known.find(self.settings.salt.key(key)).is_some_and(|slot| !self.known.is_listed(slot))
     }
 
-    /// The natural keys that the store must be asked for before [`Pass::take`]: an item without id lists every row of its
+    /// The natural keys that the store must be asked for before [`Pass::process_page`]: an item without id lists every row of its
     /// natural key, and rows with an id are not found by it otherwise.
-    #[must_use]
     pub fn questions(&self, page: &Page<'_>) -> Vec<String> {
         if !self.known.has_ids() {
             return Vec::new();
@@ -84,24 +76,23 @@ impl Pass {
         unique.into_iter().collect()
     }
 
-    /// Takes the next page.
-    pub fn take(&mut self, page: Page<'_>, namesakes: &Namesakes) -> Batch {
+    pub fn process_page(&mut self, page: Page<'_>, namesakes: &Namesakes) -> Batch {
         let mut batch = Batch::default();
         batch.tally.pages = 1;
         batch.tally.items = page.items.len() as u64;
-        let mut here = Here::new(&page);
+        let mut index = PageIndex::new(&page);
         for item in page.items {
             match item {
-                Item::Rejected(rejected) => self.take_rejected(rejected, &mut batch),
+                Item::Rejected(rejected) => self.process_rejected(rejected, &mut batch),
                 Item::Consent(consent) => {
-                    self.take_consent(consent, namesakes, &mut here, &mut batch);
+                    self.process_consent(consent, namesakes, &mut index, &mut batch);
                 }
             }
         }
         batch
     }
 
-    fn take_rejected(&mut self, rejected: Rejected, batch: &mut Batch) {
+    fn process_rejected(&mut self, rejected: Rejected, batch: &mut Batch) {
         if !self.settings.suppressed.is_empty()
             && crate::consent::any_address(&rejected.item, |email| {
                 self.settings.suppressed.contains(&self.settings.salt.email(email))
@@ -114,18 +105,18 @@ impl Pass {
         if let Some(id) = &rejected.id
             && let Some(slot) = self.known.find(self.settings.salt.key(id))
         {
-            self.relist(slot, id, batch);
+            self.mark_listed(slot, id, batch);
         }
-        if self.rejects.note(&rejected.fingerprint, rejected.id.is_none()) {
+        if self.rejects.record(&rejected.fingerprint, rejected.id.is_none()) {
             batch.rejects.push(rejected);
         }
     }
 
-    fn take_consent(
+    fn process_consent(
         &mut self,
         consent: Consent<'_>,
         namesakes: &Namesakes,
-        here: &mut Here,
+        index: &mut PageIndex,
         batch: &mut Batch,
     ) {
         if self.settings.company_id.as_ref().is_some_and(|ours| *ours != consent.company_id) {
@@ -142,36 +133,42 @@ impl Pass {
         match &consent.consent_id {
             Some(id) => {
                 let id = id.clone();
-                self.take_with_id(&id, consent, here, batch);
+                self.process_item_with_id(&id, consent, index, batch);
             }
-            None => self.take_nameless(consent, namesakes, here, batch),
+            None => self.process_item_without_id(consent, namesakes, index, batch),
         }
     }
 
-    fn take_with_id(&mut self, key: &str, consent: Consent<'_>, here: &mut Here, batch: &mut Batch) {
+    fn process_item_with_id(
+        &mut self,
+        key: &str,
+        consent: Consent<'_>,
+        index: &mut PageIndex,
+        batch: &mut Batch,
+    ) {
         let hash = self.settings.salt.key(key);
         if self.known.is_fresh(hash) {
             batch.tally.duplicates += 1;
         } else if let Some(slot) = self.known.find(hash) {
             if !self.known.is_stored(slot) {
-                here.note(&consent, key);
+                index.record_upsert(&consent, key);
             }
-            self.put_known(slot, key, hash, consent, batch);
+            self.upsert_known(slot, key, hash, consent, batch);
         } else if let Some(kind) = self.row_to_take_over(hash, &consent) {
-            here.note(&consent, key);
-            if let PutKind::TakeOver { old_key, .. } = &kind {
-                here.note_move(old_key, key);
+            index.record_upsert(&consent, key);
+            if let UpsertKind::TakeOver { old_key, .. } = &kind {
+                index.record_move(old_key, key);
             }
-            self.put(key, hash, consent, kind, batch);
+            self.push_upsert(key, hash, consent, kind, batch);
         } else {
-            here.note(&consent, key);
+            index.record_upsert(&consent, key);
             self.known.add(hash, false);
-            self.put(key, hash, consent, PutKind::Add, batch);
+            self.push_upsert(key, hash, consent, UpsertKind::Add, batch);
         }
     }
 
     /// The row of the natural key that this id takes over, if there is one (contract, section 5.8).
-    fn row_to_take_over(&mut self, new: u64, consent: &Consent<'_>) -> Option<PutKind> {
+    fn row_to_take_over(&mut self, new: u64, consent: &Consent<'_>) -> Option<UpsertKind> {
         if !self.known.has_natural() {
             return None;
         }
@@ -179,7 +176,7 @@ impl Pass {
         let natural = self.settings.salt.key(&natural_key);
         if self.known.is_fresh(natural) {
             self.known.rename_fresh(natural, new);
-            return Some(PutKind::TakeOver { old_key: natural_key, keep_content: true, returns: false });
+            return Some(UpsertKind::TakeOver { old_key: natural_key, keep_content: true, returns: false });
         }
         let (slot, old_key) = match self.known.find(natural) {
             Some(slot) => (slot, natural_key),
@@ -188,7 +185,7 @@ impl Pass {
         let keep_content = self.known.is_stored(slot);
         let returns = self.known.is_unlisted(slot) && !self.known.is_listed(slot);
         self.known.take_over(slot, new);
-        Some(PutKind::TakeOver { old_key, keep_content, returns })
+        Some(UpsertKind::TakeOver { old_key, keep_content, returns })
     }
 
     /// What retention left of a natural key.
@@ -201,14 +198,20 @@ impl Pass {
         self.known.is_erased(slot).then_some((slot, key))
     }
 
-    fn take_nameless(&mut self, consent: Consent<'_>, namesakes: &Namesakes, here: &Here, batch: &mut Batch) {
+    fn process_item_without_id(
+        &mut self,
+        consent: Consent<'_>,
+        namesakes: &Namesakes,
+        index: &PageIndex,
+        batch: &mut Batch,
+    ) {
         let natural_key = consent.natural_key();
         let stored: &[Namesake] = namesakes.get(&natural_key).map_or(&[], Vec::as_slice);
-        let mut rows = here.still(stored, &natural_key);
-        let first = rows.next().or_else(|| here.first(&natural_key));
+        let mut rows = index.still(stored, &natural_key);
+        let first = rows.next().or_else(|| index.first(&natural_key));
         for key in rows {
             if let Some(slot) = self.known.find(self.settings.salt.key(key)) {
-                self.relist(slot, key, batch);
+                self.mark_listed(slot, key, batch);
             }
         }
         let key = first.unwrap_or(&natural_key);
@@ -216,18 +219,18 @@ impl Pass {
         if self.known.is_fresh(hash) {
             batch.tally.duplicates += 1;
         } else if let Some(slot) = self.known.find(hash) {
-            self.put_known(slot, key, hash, consent, batch);
+            self.upsert_known(slot, key, hash, consent, batch);
         } else if let Some((slot, old_key)) = self.erased_row(&natural_key) {
             self.known.take_over(slot, hash);
-            let kind = PutKind::TakeOver { old_key, keep_content: false, returns: true };
-            self.put(key, hash, consent, kind, batch);
+            let kind = UpsertKind::TakeOver { old_key, keep_content: false, returns: true };
+            self.push_upsert(key, hash, consent, kind, batch);
         } else {
             self.known.add(hash, true);
-            self.put(key, hash, consent, PutKind::Add, batch);
+            self.push_upsert(key, hash, consent, UpsertKind::Add, batch);
         }
     }
 
-    fn put_known(&mut self, slot: Slot, key: &str, hash: u64, consent: Consent<'_>, batch: &mut Batch) {
+    fn upsert_known(&mut self, slot: Slot, key: &str, hash: u64, consent: Consent<'_>, batch: &mut Batch) {
         if self.known.is_stored(slot) {
             batch.tally.duplicates += 1;
             return;
@@ -239,17 +242,17 @@ impl Pass {
         if self.known.same_content(slot, now) && !returns {
             batch.tally.unchanged += 1;
             if withheld {
-                batch.ops.push(Op::Relist { key: key.to_owned(), returns: false });
+                batch.writes.push(RowWrite::MarkListed { key: key.to_owned(), returns: false });
             }
             return;
         }
-        self.put(key, hash, consent, PutKind::Change { returns }, batch);
+        self.push_upsert(key, hash, consent, UpsertKind::Change { returns }, batch);
     }
 
-    fn put(&self, key: &str, hash: u64, consent: Consent<'_>, kind: PutKind, batch: &mut Batch) {
+    fn push_upsert(&self, key: &str, hash: u64, consent: Consent<'_>, kind: UpsertKind, batch: &mut Batch) {
         let natural = consent.natural_hash();
         let hash = RowHash { key: hash, content: self.settings.salt.content(&consent) };
-        batch.ops.push(Op::Put(Box::new(Put {
+        batch.writes.push(RowWrite::Upsert(Box::new(Upsert {
             key: key.to_owned(),
             consent: consent.into_owned(),
             hash,
@@ -259,20 +262,20 @@ impl Pass {
     }
 
     /// Counts as listed without an item of its own. What retention erased stays erased: there is no address to write to.
-    fn relist(&mut self, slot: Slot, key: &str, batch: &mut Batch) {
+    fn mark_listed(&mut self, slot: Slot, key: &str, batch: &mut Batch) {
         if self.known.is_listed(slot) || self.known.is_erased(slot) {
             return;
         }
         let returns = self.known.is_unlisted(slot);
         if returns || self.known.is_withheld(slot) {
-            batch.ops.push(Op::Relist { key: key.to_owned(), returns });
+            batch.writes.push(RowWrite::MarkListed { key: key.to_owned(), returns });
         }
         self.known.list(slot);
     }
 }
 
 /// What this very page has done to rows with an id, which the store cannot know yet.
-struct Here {
+struct PageIndex {
     mixed: bool,
     /// The first of this page with this natural key.
     first: HashMap<String, String>,
@@ -282,7 +285,7 @@ struct Here {
     moved: HashMap<String, String>,
 }
 
-impl Here {
+impl PageIndex {
     fn new(page: &Page<'_>) -> Self {
         let nameless =
             |item: &Item<'_>| matches!(item, Item::Consent(consent) if consent.consent_id.is_none());
@@ -291,7 +294,7 @@ impl Here {
     }
 
     /// An item was stored to this row.
-    fn note(&mut self, consent: &Consent<'_>, key: &str) {
+    fn record_upsert(&mut self, consent: &Consent<'_>, key: &str) {
         if self.mixed {
             let natural_key = consent.natural_key();
             self.first.entry(natural_key.clone()).or_insert_with(|| key.to_owned());
@@ -299,7 +302,7 @@ impl Here {
         }
     }
 
-    fn note_move(&mut self, old_key: &str, key: &str) {
+    fn record_move(&mut self, old_key: &str, key: &str) {
         if self.mixed {
             self.moved.insert(old_key.to_owned(), key.to_owned());
         }

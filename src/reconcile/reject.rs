@@ -25,7 +25,7 @@ impl KnownRejects {
     }
 
     /// Notes an item; true where the record is to be written (a new item, or one that was resolved).
-    pub(super) fn note(&mut self, fingerprint: &[u8], nameless: bool) -> bool {
+    pub(super) fn record(&mut self, fingerprint: &[u8], nameless: bool) -> bool {
         if let Some((row, seen)) = self.rows.get_mut(&short(fingerprint)) {
             let write = row.resolved && !*seen;
             *seen = true;
@@ -38,7 +38,6 @@ impl KnownRejects {
     }
 
     /// Whether an item without a usable id came that was not on record.
-    #[must_use]
     pub fn has_new_nameless(&self) -> bool {
         self.new_nameless
     }
@@ -49,7 +48,6 @@ impl KnownRejects {
     }
 
     /// Whether any row of the record is unresolved and was not held by this pass.
-    #[must_use]
     pub fn any_gone(&self) -> bool {
         self.rows.values().any(|(row, seen)| !*seen && !row.resolved)
     }

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use super::conn::{Conn, execute};
 use super::error::StoreError;
 use super::insert::{Columns, SqliteQuery, bind_row};
-use super::write::Scene;
+use super::write::WriteContext;
 use crate::consent::Consent;
 use crate::hash::RowHash;
 
@@ -91,7 +91,7 @@ fn as_it_stands(text: &str) -> Cow<'_, RawValue> {
 }
 
 /// A row as it is to stand.
-pub(super) struct RowWrite<'a> {
+pub(super) struct RowUpdate<'a> {
     pub(super) old_key: String,
     pub(super) key: &'a str,
     pub(super) consent: Consent<'a>,
@@ -100,7 +100,7 @@ pub(super) struct RowWrite<'a> {
 }
 
 /// A line of `consent_changes`.
-pub(super) struct Change {
+pub(super) struct HistoryLine {
     pub(super) consent_key: String,
     pub(super) kind: &'static str,
     pub(super) before: Option<String>,
@@ -117,7 +117,7 @@ const READ_POSTGRES: &str = "select consent_key, consent_id, company_id, email, 
 /// Reads rows as they stand.
 pub(super) async fn read(
     conn: &mut Conn,
-    scene: &Scene<'_>,
+    context: &WriteContext<'_>,
     keys: &[&str],
 ) -> Result<Vec<WrittenRow>, StoreError> {
     match conn {
@@ -128,7 +128,7 @@ pub(super) async fn read(
             sqlx::query_as(READ_POSTGRES).bind(keys).persistent(false).fetch_all(&mut **c).await
         }
     }
-    .map_err(|error| scene.failed(&error))
+    .map_err(|error| context.failed(&error))
 }
 
 const UPDATE_SQLITE: &str = "update consents set consent_key = v.value ->> 1, consent_id = v.value ->> 2, \
@@ -151,19 +151,19 @@ const UPDATE_SQLITE_LARGE: &str = "update consents set consent_key = ?, consent_
      missing_since = null, withheld_since = null, removed_at = null, erased_at = null, missing_judged = null, \
      changed_at = ?, changed_run_id = ? where consent_key = ?";
 
-fn update_large<'q>(row: &'q RowWrite<'_>, scene: &Scene<'_>) -> SqliteQuery<'q> {
+fn update_large<'q>(row: &'q RowUpdate<'_>, context: &WriteContext<'_>) -> SqliteQuery<'q> {
     let query = sqlx::query(UPDATE_SQLITE_LARGE);
     bind_row(query, row.key, &row.consent, row.hash, row.natural)
-        .bind(scene.changed_at)
-        .bind(scene.run_id)
+        .bind(context.changed_at)
+        .bind(context.run_id)
         .bind(&row.old_key)
 }
 
 /// Writes rows anew: listed, and with this content.
 pub(super) async fn update(
     conn: &mut Conn,
-    scene: &Scene<'_>,
-    writes: &[RowWrite<'_>],
+    context: &WriteContext<'_>,
+    writes: &[RowUpdate<'_>],
 ) -> Result<(), StoreError> {
     if writes.is_empty() {
         return Ok(());
@@ -172,8 +172,8 @@ pub(super) async fn update(
         Conn::Sqlite(c) => {
             let (large, small): (Vec<_>, Vec<_>) = writes.iter().partition(|row| row.consent.bytes() > LARGE);
             for row in large {
-                let done = update_large(row, scene).execute(&mut **c).await;
-                done.map_err(|error| scene.failed(&error))?;
+                let done = update_large(row, context).execute(&mut **c).await;
+                done.map_err(|error| context.failed(&error))?;
             }
             let rows: Vec<_> = small
                 .iter()
@@ -195,7 +195,7 @@ pub(super) async fn update(
                 })
                 .collect();
             let list = serde_json::Value::from(rows).to_string();
-            let query = sqlx::query(UPDATE_SQLITE).bind(list).bind(scene.changed_at).bind(scene.run_id);
+            let query = sqlx::query(UPDATE_SQLITE).bind(list).bind(context.changed_at).bind(context.run_id);
             query.execute(&mut **c).await.map(drop)
         }
         Conn::Postgres(c) => {
@@ -203,17 +203,21 @@ pub(super) async fn update(
             let old_keys: Vec<&str> = writes.iter().map(|row| row.old_key.as_str()).collect();
             let query = rows
                 .bind(sqlx::query(UPDATE_POSTGRES))
-                .bind(scene.changed_at)
-                .bind(scene.run_id)
+                .bind(context.changed_at)
+                .bind(context.run_id)
                 .bind(&old_keys);
             query.persistent(false).execute(&mut **c).await.map(drop)
         }
     }
-    .map_err(|error| scene.failed(&error))
+    .map_err(|error| context.failed(&error))
 }
 
 /// Makes rows active again whose content stays.
-pub(super) async fn relist(conn: &mut Conn, scene: &Scene<'_>, keys: &[String]) -> Result<(), StoreError> {
+pub(super) async fn relist(
+    conn: &mut Conn,
+    context: &WriteContext<'_>,
+    keys: &[String],
+) -> Result<(), StoreError> {
     const SQLITE: &str = "update consents set missing_since = null, withheld_since = null, removed_at = null, \
          missing_judged = null, changed_at = $2, changed_run_id = $3 \
          where consent_key in (select value from json_each($1))";
@@ -222,47 +226,53 @@ pub(super) async fn relist(conn: &mut Conn, scene: &Scene<'_>, keys: &[String]) 
     if keys.is_empty() {
         return Ok(());
     }
-    on_keys(conn, scene, (SQLITE, POSTGRES), keys).await
+    on_keys(conn, context, (SQLITE, POSTGRES), keys).await
 }
 
 /// A statement over a list of keys ($1) with `changed_at` ($2) and the run ($3).
 pub(super) async fn on_keys(
     conn: &mut Conn,
-    scene: &Scene<'_>,
+    context: &WriteContext<'_>,
     (sqlite, postgres): (&'static str, &'static str),
     keys: &[String],
 ) -> Result<(), StoreError> {
     match conn {
         Conn::Sqlite(c) => {
-            let query =
-                sqlx::query(sqlite).bind(json!(keys).to_string()).bind(scene.changed_at).bind(scene.run_id);
+            let query = sqlx::query(sqlite)
+                .bind(json!(keys).to_string())
+                .bind(context.changed_at)
+                .bind(context.run_id);
             query.execute(&mut **c).await.map(drop)
         }
         Conn::Postgres(c) => {
-            let query = sqlx::query(postgres).bind(keys).bind(scene.changed_at).bind(scene.run_id);
+            let query = sqlx::query(postgres).bind(keys).bind(context.changed_at).bind(context.run_id);
             query.persistent(false).execute(&mut **c).await.map(drop)
         }
     }
-    .map_err(|error| scene.failed(&error))
+    .map_err(|error| context.failed(&error))
 }
 
 /// Lets the history follow rows whose key changes.
 pub(super) async fn follow_keys(
     conn: &mut Conn,
-    scene: &Scene<'_>,
+    context: &WriteContext<'_>,
     moves: &[(String, String)],
 ) -> Result<(), StoreError> {
     for (old, new) in moves {
         execute!(conn, "update consent_changes set consent_key = $2 where consent_key = $1", old, new)
-            .map_err(|error| scene.failed(&error))?;
+            .map_err(|error| context.failed(&error))?;
         execute!(conn, "delete from consent_checks where consent_key = $1", old)
-            .map_err(|error| scene.failed(&error))?;
+            .map_err(|error| context.failed(&error))?;
     }
     Ok(())
 }
 
 /// Adds lines to `consent_changes`.
-pub(super) async fn record(conn: &mut Conn, scene: &Scene<'_>, changes: &[Change]) -> Result<(), StoreError> {
+pub(super) async fn record(
+    conn: &mut Conn,
+    context: &WriteContext<'_>,
+    changes: &[HistoryLine],
+) -> Result<(), StoreError> {
     const SQLITE: &str = "insert into consent_changes (consent_key, run_id, changed_at, change, before) \
          select value ->> 0, $3, $2, value ->> 1, value ->> 2 from json_each($1)";
     const SQLITE_LARGE: &str = "insert into consent_changes (consent_key, run_id, changed_at, change, before) \
@@ -275,22 +285,23 @@ pub(super) async fn record(conn: &mut Conn, scene: &Scene<'_>, changes: &[Change
     }
     match conn {
         Conn::Sqlite(c) => {
-            let is_large = |change: &&Change| change.before.as_ref().is_some_and(|text| text.len() > LARGE);
+            let is_large =
+                |change: &&HistoryLine| change.before.as_ref().is_some_and(|text| text.len() > LARGE);
             let (large, small): (Vec<_>, Vec<_>) = changes.iter().partition(is_large);
             for change in large {
                 let query = sqlx::query(SQLITE_LARGE)
                     .bind(&change.consent_key)
-                    .bind(scene.run_id)
-                    .bind(scene.changed_at)
+                    .bind(context.run_id)
+                    .bind(context.changed_at)
                     .bind(change.kind)
                     .bind(&change.before);
                 let done = query.execute(&mut **c).await;
-                done.map_err(|error| scene.failed(&error))?;
+                done.map_err(|error| context.failed(&error))?;
             }
             let list: Vec<_> =
                 small.iter().map(|change| json!([change.consent_key, change.kind, change.before])).collect();
             let list = serde_json::Value::from(list).to_string();
-            let query = sqlx::query(SQLITE).bind(list).bind(scene.changed_at).bind(scene.run_id);
+            let query = sqlx::query(SQLITE).bind(list).bind(context.changed_at).bind(context.run_id);
             query.execute(&mut **c).await.map(drop)
         }
         Conn::Postgres(c) => {
@@ -298,9 +309,9 @@ pub(super) async fn record(conn: &mut Conn, scene: &Scene<'_>, changes: &[Change
             let kinds: Vec<&str> = changes.iter().map(|change| change.kind).collect();
             let before: Vec<Option<&str>> = changes.iter().map(|change| change.before.as_deref()).collect();
             let query = sqlx::query(POSTGRES).bind(&keys).bind(&kinds).bind(&before);
-            let query = query.bind(scene.changed_at).bind(scene.run_id).persistent(false);
+            let query = query.bind(context.changed_at).bind(context.run_id).persistent(false);
             query.execute(&mut **c).await.map(drop)
         }
     }
-    .map_err(|error| scene.failed(&error))
+    .map_err(|error| context.failed(&error))
 }

@@ -10,9 +10,7 @@ use super::location::{Location, sqlite_options};
 
 /// A connection to either engine.
 pub(super) enum Conn {
-    /// A file.
     Sqlite(Box<SqliteConnection>),
-    /// A server.
     Postgres(Box<PgConnection>),
 }
 
@@ -173,7 +171,6 @@ impl Conn {
         self.raw("rollback").await
     }
 
-    /// A statement without parameters.
     pub(super) async fn raw(&mut self, sql: &'static str) -> Result<(), sqlx::Error> {
         match self {
             Self::Sqlite(conn) => sqlx::raw_sql(sql).execute(&mut **conn).await.map(drop),

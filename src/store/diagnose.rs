@@ -97,9 +97,9 @@ fn journal_of(path: &Path) -> std::path::PathBuf {
 
 /// Whether a file can be made and filled beside the database.
 fn try_folder(path: &Path) -> io::Result<()> {
-    let mut draft = crate::file::Draft::beside(path)?;
-    draft.file().write_all(&vec![0; SCRATCH])?;
-    draft.file().sync_all()
+    let mut file_on_disk = crate::file::AtomicFile::create_beside(path)?;
+    file_on_disk.file().write_all(&vec![0; SCRATCH])?;
+    file_on_disk.file().sync_all()
 }
 
 /// Whether the file carries our application id where SQLite keeps it (sqlite.org/fileformat2.html, offset 68), or the

@@ -21,172 +21,79 @@ pub enum StoreError {
     Url(&'static str),
     /// The path names a directory.
     #[error("{} is a directory, not a database file", path.display())]
-    Directory {
-        /// The file.
-        path: PathBuf,
-    },
+    Directory { path: PathBuf },
     /// The folder of the file does not exist.
     #[error("the folder of {} does not exist", path.display())]
-    NoFolder {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The path leads nowhere.
+    NoFolder { path: PathBuf },
     #[error("the symbolic links of {} run in a circle", path.display())]
-    Circle {
-        /// The file.
-        path: PathBuf,
-    },
+    Circle { path: PathBuf },
     /// There is no database to read.
     #[error("there is no database at {place} yet")]
-    Absent {
-        /// The file or server.
-        place: String,
-    },
+    Absent { place: String },
     /// A file or schema of another program.
     #[error("{place} holds something that understory-sync did not make")]
-    NotOurs {
-        /// The file or server.
-        place: String,
-    },
+    NotOurs { place: String },
     /// A migration is applied that this program does not know.
     #[error("the schema in {place} is newer than this program (migration {version})")]
-    Newer {
-        /// The file or server.
-        place: String,
-        /// The unknown migration.
-        version: i64,
-    },
+    Newer { place: String, version: i64 },
     /// An applied migration differs from the one in this program.
     #[error("the schema in {place} was made by a different build (migration {version} differs)")]
-    Altered {
-        /// The file or server.
-        place: String,
-        /// The migration that differs.
-        version: i64,
-    },
+    Altered { place: String, version: i64 },
     /// The schema is older than this program, and the command does not change it.
     #[error("the schema in {place} is older than this program")]
-    Older {
-        /// The file or server.
-        place: String,
-    },
+    Older { place: String },
     /// The server has no such database.
     #[error("{place} has no such database")]
-    NoSuchDatabase {
-        /// The server.
-        place: String,
-    },
-    /// The file is damaged.
+    NoSuchDatabase { place: String },
     #[error("the database {place} is corrupt ({code})")]
-    Corrupt {
-        /// The file or server.
-        place: String,
-        /// The engine's code.
-        code: String,
-    },
+    Corrupt { place: String, code: String },
     /// Disk full, read-only, I/O error.
     #[error("the database {place} cannot be written: {cause}")]
-    Write {
-        /// The file or server.
-        place: String,
-        /// Which of them.
-        cause: WriteCause,
-    },
+    Write { place: String, cause: WriteCause },
     /// The server does not answer, or the connection broke.
     #[error("the database {place} cannot be reached ({cause})")]
-    Unreachable {
-        /// The server.
-        place: String,
-        /// In words without data.
-        cause: String,
-    },
+    Unreachable { place: String, cause: String },
     /// Somebody else holds a lock for longer than we wait.
     #[error("the database {place} is locked by another program")]
-    Locked {
-        /// The file or server.
-        place: String,
-    },
+    Locked { place: String },
     /// Transactions of others came in the way, again and again.
     #[error("the database {place} could not order our transaction among others ({code})")]
-    Contended {
-        /// The server.
-        place: String,
-        /// SQLSTATE.
-        code: String,
-    },
+    Contended { place: String, code: String },
     /// Another run holds lock or lease.
     #[error("another run is in progress: {holder}")]
-    Busy {
-        /// Who.
-        holder: String,
-    },
+    Busy { holder: String },
     /// The lease was taken over while we were paused.
     #[error("this run lost its lease: another run has taken over")]
     Fenced,
     /// A long reader keeps old pages alive.
     #[error("{place} is being read by another program, so old content could not be wiped from it yet")]
-    ReaderInTheWay {
-        /// The file.
-        place: String,
-    },
-    /// Login refused.
+    ReaderInTheWay { place: String },
     #[error("the database {place} refused the login ({code})")]
-    Login {
-        /// The server.
-        place: String,
-        /// SQLSTATE.
-        code: String,
-    },
-    /// A right is missing.
+    Login { place: String, code: String },
     #[error("the database user lacks a right that is needed in {place} ({code})")]
-    Rights {
-        /// The server.
-        place: String,
-        /// SQLSTATE.
-        code: String,
-    },
+    Rights { place: String, code: String },
     /// TLS could not be set up as asked for.
     #[error("no trusted TLS connection to {place}: {cause}")]
-    Tls {
-        /// The server.
-        place: String,
-        /// In words.
-        cause: String,
-    },
+    Tls { place: String, cause: String },
     /// Only SQLite can do this.
     #[error("{0} is for SQLite databases only")]
     SqliteOnly(&'static str),
     /// A target file of a command.
     #[error("{} cannot be written: {cause}", path.display())]
-    Target {
-        /// The file.
-        path: PathBuf,
-        /// The system's words.
-        cause: io::Error,
-    },
+    Target { path: PathBuf, cause: io::Error },
     /// A statement failed in a way that was not foreseen.
     #[error("a statement failed in {place} ({code})")]
-    Statement {
-        /// The file or server.
-        place: String,
-        /// The engine's code.
-        code: String,
-    },
+    Statement { place: String, code: String },
 }
 
 /// Why nothing can be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WriteCause {
-    /// No space left.
     Full,
-    /// Read-only.
     ReadOnly,
     /// A server that takes no writes: a standby, or told so.
     Standby,
-    /// No permission.
     Permission,
-    /// The device failed.
     Io,
 }
 
@@ -203,8 +110,6 @@ impl fmt::Display for WriteCause {
 }
 
 impl StoreError {
-    /// How the process ends.
-    #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
             Self::Url(_)
@@ -232,7 +137,6 @@ impl StoreError {
     }
 
     /// What to do about it.
-    #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         Some(match self {
             Self::Url(_) => "use sqlite://FILE or postgres://USER:PASSWORD@HOST/DATABASE",

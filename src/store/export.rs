@@ -13,21 +13,15 @@ use super::{Store, Timestamp};
 /// One row of `consents` as it is exported: the columns of the contract.
 #[derive(Debug, Serialize, sqlx::FromRow)]
 pub struct ExportRow {
-    /// Primary key.
     pub consent_key: String,
-    /// The API's id.
     pub consent_id: Option<String>,
-    /// The company.
     pub company_id: String,
     /// The address; none where retention erased it.
     pub email: Option<String>,
-    /// The name.
     pub full_name: Option<String>,
     /// Where the consent was given.
     pub source: Option<String>,
-    /// JSON text.
     pub refs: Option<String>,
-    /// JSON text.
     pub extra: Option<String>,
     /// When this program first saw it.
     pub first_seen_at: Timestamp,
@@ -50,9 +44,7 @@ pub struct ExportRow {
 /// A query's answer as text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
-    /// Names.
     pub columns: Vec<String>,
-    /// Cells.
     pub rows: Vec<Vec<Option<String>>>,
 }
 
@@ -76,9 +68,6 @@ const EXPORT_POSTGRES: &str = export_sql!("::text");
 impl Store {
     /// Gives every active row (or every row), in the order of the key, from one view of the database. Memory does not
     /// follow the table.
-    ///
-    /// # Errors
-    /// What the database says, or what `sink` says.
     pub async fn export<E: From<StoreError>>(
         &mut self,
         all: bool,
@@ -123,9 +112,6 @@ impl Store {
     }
 
     /// Runs a query of the program's own and gives its answer as text. SQLite only: it is for the demo.
-    ///
-    /// # Errors
-    /// What the database says.
     pub async fn query_table(&mut self, sql: &'static str) -> Result<Table, StoreError> {
         let place = self.place();
         let Conn::Sqlite(conn) = &mut self.conn else {
@@ -152,9 +138,6 @@ impl Store {
     }
 
     /// SQLite: a consistent copy in a new file with mode 0600, made beside the target and moved into its place at the end.
-    ///
-    /// # Errors
-    /// What the database or the target's folder says.
     pub async fn backup(&mut self, target: &Path) -> Result<(), StoreError> {
         let place = self.place();
         let Conn::Sqlite(conn) = &mut self.conn else {
@@ -163,8 +146,9 @@ impl Store {
         if target.is_dir() {
             return Err(StoreError::Directory { path: target.to_path_buf() });
         }
-        let draft = crate::file::Draft::beside(target).map_err(|cause| write_error(target, &cause))?;
-        let text = draft.path().display().to_string();
+        let file_on_disk =
+            crate::file::AtomicFile::create_beside(target).map_err(|cause| write_error(target, &cause))?;
+        let text = file_on_disk.path().display().to_string();
         let copied = sqlx::query("vacuum into $1").bind(text).execute(&mut **conn).await;
         copied.map_err(|error| match from_sqlx(&error, &place) {
             // What cannot be written here is the copy.
@@ -173,6 +157,6 @@ impl Store {
             }
             error => error,
         })?;
-        draft.keep(target).map_err(|cause| write_error(target, &cause))
+        file_on_disk.persist(target).map_err(|cause| write_error(target, &cause))
     }
 }

@@ -6,7 +6,7 @@ use super::bulk::on_keys;
 use super::conn::{Conn, execute, row, rows};
 use super::error::{StoreError, from_sqlx};
 use super::lease::Run;
-use super::write::{Scene, enter, next_changed_at, save_run};
+use super::write::{WriteContext, check_replay, next_changed_at, save_run};
 use super::{RunRow, Store, Timestamp};
 use crate::hash::RowHash;
 
@@ -16,7 +16,6 @@ const CHUNK: usize = 20_000;
 /// A missing consent whose removal this run would confirm, if its own page agrees.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Candidate {
-    /// The row.
     pub consent_key: String,
     /// What its page is asked by.
     pub consent_id: String,
@@ -27,7 +26,6 @@ pub struct Candidate {
 pub struct Ending {
     /// Absence was judged: the number of judged runs grows.
     pub judged: bool,
-    /// Rows that become missing.
     pub missing: Vec<String>,
     /// Rows that the guard keeps active from now on.
     pub withheld: Vec<String>,
@@ -45,9 +43,6 @@ pub struct Ending {
 
 impl Store {
     /// The keys of rows by their hashes, in no order.
-    ///
-    /// # Errors
-    /// What the database says.
     pub async fn keys_of(&mut self, hashes: &[RowHash]) -> Result<Vec<String>, StoreError> {
         const SQLITE: &str =
             "select consent_key from consents where row_hash in (select value from json_each($1))";
@@ -75,9 +70,6 @@ impl Store {
     }
 
     /// Missing rows with an id that were absent from enough judged runs, this one included; those unasked longest first.
-    ///
-    /// # Errors
-    /// What the database says.
     pub async fn candidates(&mut self, confirm_runs: u32, most: u32) -> Result<Vec<Candidate>, StoreError> {
         const CANDIDATES: &str = "select c.consent_key, c.consent_id from consents c \
              left join consent_checks k on k.consent_key = c.consent_key \
@@ -93,9 +85,6 @@ impl Store {
     }
 
     /// Missing rows without an id that were absent from enough judged runs, this one included.
-    ///
-    /// # Errors
-    /// What the database says.
     pub async fn nameless_candidates(&mut self, confirm_runs: u32) -> Result<Vec<String>, StoreError> {
         let place = self.place();
         self.read(async |conn| {
@@ -107,9 +96,6 @@ impl Store {
     }
 
     /// Whether an item without a usable id was rejected for the first time in this run.
-    ///
-    /// # Errors
-    /// What the database says.
     pub async fn has_new_nameless_reject(&mut self, run: &Run) -> Result<bool, StoreError> {
         const NAMELESS: &str =
             "select exists (select 1 from rejected_items where first_run_id = $1 and has_id = 0)";
@@ -136,14 +122,14 @@ impl Store {
         let place = self.place();
         let mut done: Option<RunRow> = None;
         self.write(async |conn| {
-            if enter(conn, run, now, &place).await?
+            if check_replay(conn, run, now, &place).await?
                 && let Some(row) = &done
             {
                 return Ok(row.clone());
             }
             let mut row = last.clone();
-            end_rows(conn, run, ending, &mut row, now, &place).await?;
-            end_rejects(conn, run.row.id, ending, now, &place).await?;
+            mark_rows(conn, run, ending, &mut row, now, &place).await?;
+            resolve_rejects(conn, run.row.id, ending, now, &place).await?;
             execute!(
                 conn,
                 "update sync_state set endpoint = coalesce($1, endpoint) where id = 1",
@@ -166,7 +152,7 @@ impl Store {
         const ENDED: &str = "update sync_runs set outcome = $2, finished_at = $3, error = $4, requests = $5, retries = $6 where id = $1";
         let place = self.place();
         self.write(async |conn| {
-            let ahead = enter(conn, run, now, &place).await?;
+            let ahead = check_replay(conn, run, now, &place).await?;
             execute!(
                 conn,
                 "update sync_state set endpoint = coalesce($1, endpoint) where id = 1",
@@ -193,7 +179,7 @@ impl Store {
     }
 }
 
-async fn end_rows(
+async fn mark_rows(
     conn: &mut Conn,
     run: &Run,
     ending: &Ending,
@@ -220,9 +206,9 @@ async fn end_rows(
         && nameless.is_empty())
     {
         let changed_at = next_changed_at(conn, now, place).await?;
-        let scene = Scene { run_id: run.row.id, changed_at, place };
+        let context = WriteContext { run_id: run.row.id, changed_at, place };
         for keys in ending.missing.chunks(CHUNK) {
-            mark(conn, &scene, MISSING, keys).await?;
+            mark(conn, &context, MISSING, keys).await?;
         }
         execute!(
             conn,
@@ -231,15 +217,15 @@ async fn end_rows(
         )
         .map_err(failed)?;
         for keys in ending.withheld.chunks(CHUNK) {
-            on_keys(conn, &scene, WITHHELD, keys).await?;
+            on_keys(conn, &context, WITHHELD, keys).await?;
         }
         for keys in ending.removed.chunks(CHUNK).chain(nameless.chunks(CHUNK)) {
-            mark(conn, &scene, REMOVED, keys).await?;
+            mark(conn, &context, REMOVED, keys).await?;
         }
         row.missing += ending.missing.len().cast_signed() as i64;
         row.removed += (ending.removed.len() + nameless.len()).cast_signed() as i64;
     }
-    note_checks(conn, ending, now, place).await
+    record_checks(conn, ending, now, place).await
 }
 
 /// Rows without an id have no page of their own: the number of runs decides alone.
@@ -299,15 +285,15 @@ const WITHHELD: Pair = (
 
 async fn mark(
     conn: &mut Conn,
-    scene: &Scene<'_>,
+    context: &WriteContext<'_>,
     (history, rows): Mark,
     keys: &[String],
 ) -> Result<(), StoreError> {
-    on_keys(conn, scene, history, keys).await?;
-    on_keys(conn, scene, rows, keys).await
+    on_keys(conn, context, history, keys).await?;
+    on_keys(conn, context, rows, keys).await
 }
 
-async fn note_checks(
+async fn record_checks(
     conn: &mut Conn,
     ending: &Ending,
     now: Timestamp,
@@ -321,7 +307,7 @@ async fn note_checks(
     Ok(())
 }
 
-async fn end_rejects(
+async fn resolve_rejects(
     conn: &mut Conn,
     run_id: i64,
     ending: &Ending,

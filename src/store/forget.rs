@@ -6,7 +6,7 @@ use super::bulk::on_keys;
 use super::conn::{Conn, execute, row, rows};
 use super::error::{StoreError, from_sqlx};
 use super::lease::Lease;
-use super::write::Scene;
+use super::write::WriteContext;
 use super::{Store, Timestamp};
 use crate::consent::normalized_email;
 use crate::hash::Salt;
@@ -27,13 +27,10 @@ pub struct Forgotten {
 }
 
 /// Rows looked at in one query.
-const STRETCH: i64 = 10_000;
+const CHUNK_ROWS: i64 = 10_000;
 
 impl Store {
     /// Erases everything that belongs to these addresses, in any case of letters, and suppresses them.
-    ///
-    /// # Errors
-    /// What the database says. Nothing is erased then, or all of it.
     pub async fn forget(
         &mut self,
         lease: &Lease,
@@ -43,28 +40,25 @@ impl Store {
         let place = self.place();
         let wanted: HashSet<String> = emails.iter().map(|email| normalized_email(email)).collect();
         self.write(async |conn| {
-            lease.prove(conn, now, &place).await?;
+            lease.renew(conn, now, &place).await?;
             // Nothing is written to a row, so no new value of changed_at is taken.
-            let scene = Scene { run_id: 0, changed_at: now, place: &place };
+            let context = WriteContext { run_id: 0, changed_at: now, place: &place };
             let mut forgotten = Forgotten::default();
-            suppress(conn, &scene, &wanted, now, &mut forgotten).await?;
-            let mut keys = keys_in_consents(conn, &scene, &wanted).await?;
-            let changes = changes_of(conn, &scene, &wanted).await?;
+            suppress(conn, &context, &wanted, now, &mut forgotten).await?;
+            let mut keys = keys_in_consents(conn, &context, &wanted).await?;
+            let changes = changes_of(conn, &context, &wanted).await?;
             keys.sort_unstable();
-            forgotten.changes = erase_changes(conn, &scene, &keys, &changes).await?;
-            forgotten.consents = count_of(conn, &scene, &keys).await?;
-            on_keys(conn, &scene, ERASE_CHECKS, &keys).await?;
-            on_keys(conn, &scene, ERASE_CONSENTS, &keys).await?;
-            forgotten.rejects = erase_rejects(conn, &scene, &wanted).await?;
+            forgotten.changes = erase_changes(conn, &context, &keys, &changes).await?;
+            forgotten.consents = count_of(conn, &context, &keys).await?;
+            on_keys(conn, &context, ERASE_CHECKS, &keys).await?;
+            on_keys(conn, &context, ERASE_CONSENTS, &keys).await?;
+            forgotten.rejects = erase_rejects(conn, &context, &wanted).await?;
             Ok(forgotten)
         })
         .await
     }
 
     /// Lifts the suppression of these addresses and tells how many there were.
-    ///
-    /// # Errors
-    /// What the database says.
     pub async fn unforget(
         &mut self,
         lease: &Lease,
@@ -74,7 +68,7 @@ impl Store {
         let place = self.place();
         self.write(async |conn| {
             let failed = |error: sqlx::Error| from_sqlx(&error, &place);
-            lease.prove(conn, now, &place).await?;
+            lease.renew(conn, now, &place).await?;
             let salt = salt(conn, &place).await?;
             let mut lifted = 0;
             for email in emails {
@@ -146,14 +140,14 @@ async fn salt(conn: &mut Conn, place: &str) -> Result<Salt, StoreError> {
 
 async fn suppress(
     conn: &mut Conn,
-    scene: &Scene<'_>,
+    context: &WriteContext<'_>,
     wanted: &HashSet<String>,
     now: Timestamp,
     forgotten: &mut Forgotten,
 ) -> Result<(), StoreError> {
     const SUPPRESS: &str = "insert into suppressions (email_hash, created_at) values ($1, $2) on conflict (email_hash) do nothing";
-    let failed = |error: sqlx::Error| scene.failed(&error);
-    let salt = salt(conn, scene.place).await?;
+    let failed = |error: sqlx::Error| context.failed(&error);
+    let salt = salt(conn, context.place).await?;
     for email in wanted {
         let new = execute!(conn, SUPPRESS, salt.email(email), now).map_err(failed)?;
         forgotten.suppressed += new;
@@ -167,16 +161,16 @@ async fn suppress(
 /// SQL folds letters by locale or not at all, so every address is compared here, a stretch of the table at a time.
 async fn keys_in_consents(
     conn: &mut Conn,
-    scene: &Scene<'_>,
+    context: &WriteContext<'_>,
     wanted: &HashSet<String>,
 ) -> Result<Vec<String>, StoreError> {
-    const STRETCH_OF: &str =
+    const NEXT_CHUNK: &str =
         "select consent_key, email from consents where consent_key > $1 order by consent_key limit $2";
     let mut keys = Vec::new();
     let mut last = String::new();
     loop {
         let found: Vec<(String, Option<String>)> =
-            rows!(conn, STRETCH_OF, &last, STRETCH).map_err(|error| scene.failed(&error))?;
+            rows!(conn, NEXT_CHUNK, &last, CHUNK_ROWS).map_err(|error| context.failed(&error))?;
         let Some((key, _)) = found.last() else {
             return Ok(keys);
         };
@@ -190,7 +184,7 @@ async fn keys_in_consents(
 /// Lines of history that hold the address though their row has another one by now.
 async fn changes_of(
     conn: &mut Conn,
-    scene: &Scene<'_>,
+    context: &WriteContext<'_>,
     wanted: &HashSet<String>,
 ) -> Result<Vec<i64>, StoreError> {
     const SQLITE: &str = "select id, before ->> 'email' from consent_changes \
@@ -199,7 +193,7 @@ async fn changes_of(
     let mut last = 0;
     loop {
         let found: Vec<(i64, Option<String>)> =
-            rows!(conn, SQLITE, last, STRETCH).map_err(|error| scene.failed(&error))?;
+            rows!(conn, SQLITE, last, CHUNK_ROWS).map_err(|error| context.failed(&error))?;
         let Some((id, _)) = found.last() else {
             return Ok(ids);
         };
@@ -212,18 +206,18 @@ async fn changes_of(
 
 async fn erase_changes(
     conn: &mut Conn,
-    scene: &Scene<'_>,
+    context: &WriteContext<'_>,
     keys: &[String],
     ids: &[i64],
 ) -> Result<u64, StoreError> {
     let mut erased = 0;
     for id in ids {
         erased += execute!(conn, "delete from consent_changes where id = $1", *id)
-            .map_err(|error| scene.failed(&error))?;
+            .map_err(|error| context.failed(&error))?;
     }
     for key in keys {
         erased += execute!(conn, "delete from consent_changes where consent_key = $1", key)
-            .map_err(|error| scene.failed(&error))?;
+            .map_err(|error| context.failed(&error))?;
     }
     Ok(erased)
 }
@@ -239,11 +233,11 @@ const ERASE_CONSENTS: (&str, &str) = (
     "delete from consents where consent_key = any($1) and $2::timestamptz is not null and $3::bigint is not null",
 );
 
-async fn count_of(conn: &mut Conn, scene: &Scene<'_>, keys: &[String]) -> Result<u64, StoreError> {
+async fn count_of(conn: &mut Conn, context: &WriteContext<'_>, keys: &[String]) -> Result<u64, StoreError> {
     let mut count = 0;
     for key in keys {
         let (n,): (i64,) = row!(conn, "select count(*) from consents where consent_key = $1", key)
-            .map_err(|error| scene.failed(&error))?;
+            .map_err(|error| context.failed(&error))?;
         count += n.cast_unsigned();
     }
     Ok(count)
@@ -251,16 +245,16 @@ async fn count_of(conn: &mut Conn, scene: &Scene<'_>, keys: &[String]) -> Result
 
 async fn erase_rejects(
     conn: &mut Conn,
-    scene: &Scene<'_>,
+    context: &WriteContext<'_>,
     wanted: &HashSet<String>,
 ) -> Result<u64, StoreError> {
-    const STRETCH_OF: &str = "select id, item from rejected_items where id > $1 order by id limit $2";
+    const NEXT_CHUNK: &str = "select id, item from rejected_items where id > $1 order by id limit $2";
     let wanted: Vec<String> = wanted.iter().cloned().collect();
     let mut erased = 0;
     let mut last = 0;
     loop {
         let found: Vec<(i64, String)> =
-            rows!(conn, STRETCH_OF, last, 500_i64).map_err(|error| scene.failed(&error))?;
+            rows!(conn, NEXT_CHUNK, last, 500_i64).map_err(|error| context.failed(&error))?;
         let Some((id, _)) = found.last() else {
             return Ok(erased);
         };
@@ -268,7 +262,7 @@ async fn erase_rejects(
         for (id, item) in found {
             if crate::consent::mentions(&item, &wanted) {
                 erased += execute!(conn, "delete from rejected_items where id = $1", id)
-                    .map_err(|error| scene.failed(&error))?;
+                    .map_err(|error| context.failed(&error))?;
             }
         }
     }

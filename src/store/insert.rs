@@ -2,10 +2,10 @@
 
 use super::conn::Conn;
 use super::error::StoreError;
-use super::write::Scene;
+use super::write::WriteContext;
 use crate::consent::Consent;
 use crate::hash::RowHash;
-use crate::reconcile::Put;
+use crate::reconcile::Upsert;
 
 macro_rules! one {
     () => {
@@ -51,7 +51,11 @@ const INSERT_POSTGRES: &str = "insert into consents (consent_key, consent_id, co
      natural_hash)";
 
 /// Inserts new rows, one at the least.
-pub(super) async fn insert(conn: &mut Conn, scene: &Scene<'_>, puts: &[&Put]) -> Result<(), StoreError> {
+pub(super) async fn insert(
+    conn: &mut Conn,
+    context: &WriteContext<'_>,
+    puts: &[&Upsert],
+) -> Result<(), StoreError> {
     match conn {
         Conn::Sqlite(c) => {
             let (many, rest) = puts.as_chunks::<16>();
@@ -64,8 +68,8 @@ pub(super) async fn insert(conn: &mut Conn, scene: &Scene<'_>, puts: &[&Put]) ->
                 for put in rows {
                     query = bind_row(query, &put.key, &put.consent, put.hash, put.natural);
                 }
-                let done = query.bind(scene.changed_at).bind(scene.run_id).execute(&mut **c).await;
-                done.map_err(|error| scene.failed(&error))?;
+                let done = query.bind(context.changed_at).bind(context.run_id).execute(&mut **c).await;
+                done.map_err(|error| context.failed(&error))?;
             }
         }
         Conn::Postgres(c) => {
@@ -73,12 +77,12 @@ pub(super) async fn insert(conn: &mut Conn, scene: &Scene<'_>, puts: &[&Put]) ->
                 Columns::new(puts.iter().map(|put| (put.key.as_str(), &put.consent, put.hash, put.natural)));
             let done = consents
                 .bind(sqlx::query(INSERT_POSTGRES))
-                .bind(scene.changed_at)
-                .bind(scene.run_id)
+                .bind(context.changed_at)
+                .bind(context.run_id)
                 .persistent(false)
                 .execute(&mut **c)
                 .await;
-            done.map_err(|error| scene.failed(&error))?;
+            done.map_err(|error| context.failed(&error))?;
         }
     }
     Ok(())

@@ -43,14 +43,12 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// Who holds it.
-    #[must_use]
     pub fn holder(&self) -> &str {
         &self.holder
     }
 
     /// First act of every transaction that writes: renews the lease, or finds that it is lost.
-    pub(super) async fn prove(&self, conn: &mut Conn, now: Timestamp, place: &str) -> Result<(), StoreError> {
+    pub(super) async fn renew(&self, conn: &mut Conn, now: Timestamp, place: &str) -> Result<(), StoreError> {
         let failed = |error: sqlx::Error| from_sqlx(&error, place);
         let held = match conn {
             Conn::Sqlite(_) => {
@@ -69,7 +67,6 @@ impl Lease {
 }
 
 /// The holder's name as others see it: host, process, and a number for this process's attempts.
-#[must_use]
 pub fn new_holder() -> String {
     static ATTEMPT: AtomicU32 = AtomicU32::new(0);
     let host = match crate::host::name() {
@@ -110,7 +107,7 @@ impl Store {
     /// As [`Store::acquire`].
     pub async fn acquire_as(&mut self, holder: &str, now: Timestamp) -> Result<Lease, StoreError> {
         let place = self.place();
-        let taken = self.write(async |conn| take(conn, holder, now, &place).await).await;
+        let taken = self.write(async |conn| try_acquire(conn, holder, now, &place).await).await;
         let fence = match taken {
             Ok(Some(fence)) => fence,
             Ok(None) => return Err(self.busy().await),
@@ -141,16 +138,16 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Fenced`] where it is lost.
-    pub async fn keep(&mut self, run: &mut Run, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn renew_lease_if_due(&mut self, run: &mut Run, now: Timestamp) -> Result<(), StoreError> {
         // SQLite's lock does not run out.
-        if matches!(self.conn, Conn::Sqlite(_)) || run.proved_at.elapsed() < RENEW_AFTER {
+        if matches!(self.conn, Conn::Sqlite(_)) || run.renewed_at.elapsed() < RENEW_AFTER {
             return Ok(());
         }
         let place = self.place();
         let lease = run.lease.clone();
-        let proved_at = Instant::now();
-        self.write(async |conn| lease.prove(conn, now, &place).await).await?;
-        run.proved_at = proved_at;
+        let renewed_at = Instant::now();
+        self.write(async |conn| lease.renew(conn, now, &place).await).await?;
+        run.renewed_at = renewed_at;
         Ok(())
     }
 
@@ -178,9 +175,6 @@ impl Store {
     }
 
     /// Gives the lease back. A lease that was lost is nobody's to give back.
-    ///
-    /// # Errors
-    /// What the database says.
     pub async fn release(&mut self, lease: &Lease, now: Timestamp) -> Result<(), StoreError> {
         const RELEASE: &str = "update sync_lease set holder = null, expires_at = $3 \
              where name = 'sync' and holder = $1 and fence = $2";
@@ -194,7 +188,12 @@ impl Store {
     }
 }
 
-async fn take(conn: &mut Conn, holder: &str, now: Timestamp, place: &str) -> Result<Option<i64>, StoreError> {
+async fn try_acquire(
+    conn: &mut Conn,
+    holder: &str,
+    now: Timestamp,
+    place: &str,
+) -> Result<Option<i64>, StoreError> {
     let failed = |error: sqlx::Error| from_sqlx(&error, place);
     let taken: Vec<(i64,)> = match conn {
         Conn::Sqlite(c) => {
@@ -224,12 +223,10 @@ pub struct Run {
     pub(super) batches: i64,
     pub(super) suppression_no: i64,
     /// When the lease was proved last.
-    pub(super) proved_at: Instant,
+    pub(super) renewed_at: Instant,
 }
 
 impl Run {
-    /// The right to write.
-    #[must_use]
     pub fn lease(&self) -> &Lease {
         &self.lease
     }
@@ -237,28 +234,25 @@ impl Run {
 
 impl Store {
     /// Writes the row of a new run. Rows of runs that died are `interrupted` first.
-    ///
-    /// # Errors
-    /// What the database says.
     pub async fn begin_run(
         &mut self,
         lease: Lease,
         trigger: super::Trigger,
         now: Timestamp,
     ) -> Result<Run, StoreError> {
-        const BURY: &str = "update sync_runs set outcome = 'interrupted', finished_at = $1, \
+        const INTERRUPT_DEAD_RUNS: &str = "update sync_runs set outcome = 'interrupted', finished_at = $1, \
              error = coalesce(error, 'the process ended in the middle of the run') where outcome = 'running'";
         const BEGIN: &str =
             "insert into sync_runs (started_at, outcome, trigger) values ($1, 'running', $2) returning id";
         const BEGUN: &str = "select exists (select 1 from sync_runs where id = $1 and outcome = 'running')";
         const STATE: &str = "select suppression_no from sync_state where id = 1";
         let place = self.place();
-        let proved_at = Instant::now();
+        let renewed_at = Instant::now();
         let mut tried: Option<i64> = None;
         let (id, suppression_no) = self
             .write(async |conn| {
                 let failed = |error: sqlx::Error| from_sqlx(&error, &place);
-                lease.prove(conn, now, &place).await?;
+                lease.renew(conn, now, &place).await?;
                 // The row of an earlier try, whose answer got lost, is not a run that died.
                 let begun = match tried {
                     Some(id) => {
@@ -268,7 +262,7 @@ impl Store {
                     None => false,
                 };
                 if !begun {
-                    execute!(conn, BURY, now).map_err(failed)?;
+                    execute!(conn, INTERRUPT_DEAD_RUNS, now).map_err(failed)?;
                     let (id,): (i64,) = row!(conn, BEGIN, now, trigger.as_str()).map_err(failed)?;
                     tried = Some(id);
                 }
@@ -284,6 +278,6 @@ impl Store {
             trigger: trigger.as_str().to_owned(),
             ..RunRow::default()
         };
-        Ok(Run { row, lease, batches: 0, suppression_no, proved_at })
+        Ok(Run { row, lease, batches: 0, suppression_no, renewed_at })
     }
 }

@@ -14,13 +14,11 @@ use crate::reconcile::{Known, KnownReject, KnownRejects, Namesake, Namesakes, Ro
 /// What the database knows when a pass begins.
 #[derive(Debug)]
 pub struct Loaded {
-    /// The rows.
     pub known: Known,
     /// The rejected items on record.
     pub rejects: KnownRejects,
     /// `suppressions.email_hash`
     pub suppressed: HashSet<String>,
-    /// The salt.
     pub salt: Salt,
     /// The path that last worked here.
     pub endpoint: Option<String>,
@@ -32,7 +30,6 @@ pub struct Loaded {
 
 impl Loaded {
     /// What a database that does not exist yet knows. The salt is of no consequence: nothing is stored with it.
-    #[must_use]
     pub fn empty() -> Self {
         Self {
             known: Known::default(),
@@ -61,8 +58,7 @@ const ROWS_POSTGRES: &str = "select string_agg(case when missing_since is null a
      + 4 * (erased_at is not null)::int + 8 * (consent_id is null)::int) || row_hash end, '') \
      from consents group by substr(row_hash, 1, 2)";
 
-/// Rows in one stretch.
-const STRETCH: i64 = 16_384;
+const CHUNK_ROWS: i64 = 16_384;
 
 impl Store {
     /// Reads all of it, in one view of the database.
@@ -80,9 +76,6 @@ impl Store {
     }
 
     /// Whether the database holds a consent of one of these companies, or none at all.
-    ///
-    /// # Errors
-    /// What the database says.
     pub async fn knows_company(&mut self, companies: &[String]) -> Result<bool, StoreError> {
         let place = self.place();
         self.read(async |conn| {
@@ -102,9 +95,6 @@ impl Store {
     }
 
     /// The rows that have these natural keys, the first seen first.
-    ///
-    /// # Errors
-    /// What the database says.
     pub async fn namesakes(&mut self, natural_keys: &[String]) -> Result<Namesakes, StoreError> {
         const SQLITE: &str = "select consent_key, company_id, email, source from consents \
              where natural_hash in (select value from json_each($1)) order by first_seen_at, consent_key";
@@ -147,12 +137,13 @@ async fn load_rows(conn: &mut Conn, place: &str) -> Result<Known, StoreError> {
             let (mut low, high): (i64, i64) =
                 sqlx::query_as(bounds).fetch_one(&mut **c).await.map_err(failed)?;
             while low <= high {
-                let stretch = sqlx::query_as(ROWS_SQLITE).bind(low).bind(low + STRETCH).fetch_all(&mut **c);
+                let stretch =
+                    sqlx::query_as(ROWS_SQLITE).bind(low).bind(low + CHUNK_ROWS).fetch_all(&mut **c);
                 let stretch: Vec<(Option<String>,)> = stretch.await.map_err(failed)?;
                 for (rows,) in stretch {
                     push(&mut known, &rows.unwrap_or_default(), place)?;
                 }
-                low += STRETCH;
+                low += CHUNK_ROWS;
             }
         }
         Conn::Postgres(c) => {

@@ -16,13 +16,17 @@ use crate::config;
 const FILES: [&str; 7] =
     ["sslrootcert", "ssl-root-cert", "ssl-ca", "sslcert", "ssl-cert", "sslkey", "ssl-key"];
 
-/// Where the database lies.
 #[derive(Clone)]
 pub(super) enum Location {
     /// A file; the path is absolute and without symbolic links, so that one file has one lock.
-    Sqlite { path: PathBuf },
-    /// A server.
-    Postgres { options: Box<PgConnectOptions>, place: String, schema: Option<String> },
+    Sqlite {
+        path: PathBuf,
+    },
+    Postgres {
+        options: Box<PgConnectOptions>,
+        place: String,
+        schema: Option<String>,
+    },
 }
 
 impl Location {
@@ -65,7 +69,6 @@ impl Location {
 }
 
 /// What makes this database another one than the next, without a password: runs log it, and the schedule's jitter is fixed by it.
-#[must_use]
 pub fn identity(database: &config::Database) -> String {
     Location::new(database).map(|location| location.identity()).unwrap_or_default()
 }

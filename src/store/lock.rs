@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 
 use super::error::{StoreError, WriteCause};
 
-/// Held until dropped.
 pub(super) struct FileLock {
     _file: File,
 }

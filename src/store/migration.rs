@@ -17,7 +17,6 @@ pub(super) const APPLICATION_ID: i64 = 0x5553_594E;
 pub(super) enum Schema {
     /// Nothing of ours is there.
     Absent,
-    /// Migrations are missing.
     Older,
     /// As this program needs it.
     Current,

@@ -50,13 +50,9 @@ pub enum Probe {
     /// As this program needs it, and it can be written.
     Ready(Box<Store>),
     /// Nothing is there yet, and it can be made.
-    Absent {
-        /// Where.
-        place: String,
-    },
+    Absent { place: String },
 }
 
-/// An open database.
 pub struct Store {
     location: Location,
     conn: Conn,
@@ -111,9 +107,6 @@ impl Store {
     }
 
     /// Opens the database for reading only. None: there is nothing yet. Makes no file and no schema.
-    ///
-    /// # Errors
-    /// What the database says.
     pub async fn open_to_read(database: &config::Database) -> Result<Option<Self>, StoreError> {
         let location = Location::new(database)?;
         if let Location::Sqlite { path } = &location {
@@ -218,14 +211,11 @@ impl Store {
     }
 
     /// Whether the database can be used as configured. Leaves nothing behind.
-    ///
-    /// # Errors
-    /// What would be in the way of a run.
     pub async fn probe(database: &config::Database) -> Result<Probe, StoreError> {
         let location = Location::new(database)?;
         if let Location::Sqlite { path } = &location {
             // A run makes files beside the database, so their folder must let it.
-            crate::file::Draft::beside(path).map_err(|cause| lock::write_error(path, &cause))?;
+            crate::file::AtomicFile::create_beside(path).map_err(|cause| lock::write_error(path, &cause))?;
         }
         let Some(mut store) = Self::open_to_read(database).await? else {
             return Ok(Probe::Absent { place: location.place() });
@@ -257,7 +247,6 @@ impl Store {
     }
 
     /// The file or server, for messages: never a password.
-    #[must_use]
     pub fn place(&self) -> String {
         self.location.place()
     }

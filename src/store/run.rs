@@ -9,9 +9,7 @@ use super::Timestamp;
 pub enum Trigger {
     /// A tick of the schedule.
     Schedule,
-    /// The daemon's start.
     Start,
-    /// SIGHUP.
     Signal,
     /// `--run-once`.
     Once,
@@ -19,7 +17,6 @@ pub enum Trigger {
 
 impl Trigger {
     /// As `sync_runs.trigger` has it.
-    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Schedule => "schedule",
@@ -33,9 +30,7 @@ impl Trigger {
 /// A run as the database records it (contract, section 4). Counters are those of the contract, to the letter.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, sqlx::FromRow)]
 pub struct RunRow {
-    /// Ascending.
     pub id: i64,
-    /// When it began.
     pub started_at: Timestamp,
     /// When it ended, however it ended.
     pub finished_at: Option<Timestamp>,
@@ -47,27 +42,19 @@ pub struct RunRow {
     pub trigger: String,
     /// The path that listed the consents.
     pub endpoint: Option<String>,
-    /// Pages stored.
     pub pages: i64,
-    /// Items of those pages.
     pub items: i64,
-    /// Rows new.
     pub added: i64,
-    /// Rows changed.
     pub updated: i64,
     /// Items equal to their row.
     pub unchanged: i64,
-    /// Rows listed again.
     pub returned: i64,
     /// Items whose row was stored already in this pass.
     pub duplicates: i64,
     /// Items that cannot be used.
     pub rejected: i64,
-    /// Items of forgotten people.
     pub suppressed: i64,
-    /// Items of other companies.
     pub foreign_items: i64,
-    /// Rows marked missing.
     pub missing: i64,
     /// Rows whose removal was recorded.
     pub removed: i64,
@@ -75,7 +62,6 @@ pub struct RunRow {
     pub removals_withheld: i64,
     /// Active rows after the run.
     pub active: Option<i64>,
-    /// HTTP requests, token included.
     pub requests: i64,
     /// Of those, repeats after a failure.
     pub retries: i64,
@@ -92,11 +78,9 @@ pub struct Snapshot {
     pub last_complete: Option<RunRow>,
     /// When absence was last judged: `finished_at` of the last run with `absence` = `judged`.
     pub last_judged_at: Option<Timestamp>,
-    /// Rows active, missing, removed.
     pub consents: Counts,
     /// Rows with `withheld_since`.
     pub withheld: i64,
-    /// Unresolved rejected items.
     pub rejected_items: i64,
     /// (`finished_at`, `active`) of complete runs, oldest first, thinned to at most 400 points.
     pub active_over_time: Vec<(Timestamp, i64)>,

@@ -27,9 +27,6 @@ const OVER_TIME: &str = "select finished_at, active from (select finished_at, ac
 
 impl Store {
     /// The state in one view: the newest `runs` runs, the counts, the curve.
-    ///
-    /// # Errors
-    /// What the database says.
     pub async fn snapshot(&mut self, runs: u32) -> Result<Snapshot, StoreError> {
         let place = self.place();
         self.read(async |conn| {

@@ -15,32 +15,26 @@ pub struct Timestamp(DateTime<Utc>);
 
 impl Timestamp {
     /// From chrono's, cut to milliseconds.
-    #[must_use]
     pub fn new(at: DateTime<Utc>) -> Self {
         Self(at.trunc_subsecs(3))
     }
 
     /// The wall clock. Only the edges of the program ask it; rules take instants as arguments.
-    #[must_use]
     #[expect(clippy::disallowed_methods, reason = "the one door to the wall clock")]
     pub fn now() -> Self {
         Self::new(Utc::now())
     }
 
-    /// As chrono's.
-    #[must_use]
     pub fn to_utc(self) -> DateTime<Utc> {
         self.0
     }
 
     /// Milliseconds since 1970.
-    #[must_use]
     pub fn millis(self) -> i64 {
         self.0.timestamp_millis()
     }
 
     /// This instant and so many milliseconds; saturates.
-    #[must_use]
     pub fn plus_millis(self, millis: i64) -> Self {
         self.0.checked_add_signed(chrono::TimeDelta::milliseconds(millis)).map_or(self, Self)
     }

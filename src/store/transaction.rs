@@ -20,7 +20,7 @@ impl Store {
         loop {
             match self.try_read(&mut work).await {
                 Ok(value) => return Ok(value),
-                Err(error) => self.mend(error, &mut tried).await?,
+                Err(error) => self.repair(error, &mut tried).await?,
             }
         }
     }
@@ -47,7 +47,7 @@ impl Store {
         loop {
             match self.try_write(&mut work).await {
                 Ok(value) => return Ok(value),
-                Err(error) => self.mend(error, &mut tried).await?,
+                Err(error) => self.repair(error, &mut tried).await?,
             }
         }
     }
@@ -87,7 +87,7 @@ impl Store {
     }
 
     /// Makes ready for another try, or gives the error back where none can help.
-    async fn mend(&mut self, error: StoreError, tried: &mut u32) -> Result<(), StoreError> {
+    async fn repair(&mut self, error: StoreError, tried: &mut u32) -> Result<(), StoreError> {
         *tried += 1;
         if *tried >= MAX_TRIES || !(error.is_conflict() || error.is_connection_lost()) {
             return Err(self.location.explain(error));
@@ -100,9 +100,6 @@ impl Store {
     }
 
     /// Gives up the connection, with whatever it was doing, and opens another.
-    ///
-    /// # Errors
-    /// What the database says.
     pub async fn reopen(&mut self) -> Result<(), StoreError> {
         self.reconnect().await
     }

@@ -6,24 +6,19 @@ use super::bulk::on_keys;
 use super::conn::{Conn, execute, row, rows};
 use super::error::{StoreError, from_sqlx};
 use super::lease::Lease;
-use super::write::{Scene, next_changed_at};
+use super::write::{WriteContext, next_changed_at};
 use super::{Store, Timestamp};
 use crate::config::Retention;
 use crate::hash::Salt;
 
-/// Rows in one transaction.
 const BATCH: i64 = 500;
 
-/// What retention took away.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Pruned {
-    /// Lines of history.
     pub changes: u64,
-    /// Run rows.
     pub runs: u64,
     /// Rows whose personal data was erased.
     pub erased: u64,
-    /// Rejected items.
     pub rejects: u64,
 }
 
@@ -90,7 +85,7 @@ impl Store {
         loop {
             let gone = self
                 .write(async |conn| {
-                    lease.prove(conn, now, &place).await?;
+                    lease.renew(conn, now, &place).await?;
                     work(conn).await
                 })
                 .await?;
@@ -103,9 +98,6 @@ impl Store {
 
     /// SQLite: brings the write-ahead log back into the file and empties it. False where a reader holds it. PostgreSQL
     /// needs nothing of the kind.
-    ///
-    /// # Errors
-    /// What the database says.
     pub async fn checkpoint(&mut self) -> Result<bool, StoreError> {
         let place = self.place();
         let Conn::Sqlite(_) = &self.conn else {
@@ -164,28 +156,29 @@ async fn erase_batch(
     }
     let (salt,): (Vec<u8>,) = row!(conn, "select salt from sync_state where id = 1").map_err(failed)?;
     let salt = Salt::new(salt);
-    let scene = Scene { run_id, changed_at: next_changed_at(conn, now, place).await?, place };
+    let context = WriteContext { run_id, changed_at: next_changed_at(conn, now, place).await?, place };
     let keys: Vec<String> = old.iter().map(|(key, _)| key.clone()).collect();
-    on_keys(conn, &scene, TEXTS, &keys).await?;
+    on_keys(conn, &context, TEXTS, &keys).await?;
     for (key, nameless) in &old {
-        erase_row(conn, &scene, key, *nameless, &salt).await?;
+        erase_row(conn, &context, key, *nameless, &salt).await?;
     }
     Ok(old.len() as u64)
 }
 
 async fn erase_row(
     conn: &mut Conn,
-    scene: &Scene<'_>,
+    context: &WriteContext<'_>,
     key: &str,
     nameless: bool,
     salt: &Salt,
 ) -> Result<(), StoreError> {
     const ERASE: &str = "update consents set consent_key = $2, email = null, full_name = null, refs = null, extra = null, \
          row_hash = $3, natural_hash = null, erased_at = $4, changed_at = $4, changed_run_id = $5 where consent_key = $1";
-    let failed = |error: sqlx::Error| scene.failed(&error);
+    let failed = |error: sqlx::Error| context.failed(&error);
     let new_key = if nameless { salt.erased_key(key) } else { key.to_owned() };
     let hash = crate::hash::RowHash { key: salt.key(&new_key), content: 0 };
-    execute!(conn, ERASE, key, &new_key, hash.to_hex(), scene.changed_at, scene.run_id).map_err(failed)?;
+    execute!(conn, ERASE, key, &new_key, hash.to_hex(), context.changed_at, context.run_id)
+        .map_err(failed)?;
     execute!(conn, "delete from consent_checks where consent_key = $1", key).map_err(failed)?;
     if nameless {
         execute!(conn, "update consent_changes set consent_key = $2 where consent_key = $1", key, &new_key)

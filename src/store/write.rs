@@ -4,24 +4,24 @@ use std::collections::{HashMap, HashSet};
 
 use tokio::time::Instant;
 
-use super::bulk::{self, Change, RowWrite, WrittenRow};
+use super::bulk::{self, HistoryLine, RowUpdate, WrittenRow};
 use super::conn::{Conn, execute, row};
 use super::error::{StoreError, from_sqlx};
 use super::insert;
 use super::lease::Run;
 use super::{RunRow, Store, Timestamp};
 use crate::consent::Rejected;
-use crate::reconcile::{Batch, Op, Put, PutKind, Tally};
+use crate::reconcile::{Batch, RowWrite, Tally, Upsert, UpsertKind};
 
 /// What a transaction of a run knows.
-pub(super) struct Scene<'a> {
+pub(super) struct WriteContext<'a> {
     pub(super) run_id: i64,
     /// `changed_at` of everything it writes.
     pub(super) changed_at: Timestamp,
     pub(super) place: &'a str,
 }
 
-impl Scene<'_> {
+impl WriteContext<'_> {
     pub(super) fn failed(&self, error: &sqlx::Error) -> StoreError {
         from_sqlx(error, self.place)
     }
@@ -87,13 +87,13 @@ pub(super) async fn next_changed_at(
 }
 
 /// Proves the lease and tells whether this transaction went through in an earlier try, whose answer got lost.
-pub(super) async fn enter(
+pub(super) async fn check_replay(
     conn: &mut Conn,
     run: &Run,
     now: Timestamp,
     place: &str,
 ) -> Result<bool, StoreError> {
-    run.lease.prove(conn, now, place).await?;
+    run.lease.renew(conn, now, place).await?;
     let failed = |error: sqlx::Error| from_sqlx(&error, place);
     let (batches,): (i64,) =
         row!(conn, "select batches from sync_runs where id = $1", run.row.id).map_err(failed)?;
@@ -118,21 +118,21 @@ impl Store {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let place = self.place();
-        let proved_at = Instant::now();
-        if batch.ops.len() >= MANY {
-            self.make_room().await?;
+        let renewed_at = Instant::now();
+        if batch.writes.len() >= MANY {
+            self.enlarge_cache().await?;
         }
         let mut done: Option<RunRow> = None;
         let row = self
             .write(async |conn| {
-                if enter(conn, run, now, &place).await?
+                if check_replay(conn, run, now, &place).await?
                     && let Some(row) = &done
                 {
                     return Ok(row.clone());
                 }
-                let scene = prepare(conn, run, now, &place).await?;
-                write_rejects(conn, &scene, &batch.rejects).await?;
-                let written = write_ops(conn, &scene, &batch.ops).await?;
+                let context = prepare(conn, run, now, &place).await?;
+                write_rejects(conn, &context, &batch.rejects).await?;
+                let written = write_rows(conn, &context, &batch.writes).await?;
                 let mut row = run.row.clone();
                 row.count(&batch.tally);
                 row.count(&written);
@@ -143,7 +143,7 @@ impl Store {
             .await?;
         run.row = row;
         run.batches += 1;
-        run.proved_at = proved_at;
+        run.renewed_at = renewed_at;
         Ok(())
     }
 }
@@ -151,7 +151,7 @@ impl Store {
 impl Store {
     /// SQLite: many rows go to many places of its indexes at once, and wait in memory for each other. Not so from the start: what
     /// has been read once a daemon would hold for ever.
-    async fn make_room(&mut self) -> Result<(), StoreError> {
+    async fn enlarge_cache(&mut self) -> Result<(), StoreError> {
         let place = self.place();
         if matches!(self.conn, Conn::Sqlite(_)) {
             let room = self.conn.raw("pragma cache_size = -8000").await;
@@ -166,7 +166,7 @@ async fn prepare<'a>(
     run: &Run,
     now: Timestamp,
     place: &'a str,
-) -> Result<Scene<'a>, StoreError> {
+) -> Result<WriteContext<'a>, StoreError> {
     let failed = |error: sqlx::Error| from_sqlx(&error, place);
     let (suppression_no, _): (i64, i64) =
         row!(conn, "select suppression_no, (select count(*) from suppressions) from sync_state where id = 1")
@@ -176,10 +176,14 @@ async fn prepare<'a>(
         return Err(StoreError::Fenced);
     }
     let changed_at = next_changed_at(conn, now, place).await?;
-    Ok(Scene { run_id: run.row.id, changed_at, place })
+    Ok(WriteContext { run_id: run.row.id, changed_at, place })
 }
 
-async fn write_rejects(conn: &mut Conn, scene: &Scene<'_>, rejects: &[Rejected]) -> Result<(), StoreError> {
+async fn write_rejects(
+    conn: &mut Conn,
+    context: &WriteContext<'_>,
+    rejects: &[Rejected],
+) -> Result<(), StoreError> {
     // First the record that is there: an insert that finds it would spend an id.
     const AGAIN: &str = "update rejected_items set last_run_id = $1, resolved_at = null, reason = $2, item = $3 \
          where fingerprint = $4";
@@ -188,42 +192,46 @@ async fn write_rejects(conn: &mut Conn, scene: &Scene<'_>, rejects: &[Rejected])
     for reject in rejects {
         let reason = reject.reason.to_string();
         let fingerprint = reject.fingerprint.as_slice();
-        let again = execute!(conn, AGAIN, scene.run_id, &reason, &reject.item, fingerprint)
-            .map_err(|error| scene.failed(&error))?;
+        let again = execute!(conn, AGAIN, context.run_id, &reason, &reject.item, fingerprint)
+            .map_err(|error| context.failed(&error))?;
         if again == 0 {
             let has_id = i64::from(reject.id.is_some());
-            execute!(conn, REJECT, scene.run_id, &reason, &reject.item, fingerprint, has_id)
-                .map_err(|error| scene.failed(&error))?;
+            execute!(conn, REJECT, context.run_id, &reason, &reject.item, fingerprint, has_id)
+                .map_err(|error| context.failed(&error))?;
         }
     }
     Ok(())
 }
 
 /// Writes the rows and tells how many were added, updated and returned.
-async fn write_ops(conn: &mut Conn, scene: &Scene<'_>, ops: &[Op]) -> Result<Tally, StoreError> {
-    let adds: Vec<&Put> = ops
+async fn write_rows(
+    conn: &mut Conn,
+    context: &WriteContext<'_>,
+    writes: &[RowWrite],
+) -> Result<Tally, StoreError> {
+    let adds: Vec<&Upsert> = writes
         .iter()
         .filter_map(|op| match op {
-            Op::Put(put) if put.kind == PutKind::Add => Some(&**put),
+            RowWrite::Upsert(put) if put.kind == UpsertKind::Add => Some(&**put),
             _ => None,
         })
         .collect();
-    insert_all(conn, scene, &adds).await?;
+    insert_all(conn, context, &adds).await?;
     let mut tally = Tally { added: adds.len() as u64, ..Tally::default() };
     // A row that is touched twice in one batch is written twice, in order: the second time builds on the first.
     let mut touched = HashSet::new();
     let (mut segment, mut bytes) = (Vec::new(), 0);
-    for op in ops {
+    for op in writes {
         let (from, to) = match op {
-            Op::Put(put) => match &put.kind {
-                PutKind::Add => continue,
-                PutKind::Change { .. } => (put.key.as_str(), put.key.as_str()),
-                PutKind::TakeOver { old_key, .. } => (old_key.as_str(), put.key.as_str()),
+            RowWrite::Upsert(put) => match &put.kind {
+                UpsertKind::Add => continue,
+                UpsertKind::Change { .. } => (put.key.as_str(), put.key.as_str()),
+                UpsertKind::TakeOver { old_key, .. } => (old_key.as_str(), put.key.as_str()),
             },
-            Op::Relist { key, .. } => (key.as_str(), key.as_str()),
+            RowWrite::MarkListed { key, .. } => (key.as_str(), key.as_str()),
         };
         if touched.contains(from) || touched.contains(to) || bytes >= SEGMENT_BYTES {
-            change_rows(conn, scene, &segment, &mut tally).await?;
+            change_rows(conn, context, &segment, &mut tally).await?;
             segment.clear();
             touched.clear();
             bytes = 0;
@@ -233,12 +241,12 @@ async fn write_ops(conn: &mut Conn, scene: &Scene<'_>, ops: &[Op]) -> Result<Tal
         touched.insert(to);
         segment.push((from, op));
     }
-    change_rows(conn, scene, &segment, &mut tally).await?;
+    change_rows(conn, context, &segment, &mut tally).await?;
     Ok(tally)
 }
 
 /// In statements of [`SEGMENT_BYTES`].
-async fn insert_all(conn: &mut Conn, scene: &Scene<'_>, puts: &[&Put]) -> Result<(), StoreError> {
+async fn insert_all(conn: &mut Conn, context: &WriteContext<'_>, puts: &[&Upsert]) -> Result<(), StoreError> {
     let mut rest = puts;
     while !rest.is_empty() {
         let mut bytes = 0;
@@ -248,7 +256,7 @@ async fn insert_all(conn: &mut Conn, scene: &Scene<'_>, puts: &[&Put]) -> Result
             before < SEGMENT_BYTES
         });
         let (now, later) = rest.split_at(fits.count());
-        insert::insert(conn, scene, now).await?;
+        insert::insert(conn, context, now).await?;
         rest = later;
     }
     Ok(())
@@ -256,47 +264,49 @@ async fn insert_all(conn: &mut Conn, scene: &Scene<'_>, puts: &[&Put]) -> Result
 
 async fn change_rows(
     conn: &mut Conn,
-    scene: &Scene<'_>,
-    segment: &[(&str, &Op)],
+    context: &WriteContext<'_>,
+    segment: &[(&str, &RowWrite)],
     tally: &mut Tally,
 ) -> Result<(), StoreError> {
     if segment.is_empty() {
         return Ok(());
     }
     let keys: Vec<&str> = segment.iter().map(|(from, _)| *from).collect();
-    let rows = bulk::read(conn, scene, &keys).await?;
+    let rows = bulk::read(conn, context, &keys).await?;
     let mut rows: HashMap<String, WrittenRow> =
         rows.into_iter().map(|row| (row.consent_key.clone(), row)).collect();
     let mut plan = Plan::default();
-    let mut unknown: Vec<Put> = Vec::new();
+    let mut unknown: Vec<Upsert> = Vec::new();
     for (from, op) in segment {
         match (rows.remove(*from), op) {
-            (Some(row), Op::Put(put)) => plan.put(row, put, tally),
-            (Some(row), Op::Relist { .. }) => plan.relist(row),
+            (Some(row), RowWrite::Upsert(put)) => plan.put(row, put, tally),
+            (Some(row), RowWrite::MarkListed { .. }) => plan.relist(row),
             // The hash of another key was taken for this one's: it is new after all.
-            (None, Op::Put(put)) => unknown.push(Put { kind: PutKind::Add, ..(**put).clone() }),
-            (None, Op::Relist { .. }) => {}
+            (None, RowWrite::Upsert(put)) => {
+                unknown.push(Upsert { kind: UpsertKind::Add, ..(**put).clone() });
+            }
+            (None, RowWrite::MarkListed { .. }) => {}
         }
     }
     tally.added += unknown.len() as u64;
-    insert_all(conn, scene, &unknown.iter().collect::<Vec<_>>()).await?;
-    bulk::follow_keys(conn, scene, &plan.moves).await?;
-    bulk::record(conn, scene, &plan.changes).await?;
-    bulk::relist(conn, scene, &plan.relisted).await?;
-    bulk::update(conn, scene, &plan.writes).await
+    insert_all(conn, context, &unknown.iter().collect::<Vec<_>>()).await?;
+    bulk::follow_keys(conn, context, &plan.moves).await?;
+    bulk::record(conn, context, &plan.changes).await?;
+    bulk::relist(conn, context, &plan.relisted).await?;
+    bulk::update(conn, context, &plan.writes).await
 }
 
 /// What becomes of rows that exist.
 #[derive(Default)]
 struct Plan<'a> {
-    writes: Vec<RowWrite<'a>>,
-    changes: Vec<Change>,
+    writes: Vec<RowUpdate<'a>>,
+    changes: Vec<HistoryLine>,
     relisted: Vec<String>,
     moves: Vec<(String, String)>,
 }
 
 impl<'a> Plan<'a> {
-    fn put(&mut self, row: WrittenRow, put: &'a Put, tally: &mut Tally) {
+    fn put(&mut self, row: WrittenRow, put: &'a Upsert, tally: &mut Tally) {
         let returned = row.is_unlisted();
         let (change, before) = if returned {
             tally.returned += 1;
@@ -305,15 +315,15 @@ impl<'a> Plan<'a> {
             tally.updated += 1;
             ("updated", Some(row.before()))
         };
-        self.changes.push(Change { consent_key: put.key.clone(), kind: change, before });
-        let mut write = RowWrite {
+        self.changes.push(HistoryLine { consent_key: put.key.clone(), kind: change, before });
+        let mut write = RowUpdate {
             old_key: row.consent_key.clone(),
             key: &put.key,
             consent: put.consent.borrowed(),
             hash: put.hash,
             natural: put.natural,
         };
-        if let PutKind::TakeOver { old_key, keep_content, .. } = &put.kind {
+        if let UpsertKind::TakeOver { old_key, keep_content, .. } = &put.kind {
             self.moves.push((old_key.clone(), put.key.clone()));
             if *keep_content && let Some((content, consent)) = row.content() {
                 write.hash.content = content;
@@ -331,7 +341,7 @@ impl<'a> Plan<'a> {
 
     fn relist(&mut self, row: WrittenRow) {
         if row.is_unlisted() {
-            self.changes.push(Change {
+            self.changes.push(HistoryLine {
                 consent_key: row.consent_key.clone(),
                 kind: "returned",
                 before: None,

@@ -13,13 +13,15 @@ use super::walk::companies;
 use super::{RunError, RunOptions, Syncer, count_requests};
 use crate::api::{ApiError, Lookup, QUICKSTART_PATH};
 use crate::exit::Exit;
-use crate::reconcile::{Absence, Batch, Namesakes, Op, Pass, PutKind, Settings, Tally, judge};
+use crate::reconcile::{
+    Absence, Batch, Namesakes, Pass, RowWrite, ScanSettings, Tally, UpsertKind, evaluate_removals,
+};
 use crate::store::{Loaded, RunRow, Store, Timestamp};
 use unwritten::Unwritten;
 
 /// One row that a run would write.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
+pub struct PlannedChange {
     /// `added`, `updated`, `returned`, `missing`, `removed`, `withheld`
     pub kind: &'static str,
     /// `consent_key`
@@ -46,13 +48,13 @@ impl Syncer {
         &mut self,
         options: RunOptions,
         cancel: &CancellationToken,
-        would: &mut dyn FnMut(Change),
+        would: &mut dyn FnMut(PlannedChange),
     ) -> Result<DryReport, Failure> {
         let started = tokio::time::Instant::now();
         let timeout = self.config.schedule.run_timeout;
         let before = self.api.traffic().clone();
         let deadline = timeout.map(|timeout| started + timeout);
-        let wait = Wait { cancel, deadline, timeout, progress: &|_| {}, tell_every: Duration::MAX };
+        let wait = Wait { cancel, deadline, timeout, progress: &|_| {}, progress_every: Duration::MAX };
         let mut store = Store::open_to_read(&self.config.database).await.map_err(RunError::from)?;
         let result = self.dry_pass(store.as_mut(), options, &wait, would).await;
         if let Some(store) = store {
@@ -68,7 +70,7 @@ impl Syncer {
         mut store: Option<&mut Store>,
         options: RunOptions,
         wait: &Wait<'_>,
-        would: &mut dyn FnMut(Change),
+        would: &mut dyn FnMut(PlannedChange),
     ) -> Result<DryReport, RunError> {
         let mut restarts = 0;
         loop {
@@ -98,10 +100,10 @@ impl Syncer {
         loaded: Loaded,
         row: &mut RunRow,
         wait: &Wait<'_>,
-        would: &mut dyn FnMut(Change),
+        would: &mut dyn FnMut(PlannedChange),
     ) -> Result<Pass, RunError> {
         let paths = self.paths(loaded.endpoint);
-        let settings = Settings {
+        let settings = ScanSettings {
             salt: loaded.salt,
             company_id: self.config.api.company_id.clone(),
             suppressed: loaded.suppressed,
@@ -136,9 +138,9 @@ impl Syncer {
                 }
                 unwritten.amend(&mut namesakes, &questions);
             }
-            let batch = pass.take(page, &namesakes);
+            let batch = pass.process_page(page, &namesakes);
             unwritten.note(&batch);
-            row.count(&tell(batch, would));
+            row.count(&report_batch(batch, would));
         }
     }
 
@@ -149,11 +151,11 @@ impl Syncer {
         mut row: RunRow,
         options: RunOptions,
         wait: &Wait<'_>,
-        would: &mut dyn FnMut(Change),
+        would: &mut dyn FnMut(PlannedChange),
     ) -> Result<DryReport, RunError> {
         let evidence = walked.evidence(walked.pass.rejects().has_new_nameless(), options.accept_removals);
         let removal = self.config.removal.clone();
-        let absence = judge(&evidence, removal.max_percent, removal.min_count);
+        let absence = evaluate_removals(&evidence, removal.max_percent, removal.min_count);
         let known = walked.pass.known();
         row.active = Some(known.active_now().cast_signed());
         if let Some(store) = &mut store {
@@ -168,14 +170,14 @@ impl Syncer {
                 row.active = row.active.map(|active| active - row.missing);
             }
             for key in keys {
-                would(Change { kind, key });
+                would(PlannedChange { kind, key });
             }
             if absence == Absence::Judged {
                 let still_missing = |key: &str| walked.pass.is_unlisted(key);
                 let nameless = store.nameless_candidates(removal.confirm_runs).await?;
                 for key in nameless.into_iter().filter(|key| still_missing(key)) {
                     row.removed += 1;
-                    would(Change { kind: "removed", key });
+                    would(PlannedChange { kind: "removed", key });
                 }
                 let candidates = store.candidates(removal.confirm_runs, removal.max_checks).await?;
                 let list_path = row.endpoint.clone().unwrap_or_else(|| QUICKSTART_PATH.to_owned());
@@ -191,7 +193,7 @@ impl Syncer {
                     match answer {
                         Ok(Lookup::Gone) => {
                             row.removed += 1;
-                            would(Change { kind: "removed", key: candidate.consent_key });
+                            would(PlannedChange { kind: "removed", key: candidate.consent_key });
                         }
                         Ok(Lookup::Listed) => {}
                         Ok(Lookup::Unclear { .. }) | Err(_) => break,
@@ -205,15 +207,17 @@ impl Syncer {
 }
 
 /// Tells what would be written and counts it as a run would.
-fn tell(batch: Batch, would: &mut dyn FnMut(Change)) -> Tally {
+fn report_batch(batch: Batch, would: &mut dyn FnMut(PlannedChange)) -> Tally {
     let mut tally = batch.tally;
-    for op in batch.ops {
+    for op in batch.writes {
         let (kind, key) = match op {
-            Op::Put(put) => {
+            RowWrite::Upsert(put) => {
                 let kind = match put.kind {
-                    PutKind::Add => "added",
-                    PutKind::Change { returns: true } | PutKind::TakeOver { returns: true, .. } => "returned",
-                    PutKind::Change { .. } | PutKind::TakeOver { .. } => "updated",
+                    UpsertKind::Add => "added",
+                    UpsertKind::Change { returns: true } | UpsertKind::TakeOver { returns: true, .. } => {
+                        "returned"
+                    }
+                    UpsertKind::Change { .. } | UpsertKind::TakeOver { .. } => "updated",
                 };
                 match kind {
                     "added" => tally.added += 1,
@@ -222,10 +226,10 @@ fn tell(batch: Batch, would: &mut dyn FnMut(Change)) -> Tally {
                 }
                 (kind, put.key)
             }
-            Op::Relist { key, returns: true } => ("returned", key),
-            Op::Relist { .. } => continue,
+            RowWrite::MarkListed { key, returns: true } => ("returned", key),
+            RowWrite::MarkListed { .. } => continue,
         };
-        would(Change { kind, key });
+        would(PlannedChange { kind, key });
     }
     tally
 }

@@ -8,7 +8,7 @@ use super::walk::Complete;
 use super::{Progress, RunError, RunOptions, RunReport, Syncer, fail};
 use crate::api::{Lookup, QUICKSTART_PATH};
 use crate::exit::Exit;
-use crate::reconcile::{Absence, Evidence, Pass, judge};
+use crate::reconcile::{Absence, Evidence, Pass, evaluate_removals};
 use crate::store::{Candidate, Ending, Run, RunRow, Store, Timestamp};
 
 /// A walk from the start to the end, all of it stored.
@@ -31,7 +31,7 @@ impl Syncer {
         let new_nameless_reject = store.has_new_nameless_reject(run).await?;
         let evidence = walked.evidence(new_nameless_reject, options.accept_removals);
         let removal = &self.config.removal;
-        let absence = judge(&evidence, removal.max_percent, removal.min_count);
+        let absence = evaluate_removals(&evidence, removal.max_percent, removal.min_count);
         let known = walked.pass.known();
         let mut ending = Ending {
             confirm_runs: removal.confirm_runs,
@@ -72,7 +72,7 @@ impl Syncer {
         for candidate in candidates {
             let id = &candidate.consent_id;
             let asking = self.api.lookup(&list_path, id, wait.api_deadline());
-            let Some(answer) = wait.step(asking, store, run).await? else {
+            let Some(answer) = wait.await_with_lease(asking, store, run).await? else {
                 if wait.cancel.is_cancelled() {
                     return Err(RunError::Interrupted);
                 }
@@ -100,12 +100,11 @@ impl Syncer {
                 pages: run.row.pages.cast_unsigned(),
                 items: run.row.items.cast_unsigned(),
             });
-            store.keep(run, Timestamp::now()).await?;
+            store.renew_lease_if_due(run, Timestamp::now()).await?;
         }
         Ok(None)
     }
 
-    /// Records a complete run.
     pub(super) async fn complete(
         &mut self,
         store: &mut Store,

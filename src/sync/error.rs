@@ -8,13 +8,10 @@ use crate::api::ApiError;
 use crate::exit::Exit;
 use crate::store::{RunRow, StoreError};
 
-/// What ended a run.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The API.
     #[error(transparent)]
     Api(#[from] ApiError),
-    /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The key is another company's.
@@ -25,7 +22,6 @@ pub enum RunError {
     /// The walk was refused a cursor again and again.
     #[error("the API refused a cursor of its own three times in one run (status 400)")]
     CursorRefused,
-    /// Told to stop.
     #[error("interrupted: told to stop in the middle of the run")]
     Interrupted,
     /// `schedule.run_timeout`
@@ -33,19 +29,10 @@ pub enum RunError {
         "the run took longer than schedule.run_timeout ({} s) and was ended after {pages} pages with {items} items; raise schedule.run_timeout, or set it to \"off\"",
         timeout.as_secs()
     )]
-    Timeout {
-        /// The limit.
-        timeout: Duration,
-        /// Pages stored.
-        pages: i64,
-        /// Their items.
-        items: i64,
-    },
+    Timeout { timeout: Duration, pages: i64, items: i64 },
 }
 
 impl RunError {
-    /// How the process ends.
-    #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
             Self::Api(error) => error.exit(),
@@ -56,7 +43,6 @@ impl RunError {
     }
 
     /// What to do about it.
-    #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Api(error) => error.hint(),
@@ -82,39 +68,31 @@ impl RunError {
 #[derive(Debug, thiserror::Error)]
 #[error("{error}")]
 pub struct Failure {
-    /// Why.
     pub error: RunError,
     /// As recorded; None where the run had not begun.
     pub row: Option<Box<RunRow>>,
 }
 
 impl Failure {
-    /// How the process ends.
-    #[must_use]
     pub fn exit(&self) -> Exit {
         self.error.exit()
     }
 
     /// What to do about it.
-    #[must_use]
     pub fn hint(&self) -> Option<String> {
         self.error.hint()
     }
 
     /// Another run is in progress.
-    #[must_use]
     pub fn is_busy(&self) -> bool {
         matches!(self.error, RunError::Store(StoreError::Busy { .. }))
     }
 
-    /// Told to stop.
-    #[must_use]
     pub fn is_interrupted(&self) -> bool {
         matches!(self.error, RunError::Interrupted)
     }
 
     /// Before when the API wants no further request.
-    #[must_use]
     pub fn not_before(&self) -> Option<Instant> {
         match &self.error {
             RunError::Api(error) => error.not_before(),

@@ -10,7 +10,7 @@ use super::{Progress, RunError};
 use crate::store::{Run, RunRow, Store, StoreError, Timestamp};
 
 /// The lease is looked at, and progress told, at least so often.
-const TELL: Duration = Duration::from_secs(15);
+const MAX_PROGRESS_INTERVAL: Duration = Duration::from_secs(15);
 
 /// What can end a wait, and who hears of it meanwhile.
 pub(super) struct Wait<'a> {
@@ -19,25 +19,25 @@ pub(super) struct Wait<'a> {
     pub(super) timeout: Option<Duration>,
     pub(super) progress: &'a dyn Fn(Progress),
     /// Progress is told so often, where that is more often than 15 seconds.
-    pub(super) tell_every: Duration,
+    pub(super) progress_every: Duration,
 }
 
 impl Wait<'_> {
     /// When to tell progress while one step is awaited.
-    pub(super) fn tell(&self) -> Interval {
-        let every = self.tell_every.min(TELL).max(Duration::from_millis(10));
+    pub(super) fn progress_interval(&self) -> Interval {
+        let every = self.progress_every.min(MAX_PROGRESS_INTERVAL).max(Duration::from_millis(10));
         tokio::time::interval_at(Instant::now() + every, every)
     }
 
     /// Awaits a step of the API that stands alone, and keeps the lease meanwhile. None: the wait is over.
-    pub(super) async fn step<T>(
+    pub(super) async fn await_with_lease<T>(
         &self,
         step: impl Future<Output = T>,
         store: &mut Store,
         run: &mut Run,
     ) -> Result<Option<T>, StoreError> {
         let mut step = pin!(step);
-        let mut tell = self.tell();
+        let mut tell = self.progress_interval();
         loop {
             tokio::select! {
                 biased;
@@ -50,7 +50,7 @@ impl Wait<'_> {
                 pages: run.row.pages.cast_unsigned(),
                 items: run.row.items.cast_unsigned(),
             });
-            store.keep(run, Timestamp::now()).await?;
+            store.renew_lease_if_due(run, Timestamp::now()).await?;
         }
     }
 

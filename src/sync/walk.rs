@@ -13,23 +13,23 @@ use super::{Progress, RunError, RunOptions, Syncer};
 use crate::api::{ApiError, Paths, QUICKSTART_PATH, REFERENCE_PATH, RawPage};
 use crate::config::ConsentsPath;
 use crate::consent::{Item, Page};
-use crate::reconcile::{Batch, Namesakes, Op, Pass, Settings};
+use crate::reconcile::{Batch, Namesakes, Pass, RowWrite, ScanSettings};
 use crate::store::{Ending, Loaded, Run, RunRow, Store, Timestamp};
 
 /// A walk whose cursor is refused begins anew, so often.
 const MAX_RESTARTS: u32 = 2;
 
 /// Pages wait so long for others to share their transaction: a disk makes only so many a second.
-const GATHER: Duration = Duration::from_secs(1);
+const BATCH_DELAY: Duration = Duration::from_secs(1);
 
 /// Rows that share a transaction at the most, whole pages apart.
-const GATHER_ROWS: usize = 5_000;
+const BATCH_ROWS: usize = 5_000;
 
 /// Text that waits at the most, the last page apart: rows can be of any size.
-const GATHER_BYTES: usize = 2 * 1024 * 1024;
+const BATCH_BYTES: usize = 2 * 1024 * 1024;
 
 /// A page with more text than this is done with before the next one is asked for: memory does not hold two of any size.
-const RUN_AHEAD_BYTES: usize = 1024 * 1024;
+const PREFETCH_MAX_BYTES: usize = 1024 * 1024;
 
 /// A complete run that waits to be recorded.
 pub(super) struct Complete {
@@ -91,30 +91,30 @@ impl Syncer {
     ) -> Result<Pass, RunError> {
         let remembered = loaded.endpoint.clone();
         let paths = self.paths(loaded.endpoint);
-        let settings = Settings {
+        let settings = ScanSettings {
             salt: loaded.salt,
             company_id: self.config.api.company_id.clone(),
             suppressed: loaded.suppressed,
         };
         let mut pass = Pass::new(settings, loaded.known, loaded.rejects);
         // Where a company is set, its items are picked one by one.
-        let mut gather = Gather::new(self.config.api.company_id.is_some());
+        let mut pending = PendingBatch::new(self.config.api.company_id.is_some());
         let mut walk = self.api.walk(paths, wait.api_deadline());
         let mut received: Option<RawPage> = None;
         loop {
-            if let Some(page) = received.take_if(|page| !gather.may_run_ahead(page)) {
-                take(page, &mut pass, store, run, &mut gather, wait).await?;
+            if let Some(page) = received.take_if(|page| !pending.may_prefetch(page)) {
+                process_page(page, &mut pass, store, run, &mut pending, wait).await?;
             }
             let arrived = {
                 let mut next = pin!(maybe_done(walk.next_page()));
                 if let Some(page) = received.take() {
-                    let taken = take(page, &mut pass, store, run, &mut gather, wait);
-                    beside(next.as_mut(), taken).await?;
+                    let taken = process_page(page, &mut pass, store, run, &mut pending, wait);
+                    run_while_prefetching(next.as_mut(), taken).await?;
                 }
-                await_page(next, store, run, &mut gather, wait).await
+                await_page(next, store, run, &mut pending, wait).await
             };
             if arrived.is_ok() && run.row.endpoint.as_deref() != Some(walk.endpoint()) {
-                tell_endpoint(walk.endpoint(), remembered.as_deref());
+                log_endpoint(walk.endpoint(), remembered.as_deref());
                 run.row.endpoint = Some(walk.endpoint().to_owned());
             }
             received = match arrived {
@@ -122,18 +122,18 @@ impl Syncer {
                 Ok(None) => break,
                 Err(error) => {
                     // What was received before is good, and stays.
-                    gather.flush(store, run).await?;
+                    pending.flush_pending(store, run).await?;
                     return Err(error);
                 }
             };
         }
-        gather.trusted = true;
-        gather.flush(store, run).await?;
+        pending.trusted = true;
+        pending.flush_pending(store, run).await?;
         Ok(pass)
     }
 }
 
-fn tell_endpoint(endpoint: &str, remembered: Option<&str>) {
+fn log_endpoint(endpoint: &str, remembered: Option<&str>) {
     if remembered.is_some_and(|path| path != endpoint) {
         tracing::warn!(endpoint, "the path of the consents has changed");
     } else {
@@ -142,36 +142,39 @@ fn tell_endpoint(endpoint: &str, remembered: Option<&str>) {
 }
 
 /// Decides what a page means, and stores it when enough of them have gathered.
-async fn take(
+async fn process_page(
     raw: RawPage,
     pass: &mut Pass,
     store: &mut Store,
     run: &mut Run,
-    gather: &mut Gather,
+    pending: &mut PendingBatch,
     wait: &Wait<'_>,
 ) -> Result<(), RunError> {
     // The client sends the next request in a task of its own: that comes first.
     tokio::task::yield_now().await;
     let page = raw.read();
-    gather.check_company(store, &page).await?;
+    pending.check_company(store, &page).await?;
     let questions = pass.questions(&page);
     let namesakes = if questions.is_empty() {
         Namesakes::new()
     } else {
-        gather.flush(store, run).await?;
+        pending.flush_pending(store, run).await?;
         store.namesakes(&questions).await?
     };
-    gather.push(pass.take(page, &namesakes));
+    pending.push(pass.process_page(page, &namesakes));
     drop(raw);
     run.row.active = Some(pass.known().active_now().cast_signed());
-    gather.flush_if_due(store, run).await?;
-    store.keep(run, Timestamp::now()).await?;
-    (wait.progress)(gather.progress(run.row.id));
+    pending.flush_if_due(store, run).await?;
+    store.renew_lease_if_due(run, Timestamp::now()).await?;
+    (wait.progress)(pending.progress(run.row.id));
     Ok(())
 }
 
 /// Does the work to its end while the next page is on its way.
-async fn beside<N: Future, T>(mut next: Pin<&mut MaybeDone<N>>, work: impl Future<Output = T>) -> T {
+async fn run_while_prefetching<N: Future, T>(
+    mut next: Pin<&mut MaybeDone<N>>,
+    work: impl Future<Output = T>,
+) -> T {
     let mut work = pin!(work);
     poll_fn(|context| {
         // An answer that is there is kept until it is asked for.
@@ -186,22 +189,22 @@ async fn await_page<N: Future<Output = Result<Option<RawPage>, ApiError>>>(
     mut next: Pin<&mut MaybeDone<N>>,
     store: &mut Store,
     run: &mut Run,
-    gather: &mut Gather,
+    pending: &mut PendingBatch,
     wait: &Wait<'_>,
 ) -> Result<Option<RawPage>, RunError> {
-    let mut tell = wait.tell();
+    let mut tell = wait.progress_interval();
     loop {
-        let due = gather.due();
+        let due = pending.due();
         tokio::select! {
             biased;
             () = wait.over() => return Err(wait.reason(&run.row)),
             () = &mut next => break,
             () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
-                gather.flush(store, run).await?;
+                pending.flush_pending(store, run).await?;
             }
             _ = tell.tick() => {
-                (wait.progress)(gather.progress(run.row.id));
-                store.keep(run, Timestamp::now()).await?;
+                (wait.progress)(pending.progress(run.row.id));
+                store.renew_lease_if_due(run, Timestamp::now()).await?;
             }
         }
     }
@@ -210,10 +213,9 @@ async fn await_page<N: Future<Output = Result<Option<RawPage>, ApiError>>>(
 }
 
 /// Pages that share a transaction.
-struct Gather {
+struct PendingBatch {
     batch: Batch,
     since: Option<Instant>,
-    /// Text in the batch.
     bytes: usize,
     /// The list is known to belong to the company whose consents the database holds.
     trusted: bool,
@@ -221,14 +223,14 @@ struct Gather {
     items: u64,
 }
 
-impl Gather {
+impl PendingBatch {
     fn new(trusted: bool) -> Self {
         Self { batch: Batch::default(), since: None, bytes: 0, trusted, pages: 0, items: 0 }
     }
 
     /// Whether the next page may be asked for while this one is worked on.
-    fn may_run_ahead(&self, page: &RawPage) -> bool {
-        self.trusted && page.bytes() <= RUN_AHEAD_BYTES
+    fn may_prefetch(&self, page: &RawPage) -> bool {
+        self.trusted && page.bytes() <= PREFETCH_MAX_BYTES
     }
 
     fn push(&mut self, batch: Batch) {
@@ -238,7 +240,7 @@ impl Gather {
             self.since.get_or_insert_with(Instant::now);
         }
         let rejected = batch.rejects.iter().map(|reject| reject.item.len());
-        self.bytes += batch.ops.iter().map(Op::bytes).sum::<usize>() + rejected.sum::<usize>();
+        self.bytes += batch.writes.iter().map(RowWrite::bytes).sum::<usize>() + rejected.sum::<usize>();
         self.batch.append(batch);
     }
 
@@ -248,23 +250,23 @@ impl Gather {
 
     /// When the pages have waited long enough.
     fn due(&self) -> Option<Instant> {
-        self.since.filter(|_| self.trusted).map(|since| since + GATHER)
+        self.since.filter(|_| self.trusted).map(|since| since + BATCH_DELAY)
     }
 
     async fn flush_if_due(&mut self, store: &mut Store, run: &mut Run) -> Result<(), RunError> {
-        let rows = self.batch.ops.len() + self.batch.rejects.len();
-        let many = rows >= GATHER_ROWS;
-        let full = many || self.bytes >= GATHER_BYTES;
+        let rows = self.batch.writes.len() + self.batch.rejects.len();
+        let many = rows >= BATCH_ROWS;
+        let full = many || self.bytes >= BATCH_BYTES;
         // So many rejected items and not one that can be used: they belong to nobody, and memory has an end.
-        self.trusted |= many && self.batch.ops.is_empty();
+        self.trusted |= many && self.batch.writes.is_empty();
         if (full && self.trusted) || self.due().is_some_and(|due| Instant::now() >= due) {
-            self.flush(store, run).await?;
+            self.flush_pending(store, run).await?;
         }
         Ok(())
     }
 
     /// Stores what there is. Pages without anything to write are only counted: they cost no transaction.
-    async fn flush(&mut self, store: &mut Store, run: &mut Run) -> Result<(), RunError> {
+    async fn flush_pending(&mut self, store: &mut Store, run: &mut Run) -> Result<(), RunError> {
         if !self.trusted {
             return Ok(());
         }
@@ -297,7 +299,6 @@ impl Gather {
 }
 
 /// The companies on a page, each once.
-#[must_use]
 pub fn companies(page: &Page<'_>) -> Vec<String> {
     let mut companies: Vec<String> = page
         .items

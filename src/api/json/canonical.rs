@@ -36,7 +36,6 @@ pub(in crate::api) fn canonical_object(given: &[(Cow<'_, str>, &str)]) -> Option
     Some(out)
 }
 
-/// Writes one value.
 struct Writer<'o, 't> {
     out: &'o mut String,
     /// The members of all objects that are open, the innermost last.
@@ -50,7 +49,6 @@ struct Writer<'o, 't> {
 struct Open {
     /// Where its text begins, behind the brace.
     start: usize,
-    /// Its first member.
     first: usize,
 }
 

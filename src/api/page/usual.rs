@@ -31,7 +31,6 @@ impl<'a> List<'a> {
         serde_json::from_str(body).ok()
     }
 
-    /// As received.
     pub(super) fn next(&self) -> Option<Raw<'a>> {
         self.next.map(|next| Raw::checked(next.get()))
     }

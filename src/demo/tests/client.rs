@@ -11,7 +11,6 @@ pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) head: String,
     pub(super) body: String,
-    /// The connection was reset.
     pub(super) reset: bool,
 }
 

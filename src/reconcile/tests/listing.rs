@@ -22,7 +22,6 @@ pub(super) struct Walk {
     /// The page at which the walk begins anew.
     pub(super) restarts_at: Option<usize>,
     pub(super) accept: Option<u64>,
-    /// Of everybody's name.
     pub(super) version: u8,
 }
 

@@ -6,8 +6,8 @@ use super::listing::{Entry, Walk, email, item};
 use crate::consent::{Consent, Item, Page, Rejected, any_address, natural_key};
 use crate::hash::{RowHash, Salt};
 use crate::reconcile::{
-    Absence, Batch, Evidence, Known, KnownReject, KnownRejects, Namesake, Namesakes, Op, Pass, PutKind,
-    RowState, Settings, Tally, judge,
+    Absence, Batch, Evidence, Known, KnownReject, KnownRejects, Namesake, Namesakes, Pass, RowState,
+    RowWrite, ScanSettings, Tally, UpsertKind, evaluate_removals,
 };
 
 #[expect(clippy::struct_excessive_bools, reason = "the columns of a row, as flags")]
@@ -37,7 +37,6 @@ impl Row {
     }
 }
 
-/// How a run ended.
 #[derive(Debug)]
 pub(super) struct Ended {
     pub(super) absence: Option<Absence>,
@@ -131,7 +130,7 @@ impl World {
             let row = KnownReject { id: i64::try_from(index).unwrap() + 1, resolved: *resolved };
             rejects.push(&reject.fingerprint, row);
         }
-        let settings = Settings {
+        let settings = ScanSettings {
             salt: self.salt.clone(),
             company_id: Some("ours".into()),
             suppressed: self.suppressed.clone(),
@@ -162,7 +161,7 @@ impl World {
                 blocked_in_a_row: self.blocked,
                 accepted: walk.accept,
             };
-            let absence = judge(&evidence, 50.0, 3);
+            let absence = evaluate_removals(&evidence, 50.0, 3);
             self.finish(absence, &pass, &mut ended);
             ended.absence = Some(absence);
             let active = self.rows.iter().filter(|row| row.active).count() as u64;
@@ -188,7 +187,7 @@ impl World {
                 self.write(&std::mem::take(&mut batch), ended);
             }
             let namesakes = self.namesakes(&questions);
-            batch.append(pass.take(page, &namesakes));
+            batch.append(pass.process_page(page, &namesakes));
             gathered += 1;
             if gathered % walk.gather == 0 {
                 self.write(&std::mem::take(&mut batch), ended);
@@ -215,7 +214,7 @@ impl World {
     }
 
     fn write(&mut self, batch: &Batch, ended: &mut Ended) {
-        ended.written += batch.ops.len() + batch.rejects.len();
+        ended.written += batch.writes.len() + batch.rejects.len();
         self.clock += 1;
         let mut tally = batch.tally;
         for reject in &batch.rejects {
@@ -226,9 +225,9 @@ impl World {
             }
         }
         // New rows go in first.
-        for op in &batch.ops {
-            if let Op::Put(put) = op
-                && put.kind == PutKind::Add
+        for op in &batch.writes {
+            if let RowWrite::Upsert(put) = op
+                && put.kind == UpsertKind::Add
             {
                 assert!(self.at(&put.key).is_none(), "a key is added twice");
                 tally.added += 1;
@@ -248,7 +247,7 @@ impl World {
                 });
             }
         }
-        for op in &batch.ops {
+        for op in &batch.writes {
             self.change(op, &mut tally);
         }
         let Tally { items, .. } = tally;
@@ -267,13 +266,13 @@ impl World {
         self.rows.iter().position(|row| row.key == key)
     }
 
-    fn change(&mut self, op: &Op, tally: &mut Tally) {
+    fn change(&mut self, op: &RowWrite, tally: &mut Tally) {
         let (from, put) = match op {
-            Op::Relist { key, .. } => (key, None),
-            Op::Put(put) => match &put.kind {
-                PutKind::Add => return,
-                PutKind::Change { .. } => (&put.key, Some(put)),
-                PutKind::TakeOver { old_key, .. } => (old_key, Some(put)),
+            RowWrite::MarkListed { key, .. } => (key, None),
+            RowWrite::Upsert(put) => match &put.kind {
+                UpsertKind::Add => return,
+                UpsertKind::Change { .. } => (&put.key, Some(put)),
+                UpsertKind::TakeOver { old_key, .. } => (old_key, Some(put)),
             },
         };
         let at = self.at(from).unwrap();
@@ -287,7 +286,7 @@ impl World {
         row.changes += u32::from(returned);
         if let Some(put) = put {
             *(if returned { &mut tally.returned } else { &mut tally.updated }) += 1;
-            let keeps = matches!(put.kind, PutKind::TakeOver { keep_content: true, .. });
+            let keeps = matches!(put.kind, UpsertKind::TakeOver { keep_content: true, .. });
             row.key.clone_from(&put.key);
             row.hash.key = put.hash.key;
             if put.consent.consent_id.is_some() {

@@ -6,13 +6,12 @@ use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
 
 use crate::consent::natural_hash_of;
-use crate::reconcile::{Batch, Namesake, Namesakes, Op, Put, PutKind};
+use crate::reconcile::{Batch, Namesake, Namesakes, RowWrite, Upsert, UpsertKind};
 
 /// The rows with an id that earlier pages would have written, as hashes: memory shall not follow the list's texts. A row
 /// under its natural key is found by that.
 #[derive(Debug, Default)]
 pub(super) struct Unwritten {
-    /// Their natural keys.
     natural: Compact<()>,
     /// The natural key that a row of the database would have by now, by the key that the database knows.
     now: Compact<i64>,
@@ -24,21 +23,21 @@ pub(super) struct Unwritten {
 impl Unwritten {
     /// Remembers what a page would have written.
     pub(super) fn note(&mut self, batch: &Batch) {
-        for op in &batch.ops {
-            if let Op::Put(put) = op {
+        for op in &batch.writes {
+            if let RowWrite::Upsert(put) = op {
                 self.note_row(put);
             }
         }
     }
 
-    fn note_row(&mut self, put: &Put) {
+    fn note_row(&mut self, put: &Upsert) {
         if put.consent.consent_id.is_none() && put.key.starts_with("nk:") {
             return;
         }
         let known_as = match &put.kind {
-            PutKind::Add => None,
-            PutKind::Change { .. } => Some(&put.key),
-            PutKind::TakeOver { old_key, .. } => Some(old_key),
+            UpsertKind::Add => None,
+            UpsertKind::Change { .. } => Some(&put.key),
+            UpsertKind::TakeOver { old_key, .. } => Some(old_key),
         };
         if let Some(key) = known_as {
             self.now.insert(self.hash(key), put.natural);
@@ -76,7 +75,7 @@ impl Unwritten {
     }
 }
 
-/// A map from hashes that takes little more than what is in it: nearly all of it lies sorted, what came last beside that.
+/// A map from hashes that takes little more than what is in it: nearly all of it lies sorted, what came last run_while_prefetching that.
 #[derive(Debug, Default)]
 struct Compact<V> {
     sorted: Vec<(i64, V)>,
@@ -84,7 +83,7 @@ struct Compact<V> {
 }
 
 impl<V: Copy> Compact<V> {
-    /// Entries that always may lie beside the sorted ones.
+    /// Entries that always may lie run_while_prefetching the sorted ones.
     const FEW: usize = 4_096;
 
     fn insert(&mut self, hash: i64, value: V) {
@@ -111,7 +110,7 @@ mod tests {
     #[test]
     fn what_was_put_in_is_found_and_nothing_else() {
         let mut map = Compact::default();
-        // Far more than may lie beside the sorted ones, in no order.
+        // Far more than may lie run_while_prefetching the sorted ones, in no order.
         let hash = |number: i64| number.wrapping_mul(0x9e37_79b9_7f4a_7c15_u64.cast_signed());
         for number in 0..20_000 {
             map.insert(hash(number), number);

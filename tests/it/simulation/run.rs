@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use understory_sync::config::{Removal, Retention};
 use understory_sync::consent::{Item, natural_key};
-use understory_sync::reconcile::{Batch, Namesakes, Op, Pass, PutKind, Settings};
+use understory_sync::reconcile::{Batch, Namesakes, Pass, RowWrite, ScanSettings, UpsertKind};
 use understory_sync::store::{RunRow, Timestamp};
 use understory_sync::sync::companies;
 
@@ -162,7 +162,7 @@ impl Simulation<'_> {
             let loaded = self.twin.load();
             let active = *active_before.get_or_insert(loaded.known.active_before());
             let blocked = loaded.blocked_in_a_row;
-            let settings = Settings {
+            let settings = ScanSettings {
                 salt: loaded.salt,
                 company_id: self.company.clone(),
                 suppressed: loaded.suppressed,
@@ -216,7 +216,7 @@ impl Simulation<'_> {
                 self.flush(&mut gather, trusted)?;
                 self.twin.namesakes(&questions)
             };
-            gather.append(pass.take(page, &namesakes));
+            gather.append(pass.process_page(page, &namesakes));
             self.twin.row().active = Some(pass.known().active_now().cast_signed());
             if self.dice.chance(plan.flush) {
                 self.may_die(plan)?;
@@ -265,13 +265,13 @@ impl Simulation<'_> {
             self.twin.row().count(&batch.tally);
             return Ok(());
         }
-        for op in &batch.ops {
+        for op in &batch.writes {
             match op {
-                Op::Put(put) if matches!(put.kind, PutKind::TakeOver { .. }) => {
+                RowWrite::Upsert(put) if matches!(put.kind, UpsertKind::TakeOver { .. }) => {
                     self.meet("keys taken over");
                 }
-                Op::Put(_) => {}
-                Op::Relist { .. } => self.meet("rows listed by others' items"),
+                RowWrite::Upsert(_) => {}
+                RowWrite::MarkListed { .. } => self.meet("rows listed by others' items"),
             }
         }
         let now = self.now();

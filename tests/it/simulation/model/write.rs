@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use understory_sync::consent::Consent;
 use understory_sync::hash::RowHash;
-use understory_sync::reconcile::{Batch, Op, Put, PutKind, Tally};
+use understory_sync::reconcile::{Batch, RowWrite, Tally, Upsert, UpsertKind};
 use understory_sync::store::Timestamp;
 
 use super::{Change, Fenced, Held, Model, Reject, Row};
@@ -38,19 +38,21 @@ impl Model {
             }
         }
         let mut written = Tally::default();
-        for op in &batch.ops {
-            if let Op::Put(put) = op
-                && put.kind == PutKind::Add
+        for op in &batch.writes {
+            if let RowWrite::Upsert(put) = op
+                && put.kind == UpsertKind::Add
             {
                 self.add(put, run, at);
                 written.added += 1;
             }
         }
-        for op in &batch.ops {
+        for op in &batch.writes {
             match op {
-                Op::Put(put) if put.kind != PutKind::Add => self.change(put, run, at, &mut written),
-                Op::Put(_) => {}
-                Op::Relist { key, .. } => self.relist(key, run, at),
+                RowWrite::Upsert(put) if put.kind != UpsertKind::Add => {
+                    self.change(put, run, at, &mut written)
+                }
+                RowWrite::Upsert(_) => {}
+                RowWrite::MarkListed { key, .. } => self.relist(key, run, at),
             }
         }
         held.row.count(&batch.tally);
@@ -60,7 +62,7 @@ impl Model {
         Ok(())
     }
 
-    fn add(&mut self, put: &Put, run: i64, at: Timestamp) {
+    fn add(&mut self, put: &Upsert, run: i64, at: Timestamp) {
         let consent = &put.consent;
         let row = Row {
             key: put.key.clone(),
@@ -106,14 +108,14 @@ impl Model {
         self.checks.remove(old);
     }
 
-    fn change(&mut self, put: &Put, run: i64, at: Timestamp, written: &mut Tally) {
+    fn change(&mut self, put: &Upsert, run: i64, at: Timestamp, written: &mut Tally) {
         let from = match &put.kind {
-            PutKind::TakeOver { old_key, .. } => old_key,
+            UpsertKind::TakeOver { old_key, .. } => old_key,
             _ => &put.key,
         };
         let old = self.rows.remove(from).expect("the row that is changed is there");
         let mut row = Row::clone(&old);
-        if let PutKind::TakeOver { old_key, .. } = &put.kind {
+        if let UpsertKind::TakeOver { old_key, .. } = &put.kind {
             self.follow(old_key, &put.key);
         }
         if old.is_active() {
@@ -123,8 +125,9 @@ impl Model {
             written.returned += 1;
             self.note(&put.key, run, at, "returned", None);
         }
-        let takes_over = matches!(put.kind, PutKind::TakeOver { .. });
-        let keeps = matches!(put.kind, PutKind::TakeOver { keep_content: true, .. }) && old.email.is_some();
+        let takes_over = matches!(put.kind, UpsertKind::TakeOver { .. });
+        let keeps =
+            matches!(put.kind, UpsertKind::TakeOver { keep_content: true, .. }) && old.email.is_some();
         if keeps {
             row.hash = RowHash { key: put.hash.key, content: old.hash.content };
         } else {

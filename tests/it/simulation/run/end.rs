@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use understory_sync::reconcile::{Absence, Evidence, Pass, judge};
+use understory_sync::reconcile::{Absence, Evidence, Pass, evaluate_removals};
 use understory_sync::store::{Ending, RunRow};
 
 use super::{Listed, Over, Plan, Simulation};
@@ -30,7 +30,7 @@ impl Simulation<'_> {
             blocked_in_a_row,
             accepted: plan.accept,
         };
-        let absence = judge(&evidence, self.removal.max_percent, self.removal.min_count);
+        let absence = evaluate_removals(&evidence, self.removal.max_percent, self.removal.min_count);
         let mut ending = Ending {
             confirm_runs: self.removal.confirm_runs,
             rejects_seen: pass.rejects().seen().collect(),
