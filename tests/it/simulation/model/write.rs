@@ -49,7 +49,7 @@ impl Model {
         for op in &batch.writes {
             match op {
                 RowWrite::Upsert(put) if put.kind != UpsertKind::Add => {
-                    self.change(put, run, at, &mut written)
+                    self.change(put, run, at, &mut written);
                 }
                 RowWrite::Upsert(_) => {}
                 RowWrite::MarkListed { key, .. } => self.relist(key, run, at),
