@@ -10,8 +10,8 @@ use secrecy::SecretString;
 use url::Url;
 
 use crate::config::{
-    Api, Auth, Config, ConsentsPath, Database, Health, Http, Log, LogFormat, Removal, Retention, Retry,
-    Schedule,
+    Api, Auth, Config, ConsentsPath, Database, Health, Http, Log, LogFormat, Notify, NotifyFormat, Removal,
+    Retention, Retry, Schedule,
 };
 use crate::demo::{
     ASK_ACTIVE, ASK_CHANGES, ASK_HISTORY, Settings, StandIn, Table, change_the_world, fill, remove_old,
@@ -95,12 +95,19 @@ fn config(stand_in: &StandIn, database: &Path) -> io::Result<Config> {
             run_timeout: Some(Duration::from_mins(1)),
         },
         database: Database { url: sqlite_url(database)?, schema: None },
-        removal: Removal { confirm_runs: 2, max_percent: 20.0, min_count: 20, max_checks: 500 },
-        retention: Retention { history: None, removed: None },
-        http: Http { listen: None },
+        removal: Removal {
+            confirm_runs: 2,
+            max_percent: 20.0,
+            min_count: 5,
+            confirm_after: Duration::from_hours(7 * 24),
+            max_checks: 500,
+        },
+        retention: Retention { history: None, removed: None, erasures: Duration::from_hours(90 * 24) },
+        notify: Notify { url: None, after_failures: 3, format: NotifyFormat::Json },
+        http: Http { listen: None, allowed_hosts: Vec::new() },
         health: Health {
             stale_after: Duration::from_mins(130),
-            absence_after: Duration::from_hours(7 * 24),
+            absence_after: Duration::from_hours(24),
             heartbeat_url: None,
         },
         log: Log { level: tracing::Level::WARN, format: LogFormat::Text },
@@ -130,7 +137,7 @@ fn api(base_url: Url) -> Api {
         connect_timeout: Duration::from_secs(10),
         read_timeout: Duration::from_secs(30),
         request_timeout: Duration::from_mins(1),
-        max_page_bytes: 16_777_216,
+        max_page_bytes: 8_388_608,
     }
 }
 

@@ -6,7 +6,7 @@ use secrecy::SecretString;
 use url::{Host, Url};
 
 use super::ConsentsPath;
-use super::value::{Complaint, Parsed, Setting, quoted};
+use super::value::{self, Complaint, Parsed, Setting, quoted};
 
 /// An endpoint: https, or http to this very host; no credentials, query or fragment.
 pub(super) fn endpoint(setting: &Setting) -> Parsed<Url> {
@@ -18,8 +18,8 @@ pub(super) fn endpoint(setting: &Setting) -> Parsed<Url> {
     Ok((url, quoted(setting.as_text()?)))
 }
 
-/// A heartbeat: as an endpoint, but its path and query may hold the key, so they are a secret; or `off`.
-pub(super) fn heartbeat(setting: &Setting) -> Parsed<Option<SecretString>> {
+/// As an endpoint, but its path and query may hold a key, so they are a secret; or `off`.
+pub(super) fn secret_url(setting: &Setting) -> Parsed<Option<SecretString>> {
     if setting.as_text() == Ok("off") {
         return Ok((None, quoted("off")));
     }
@@ -94,6 +94,22 @@ pub(super) fn listen(setting: &Setting) -> Parsed<Option<SocketAddr>> {
         .map_err(|_| Complaint::new("it is no address with a port (a name is none either)", allowed))
 }
 
+/// Host names and addresses without ports, as the `Host` header writes them: a list, or text with commas or spaces between.
+pub(super) fn hosts(setting: &Setting) -> Parsed<Vec<String>> {
+    let allowed = "a list of host names like [\"sync.example.org\"] is wanted, in a variable with commas or spaces between";
+    let names = value::words(setting, allowed)?;
+    let host = |name: &String| match Host::parse(name) {
+        Ok(host) if !name.contains(['*', '%']) => Ok(host.to_string()),
+        _ => Err(Complaint::new(
+            "it holds something that is not a host name (a port is not part of it)",
+            allowed,
+        )),
+    };
+    let hosts = names.iter().map(host).collect::<Result<Vec<_>, _>>()?;
+    let shown = value::show_list(&hosts);
+    Ok((hosts, shown))
+}
+
 /// A `User-Agent`: what a header may hold.
 pub(super) fn user_agent(setting: &Setting) -> Parsed<String> {
     let text = setting.as_text()?;
@@ -163,10 +179,25 @@ mod tests {
 
     #[test]
     fn a_heartbeat_hides_its_path() {
-        let shown = heartbeat(&text("https://hc.example.org/secret?key=secret")).map(|(_, shown)| shown);
+        let shown = secret_url(&text("https://hc.example.org/secret?key=secret")).map(|(_, shown)| shown);
         assert_eq!(shown, Ok("\"https://hc.example.org/[redacted]\"".to_owned()));
-        assert!(matches!(heartbeat(&text("off")), Ok((None, _))));
-        assert!(heartbeat(&text("http://hc.example.org/x")).is_err());
+        assert!(matches!(secret_url(&text("off")), Ok((None, _))));
+        assert!(secret_url(&text("http://hc.example.org/x")).is_err());
+    }
+
+    #[test]
+    fn allowed_hosts_are_names_without_ports() {
+        for (given, hosts) in [
+            ("", &[][..]),
+            ("Sync.Example.org, 10.0.0.7", &["sync.example.org", "10.0.0.7"]),
+            ("[::1] bücher.example", &["[::1]", "xn--bcher-kva.example"]),
+        ] {
+            let expected: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
+            assert_eq!(super::hosts(&text(given)).map(|(hosts, _)| hosts), Ok(expected), "{given}");
+        }
+        for wrong in ["host:9187", "*", "*.example.org", "http://host", "::1", "a%2e"] {
+            assert!(super::hosts(&text(wrong)).is_err(), "{wrong}");
+        }
     }
 
     #[test]

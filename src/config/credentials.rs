@@ -8,15 +8,13 @@ use super::environment::Environment;
 use super::load::Needs;
 use super::problem::{Origin, Problem};
 use super::reader::Reader;
+use super::secret::REDACTED;
 use super::value::{self, Complaint, Parsed, Setting};
 use super::{Auth, address, key, secret, section};
 
 const ID: &str = "auth.client_id";
 const SECRET: &str = "auth.client_secret";
 const SECRET_FILE: &str = "auth.client_secret_file";
-
-/// What is shown in a secret's place.
-const REDACTED: &str = "\"[redacted]\"";
 
 /// Reads the section; what is missing is told apart from what is wrong.
 pub(super) fn read(

@@ -23,7 +23,7 @@ const fn secret(name: &'static str, default: Option<&'static str>) -> Key {
 }
 
 /// In the order in which they are shown.
-pub(super) const KEYS: [Key; 40] = [
+pub(super) const KEYS: [Key; 47] = [
     unset("auth.client_id"),
     secret("auth.client_secret", None),
     unset("auth.client_secret_file"),
@@ -39,7 +39,7 @@ pub(super) const KEYS: [Key; 40] = [
     key("api.connect_timeout", "10s"),
     key("api.read_timeout", "30s"),
     key("api.request_timeout", "60s"),
-    key("api.max_page_bytes", "16777216"),
+    key("api.max_page_bytes", "8388608"),
     key("retry.max_attempts", "5"),
     key("retry.base_delay", "1s"),
     key("retry.max_delay", "60s"),
@@ -54,13 +54,20 @@ pub(super) const KEYS: [Key; 40] = [
     unset("database.schema"),
     key("removal.confirm_runs", "2"),
     key("removal.max_percent", "20"),
-    key("removal.min_count", "20"),
+    key("removal.min_count", "5"),
+    key("removal.confirm_after", "7d"),
     key("removal.max_checks", "500"),
     key("retention.history", "never"),
     key("retention.removed", "never"),
+    key("retention.erasures", "90d"),
+    secret("notify.url", Some("off")),
+    unset("notify.url_file"),
+    key("notify.after_failures", "3"),
+    key("notify.format", "json"),
     key("http.listen", "off"),
+    key("http.allowed_hosts", ""),
     unset("health.stale_after"),
-    key("health.absence_after", "7d"),
+    unset("health.absence_after"),
     secret("health.heartbeat_url", Some("off")),
     key("log.level", "info"),
     key("log.format", "text"),

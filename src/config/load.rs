@@ -109,6 +109,7 @@ fn sections(
     let database = section::database(reader, base, sources.environment.get("DATABASE_URL"));
     let removal = section::removal(reader);
     let retention = section::retention(reader);
+    let notify = section::notify(reader, base, needs);
     let http = section::http(reader);
     let health = section::health(reader, schedule.as_ref().map(|schedule| schedule.interval));
     let log = section::log(reader);
@@ -121,6 +122,7 @@ fn sections(
             database: database?,
             removal: removal?,
             retention: retention?,
+            notify: notify?,
             http: http?,
             health: health?,
             log: log?,

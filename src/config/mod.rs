@@ -50,6 +50,8 @@ pub struct Config {
     pub removal: Removal,
     /// `retention.*`
     pub retention: Retention,
+    /// `notify.*`
+    pub notify: Notify,
     /// `http.*`
     pub http: Http,
     /// `health.*`
@@ -144,6 +146,8 @@ pub struct Removal {
     /// The guard: percent of the active rows.
     pub max_percent: f64,
     pub min_count: u64,
+    /// How long a consent must have been missing before its removal is recorded, where its page cannot be asked.
+    pub confirm_after: Duration,
     /// Single-consent look-ups in one run.
     pub max_checks: u32,
 }
@@ -155,12 +159,33 @@ pub struct Retention {
     pub history: Option<Duration>,
     /// How long a removed row keeps its personal data.
     pub removed: Option<Duration>,
+    /// How long the change feed keeps the line of an erased consent.
+    pub erasures: Duration,
+}
+
+/// `notify.*`
+#[derive(Debug, Clone)]
+pub struct Notify {
+    /// Where messages are posted; none: `off`.
+    pub url: Option<SecretUrl>,
+    /// Failed runs in a row before a message.
+    pub after_failures: u32,
+    pub format: NotifyFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotifyFormat {
+    Json,
+    Slack,
+    Text,
 }
 
 /// `http.*`
 #[derive(Debug, Clone)]
 pub struct Http {
     pub listen: Option<std::net::SocketAddr>,
+    /// Further names that a listener on loopback answers to: lower case, IPv6 in brackets, without a port.
+    pub allowed_hosts: Vec<String>,
 }
 
 /// `health.*`
@@ -168,13 +193,13 @@ pub struct Http {
 pub struct Health {
     /// Unhealthy when the last complete run is older. Default: twice the schedule's interval + 10 minutes.
     pub stale_after: Duration,
-    /// Unhealthy when absence was last judged longer ago.
+    /// Unhealthy when absence was last judged longer ago. Default: 24 hours, or `stale_after` where that is longer.
     pub absence_after: Duration,
     /// A GET after each complete and judged run.
     pub heartbeat_url: Option<SecretUrl>,
 }
 
-/// A URL whose path is a secret in itself (heartbeat services put their key there).
+/// A URL whose path is a secret in itself (heartbeat and chat services put their key there).
 pub type SecretUrl = SecretString;
 
 /// How log lines are written.

@@ -7,6 +7,9 @@ use std::path::Path;
 use super::problem::show_path;
 use super::value::Complaint;
 
+/// What is shown in a secret's place.
+pub(super) const REDACTED: &str = "\"[redacted]\"";
+
 /// No secret is longer; what is may be a device that never ends.
 const LARGEST: u64 = 65_536;
 

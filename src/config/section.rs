@@ -8,11 +8,12 @@ use chrono::{DateTime, Utc};
 use jiff::tz::TimeZone;
 
 use super::duration::show_duration;
+use super::load::Needs;
 use super::problem::Origin;
 use super::reader::Reader;
-use super::value::{self, Complaint, Parsed, Setting, quoted};
-use super::{Api, Health, Http, Log, LogFormat, Removal, Retention, Retry, Schedule};
-use super::{Database, address, database, secret};
+use super::value::{self, Complaint, Parsed, Raw, Setting, quoted};
+use super::{Api, Health, Http, Log, LogFormat, Notify, NotifyFormat, Removal, Retention, Retry, Schedule};
+use super::{Database, SecretUrl, address, database, secret};
 use crate::schedule::{Schedule as Times, ScheduleError};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -166,11 +167,13 @@ pub(super) fn removal(reader: &mut Reader) -> Option<Removal> {
     let confirm_runs = reader.read("removal.confirm_runs", value::integer(2..=100));
     let max_percent = reader.read("removal.max_percent", value::number(0.0..=100.0));
     let min_count = reader.read("removal.min_count", value::integer(0..=i64::MAX.unsigned_abs()));
+    let confirm_after = reader.read("removal.confirm_after", value::duration(Duration::ZERO..=CENTURY));
     let max_checks = reader.read("removal.max_checks", value::integer(0..=1_000_000));
     Some(Removal {
         confirm_runs: small(confirm_runs?),
         max_percent: max_percent?,
         min_count: min_count?,
+        confirm_after: confirm_after?,
         max_checks: small(max_checks?),
     })
 }
@@ -178,19 +181,66 @@ pub(super) fn removal(reader: &mut Reader) -> Option<Removal> {
 pub(super) fn retention(reader: &mut Reader) -> Option<Retention> {
     let history = reader.read("retention.history", value::duration_or("never", SECOND..=CENTURY));
     let removed = reader.read("retention.removed", value::duration_or("never", SECOND..=CENTURY));
-    Some(Retention { history: history?, removed: removed? })
+    let erasures = reader.read("retention.erasures", value::duration(SECOND..=CENTURY));
+    Some(Retention { history: history?, removed: removed?, erasures: erasures? })
+}
+
+pub(super) fn notify(reader: &mut Reader, base: &Path, needs: Needs) -> Option<Notify> {
+    let url = notify_url(reader, base, needs);
+    let after_failures = reader.read("notify.after_failures", value::integer(1..=1_000));
+    let formats =
+        [("json", NotifyFormat::Json), ("slack", NotifyFormat::Slack), ("text", NotifyFormat::Text)];
+    let format = reader.read("notify.format", value::word(&formats));
+    Some(Notify { url: url?, after_failures: small(after_failures?), format: format? })
+}
+
+/// The URL, or the content of the file that holds it, which commands that need only the database do not open.
+#[expect(clippy::option_option, reason = "wrong and off are two things")]
+fn notify_url(reader: &mut Reader, base: &Path, needs: Needs) -> Option<Option<SecretUrl>> {
+    const URL: &str = "notify.url";
+    const FILE: &str = "notify.url_file";
+    let file = reader.optional(FILE, path)?.map(|file| base.join(file));
+    let set = reader.set(URL).cloned();
+    match (set, file) {
+        (Some(setting), Some(_)) => {
+            both_set(reader, URL, FILE, &setting.origin);
+            None
+        }
+        (_, None) => reader.read(URL, address::secret_url),
+        (None, Some(file)) if needs == Needs::Database => {
+            reader.note(URL, Some(secret::REDACTED.to_owned()), Origin::SecretFile(file));
+            Some(None)
+        }
+        (None, Some(file)) => {
+            let origin = Origin::SecretFile(file.clone());
+            let parsed = secret::read(&file).and_then(|text| {
+                address::secret_url(&Setting { raw: Raw::Text(text), origin: origin.clone() })
+            });
+            match parsed {
+                Ok((url, shown)) => {
+                    reader.note(URL, Some(shown), origin);
+                    Some(url)
+                }
+                Err(complaint) => {
+                    reader.complain(FILE, Some(origin), complaint);
+                    None
+                }
+            }
+        }
+    }
 }
 
 pub(super) fn http(reader: &mut Reader) -> Option<Http> {
     let listen = reader.read("http.listen", address::listen);
-    Some(Http { listen: listen? })
+    let allowed_hosts = reader.read("http.allowed_hosts", address::hosts);
+    Some(Http { listen: listen?, allowed_hosts: allowed_hosts? })
 }
 
 /// `interval` is `None` where the schedule is wrong: then the default of `stale_after` cannot be told.
 pub(super) fn health(reader: &mut Reader, interval: Option<Duration>) -> Option<Health> {
     let stale_after = reader.optional("health.stale_after", value::duration(SECOND..=CENTURY));
-    let absence_after = reader.read("health.absence_after", value::duration(SECOND..=CENTURY));
-    let heartbeat_url = reader.read("health.heartbeat_url", address::heartbeat);
+    let absence_after = reader.optional("health.absence_after", value::duration(SECOND..=CENTURY));
+    let heartbeat_url = reader.read("health.heartbeat_url", address::secret_url);
     let stale_after = match (stale_after?, interval) {
         (Some(set), _) => set,
         (None, Some(interval)) => {
@@ -200,7 +250,16 @@ pub(super) fn health(reader: &mut Reader, interval: Option<Duration>) -> Option<
         }
         (None, None) => return None,
     };
-    Some(Health { stale_after, absence_after: absence_after?, heartbeat_url: heartbeat_url? })
+    let absence_after = absence_after?.unwrap_or_else(|| {
+        let (derived, shown) = if stale_after > DAY {
+            (stale_after, show_duration(stale_after))
+        } else {
+            (DAY, "24h".to_owned())
+        };
+        reader.note("health.absence_after", Some(quoted(&shown)), Origin::Default);
+        derived
+    });
+    Some(Health { stale_after, absence_after, heartbeat_url: heartbeat_url? })
 }
 
 pub(super) fn log(reader: &mut Reader) -> Option<Log> {

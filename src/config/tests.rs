@@ -206,8 +206,32 @@ fn jitter_is_at_most_a_tenth_of_the_interval() {
     let loaded = every_minute().load();
     assert_eq!((loaded.config.schedule.jitter, loaded.warnings.len()), (Duration::from_secs(6), 0));
     assert_eq!(loaded.config.health.stale_after, Duration::from_mins(12));
+    assert_eq!(loaded.config.health.absence_after, Duration::from_hours(24));
     let loaded = every_minute().set("UNDERSTORY_SYNC__SCHEDULE__JITTER", "10s").load();
     assert_eq!((loaded.config.schedule.jitter, loaded.warnings.len()), (Duration::from_secs(6), 1));
+}
+
+#[test]
+fn absence_is_judged_at_least_as_often_as_a_run_is_expected() {
+    let weekly = || Place::new().set("UNDERSTORY_SYNC__SCHEDULE__CRON", "0 0 0 * * Mon");
+    let health = weekly().load().config.health;
+    assert_eq!(health.absence_after, health.stale_after);
+    let set = weekly().set("UNDERSTORY_SYNC__HEALTH__ABSENCE_AFTER", "2h").load().config.health;
+    assert_eq!(set.absence_after, Duration::from_hours(2));
+}
+
+#[test]
+fn the_notification_url_may_stand_in_a_file() {
+    let place = Place::new().write("u", "https://chat.example.org/hunter2\n").toml("notify.url_file = 'u'");
+    let url = place.load().config.notify.url.unwrap();
+    assert_eq!(url.expose_secret(), "https://chat.example.org/hunter2");
+    assert!(place.shown().contains("https://chat.example.org/[redacted]"), "{}", place.shown());
+    let both =
+        Place::new().set("UNDERSTORY_SYNC__NOTIFY__URL", "https://h/hunter2").toml("notify.url_file = 'u'");
+    assert_eq!(both.problems()[0].key, "notify.url");
+    let absent = Place::new().toml("notify.url_file = 'none'");
+    assert_eq!(absent.problems()[0].key, "notify.url_file");
+    assert!(absent.load_for(Needs::Database).is_ok());
 }
 
 #[test]

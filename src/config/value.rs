@@ -221,19 +221,7 @@ pub(super) fn scopes(setting: &Setting) -> Parsed<Vec<String>> {
     let allowed =
         "a list like [\"openid\", \"marketing.read\"] is wanted, in a variable with commas or spaces between";
     let wrong = |what: &str| Complaint::new(what, allowed);
-    let scopes: Vec<String> = match &setting.raw {
-        Raw::Text(text) => {
-            text.split([',', ' ']).filter(|scope| !scope.is_empty()).map(str::to_owned).collect()
-        }
-        Raw::List(items) => items
-            .iter()
-            .map(|item| match item {
-                Raw::Text(text) => Ok(text.clone()),
-                other => Err(wrong(&format!("it holds {}", kind(other)))),
-            })
-            .collect::<Result<_, _>>()?,
-        other => return Err(wrong(&format!("it is {}", kind(other)))),
-    };
+    let scopes = words(setting, allowed)?;
     if scopes.is_empty() {
         return Err(wrong("it is empty"));
     }
@@ -245,6 +233,30 @@ pub(super) fn scopes(setting: &Setting) -> Parsed<Vec<String>> {
     if !scopes.iter().all(is_scope) {
         return Err(wrong("it holds something that is no scope"));
     }
-    let shown: Vec<String> = scopes.iter().map(|scope| quoted(scope)).collect();
-    Ok((scopes, format!("[{}]", shown.join(", "))))
+    let shown = show_list(&scopes);
+    Ok((scopes, shown))
+}
+
+/// A list of texts, or one text with commas or spaces between them.
+pub(super) fn words(setting: &Setting, allowed: &str) -> Result<Vec<String>, Complaint> {
+    let wrong = |what: String| Complaint::new(what, allowed);
+    match &setting.raw {
+        Raw::Text(text) => {
+            Ok(text.split([',', ' ']).filter(|word| !word.is_empty()).map(str::to_owned).collect())
+        }
+        Raw::List(items) => items
+            .iter()
+            .map(|item| match item {
+                Raw::Text(text) => Ok(text.clone()),
+                other => Err(wrong(format!("it holds {}", kind(other)))),
+            })
+            .collect(),
+        other => Err(wrong(format!("it is {}", kind(other)))),
+    }
+}
+
+/// A list as TOML writes it.
+pub(super) fn show_list(items: &[String]) -> String {
+    let shown: Vec<String> = items.iter().map(|item| quoted(item)).collect();
+    format!("[{}]", shown.join(", "))
 }

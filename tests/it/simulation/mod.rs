@@ -31,11 +31,16 @@ fn live(seed: u64, folder: Option<&Path>, met: &mut Met) {
     let twin = folder.map_or_else(Twin::alone, Twin::beside);
     let mut check = Checker::new(&twin.model);
     let age = |dice: &mut Dice| dice.chance(30).then(|| Duration::from_millis(dice.below(100_000_000)));
-    let retention = Retention { history: age(&mut dice), removed: age(&mut dice) };
+    let retention = Retention {
+        history: age(&mut dice),
+        removed: age(&mut dice),
+        erasures: Duration::from_hours(90 * 24),
+    };
     let removal = Removal {
         confirm_runs: 2 + u32::try_from(dice.below(2)).unwrap(),
         max_percent: [0.0, 20.0, 50.0, 100.0][usize::try_from(dice.below(4)).unwrap()],
         min_count: dice.below(6),
+        confirm_after: Duration::from_hours(7 * 24),
         max_checks: 1 + u32::try_from(dice.below(5)).unwrap(),
     };
     check.confirm_runs = removal.confirm_runs;
