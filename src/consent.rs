@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use sha2::{Digest, Sha256};
+use unicode_normalization::UnicodeNormalization as _;
 
 /// One marketing consent (Understory API, "A consent"), already cleaned: no NUL, no lone surrogate. Its texts are borrowed
 /// from the page that brought it as far as they stand there: of a row that did not change nothing is copied.
@@ -79,6 +80,10 @@ impl Consent<'_> {
         optional.map(|text| text.len()).sum::<usize>() + self.company_id.len() + self.email.len()
     }
 
+    pub fn address(&self) -> Cow<'_, str> {
+        address(&self.email)
+    }
+
     /// The natural key of the row.
     pub fn natural_key(&self) -> String {
         natural_key(&self.company_id, &self.email, self.source.as_deref())
@@ -110,6 +115,27 @@ pub fn natural_hash_of(natural_key: &str) -> Option<i64> {
 /// An address as it is compared: trimmed, Unicode lower case.
 pub fn normalized_email(email: &str) -> String {
     email.trim().to_lowercase()
+}
+
+/// The normal form of an address, in which every spelling of it is one (contract, section 4, `suppressions`): trimmed, lower
+/// case, NFC, the domain as IDNA ASCII. What cannot be a domain stays as it is, so that any text has a normal form.
+pub fn address(email: &str) -> Cow<'_, str> {
+    let email = email.trim();
+    if email.is_ascii() {
+        return if email.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            Cow::Owned(email.to_ascii_lowercase())
+        } else {
+            Cow::Borrowed(email)
+        };
+    }
+    let normal: String = email.to_lowercase().nfc().collect();
+    match normal.rsplit_once('@') {
+        Some((local, domain)) => match idna::domain_to_ascii(domain) {
+            Ok(domain) => Cow::Owned(format!("{local}@{domain}")),
+            Err(_) => Cow::Owned(normal),
+        },
+        None => Cow::Owned(normal),
+    }
 }
 
 pub fn hex(bytes: &[u8]) -> String {
@@ -298,6 +324,23 @@ fn continues_address(letter: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_spelling_of_an_address_has_one_normal_form() {
+        for (spelling, normal) in [
+            (" Maria@Example.COM ", "maria@example.com"),
+            ("SØREN@mail.example.com", "søren@mail.example.com"),
+            ("jose\u{301}@example.com", "josé@example.com"),
+            ("info@BÜCHER.example", "info@xn--bcher-kva.example"),
+            ("info@bu\u{308}cher.example", "info@xn--bcher-kva.example"),
+            ("info@xn--bcher-kva.example", "info@xn--bcher-kva.example"),
+            ("no address é", "no address é"),
+            ("é@", "é@"),
+        ] {
+            assert_eq!(address(spelling), normal, "{spelling}");
+            assert_eq!(address(normal), normal, "{normal}");
+        }
+    }
 
     #[test]
     fn an_address_is_found_in_any_text_of_an_item_by_name_and_by_hash() {

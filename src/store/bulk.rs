@@ -133,21 +133,21 @@ pub(super) async fn read(
 
 const UPDATE_SQLITE: &str = "update consents set consent_key = v.value ->> 1, consent_id = v.value ->> 2, \
      company_id = v.value ->> 3, email = v.value ->> 4, full_name = v.value ->> 5, source = v.value ->> 6, \
-     refs = v.value ->> 7, extra = v.value ->> 8, row_hash = v.value ->> 9, natural_hash = v.value ->> 10, \
+     refs = v.value ->> 7, extra = v.value ->> 8, row_hash = v.value ->> 9, natural_hash = v.value ->> 10, address = v.value ->> 11, \
      missing_since = null, withheld_since = null, removed_at = null, erased_at = null, missing_judged = null, \
      changed_at = $2, changed_run_id = $3 from json_each($1) as v where consents.consent_key = v.value ->> 0";
 
 const UPDATE_POSTGRES: &str = "update consents as c set consent_key = v.consent_key, consent_id = v.consent_id, \
      company_id = v.company_id, email = v.email, full_name = v.full_name, source = v.source, refs = v.refs::jsonb, \
-     extra = v.extra::jsonb, row_hash = v.row_hash, natural_hash = v.natural_hash, \
+     extra = v.extra::jsonb, row_hash = v.row_hash, natural_hash = v.natural_hash, address = v.address, \
      missing_since = null, withheld_since = null, removed_at = null, erased_at = null, missing_judged = null, \
-     changed_at = $11, changed_run_id = $12 \
+     changed_at = $12, changed_run_id = $13 \
      from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], \
-     $9::text[], $10::bigint[], $13::text[]) as v(consent_key, consent_id, company_id, email, full_name, source, refs, \
-     extra, row_hash, natural_hash, old_key) where c.consent_key = v.old_key";
+     $9::text[], $10::bigint[], $11::text[], $14::text[]) as v(consent_key, consent_id, company_id, email, full_name, source, \
+     refs, extra, row_hash, natural_hash, address, old_key) where c.consent_key = v.old_key";
 
 const UPDATE_SQLITE_LARGE: &str = "update consents set consent_key = ?, consent_id = ?, company_id = ?, email = ?, \
-     full_name = ?, source = ?, refs = ?, extra = ?, row_hash = ?, natural_hash = ?, \
+     full_name = ?, source = ?, refs = ?, extra = ?, row_hash = ?, natural_hash = ?, address = ?, \
      missing_since = null, withheld_since = null, removed_at = null, erased_at = null, missing_judged = null, \
      changed_at = ?, changed_run_id = ? where consent_key = ?";
 
@@ -190,7 +190,8 @@ pub(super) async fn update(
                         consent.refs,
                         consent.extra,
                         row.hash.to_hex(),
-                        row.natural
+                        row.natural,
+                        consent.address()
                     ])
                 })
                 .collect();

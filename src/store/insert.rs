@@ -1,5 +1,7 @@
 //! New rows, many in one statement, and the columns of many rows as PostgreSQL takes them.
 
+use std::borrow::Cow;
+
 use super::conn::Conn;
 use super::error::StoreError;
 use super::write::WriteContext;
@@ -9,7 +11,7 @@ use crate::reconcile::Upsert;
 
 macro_rules! one {
     () => {
-        "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
     };
 }
 macro_rules! four {
@@ -31,7 +33,7 @@ macro_rules! insert_sqlite {
     ($rows:ident) => {
         concat!(
             "insert into consents (consent_key, consent_id, company_id, email, full_name, source, refs, extra, row_hash, ",
-            "natural_hash, first_seen_at, changed_at, first_run_id, changed_run_id) ",
+            "natural_hash, address, first_seen_at, changed_at, first_run_id, changed_run_id) ",
             "select v.*, s.at, s.at, s.run, s.run from (values ",
             $rows!(),
             ") as v cross join (select ? as at, ? as run) as s"
@@ -43,12 +45,12 @@ const INSERT_SQLITE_1: &str = insert_sqlite!(one);
 const INSERT_SQLITE_16: &str = insert_sqlite!(sixteen);
 
 const INSERT_POSTGRES: &str = "insert into consents (consent_key, consent_id, company_id, email, full_name, source, refs, \
-     extra, row_hash, natural_hash, first_seen_at, changed_at, first_run_id, changed_run_id) \
+     extra, row_hash, natural_hash, address, first_seen_at, changed_at, first_run_id, changed_run_id) \
      select v.consent_key, v.consent_id, v.company_id, v.email, v.full_name, v.source, v.refs::jsonb, v.extra::jsonb, \
-     v.row_hash, v.natural_hash, $11, $11, $12, $12 \
+     v.row_hash, v.natural_hash, v.address, $12, $12, $13, $13 \
      from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], \
-     $9::text[], $10::bigint[]) as v(consent_key, consent_id, company_id, email, full_name, source, refs, extra, row_hash, \
-     natural_hash)";
+     $9::text[], $10::bigint[], $11::text[]) as v(consent_key, consent_id, company_id, email, full_name, source, refs, \
+     extra, row_hash, natural_hash, address)";
 
 /// Inserts new rows, one at the least.
 pub(super) async fn insert(
@@ -109,6 +111,7 @@ pub(super) fn bind_row<'q>(
         .bind(consent.extra.as_deref())
         .bind(hash.to_hex())
         .bind(natural)
+        .bind(consent.address())
 }
 
 /// The columns of many consents, as PostgreSQL takes them.
@@ -123,6 +126,7 @@ pub(super) struct Columns<'a> {
     extra: Vec<Option<&'a str>>,
     row_hash: Vec<String>,
     natural: Vec<i64>,
+    address: Vec<Cow<'a, str>>,
 }
 
 impl<'a> Columns<'a> {
@@ -141,6 +145,7 @@ impl<'a> Columns<'a> {
             extra: field(|consent| consent.extra.as_deref()),
             row_hash: rows.iter().map(|row| row.2.to_hex()).collect(),
             natural: rows.iter().map(|row| row.3).collect(),
+            address: rows.iter().map(|row| row.1.address()).collect(),
         }
     }
 
@@ -156,6 +161,7 @@ impl<'a> Columns<'a> {
             .bind(&self.extra)
             .bind(&self.row_hash)
             .bind(&self.natural)
+            .bind(self.address.iter().map(AsRef::as_ref).collect::<Vec<&str>>())
     }
 }
 

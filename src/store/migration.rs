@@ -5,6 +5,7 @@ use sqlx::{Acquire as _, Connection as _};
 
 use super::conn::{Conn, Intent, ensure_schema, row, rows};
 use super::error::{StoreError, from_sqlx};
+use crate::consent::address;
 
 static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
 static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
@@ -89,6 +90,31 @@ pub(super) async fn migrate(conn: &mut Conn, schema: Option<&str>, place: &str) 
     Ok(())
 }
 
+const WITHOUT_ADDRESS: &str = "select consent_key, email from consents \
+     where address is null and email is not null and consent_key > $1 order by consent_key limit 5000";
+const FILL_SQLITE: &str = "update consents set address = v.value ->> 1 from json_each($1) as v \
+     where consents.consent_key = v.value ->> 0";
+const FILL_POSTGRES: &str = "update consents set address = v.row ->> 1 from jsonb_array_elements($1) as v(row) \
+     where consents.consent_key = v.row ->> 0";
+
+/// Fills `consents.address` in the rows of an older schema: SQL does not know the normal form of an address.
+macro_rules! fill_addresses {
+    ($conn:expr, $fill:expr, $list:expr) => {
+        async {
+            let mut last = String::new();
+            loop {
+                let rows: Vec<(String, String)> =
+                    sqlx::query_as(WITHOUT_ADDRESS).bind(&last).fetch_all($conn).await?;
+                let Some((key, _)) = rows.last() else { return Ok::<(), sqlx::Error>(()) };
+                last.clone_from(key);
+                let rows: Vec<_> = rows.iter().map(|(key, email)| (key, address(email))).collect();
+                sqlx::query($fill).bind($list(rows)).execute($conn).await?;
+            }
+        }
+        .await
+    };
+}
+
 async fn try_migrate(conn: &mut Conn, schema: Option<&str>, place: &str) -> Result<(), StoreError> {
     let failed = |error: sqlx::Error| from_sqlx(&error, place);
     conn.begin(Intent::Read, schema).await.map_err(failed)?;
@@ -101,6 +127,7 @@ async fn try_migrate(conn: &mut Conn, schema: Option<&str>, place: &str) -> Resu
         Conn::Sqlite(conn) => {
             let mut tx = conn.begin_with("begin immediate").await.map_err(failed)?;
             SQLITE.run_direct(None, &mut *tx, false).await.map_err(|error| migrate_error(&error, place))?;
+            fill_addresses!(&mut *tx, FILL_SQLITE, |rows| serde_json::json!(rows).to_string()).map_err(failed)?;
             tx.commit().await.map_err(failed)
         }
         Conn::Postgres(conn) => {
@@ -121,6 +148,7 @@ async fn try_migrate(conn: &mut Conn, schema: Option<&str>, place: &str) -> Resu
             // The migrator nests: every migration becomes a savepoint of this transaction.
             let inner = tx.acquire().await.map_err(failed)?;
             migrator.run_direct(None, inner, false).await.map_err(|error| migrate_error(&error, place))?;
+            fill_addresses!(&mut *tx, FILL_POSTGRES, |rows| sqlx::types::Json(rows)).map_err(failed)?;
             sqlx::raw_sql("deallocate all").execute(&mut *tx).await.map_err(failed)?;
             tx.commit().await.map_err(|error| conflict(&error, place))
         }

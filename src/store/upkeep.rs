@@ -172,7 +172,7 @@ async fn erase_row(
     nameless: bool,
     salt: &Salt,
 ) -> Result<(), StoreError> {
-    const ERASE: &str = "update consents set consent_key = $2, email = null, full_name = null, refs = null, extra = null, \
+    const ERASE: &str = "update consents set consent_key = $2, email = null, address = null, full_name = null, refs = null, extra = null, \
          row_hash = $3, natural_hash = null, erased_at = $4, changed_at = $4, changed_run_id = $5 where consent_key = $1";
     let failed = |error: sqlx::Error| context.failed(&error);
     let new_key = if nameless { salt.erased_key(key) } else { key.to_owned() };

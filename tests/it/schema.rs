@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::support::{Engine, World};
 
 /// What the contract names, in its order.
-const CONTRACT: [(&str, &str); 7] = [
+const CONTRACT: [(&str, &str); 11] = [
     (
         "consents",
         "consent_key consent_id company_id email full_name source refs extra first_seen_at changed_at missing_since \
@@ -16,7 +16,18 @@ const CONTRACT: [(&str, &str); 7] = [
         "consent_key consent_id company_id email full_name source refs extra first_seen_at changed_at missing_since \
          withheld_since removed_at erased_at first_run_id changed_run_id",
     ),
-    ("consent_history", "id consent_key run_id changed_at change before"),
+    ("consent_history", "id consent_key previous_key run_id changed_at change before"),
+    (
+        "consent_states",
+        "consent_key consent_id company_id email full_name source refs extra first_seen_at changed_at missing_since \
+         withheld_since removed_at erased_at first_run_id changed_run_id address state",
+    ),
+    ("mailable_consents", "address email full_name source consents as_of"),
+    ("consent_days", "day added returned left active"),
+    (
+        "consent_feed",
+        "changed_at consent_key previous_key state email full_name source withheld mailable",
+    ),
     (
         "sync_runs",
         "id started_at finished_at outcome absence trigger endpoint pages items added updated unchanged returned \

@@ -1,0 +1,176 @@
+-- Contract version 2: normal form of addresses, erased lines, returns that wait, the change feed.
+drop view active_consents;
+drop view consent_history;
+
+-- `address`: normal form of `email` (filled by the program, which knows Unicode). `previous_key`: the natural key before an
+-- id took the row over.
+alter table consents add column address text;
+alter table consents add column previous_key text;
+
+create index consents_address on consents (address);
+create index consents_changed on consents (changed_at, consent_key);
+
+-- SQLite cannot widen a check or drop a not null: the table is written anew.
+create table consent_changes_new (
+    id           integer not null primary key autoincrement,
+    consent_key  text    not null,
+    run_id       integer,
+    changed_at   text    not null,
+    change       text    not null check (change in ('updated', 'missing', 'removed', 'returned', 'erased')),
+    before       text,
+    previous_key text
+) strict;
+insert into consent_changes_new (id, consent_key, run_id, changed_at, change, before)
+select id, consent_key, run_id, changed_at, change, before from consent_changes order by id;
+-- Ids that retention has freed are not given out again.
+delete from sqlite_sequence where name = 'consent_changes_new';
+insert into sqlite_sequence (name, seq)
+select 'consent_changes_new', seq from sqlite_sequence where name = 'consent_changes';
+drop table consent_changes;
+alter table consent_changes_new rename to consent_changes;
+create index consent_changes_key on consent_changes (consent_key);
+create index consent_changes_erased on consent_changes (changed_at, consent_key) where change = 'erased';
+
+alter table sync_runs add column returns_pending integer not null default 0;
+alter table sync_runs add column accepted_removals integer;
+alter table sync_runs add column accepted_by text;
+-- Internal: tells this run from another one of the same number in a restored copy.
+alter table sync_runs add column nonce text;
+
+-- Internal: what the page of a consent answered last ('there', 'gone', 'unclear'), and since when it has answered so.
+alter table consent_checks add column answer text;
+alter table consent_checks add column answered_since text;
+
+-- Internal: listed consents whose row is removed or erased, until their return is confirmed.
+create table pending_returns (
+    consent_key     text    not null primary key,
+    listed_since    text    not null,
+    listed_runs     integer not null,
+    checked_at      text
+) strict;
+
+-- Internal: active rows that only a rejected item listed, and for how many complete runs in a row.
+create table rejected_listings (
+    consent_key text    not null primary key,
+    runs        integer not null
+) strict;
+
+-- Internal: every company whose consents this database has ever held.
+create table companies (
+    company_id text not null primary key
+) strict;
+insert into companies (company_id) select distinct company_id from consents;
+
+create table suppressed_ids (
+    id_hash    text not null,
+    email_hash text not null,
+    created_at text not null,
+    primary key (id_hash, email_hash)
+) strict;
+
+-- Internal: suppressed addresses that are listed under an id that was not erased: the person may have consented anew.
+create table renewed_consents (
+    consent_id    text    not null primary key,
+    email_hash    text    not null,
+    first_seen_at text    not null,
+    last_run_id   integer not null
+) strict;
+
+-- Internal: whoever reads the change feed, and how far.
+create table feed_readers (
+    name         text not null primary key,
+    cursor       text not null,
+    position     text not null,
+    updated_at   text not null,
+    holder       text,
+    held_until   text
+) strict;
+
+-- Internal: what was notified last, so that a restart does not repeat it.
+create table notifications (
+    event     text    not null primary key,
+    since     text    not null,
+    sent_at   text,
+    amount    integer not null default 0
+) strict;
+
+alter table sync_state add column accepted_removals integer;
+alter table sync_state add column accepted_by text;
+alter table sync_state add column accepted_at text;
+alter table sync_state add column next_run_at text;
+alter table sync_state add column feed_id text;
+alter table sync_state add column feed_file text;
+alter table sync_state add column restored_at text;
+alter table sync_state add column erasures_dropped_at text;
+update sync_state set feed_id = lower(hex(randomblob(16)));
+
+create view active_consents as
+select consent_key, consent_id, company_id, email, full_name, source, refs, extra, first_seen_at, changed_at,
+       missing_since, withheld_since, removed_at, erased_at, first_run_id, changed_run_id
+from consents
+where missing_since is null and removed_at is null;
+
+create view consent_states as
+select consent_key, consent_id, company_id, email, full_name, source, refs, extra, first_seen_at, changed_at,
+       missing_since, withheld_since, removed_at, erased_at, first_run_id, changed_run_id, address,
+       case when erased_at is not null then 'erased'
+            when removed_at is not null then 'removed'
+            when missing_since is not null then 'missing'
+            when withheld_since is not null then 'withheld'
+            else 'active' end as state
+from consents;
+
+create view mailable_consents as
+select address, email, full_name, source, consents,
+       (select started_at from sync_runs where outcome = 'succeeded' and absence = 'judged'
+        order by id desc limit 1) as as_of
+from (select address, email, full_name, source,
+             row_number() over (partition by address order by first_seen_at, consent_key) as place,
+             count(*) over (partition by address) as consents,
+             count(withheld_since) over (partition by address) as withheld
+      from consents
+      where missing_since is null and removed_at is null and address is not null) as by_address
+where place = 1 and withheld = 0;
+
+-- A first load writes each person once: the `added` of a row is read from the row itself.
+create view consent_history as
+select id, consent_key, previous_key, run_id, changed_at, change, before from consent_changes
+union all
+select 0, consent_key, null, first_run_id, first_seen_at, 'added', null from consents;
+
+-- Counted backwards from today, so that lines which retention has dropped do not matter.
+create view consent_days as
+with lines as (
+    select substr(first_seen_at, 1, 10) as day, 1 as added, 0 as returned, 0 as gone from consents
+    union all
+    select substr(changed_at, 1, 10), 0, case when change = 'returned' then 1 else 0 end,
+           case when change = 'missing' then 1 else 0 end
+    from consent_changes where change in ('returned', 'missing')
+), days as (
+    select day, sum(added) as added, sum(returned) as returned, sum(gone) as gone from lines group by day
+)
+select day, added, returned, gone as "left",
+       (select count(*) from active_consents)
+       - coalesce(sum(added + returned - gone) over (order by day desc
+                  rows between unbounded preceding and 1 preceding), 0) as active
+from days;
+
+create view consent_feed as
+select c.changed_at, c.consent_key, c.previous_key,
+       case when c.erased_at is not null then 'erased'
+            when c.missing_since is null and c.removed_at is null then 'active'
+            else 'inactive' end as state,
+       c.email, c.full_name, c.source,
+       (c.withheld_since is not null and c.missing_since is null and c.removed_at is null) as withheld,
+       (exists (select 1 from consents a where a.address = c.address and a.missing_since is null
+                and a.removed_at is null)
+        and not exists (select 1 from consents a where a.address = c.address and a.missing_since is null
+                        and a.removed_at is null and a.withheld_since is not null)) as mailable
+from consents c
+union all
+select e.changed_at, e.consent_key, e.previous_key, 'erased', null, null, null, 0, 0
+from consent_changes e
+where e.change = 'erased' and e.run_id is null
+  and not exists (select 1 from consents c where c.consent_key = e.consent_key)
+  and not exists (select 1 from consent_changes later where later.change = 'erased'
+                  and later.consent_key = e.consent_key and later.id > e.id);
