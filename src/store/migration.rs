@@ -127,7 +127,8 @@ async fn try_migrate(conn: &mut Conn, schema: Option<&str>, place: &str) -> Resu
         Conn::Sqlite(conn) => {
             let mut tx = conn.begin_with("begin immediate").await.map_err(failed)?;
             SQLITE.run_direct(None, &mut *tx, false).await.map_err(|error| migrate_error(&error, place))?;
-            fill_addresses!(&mut *tx, FILL_SQLITE, |rows| serde_json::json!(rows).to_string()).map_err(failed)?;
+            fill_addresses!(&mut *tx, FILL_SQLITE, |rows| serde_json::json!(rows).to_string())
+                .map_err(failed)?;
             tx.commit().await.map_err(failed)
         }
         Conn::Postgres(conn) => {

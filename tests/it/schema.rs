@@ -24,10 +24,7 @@ const CONTRACT: [(&str, &str); 11] = [
     ),
     ("mailable_consents", "address email full_name source consents as_of"),
     ("consent_days", "day added returned left active"),
-    (
-        "consent_feed",
-        "changed_at consent_key previous_key state email full_name source withheld mailable",
-    ),
+    ("consent_feed", "changed_at consent_key previous_key state email full_name source withheld mailable"),
     (
         "sync_runs",
         "id started_at finished_at outcome absence trigger endpoint pages items added updated unchanged returned \
