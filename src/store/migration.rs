@@ -149,7 +149,7 @@ async fn try_migrate(conn: &mut Conn, schema: Option<&str>, place: &str) -> Resu
             // The migrator nests: every migration becomes a savepoint of this transaction.
             let inner = tx.acquire().await.map_err(failed)?;
             migrator.run_direct(None, inner, false).await.map_err(|error| migrate_error(&error, place))?;
-            fill_addresses!(&mut *tx, FILL_POSTGRES, |rows| sqlx::types::Json(rows)).map_err(failed)?;
+            fill_addresses!(&mut *tx, FILL_POSTGRES, sqlx::types::Json).map_err(failed)?;
             sqlx::raw_sql("deallocate all").execute(&mut *tx).await.map_err(failed)?;
             tx.commit().await.map_err(|error| conflict(&error, place))
         }
