@@ -35,6 +35,7 @@ mod exporting;
 mod fault_matrix;
 mod file;
 mod first_sync;
+mod fixture;
 mod foreign_bytes;
 mod forgetting;
 mod health;
