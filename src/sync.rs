@@ -3,6 +3,7 @@
 //! A [`Syncer`] lives as long as the process and keeps what outlives a run: the access token and the connection to the API.
 //! The database is opened for a run and closed after it.
 
+mod clock;
 mod dry;
 mod ending;
 mod error;
@@ -23,6 +24,7 @@ use crate::api::{Api, ApiError, Deadline, Traffic};
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::store::{Lease, Run, RunRow, Store, StoreError, Timestamp, Trigger, new_holder};
+use clock::ClockCheck;
 use wait::Wait;
 
 /// How long a run that is told to stop may still try to begin.
@@ -65,6 +67,7 @@ pub struct Syncer {
     progress_every: Duration,
     /// One name for all runs: a lease that could not be given back, because the server went away, is taken up again by the next run.
     holder: String,
+    clock: ClockCheck,
 }
 
 impl Syncer {
@@ -74,7 +77,8 @@ impl Syncer {
     /// Where the client cannot be built: no trust anchors, a proxy that cannot be understood.
     pub fn new(config: Config) -> Result<Self, ApiError> {
         let api = Api::new(&config.auth, &config.api, &config.retry)?;
-        Ok(Self { config, api, progress_every: Duration::MAX, holder: new_holder() })
+        let clock = ClockCheck::default();
+        Ok(Self { config, api, progress_every: Duration::MAX, holder: new_holder(), clock })
     }
 
     /// Progress is told at least so often while a run waits; every 15 seconds in any case.
@@ -157,20 +161,29 @@ impl Syncer {
             None => (Err(wait.reason(&run.row)), true),
         };
         count_requests(&mut run.row, before, self.api.traffic());
+        let clock_checked = run.clock_checked;
         let result = match ending {
             Ok(ending) => self.complete(store, run, ending).await,
             Err(error) => Err(fail(store, run, error, broken).await),
         };
-        self.clean_up(store, &lease, &result).await;
+        self.clean_up(store, &lease, clock_checked, &result).await;
         result
     }
 
     /// Whatever comes after the run's last transaction can wait for the next run, and does not fail this one.
-    async fn clean_up(&self, store: &mut Store, lease: &Lease, result: &Result<RunReport, Failure>) {
+    async fn clean_up(
+        &self,
+        store: &mut Store,
+        lease: &Lease,
+        clock_checked: bool,
+        result: &Result<RunReport, Failure>,
+    ) {
         if matches!(result, Err(failure) if failure.leaves_database_alone()) {
             return;
         }
-        if let Ok(report) = result {
+        if let Ok(report) = result
+            && clock_checked
+        {
             let pruned = store.retain(lease, report.row.id, &self.config.retention, Timestamp::now()).await;
             match pruned {
                 Ok(pruned) if pruned != crate::store::Pruned::default() => tracing::info!(
@@ -229,6 +242,10 @@ async fn fail(store: &mut Store, run: Run, error: RunError, broken: bool) -> Fai
     let outcome = if matches!(error, RunError::Interrupted) { "interrupted" } else { "failed" };
     outcome.clone_into(&mut row.outcome);
     row.finished_at = Some(Timestamp::now());
+    if let RunError::WrongClock { machine, time } = &error {
+        row.started_at = run.row.started_at.plus_millis(time.millis() - machine.millis());
+        row.finished_at = Some(*time);
+    }
     row.error = Some(error.to_string());
     if !error.leaves_database_alone() {
         let recorded = tokio::time::timeout(Duration::from_millis(1500), async {

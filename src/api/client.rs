@@ -12,6 +12,7 @@ use reqwest::{Client, ClientBuilder, NoProxy, Proxy, Request, Response};
 use rustls::crypto::{CryptoProvider, ring};
 
 use super::cause::{Cause, Certificate, Endpoint, Setup};
+use super::clock::{Reading, date};
 use super::error::ApiError;
 use super::retry::{Fault, retry_after};
 
@@ -37,6 +38,7 @@ pub(super) struct Want {
 pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) asked_wait: Option<Duration>,
+    pub(super) time: Option<Reading>,
     pub(super) body: Vec<u8>,
 }
 
@@ -105,9 +107,8 @@ pub(super) async fn send(
 ) -> Result<Answer, Fault> {
     let response = client.execute(request).await.map_err(|error| fault(endpoint, &error))?;
     let status = response.status().as_u16();
-    #[expect(clippy::disallowed_methods, reason = "a date in Retry-After is measured by the wall clock")]
-    let now = SystemTime::now();
-    let asked_wait = wait_of(response.headers(), now);
+    let time = Reading::of(response.headers());
+    let asked_wait = wait_of(response.headers(), answered_at(response.headers()));
     let body = if (want.with)(status) {
         match read(endpoint, response, want.limit).await {
             Err(_) if status != 200 => Vec::new(), // errors are judged by their status, whatever their body does
@@ -116,7 +117,13 @@ pub(super) async fn send(
     } else {
         Vec::new()
     };
-    Ok(Answer { status, asked_wait, body })
+    Ok(Answer { status, asked_wait, time, body })
+}
+
+/// When the answer was made, by the clock that a date in its `Retry-After` goes by; else by this machine's.
+fn answered_at(headers: &HeaderMap) -> SystemTime {
+    #[expect(clippy::disallowed_methods, reason = "only where the answer names no time of its own")]
+    date(headers).map_or_else(SystemTime::now, SystemTime::from)
 }
 
 /// `Retry-After`, if it says anything.

@@ -6,6 +6,7 @@
 
 mod cause;
 mod client;
+mod clock;
 mod error;
 mod heartbeat;
 mod json;
@@ -26,11 +27,13 @@ use url::Url;
 use crate::config;
 use crate::consent::Cursor;
 use client::Timeouts;
+use clock::ServerClock;
 use limit::Limiter;
 use retry::Policy;
 use token::Token;
 
 pub use cause::{Cause, Certificate, Endpoint, Refusal, Setup};
+pub use clock::ServerTimes;
 pub use error::ApiError;
 pub use limit::Traffic;
 pub use lookup::{Lookup, Me};
@@ -52,6 +55,7 @@ pub struct Api {
     token: Option<Token>,
     had_token: bool,
     traffic: Traffic,
+    clock: ServerClock,
 }
 
 impl Api {
@@ -75,6 +79,7 @@ impl Api {
             token: None,
             had_token: false,
             traffic: Traffic::default(),
+            clock: ServerClock::default(),
         })
     }
 

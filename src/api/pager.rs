@@ -8,6 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::Api;
 use super::cause::Endpoint;
+use super::clock::ServerTimes;
 use super::error::ApiError;
 use super::page::RawPage;
 use super::retry::Deadline;
@@ -69,6 +70,11 @@ impl<'a> Walk<'a> {
     /// The path that is walked; settled once the first page is there.
     pub fn endpoint(&self) -> &str {
         &self.path
+    }
+
+    /// What time it is, according to the answers so far.
+    pub fn server_times(&self) -> ServerTimes {
+        self.api.clock.now()
     }
 
     /// The next page, or None after the end. The first page is always there, if only without items.

@@ -123,8 +123,9 @@ impl Api {
         let in_flight = self.traffic.start(endpoint);
         let answer = client::send(&self.client, endpoint, request, want).await;
         let took = begun.elapsed();
-        if let Ok(Answer { status, body, .. }) = &answer {
+        if let Ok(Answer { status, body, time, .. }) = &answer {
             in_flight.answered(*status);
+            self.clock.record(endpoint, *time);
             tracing::debug!(endpoint = endpoint.name(), status, bytes = body.len(), ?took, "answered");
         } else {
             tracing::debug!(endpoint = endpoint.name(), ?took, "no complete answer");

@@ -84,7 +84,7 @@ pub fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
 
 /// The three forms of RFC 9110, section 5.6.7: `Sun, 06 Nov 1994 08:49:37 GMT`, `Sunday, 06-Nov-94 08:49:37 GMT`,
 /// `Sun Nov  6 08:49:37 1994`.
-fn http_date(text: &str) -> Option<DateTime<Utc>> {
+pub(super) fn http_date(text: &str) -> Option<DateTime<Utc>> {
     const FORMS: [&str; 3] =
         ["%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
     let mut dates = FORMS.iter().map(|form| NaiveDateTime::parse_from_str(text, form));

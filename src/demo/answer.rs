@@ -13,9 +13,10 @@ use super::deliver::{Delivery, deliver};
 use super::fault::{BodyKind, Fault, PageHook};
 use super::list;
 use super::oauth::{decode_pairs, grant, refusal};
-use super::settings::Route;
+use super::settings::{Route, ServerDate};
 use super::state::{Endpoint, Flight, Seen, Shared, State};
 use super::wire::{Wire, play};
+use crate::store::Timestamp;
 
 const GROW: &str = "/v1/grow/consents";
 const MARKETING: &str = "/v1/marketing-consents";
@@ -94,7 +95,11 @@ pub(super) async fn answer(
     let delivery = deliver(&shared, &call, &faults, flight.count);
     settle(&shared, number, &faults, &delivery);
     match delivery {
-        Delivery::Whole(reply) => reply.into_response(),
+        Delivery::Whole(reply) => {
+            let settings = &shared.lock().settings;
+            let date = if call.endpoint == Endpoint::Token { settings.token_date } else { settings.api_date };
+            dated(reply, date).into_response()
+        }
         Delivery::Raw(_, steps) => {
             if let Some(stream) = wire.take() {
                 tokio::spawn(async move {
@@ -105,6 +110,19 @@ pub(super) async fn answer(
             Response::default()
         }
     }
+}
+
+/// hyper adds the right date where none is given.
+fn dated(reply: Reply, date: ServerDate) -> Reply {
+    let off = match date {
+        ServerDate::Right => return reply,
+        ServerDate::Unreadable => return reply.with_header("date", "once upon a time"),
+        ServerDate::Off(seconds) => seconds,
+        ServerDate::Cached(age) => -i64::from(age),
+    };
+    let time = Timestamp::now().plus_millis(off * 1000).to_utc();
+    let reply = reply.with_header("date", &time.format("%a, %d %b %Y %H:%M:%S GMT").to_string());
+    if let ServerDate::Cached(age) = date { reply.with_header("age", &age.to_string()) } else { reply }
 }
 
 /// The latency of every answer, then what the faults add.

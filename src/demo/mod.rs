@@ -25,7 +25,7 @@ mod tests;
 pub use fault::{BodyKind, Fault, FaultRule, PageHook, RosterHook, Step, TokenHook, When};
 pub use people::{COMPANY_ID, person};
 pub use roster::Roster;
-pub use settings::{End, Ids, RateLimit, Route, Settings};
+pub use settings::{End, Ids, RateLimit, Route, ServerDate, Settings};
 pub use stand_in::StandIn;
 pub use state::{Endpoint, Seen};
 pub use story::{

@@ -34,6 +34,19 @@ pub enum Route {
     Gone(u16),
 }
 
+/// The `Date` header of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ServerDate {
+    #[default]
+    Right,
+    /// Off by so many seconds.
+    Off(i64),
+    /// Old by so many seconds, and `Age` says so.
+    Cached(u32),
+    /// A text that is not a date.
+    Unreadable,
+}
+
 /// More requests than this within the window are answered 429.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RateLimit {
@@ -80,6 +93,10 @@ pub struct Settings {
     pub company_name: Option<String>,
     /// Time that every answer takes. Requests that overlap can only be seen where this is not zero.
     pub latency: Duration,
+    /// The `Date` of the token endpoint's answers.
+    pub token_date: ServerDate,
+    /// The `Date` of all other answers.
+    pub api_date: ServerDate,
     pub rate_limit: Option<RateLimit>,
     /// More requests than this at one time are answered 429; none: no limit.
     pub max_concurrent: Option<usize>,
@@ -106,6 +123,8 @@ impl Default for Settings {
             company_id: COMPANY_ID.into(),
             company_name: Some("Nøkken & Co".into()),
             latency: Duration::ZERO,
+            token_date: ServerDate::default(),
+            api_date: ServerDate::default(),
             rate_limit: None,
             max_concurrent: None,
         }

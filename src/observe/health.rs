@@ -1,9 +1,14 @@
 //! Is it well? One pure rule for `/readyz`, `healthcheck`, `status` and the page.
 
+use std::time::Duration;
+
 use crate::config::Health;
 use crate::store::{Snapshot, Timestamp};
 
 use super::text;
+
+/// The clocks of two machines may differ by so much; what lies further ahead was recorded by a wrong clock.
+const MAX_FUTURE: Duration = Duration::from_mins(5);
 
 /// Good while the last complete run is younger than `health.stale_after`, and absence was judged within `health.absence_after` or nobody
 /// is active.
@@ -11,6 +16,10 @@ pub fn verdict(snapshot: &Snapshot, health: &Health, now: Timestamp) -> Result<(
     let mut reasons = Vec::new();
     match finished(snapshot) {
         None => reasons.push("no run has been complete yet".to_owned()),
+        Some(at) if text::age(now, at) > MAX_FUTURE => reasons.push(format!(
+            "the last complete run lies in the future ({}): this machine's clock is wrong, or was when it ran",
+            text::utc(at),
+        )),
         Some(at) if text::age(at, now) >= health.stale_after => reasons.push(format!(
             "the last complete run ended {} ({}), longer ago than health.stale_after allows ({})",
             text::relative(at, now),
@@ -22,6 +31,10 @@ pub fn verdict(snapshot: &Snapshot, health: &Health, now: Timestamp) -> Result<(
     if snapshot.consents.active > 0 {
         match snapshot.last_judged_at {
             None => reasons.push("no run has judged yet who is absent".to_owned()),
+            Some(at) if text::age(now, at) > MAX_FUTURE => reasons.push(format!(
+                "the last run that judged who is absent lies in the future ({}): this machine's clock is wrong, or was when it ran",
+                text::utc(at),
+            )),
             Some(at) if text::age(at, now) >= health.absence_after => reasons.push(format!(
                 "who is absent was last judged {} ({}), longer ago than health.absence_after allows ({})",
                 text::relative(at, now),
@@ -42,8 +55,6 @@ pub(super) fn finished(snapshot: &Snapshot) -> Option<Timestamp> {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::store::{Counts, RunRow};
 
@@ -89,6 +100,13 @@ mod tests {
             [
                 "the last complete run ended 2 h ago (2026-11-21 09:50:00 UTC), longer ago than health.stale_after allows (2 h 10 min)",
                 "who is absent was last judged 7 d ago (2026-11-14 12:00:00 UTC), longer ago than health.absence_after allows (7 d)",
+            ]
+        );
+        assert_eq!(
+            reasons(Some(-6), Some(-6), 1),
+            [
+                "the last complete run lies in the future (2026-11-21 12:06:00 UTC): this machine's clock is wrong, or was when it ran",
+                "the last run that judged who is absent lies in the future (2026-11-21 12:06:00 UTC): this machine's clock is wrong, or was when it ran",
             ]
         );
         assert_eq!(reasons(Some(1), None, 1), ["no run has judged yet who is absent"]);

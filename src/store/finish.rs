@@ -149,6 +149,9 @@ impl Store {
     /// As [`Store::write_batch`].
     pub async fn fail(&mut self, run: &Run, row: &RunRow, now: Timestamp) -> Result<(), StoreError> {
         // The last pages went through though their answer got lost: their counters stand in the row already.
+        // The run began by a wrong clock, and so did what it wrote at its begin.
+        const RIGHT_TIME: &str = "update sync_runs set started_at = case when id = $1 then $2 else started_at end, \
+             finished_at = case when id = $1 then finished_at else $2 end where id = $1 or finished_at = $3";
         const ENDED: &str = "update sync_runs set outcome = $2, finished_at = $3, error = $4, requests = $5, retries = $6 where id = $1";
         let place = self.place();
         self.write(async |conn| {
@@ -159,6 +162,10 @@ impl Store {
                 &row.endpoint
             )
             .map_err(|error| from_sqlx(&error, &place))?;
+            if row.started_at != run.row.started_at {
+                execute!(conn, RIGHT_TIME, row.id, row.started_at, run.row.started_at)
+                    .map_err(|error| from_sqlx(&error, &place))?;
+            }
             if ahead {
                 execute!(
                     conn,

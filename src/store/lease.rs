@@ -174,6 +174,20 @@ impl Store {
         }
     }
 
+    /// PostgreSQL's clock; SQLite has none of its own.
+    pub async fn server_time(&mut self) -> Result<Option<Timestamp>, StoreError> {
+        if matches!(self.conn, Conn::Sqlite(_)) {
+            return Ok(None);
+        }
+        let place = self.place();
+        self.read(async |conn| {
+            let (now,): (Timestamp,) =
+                row!(conn, "select clock_timestamp()").map_err(|error| from_sqlx(&error, &place))?;
+            Ok(Some(now))
+        })
+        .await
+    }
+
     /// Gives the lease back. A lease that was lost is nobody's to give back.
     pub async fn release(&mut self, lease: &Lease, now: Timestamp) -> Result<(), StoreError> {
         const RELEASE: &str = "update sync_lease set holder = null, expires_at = $3 \
@@ -222,6 +236,8 @@ pub struct Run {
     /// Transactions committed: tells after a lost connection whether the last one went through.
     pub(super) batches: i64,
     pub(super) suppression_no: i64,
+    /// This machine's clock was compared with another one in this run: retention and `removal.confirm_after` may go by it.
+    pub clock_checked: bool,
     /// When the lease was proved last.
     pub(super) renewed_at: Instant,
 }
@@ -278,6 +294,6 @@ impl Store {
             trigger: trigger.as_str().to_owned(),
             ..RunRow::default()
         };
-        Ok(Run { row, lease, batches: 0, suppression_no, renewed_at })
+        Ok(Run { row, lease, batches: 0, suppression_no, clock_checked: false, renewed_at })
     }
 }

@@ -112,6 +112,7 @@ impl Syncer {
         let mut unwritten = Unwritten::default();
         let mut trusted = self.config.api.company_id.is_some();
         let mut walk = self.api.walk(paths, wait.api_deadline());
+        let mut clock_compared = false;
         loop {
             let page = tokio::select! {
                 biased;
@@ -119,6 +120,9 @@ impl Syncer {
                 page = walk.next_page() => page?,
             };
             row.endpoint = Some(walk.endpoint().to_owned());
+            if !std::mem::replace(&mut clock_compared, true) {
+                self.clock.check(walk.server_times(), store.as_deref_mut()).await?;
+            }
             let Some(raw) = page else { return Ok(pass) };
             let page = raw.read();
             if let Some(store) = &mut store {

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::api::ApiError;
 use crate::exit::Exit;
-use crate::store::{RunRow, StoreError};
+use crate::store::{RunRow, StoreError, Timestamp};
 
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -30,6 +30,10 @@ pub enum RunError {
         timeout.as_secs()
     )]
     Timeout { timeout: Duration, pages: i64, items: i64 },
+    #[error(
+        "this machine's clock is wrong: it says {machine}, the token endpoint and the API say {time}; nothing was stored"
+    )]
+    WrongClock { machine: Timestamp, time: Timestamp },
 }
 
 impl RunError {
@@ -38,7 +42,9 @@ impl RunError {
             Self::Api(error) => error.exit(),
             Self::Store(error) => error.exit(),
             Self::OtherCompany => Exit::Data,
-            Self::CursorRefused | Self::Interrupted | Self::Timeout { .. } => Exit::Retry,
+            Self::CursorRefused | Self::Interrupted | Self::Timeout { .. } | Self::WrongClock { .. } => {
+                Exit::Retry
+            }
         }
     }
 
@@ -54,6 +60,9 @@ impl RunError {
             ),
             Self::CursorRefused => Some("the next run tries again; cursors are short-lived, so a faster api.requests_per_second can help".to_owned()),
             Self::Interrupted => None,
+            Self::WrongClock { .. } => {
+                Some("set this machine's clock, for example with NTP; the next run tries again".to_owned())
+            }
             Self::Timeout { .. } => Some("raise schedule.run_timeout, or api.requests_per_second".to_owned()),
         }
     }

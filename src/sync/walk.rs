@@ -101,6 +101,7 @@ impl Syncer {
         let mut pending = PendingBatch::new(self.config.api.company_id.is_some());
         let mut walk = self.api.walk(paths, wait.api_deadline());
         let mut received: Option<RawPage> = None;
+        let mut clock_compared = false;
         loop {
             if let Some(page) = received.take_if(|page| !pending.may_prefetch(page)) {
                 process_page(page, &mut pass, store, run, &mut pending, wait).await?;
@@ -116,6 +117,9 @@ impl Syncer {
             if arrived.is_ok() && run.row.endpoint.as_deref() != Some(walk.endpoint()) {
                 log_endpoint(walk.endpoint(), remembered.as_deref());
                 run.row.endpoint = Some(walk.endpoint().to_owned());
+            }
+            if arrived.is_ok() && !std::mem::replace(&mut clock_compared, true) {
+                run.clock_checked = self.clock.check(walk.server_times(), Some(store)).await?;
             }
             received = match arrived {
                 Ok(Some(page)) => Some(page),
