@@ -166,6 +166,45 @@ on_both! {
         }
     }
 
+    async fn the_migrations_fill_what_schema_2_adds(world: World) {
+        let _ = load(&world).await;
+        world.run(&["migrate"]).expect(0);
+        for (key, address) in [
+            ("upper", "ingrid.holm@example.com"),
+            ("idn-unicode", "søren@xn--blbr-roah.example"),
+            ("idn-punycode", "karen@xn--blbr-roah.example"),
+            ("nfd", "chlo\u{e9}@example.com"),
+            ("leaver-01", "leaver-01@example.com"),
+            ("erased", "-"),
+        ] {
+            assert_eq!(world.db.value(&format!("select address from consents where consent_key = '{key}'")).await, address);
+        }
+        assert_eq!(
+            world.db.value("select address from consents where consent_id is null and extra is not null").await,
+            "jürgen.groß@xn--mller-kva.example"
+        );
+        let unequal = "select count(*) from consents where (address is null) <> (email is null)";
+        assert_eq!(world.db.number(unequal).await, 0);
+
+        let states = "select state, count(*) from consent_states group by 1 order by 1";
+        assert_eq!(world.db.rows(states).await, ["active|41", "erased|3", "missing|3", "removed|9", "withheld|15"]);
+        // Two addresses have two consents each.
+        let mailable = "select consents, count(*), min(as_of) from mailable_consents group by 1 order by 1";
+        let judged = world.db.value("select started_at from sync_runs where id = 24").await;
+        assert_eq!(world.db.rows(mailable).await, [format!("1|37|{judged}"), format!("2|2|{judged}")]);
+        let feed = "select state, count(*), sum(case when withheld then 1 else 0 end), \
+                    sum(case when mailable then 1 else 0 end) from consent_feed group by 1 order by 1";
+        assert_eq!(world.db.rows(feed).await, ["active|56|15|41", "erased|3|0|0", "inactive|12|0|0"]);
+        assert_eq!(world.db.rows("select company_id from companies").await, [COMPANY_ID]);
+        // What runs counted after the last person was erased on request is what the days say.
+        let days = world.db.rows("select day, active from consent_days where day > '2025-04-21' order by 1").await;
+        assert_eq!(
+            days,
+            ["2025-04-22|64", "2025-05-01|63", "2025-05-02|57", "2025-05-04|55", "2025-05-05|56"]
+        );
+        assert_eq!(world.db.number("select sum(added) from consent_days").await, 71);
+    }
+
     async fn a_run_over_the_same_list_changes_no_consent(world: World) {
         let _ = load(&world).await;
         let before = all_rows(&world).await;
