@@ -1,11 +1,21 @@
-//! A file that appears whole or not at all, readable by its owner only.
+//! A file that appears whole or not at all, readable by its owner only; and where such a file must not go.
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
+
+/// What the names of unfinished files end with; no other program's do.
+const SUFFIX: &str = ".understory-sync.part";
+
+/// What belongs to a SQLite database, by what is appended to its name.
+const DATABASE_FILES: [&str; 5] = ["", "-wal", "-shm", "-journal", ".lock"];
+
 /// A file beside its target; removed when dropped, unless it was moved into its place.
+///
+/// It is locked while it is written: one that nobody has locked was left by a process that was killed.
 #[derive(Debug)]
 pub struct AtomicFile {
     path: PathBuf,
@@ -14,7 +24,7 @@ pub struct AtomicFile {
 }
 
 impl AtomicFile {
-    /// Makes an empty file with mode 0600 in the folder of `target`.
+    /// Makes an empty file with mode 0600 in the folder of `target`, and removes what killed processes of this user left there.
     pub fn create_beside(target: &Path) -> io::Result<Self> {
         let Some(name) = target.file_name() else {
             return Err(io::Error::from(io::ErrorKind::IsADirectory));
@@ -22,13 +32,15 @@ impl AtomicFile {
         for attempt in 0..100 {
             let mut part = std::ffi::OsString::from(".");
             part.push(name);
-            part.push(format!(".{}.{attempt}.part", std::process::id()));
+            part.push(format!(".{}.{attempt}{SUFFIX}", std::process::id()));
             let path = target.with_file_name(part);
             match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
-                Ok(file) => {
+                Ok(file) if is_locked_by_us(&file, &path) => {
                     file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
+                    remove_leftovers(folder_of(target), file.metadata()?.uid());
                     return Ok(Self { path, file, persisted: false });
                 }
+                Ok(_) => {}
                 Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(cause) => return Err(cause),
             }
@@ -50,11 +62,60 @@ impl AtomicFile {
         self.file.sync_all()?;
         std::fs::rename(&self.path, target)?;
         self.persisted = true;
-        if let Some(folder) = target.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            File::open(folder)?.sync_all()?;
-        }
-        Ok(())
+        File::open(folder_of(target))?.sync_all()
     }
+}
+
+impl Drop for AtomicFile {
+    fn drop(&mut self) {
+        if !self.persisted {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// False where another process took the new file for a leftover before it was locked. A file system without locks keeps leftovers.
+fn is_locked_by_us(file: &File, path: &Path) -> bool {
+    match file.try_lock() {
+        Ok(()) => is_same_file(file, path),
+        Err(std::fs::TryLockError::WouldBlock) => false,
+        Err(std::fs::TryLockError::Error(_)) => true,
+    }
+}
+
+fn is_same_file(file: &File, path: &Path) -> bool {
+    match (file.metadata(), std::fs::symlink_metadata(path)) {
+        (Ok(ours), Ok(there)) => id_of(&ours) == id_of(&there),
+        _ => false,
+    }
+}
+
+fn id_of(metadata: &std::fs::Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
+}
+
+/// Removes unfinished files of this user that no process has locked. What cannot be removed is not our command's failure.
+fn remove_leftovers(folder: &Path, user: u32) {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let name = name.as_encoded_bytes();
+        let is_ours = name.starts_with(b".")
+            && name.ends_with(SUFFIX.as_bytes())
+            && entry.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.uid() == user);
+        if is_ours && open_regular(&entry.path()).is_ok_and(|file| file.try_lock().is_ok()) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// Opens a file for reading without waiting for the other end of a pipe, and refuses whatever is not a regular file.
+pub fn open_regular(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::from(io::ErrorKind::InvalidInput)) }
 }
 
 /// A device or a pipe, which a file moved into its place would end, for everybody on this machine.
@@ -64,23 +125,117 @@ pub fn is_special(path: &Path) -> bool {
 
 /// Without links in the way to it, also where the file itself is not there.
 pub fn resolved(path: &Path) -> PathBuf {
+    let path = follow_links(path);
     if let Ok(path) = path.canonicalize() {
         return path;
     }
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    match (folder.canonicalize(), path.file_name()) {
+    match (folder_of(&path).canonicalize(), path.file_name()) {
         (Ok(folder), Some(name)) => folder.join(name),
-        _ => path.to_path_buf(),
+        _ => path,
     }
 }
 
-impl Drop for AtomicFile {
-    fn drop(&mut self) {
-        if !self.persisted {
-            let _ = std::fs::remove_file(&self.path);
+/// Where a path leads, also where the last of several links points to nothing. A circle of links is left a link.
+pub fn follow_links(path: &Path) -> PathBuf {
+    let mut target = path.to_path_buf();
+    for _ in 0..40 {
+        let Ok(next) = target.read_link() else { break };
+        target = folder_of(&target).join(next);
+    }
+    target
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
+        Some(folder) => folder,
+        None => Path::new("/"),
+    }
+}
+
+/// Whether a path leads to a SQLite database or to one of the files beside it, by whatever name or link.
+pub fn is_part_of_database(path: &Path, database: &Path) -> bool {
+    let target = resolved(path);
+    let target_id = std::fs::metadata(&target).map(|metadata| id_of(&metadata)).ok();
+    let database = resolved(database);
+    DATABASE_FILES.iter().any(|suffix| {
+        let mut part = database.clone().into_os_string();
+        part.push(suffix);
+        let same_file = std::fs::metadata(&part).is_ok_and(|metadata| Some(id_of(&metadata)) == target_id);
+        target == part || same_file
+    })
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn every_way_to_a_database_and_its_side_files_is_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let database = at("a.db");
+        std::fs::write(&database, "").unwrap();
+        std::fs::write(at("a.db-wal"), "").unwrap();
+        symlink("a.db", at("link.db")).unwrap();
+        symlink("link.db", at("second.db")).unwrap();
+        symlink("a.db-journal", at("dangling")).unwrap();
+        std::fs::hard_link(&database, at("hard.db")).unwrap();
+        std::fs::hard_link(at("a.db-wal"), at("hard-wal")).unwrap();
+        for target in [
+            "a.db",
+            "./a.db",
+            "link.db",
+            "second.db",
+            "dangling",
+            "hard.db",
+            "hard-wal",
+            "a.db-wal",
+            "a.db-shm",
+            "a.db-journal",
+            "a.db.lock",
+        ] {
+            assert!(is_part_of_database(&at(target), &database), "{target}");
+            assert!(is_part_of_database(&at(target), &at("second.db")), "{target}");
         }
+        std::fs::write(at("other.db"), "").unwrap();
+        for target in ["b.db", "other.db", "a.db.bak", "a.db-2", "missing/a.db"] {
+            assert!(!is_part_of_database(&at(target), &database), "{target}");
+        }
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_removed_and_what_is_being_written_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let target = at("out.csv");
+        let written = AtomicFile::create_beside(&target).unwrap();
+        std::fs::write(at(".old.csv.1.0.understory-sync.part"), "a@example.com").unwrap();
+        std::fs::write(at(".film.mkv.part"), "another program's").unwrap();
+        symlink("/dev/null", at(".link.1.0.understory-sync.part")).unwrap();
+        drop(AtomicFile::create_beside(&target).unwrap());
+        let mut left: Vec<_> =
+            std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        let name = written.path().file_name().unwrap();
+        assert_eq!(left, [".film.mkv.part", ".link.1.0.understory-sync.part", name.to_str().unwrap()]);
+        written.persist(&target).unwrap();
+        assert!(target.exists());
+    }
+
+    #[test]
+    fn only_regular_files_are_opened_and_a_pipe_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        for path in [pipe.as_path(), folder.path(), Path::new("/dev/zero")] {
+            assert!(open_regular(path).is_err(), "{}", path.display());
+        }
+        let file = folder.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        assert!(open_regular(&file).is_ok());
     }
 }

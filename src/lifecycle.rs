@@ -28,14 +28,14 @@ const PING_EVERY: Duration = Duration::from_secs(10);
 pub enum Role {
     /// Stops with 0; SIGHUP is a run now.
     Daemon,
-    /// Stops with 75; SIGHUP does what it does to any program.
+    /// Stops with 75; SIGHUP (a closed terminal) stops it as SIGTERM does, unless it was started to ignore it (nohup).
     Command,
 }
 
 /// What the signals have asked for.
 #[derive(Debug, Clone, Default)]
 pub struct Signals {
-    /// Cancelled by the first SIGTERM or SIGINT.
+    /// Cancelled by the first SIGTERM or SIGINT, and by a command's SIGHUP.
     pub stop: CancellationToken,
     /// Told at each SIGHUP of a daemon; several during one run are one.
     pub run_now: Arc<Notify>,
@@ -50,18 +50,24 @@ impl Signals {
         let signals = Self::default();
         let mut term = signal(SignalKind::terminate())?;
         let mut int = signal(SignalKind::interrupt())?;
-        if role == Role::Daemon {
+        let hangup_stops = role == Role::Command;
+        let hung_up = Arc::new(Notify::new());
+        if role == Role::Daemon || !is_hangup_ignored() {
             let mut hup = signal(SignalKind::hangup())?;
-            let run_now = Arc::clone(&signals.run_now);
+            let told = Arc::clone(if hangup_stops { &hung_up } else { &signals.run_now });
             tokio::spawn(async move {
                 while hup.recv().await.is_some() {
-                    run_now.notify_one();
+                    told.notify_one();
                 }
             });
         }
         let stop = signals.stop.clone();
         tokio::spawn(async move {
-            let first = tokio::select! { _ = term.recv() => "SIGTERM", _ = int.recv() => "SIGINT" };
+            let first = tokio::select! {
+                _ = term.recv() => "SIGTERM",
+                _ = int.recv() => "SIGINT",
+                () = hung_up.notified() => "SIGHUP",
+            };
             tracing::info!("{first}: stopping; a second signal ends the process at once");
             stop.cancel();
             if role == Role::Daemon {
@@ -80,6 +86,13 @@ impl Signals {
         });
         Ok(signals)
     }
+}
+
+/// As `nohup` leaves it. Where this cannot be told, it is not.
+fn is_hangup_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 != 0)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::error::CommandError;
+use super::refuse_database_files;
 use crate::cli::ExportFormat;
 use crate::config::Config;
 use crate::exit::Exit;
@@ -21,6 +22,9 @@ pub async fn run(
     all: bool,
     target: Option<&Path>,
 ) -> Result<Exit, CommandError> {
+    if let Some(target) = target {
+        refuse_database_files(target, &config.database)?;
+    }
     let place = || StoreError::Absent { place: config.database.shown_url() };
     let mut store = Store::open_to_read(&config.database).await?.ok_or_else(place)?;
     let result = match target {

@@ -131,7 +131,7 @@ pub(super) async fn read(
     .map_err(|error| context.failed(&error))
 }
 
-const UPDATE_SQLITE: &str = "update consents set consent_key = v.value ->> 1, consent_id = v.value ->> 2, \
+const UPDATE_SQLITE: &str = "update or fail consents set consent_key = v.value ->> 1, consent_id = v.value ->> 2, \
      company_id = v.value ->> 3, email = v.value ->> 4, full_name = v.value ->> 5, source = v.value ->> 6, \
      refs = v.value ->> 7, extra = v.value ->> 8, row_hash = v.value ->> 9, natural_hash = v.value ->> 10, address = v.value ->> 11, \
      missing_since = null, withheld_since = null, removed_at = null, erased_at = null, missing_judged = null, \
@@ -219,7 +219,7 @@ pub(super) async fn relist(
     context: &WriteContext<'_>,
     keys: &[String],
 ) -> Result<(), StoreError> {
-    const SQLITE: &str = "update consents set missing_since = null, withheld_since = null, removed_at = null, \
+    const SQLITE: &str = "update or fail consents set missing_since = null, withheld_since = null, removed_at = null, \
          missing_judged = null, changed_at = $2, changed_run_id = $3 \
          where consent_key in (select value from json_each($1))";
     const POSTGRES: &str = "update consents set missing_since = null, withheld_since = null, removed_at = null, \
@@ -274,7 +274,7 @@ pub(super) async fn record(
     context: &WriteContext<'_>,
     changes: &[HistoryLine],
 ) -> Result<(), StoreError> {
-    const SQLITE: &str = "insert into consent_changes (consent_key, run_id, changed_at, change, before) \
+    const SQLITE: &str = "insert or fail into consent_changes (consent_key, run_id, changed_at, change, before) \
          select value ->> 0, $3, $2, value ->> 1, value ->> 2 from json_each($1)";
     const SQLITE_LARGE: &str = "insert into consent_changes (consent_key, run_id, changed_at, change, before) \
          values (?, ?, ?, ?, ?)";

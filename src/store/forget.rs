@@ -97,13 +97,13 @@ impl Store {
         if !self.checkpoint().await? {
             return Err(StoreError::ReaderInTheWay { place });
         }
-        // The rewrite wants a place for its copy; a small one fits into memory and needs no folder that can be written.
+        // The copy that the rewrite makes would take as much memory as the file; a small one fits, and needs no writable folder.
         let conn = &mut self.conn;
         let pages: Result<(i64, i64), sqlx::Error> =
             row!(conn, "select page_count, page_size from pragma_page_count, pragma_page_size");
         let (pages, size) = pages.map_err(|error| from_sqlx(&error, &place))?;
-        if pages.saturating_mul(size) < 32 << 20 {
-            self.conn.raw("pragma temp_store = memory").await.map_err(|error| from_sqlx(&error, &place))?;
+        if pages.saturating_mul(size) >= 32 << 20 {
+            self.conn.raw("pragma temp_store = file").await.map_err(|error| from_sqlx(&error, &place))?;
         }
         match self.conn.raw("vacuum").await {
             Ok(()) => {}

@@ -32,7 +32,7 @@ macro_rules! four_rows {
 macro_rules! insert_sqlite {
     ($rows:ident) => {
         concat!(
-            "insert into consents (consent_key, consent_id, company_id, email, full_name, source, refs, extra, row_hash, ",
+            "insert or fail into consents (consent_key, consent_id, company_id, email, full_name, source, refs, extra, row_hash, ",
             "natural_hash, address, first_seen_at, changed_at, first_run_id, changed_run_id) ",
             "select v.*, s.at, s.at, s.run, s.run from (values ",
             $rows!(),
@@ -41,6 +41,8 @@ macro_rules! insert_sqlite {
     };
 }
 
+/// `or fail`, here and wherever SQLite writes many rows in one statement: an error rolls the whole transaction back anyway, and SQLite
+/// keeps no statement journal, which would copy every page that is touched.
 const INSERT_SQLITE_1: &str = insert_sqlite!(one);
 const INSERT_SQLITE_16: &str = insert_sqlite!(sixteen);
 

@@ -11,6 +11,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 
 use super::error::StoreError;
 use crate::config;
+use crate::file::follow_links;
 
 /// What of a `postgres://` URL's query names a file.
 const FILES: [&str; 7] =
@@ -106,11 +107,7 @@ fn resolve(path: &Path) -> Result<PathBuf, StoreError> {
         };
     }
     // A dangling symbolic link, or several: the file will be made where the last one points.
-    let mut target = path.to_path_buf();
-    for _ in 0..40 {
-        let Ok(next) = target.read_link() else { break };
-        target = target.parent().unwrap_or(Path::new("/")).join(next);
-    }
+    let target = follow_links(path);
     if target.is_symlink() {
         return Err(StoreError::Circle { path: path.to_path_buf() });
     }
@@ -133,6 +130,8 @@ pub(super) fn sqlite_options(path: &Path) -> SqliteConnectOptions {
         .create_if_missing(false)
         .busy_timeout(Duration::from_secs(10))
         .foreign_keys(false)
+        // What SQLite puts aside (sorts, materialized rows) would lie in /var/tmp in clear.
+        .pragma("temp_store", "memory")
         .disable_statement_logging()
 }
 

@@ -100,6 +100,38 @@ fn a_disk_that_is_full_from_the_start_is_named_too() {
     bench.must_be_exact();
 }
 
+/// SQLite's statement journals would hold people's data in `/var/tmp`.
+#[test]
+fn a_run_makes_no_file_outside_the_folder_of_its_database() {
+    let bench = Bench::new(20_000, 500);
+    let folder = bench.folder.path().to_str().unwrap();
+    let trace = bench.folder.path().join("trace");
+    let strace = ["strace", "-f", "-qq", "-e", "trace=open,openat,creat", "-o", trace.to_str().unwrap()];
+    let traced = || {
+        let Ok(output) = bench.command_in(&strace, &["--run-once", "--quiet"]).output() else {
+            return false;
+        };
+        let ran: Ran = output.into();
+        if ran.err.contains("PTRACE") {
+            return false;
+        }
+        ran.must(0, &[]);
+        let calls = fs::read_to_string(&trace).unwrap();
+        let made: Vec<&str> =
+            calls.lines().filter(|call| call.contains("O_CREAT") || call.contains("creat(")).collect();
+        assert!(made.iter().any(|call| call.contains("consents.db-wal")), "{made:?}");
+        assert!(made.iter().all(|call| call.contains(folder)), "{made:#?}");
+        true
+    };
+    if !traced() {
+        say_loudly("strace is not here or may not trace: files of a run outside its folder are NOT TESTED");
+        return;
+    }
+    bench.rename_everybody(20_000, "Somebody Else");
+    assert!(traced());
+    bench.must_be_exact();
+}
+
 #[test]
 fn a_limit_of_the_file_size_ends_the_run_with_74_and_not_by_a_signal() {
     let bench = Bench::new(200, 100);

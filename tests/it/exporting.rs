@@ -75,6 +75,31 @@ async fn a_link_is_followed_and_a_pipe_is_written_to_not_replaced() {
     assert!(is_link("pipe"));
 }
 
+#[tokio::test]
+async fn no_command_writes_over_the_database_or_its_side_files() {
+    let world = World::on(Engine::Sqlite).await;
+    with_awkward_people(&world);
+    let database = world.db.path();
+    let name = database.file_name().unwrap().to_str().unwrap();
+    let beside = |suffix: &str| database.with_file_name(format!("{name}{suffix}"));
+    symlink(&database, world.home().join("link.csv")).unwrap();
+    std::fs::hard_link(&database, beside("-same")).unwrap();
+    symlink(beside("-wal"), world.home().join("dangling.csv")).unwrap();
+    let before = std::fs::read(&database).unwrap();
+    let mut targets = vec![world.home().join("link.csv"), world.home().join("dangling.csv")];
+    targets.extend(["", "-wal", "-shm", "-journal", ".lock", "-same"].map(beside));
+    for target in &targets {
+        let target = target.to_str().unwrap();
+        for command in [&["export", "--format", "csv", "-o", target][..], &["backup", target]] {
+            world.run(command).expect(2).says("would replace the database");
+        }
+    }
+    assert!(std::fs::read(&database).unwrap() == before, "the database was changed");
+    let free = beside(".csv");
+    world.run(&["export", "--format", "csv", "-o", free.to_str().unwrap()]).expect(0);
+    assert!(free.exists());
+}
+
 on_both! {
     async fn csv_is_rfc_4180(world: World) {
         with_awkward_people(&world);
@@ -125,6 +150,10 @@ on_both! {
         assert_eq!(parse_csv(&std::fs::read_to_string(&target).unwrap()).len(), 4);
         let files: Vec<_> = std::fs::read_dir(world.home()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(files, ["out.csv"], "nothing is left beside it");
+        // What a killed process left goes, whatever it was to be called.
+        std::fs::write(world.home().join(".old.csv.1.0.understory-sync.part"), "a@example.com").unwrap();
+        world.run(&["export", "--format", "csv", "-o", "out.csv"]).expect(0);
+        assert_eq!(std::fs::read_dir(world.home()).unwrap().count(), 1);
         // Where the database fails, the old file stays.
         world.set("database.url", "sqlite://nowhere.db");
         let done = world.run(&["export", "--format", "csv", "-o", "out.csv"]);

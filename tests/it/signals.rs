@@ -37,6 +37,38 @@ async fn in_mid_page(world: &World, arguments: &[&str]) -> Running {
     running
 }
 
+/// A `backup` that waits for a run to end (the lock is the test's) and catches this signal by now.
+async fn waiting_backup(world: &World, words: &str, number: u32) -> (Running, std::fs::File) {
+    let path = world.db.path();
+    let lock = path.with_file_name(format!("{}.lock", path.file_name().unwrap().display()));
+    let lock = std::fs::OpenOptions::new().write(true).open(lock).unwrap();
+    lock.lock().unwrap();
+    let running = Running::start(world.command_after(words, &["backup", "copy.db"]));
+    until("the signal to be caught", async || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", running.id())).ok()?;
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:\t"))?;
+        let mask = u64::from_str_radix(mask, 16).ok()?;
+        (status.starts_with("Name:\tunderstory") && mask & 1 << (number - 1) != 0).then_some(())
+    })
+    .await;
+    (running, lock)
+}
+
+#[tokio::test]
+async fn a_closed_terminal_stops_a_command_unless_it_was_started_to_outlive_it() {
+    let world = World::on(Engine::Sqlite).await;
+    world.run_once().expect(0);
+    let (stopped, lock) = waiting_backup(&world, "true", 1).await;
+    stopped.signal("HUP");
+    ends_within(stopped, BUSY).expect(75).says("interrupted");
+    drop(lock);
+    let (outlives, lock) = waiting_backup(&world, "trap '' HUP", 15).await;
+    outlives.signal("HUP");
+    drop(lock);
+    outlives.wait().expect(0);
+    assert!(world.home().join("copy.db").exists());
+}
+
 on_both! {
     async fn an_idle_daemon_ends_within_a_second(world: World) {
         world.list_people(3);

@@ -7,7 +7,7 @@ use super::scenario::{After, CLEAN, Scenario};
 use super::stage::FOREIGN;
 
 /// `api.max_page_bytes`
-const CAP: usize = 16 * 1024 * 1024;
+const CAP: usize = 8 * 1024 * 1024;
 
 pub(super) fn all() -> Vec<Scenario> {
     let mut all = no_json();
@@ -206,13 +206,13 @@ fn large() -> Vec<Scenario> {
             });
             stage.play(FaultRule::on(Endpoint::List, heavy).always());
         }),
-        full("a page of 16 MiB in 10,000 items of another company", page_of(10_000, 1_600))
+        full("a page of 8 MiB in 10,000 items of another company", page_of(10_000, 780))
             .with("api.company_id", "7d0c2f6e-5b1a-4c39-9e84-31f0a6d2b857"),
         full(
-            "a page of 16 MiB in 10,000 items that are rejected",
-            page_of(10_000, 1_600).replace("email", "e-mai"),
+            "a page of 8 MiB in 10,000 items that are rejected",
+            page_of(10_000, 780).replace("email", "e-mai"),
         ),
-        full("a page of 4 MiB in one item", page_of(1, CAP / 4)),
+        full("a page of 2 MiB in one item", page_of(1, CAP / 4)),
         Scenario::ends("a page one byte too large", 69, Fault::json(&padded(CAP + 1))),
     ]
 }
