@@ -34,7 +34,7 @@ pub enum Outcome {
     Failed {
         /// The error in words; no personal data, no secret.
         words: String,
-        /// How the process ends, where it does: see [`ends_daemon`].
+        /// How the process ends, where it does.
         end: Option<Exit>,
         /// The API asked not to be asked before.
         not_before: Option<std::time::Instant>,
@@ -43,16 +43,9 @@ pub enum Outcome {
     Interrupted,
 }
 
-/// Whether this failure ends the daemon: configuration always; what cannot be written (74) or is refused (77) only while the side that
-/// failed has not `worked_before` in this process (the database was opened, the API gave a token), for then it is a mistake of the
-/// installation and not of the day.
-pub fn ends_daemon(exit: Exit, worked_before: bool) -> Option<Exit> {
-    let ends = match exit {
-        Exit::Config | Exit::Usage => true,
-        Exit::Write | Exit::Refused => !worked_before,
-        _ => false,
-    };
-    ends.then_some(exit)
+/// Whether a failure of the first attempt at the database ends the daemon: it is a mistake of the installation and not of the day.
+pub fn ends_startup(exit: Exit) -> bool {
+    matches!(exit, Exit::Usage | Exit::Config | Exit::Write | Exit::Refused)
 }
 
 /// What was startup when the process began.
@@ -91,7 +84,7 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Runs until told to stop (0), or until a failure that [`ends_daemon`].
+    /// Runs until told to stop (0), or until a failure with an `end`.
     ///
     /// Call it once configuration and schedule are accepted and the database was tried: the first thing it does is to say READY.
     pub async fn serve(self, startup: StartupState, mut run: impl AsyncFnMut(Trigger) -> Outcome) -> Exit {

@@ -20,10 +20,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use crate::api::{Api, ApiError, Deadline, Traffic};
+use crate::api::{Api, ApiError, Deadline, Endpoint, Traffic};
 use crate::config::Config;
 use crate::exit::Exit;
-use crate::store::{Lease, Run, RunRow, Store, StoreError, Timestamp, Trigger, new_holder};
+use crate::store::{Lease, Run, RunRow, Store, StoreError, Timestamp, Trigger, identity, new_holder};
 use clock::ClockCheck;
 use wait::Wait;
 
@@ -67,6 +67,7 @@ pub struct Syncer {
     progress_every: Duration,
     /// One name for all runs: a lease that could not be given back, because the server went away, is taken up again by the next run.
     holder: String,
+    database_expected: bool,
     clock: ClockCheck,
 }
 
@@ -78,7 +79,14 @@ impl Syncer {
     pub fn new(config: Config) -> Result<Self, ApiError> {
         let api = Api::new(&config.auth, &config.api, &config.retry)?;
         let clock = ClockCheck::default();
-        Ok(Self { config, api, progress_every: Duration::MAX, holder: new_holder(), clock })
+        Ok(Self {
+            config,
+            api,
+            progress_every: Duration::MAX,
+            holder: new_holder(),
+            database_expected: false,
+            clock,
+        })
     }
 
     /// Progress is told at least so often while a run waits; every 15 seconds in any case.
@@ -91,9 +99,16 @@ impl Syncer {
         self.api.traffic()
     }
 
-    /// Whether the API has ever given this process a token.
-    pub fn ever_had_token(&self) -> bool {
-        self.api.ever_had_token()
+    /// Whether the token endpoint refused the key when this process first asked it for a token.
+    pub fn was_refused_at_first(&self, failure: &Failure) -> bool {
+        let refused =
+            matches!(&failure.error, RunError::Api(ApiError::Refused { endpoint: Endpoint::Token, .. }));
+        refused && self.api.token_attempts() == 1
+    }
+
+    /// From now on an empty or absent database is one that was lost: it is not made anew.
+    pub fn expect_database(&mut self) {
+        self.database_expected = true;
     }
 
     /// One run. `progress` is called with every page and, while the run waits, as [`Syncer::report_progress_every`] says.
@@ -115,7 +130,7 @@ impl Syncer {
         // Told to stop, it still has a moment to begin: dropped at the wrong point, it would leave its row running and its lease taken.
         let (mut store, run) = tokio::select! {
             biased;
-            opened = begin(&self.config, &self.holder, trigger) => opened.map_err(RunError::from)?,
+            opened = begin(&self.config, &self.holder, trigger, self.database_expected) => opened.map_err(RunError::from)?,
             () = async {
                 cancel.cancelled().await;
                 tokio::time::sleep(BEGIN_GRACE).await;
@@ -215,7 +230,15 @@ impl Syncer {
     }
 }
 
-async fn begin(config: &Config, holder: &str, trigger: Trigger) -> Result<(Store, Run), StoreError> {
+async fn begin(
+    config: &Config,
+    holder: &str,
+    trigger: Trigger,
+    database_expected: bool,
+) -> Result<(Store, Run), StoreError> {
+    if database_expected {
+        refuse_lost_database(config).await?;
+    }
     let mut store = Store::open(&config.database).await?;
     let lease = match store.acquire_as(holder, Timestamp::now()).await {
         Ok(lease) => lease,
@@ -233,6 +256,20 @@ async fn begin(config: &Config, holder: &str, trigger: Trigger) -> Result<(Store
             store.close().await;
             Err(error)
         }
+    }
+}
+
+/// A database that vanished while this process ran is being restored, or its folder is not mounted. An empty one in its place would
+/// be taken for the real one later on.
+async fn refuse_lost_database(config: &Config) -> Result<(), StoreError> {
+    match Store::open_to_read(&config.database).await {
+        Ok(Some(store)) => {
+            store.close().await;
+            Ok(())
+        }
+        Ok(None) => Err(StoreError::Lost { place: identity(&config.database) }),
+        // Whatever else is wrong, the run itself will meet.
+        Err(_) => Ok(()),
     }
 }
 

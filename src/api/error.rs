@@ -47,6 +47,11 @@ pub enum ApiError {
         /// One of those that RFC 6749 names.
         code: &'static str,
     },
+    /// 401 or 403 to the request for a token, without an OAuth error.
+    #[error(
+        "the token endpoint answered with status {status} and no OAuth error: a gateway or a proxy turned the request away"
+    )]
+    Gateway { status: u16 },
     /// 404 or 410.
     #[error("{endpoint} is gone (status {status}); that never means that there are no consents")]
     Gone {
@@ -116,9 +121,11 @@ impl ApiError {
             | Self::OddSuccess { .. }
             | Self::CursorLoop
             | Self::EmptyPages(_) => Exit::Data,
-            Self::GaveUp { .. } | Self::NoTimeLeft { .. } | Self::CursorRefused | Self::Heartbeat(_) => {
-                Exit::Retry
-            }
+            Self::GaveUp { .. }
+            | Self::NoTimeLeft { .. }
+            | Self::Gateway { .. }
+            | Self::CursorRefused
+            | Self::Heartbeat(_) => Exit::Retry,
             Self::Refused { .. } => Exit::Refused,
             Self::Unavailable { .. }
             | Self::NoToken { .. }
@@ -181,6 +188,10 @@ impl ApiError {
             }
             | Self::Redirect { endpoint, .. }
             | Self::Unavailable { endpoint, .. } => format!("look at {}: is it the right address?", endpoint.key()),
+            Self::Gateway { .. } => {
+                "look at auth.token_url, and at what stands between this machine and Understory; the next run tries again"
+                    .to_owned()
+            }
             Self::NoToken { .. } => "compare auth.token_url, auth.audience and auth.scopes with what Understory gave you".to_owned(),
             Self::Gone { .. } => "look at api.base_url and api.consents_path (`auto` tries both known paths)".to_owned(),
             Self::PathsGone { .. } => {

@@ -21,7 +21,6 @@ mod token;
 mod wire;
 
 use reqwest::Client;
-use secrecy::SecretString;
 use url::Url;
 
 use crate::config;
@@ -45,15 +44,14 @@ pub use retry::{Deadline, delay, retry_after};
 #[derive(Debug)]
 pub struct Api {
     client: Client,
-    token_url: Url,
     base_url: Url,
-    form: SecretString,
+    auth: config::Auth,
     page_size: u16,
     max_bytes: usize,
     policy: Policy,
     limiter: Limiter,
     token: Option<Token>,
-    had_token: bool,
+    token_attempts: u64,
     traffic: Traffic,
     clock: ServerClock,
 }
@@ -69,15 +67,14 @@ impl Api {
         let https = [&auth.token_url, &api.base_url].iter().any(|url| url.scheme() != "http");
         Ok(Self {
             client: client::build(&api.user_agent, timeouts, https)?,
-            token_url: auth.token_url.clone(),
             base_url: api.base_url.clone(),
-            form: token::form(auth),
+            auth: auth.clone(),
             page_size: api.page_size,
             max_bytes: api.max_page_bytes,
             policy: Policy::new(retry),
             limiter: Limiter::new(api.requests_per_second),
             token: None,
-            had_token: false,
+            token_attempts: 0,
             traffic: Traffic::default(),
             clock: ServerClock::default(),
         })
@@ -93,9 +90,9 @@ impl Api {
         &self.traffic
     }
 
-    /// Did this process ever get a token?
-    pub fn ever_had_token(&self) -> bool {
-        self.had_token
+    /// How often this process has tried to get a token, repeated requests apart.
+    pub fn token_attempts(&self) -> u64 {
+        self.token_attempts
     }
 
     /// `api.base_url` with a path behind it, whether or not it ends with a slash. The rest is already encoded.

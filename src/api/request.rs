@@ -32,11 +32,11 @@ impl Api {
         if self.has_fresh_token() {
             return Ok(());
         }
+        self.token_attempts += 1;
         let policy = self.policy.clone();
         let mut attempt = AskToken { api: self };
         let token = policy.run(Endpoint::Token, deadline, &mut attempt).await?;
         self.token = Some(token);
-        self.had_token = true;
         Ok(())
     }
 
@@ -97,10 +97,10 @@ impl Api {
 
     async fn ask_token(&mut self) -> Result<Token, Fault> {
         self.limiter.ready().await;
-        let mut request = Request::new(Method::POST, self.token_url.clone());
+        let mut request = Request::new(Method::POST, self.auth.token_url.clone());
         request.headers_mut().insert(ACCEPT, JSON);
         request.headers_mut().insert(CONTENT_TYPE, FORM);
-        *request.body_mut() = Some(self.form.expose_secret().to_owned().into());
+        *request.body_mut() = Some(token::form(&self.auth).expose_secret().to_owned().into());
         let want = Want {
             limit: MAX_TOKEN_ANSWER,
             with: |status| matches!(status, 200 | 400..=499) && !passes(status),

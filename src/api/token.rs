@@ -37,11 +37,15 @@ pub(super) fn encoded(text: &str) -> impl std::fmt::Display + '_ {
     utf8_percent_encode(text, RESERVED)
 }
 
-/// The form that asks for a token.
+/// The form that asks for a token. A secret's file is read anew, so that a changed secret needs no restart.
 pub(super) fn form(auth: &config::Auth) -> SecretString {
+    let secret = auth.current_secret().unwrap_or_else(|what| {
+        tracing::warn!("auth.client_secret_file: {what}; the secret that was read before is used");
+        auth.client_secret.clone()
+    });
     let fields = [
         ("client_id", auth.client_id.as_str()),
-        ("client_secret", auth.client_secret.expose_secret()),
+        ("client_secret", secret.expose_secret()),
         ("scope", &auth.scopes.join(" ")),
         ("audience", &auth.audience),
     ];
@@ -143,27 +147,28 @@ pub(super) fn refusal(status: u16, body: Vec<u8>) -> ApiError {
         (Some("invalid_scope"), _) => Refusal::Scope(status),
         (Some("unauthorized_client"), _) => Refusal::Grant(status),
         (Some("access_denied"), _) => Refusal::Denied(status),
-        (Some("invalid_client"), _) | (_, 401) => Refusal::Client(status),
-        (_, 403) => Refusal::Denied(status),
+        (Some("invalid_client"), _) | (Some(_), 401) => Refusal::Client(status),
+        (Some(_), 403) => Refusal::Denied(status),
+        (None, 401 | 403) => return ApiError::Gateway { status },
         (_, 404 | 410) => {
             return ApiError::Gone { endpoint: Endpoint::Token, status };
         }
-        (Some(code), _) => return ApiError::NoToken { status, code },
-        (None, _) => {
+        (Some(code), _) if !code.is_empty() => return ApiError::NoToken { status, code },
+        _ => {
             return ApiError::Unavailable { endpoint: Endpoint::Token, status };
         }
     };
     ApiError::Refused { endpoint: Endpoint::Token, why }
 }
 
-/// RFC 6749's `error`, if the body holds one that is known.
+/// RFC 6749's `error`, if the body holds one: empty where the standard does not name it.
 fn error_code(body: Vec<u8>) -> Option<&'static str> {
     let (text, _) = json::text(body).ok()?;
     let text = json::checked(&text).ok()?;
     let members = json::members(text)?;
     let (_, value) = members.iter().rev().find(|(key, _)| key == "error")?;
     let code = value.string()?;
-    KNOWN_CODES.into_iter().find(|known| *known == code)
+    Some(KNOWN_CODES.into_iter().find(|known| *known == code).unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use super::{listen, snapshot, warn};
 use crate::api::Traffic;
 use crate::command::CommandError;
 use crate::config::{Config, Loaded};
-use crate::daemon::{Daemon, Outcome, StartupState, ends_daemon};
+use crate::daemon::{Daemon, Outcome, StartupState, ends_startup};
 use crate::exit::Exit;
 use crate::host;
 use crate::lifecycle::{Role, Signals, Watchdog, notify_systemd};
@@ -35,13 +35,16 @@ pub(super) async fn run(loaded: Loaded) -> Result<Exit, CommandError> {
     let (next_run, next_seen) = watch::channel(None);
     let metrics = Arc::new(Metrics::new());
     let listener = listener(&config, &metrics, &next_seen, &signals).await?;
-    let syncer = Syncer::new(config.clone())?.report_progress_every(watchdog.poll_interval());
+    let mut syncer = Syncer::new(config.clone())?.report_progress_every(watchdog.poll_interval());
     let ticks = ticks(&config);
     let (startup, opened) = tokio::select! {
         biased;
         () = signals.stop.cancelled() => return Ok(Exit::Done),
         startup = inspect_startup(&config, &metrics) => startup?,
     };
+    if opened {
+        syncer.expect_database();
+    }
     let mut work = Work {
         syncer,
         config,
@@ -49,7 +52,6 @@ pub(super) async fn run(loaded: Loaded) -> Result<Exit, CommandError> {
         watchdog: watchdog.clone(),
         signals: signals.clone(),
         seen: Traffic::default(),
-        opened,
     };
     let daemon =
         Daemon { ticks, signals: signals.clone(), watchdog, tell: Box::new(notify_systemd), next_run };
@@ -137,7 +139,7 @@ async fn inspect_startup(config: &Config, metrics: &Metrics) -> Result<(StartupS
             startup.last_complete = snapshot.last_complete.and_then(|run| run.finished_at);
             Ok((startup, true))
         }
-        Err(error) if ends_daemon(error.exit(), false).is_some() => Err(error.into()),
+        Err(error) if ends_startup(error.exit()) => Err(error.into()),
         Err(error) => {
             tracing::error!(
                 hint = error.hint(),
@@ -174,7 +176,6 @@ struct Work {
     watchdog: Watchdog,
     signals: Signals,
     seen: Traffic,
-    opened: bool,
 }
 
 impl Work {
@@ -202,7 +203,7 @@ impl Work {
     }
 
     async fn succeeded(&mut self, report: RunReport) -> Outcome {
-        self.opened = true;
+        self.syncer.expect_database();
         log_run(&self.config, &report.row);
         log_message(&report);
         let beating = heartbeat(&self.config, &report.row, &self.signals.stop);
@@ -219,7 +220,7 @@ impl Work {
             return Outcome::Busy { holder };
         }
         if let Some(row) = &failure.row {
-            self.opened = true;
+            self.syncer.expect_database();
             self.metrics.record_run(row, took);
             log_run(&self.config, row);
         }
@@ -229,10 +230,6 @@ impl Work {
         if failure.row.is_none() {
             self.metrics.record_run(&failed_early(), took);
         }
-        let worked_before = match failure.error {
-            RunError::Store(_) => self.opened,
-            _ => self.syncer.ever_had_token(),
-        };
         tracing::error!(
             run_id = failure.row.as_ref().map(|row| row.id),
             exit = failure.exit().code(),
@@ -241,7 +238,7 @@ impl Work {
         );
         Outcome::Failed {
             words: failure.to_string(),
-            end: ends_daemon(failure.exit(), worked_before),
+            end: self.syncer.was_refused_at_first(failure).then_some(failure.exit()),
             not_before: failure.not_before().map(tokio::time::Instant::into_std),
         }
     }

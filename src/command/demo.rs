@@ -119,6 +119,7 @@ fn auth(stand_in: &StandIn) -> io::Result<Auth> {
     Ok(Auth {
         client_id: settings.client_id,
         client_secret: settings.client_secret.into(),
+        client_secret_file: None,
         token_url: url(&stand_in.token_url())?,
         audience: settings.audience,
         scopes: settings.scopes,

@@ -1,6 +1,6 @@
 //! `auth.*`: the key's id and its secret, wherever they are kept.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 
@@ -28,14 +28,16 @@ pub(super) fn read(
     if client_id == Some(None) {
         missing.push(not_set(ID, format!("set it in the configuration file, or {}", key::variable(ID))));
     }
-    let client_secret = client_secret(reader, environment, base, needs, &mut missing);
+    let secret = client_secret(reader, environment, base, needs, &mut missing);
     let token_url = reader.read("auth.token_url", address::endpoint);
     let audience = reader.read("auth.audience", value::line);
     let scopes = reader.read("auth.scopes", value::scopes);
     let auth = || {
+        let (secret, secret_file) = secret?;
         Some(Auth {
             client_id: client_id?.unwrap_or_default(),
-            client_secret: client_secret?,
+            client_secret: secret,
+            client_secret_file: secret_file,
             token_url: token_url?,
             audience: audience?,
             scopes: scopes?,
@@ -44,14 +46,14 @@ pub(super) fn read(
     (auth(), missing)
 }
 
-/// The secret; empty where it is not set or not needed, `None` where something is wrong.
+/// The secret and its file; empty where it is not set or not needed, `None` where something is wrong.
 fn client_secret(
     reader: &mut Reader,
     environment: &Environment,
     base: &Path,
     needs: Needs,
     missing: &mut Vec<Problem>,
-) -> Option<SecretString> {
+) -> Option<(SecretString, Option<PathBuf>)> {
     let set = reader.optional(SECRET, plain)?;
     let file = section::path_key(reader, SECRET_FILE)?;
     if let (Some(_), Some(_), Some(setting)) = (&set, &file, reader.set(SECRET).cloned()) {
@@ -59,7 +61,7 @@ fn client_secret(
         return None;
     }
     if let Some(secret) = set {
-        return Some(secret);
+        return Some((secret, None));
     }
     let (key, origin, path) = if let Some(file) = file {
         let origin = reader.set(SECRET_FILE).map(|setting| setting.origin.clone());
@@ -68,18 +70,18 @@ fn client_secret(
         (SECRET, Some(Origin::Variable("CREDENTIALS_DIRECTORY".to_owned())), path)
     } else {
         missing.push(secret_not_set());
-        return Some(SecretString::default());
+        return Some(Default::default());
     };
     reader.note(SECRET, Some(REDACTED.to_owned()), Origin::SecretFile(path.clone()));
     if needs == Needs::Database {
         // Who asks the database only may well lack the right to read the secret.
-        return Some(SecretString::default());
+        return Some(Default::default());
     }
     match secret::read(&path) {
-        Ok(secret) => Some(SecretString::from(secret)),
+        Ok(secret) => Some((SecretString::from(secret), Some(path))),
         Err(Complaint { what, allowed }) => {
             missing.push(Problem { key: key.to_owned(), origin, what, allowed });
-            Some(SecretString::default())
+            Some(Default::default())
         }
     }
 }
@@ -90,7 +92,7 @@ fn plain(setting: &Setting) -> Parsed<SecretString> {
 }
 
 /// Where systemd's `LoadCredential=client_secret:…` puts it, if it did.
-fn systemd_file(environment: &Environment, base: &Path) -> Option<std::path::PathBuf> {
+fn systemd_file(environment: &Environment, base: &Path) -> Option<PathBuf> {
     let path = base.join(environment.get("CREDENTIALS_DIRECTORY")?).join("client_secret");
     let absent =
         std::fs::symlink_metadata(&path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound);

@@ -65,12 +65,29 @@ pub struct Config {
 pub struct Auth {
     pub client_id: String,
     pub client_secret: SecretString,
+    /// The file that the secret was read from, and is read from again for each token.
+    pub client_secret_file: Option<PathBuf>,
     /// Where access tokens are made.
     pub token_url: Url,
     /// The audience that the token is asked for.
     pub audience: String,
     /// The scopes that the token is asked for.
     pub scopes: Vec<String>,
+}
+
+impl Auth {
+    /// The secret as it is now.
+    ///
+    /// # Errors
+    /// What is wrong with the file; the secret that was read before may still be good.
+    pub fn current_secret(&self) -> Result<SecretString, String> {
+        match &self.client_secret_file {
+            // A pipe can be read once, and waits for ever after that.
+            Some(path) if path.metadata().is_ok_and(|file| !file.is_file()) => Ok(self.client_secret.clone()),
+            Some(path) => secret::read(path).map(SecretString::from).map_err(|complaint| complaint.what),
+            None => Ok(self.client_secret.clone()),
+        }
+    }
 }
 
 /// Which path lists the consents.

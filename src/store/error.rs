@@ -30,6 +30,9 @@ pub enum StoreError {
     /// There is no database to read.
     #[error("there is no database at {place} yet")]
     Absent { place: String },
+    /// There was one, while this process ran.
+    #[error("the database {place} is gone or empty, though this process has used it; it is not made anew")]
+    Lost { place: String },
     /// A file or schema of another program.
     #[error("{place} holds something that understory-sync did not make")]
     NotOurs { place: String },
@@ -125,7 +128,8 @@ impl StoreError {
             | Self::NoSuchDatabase { .. } => Exit::Config,
             Self::Corrupt { .. } => Exit::Data,
             Self::Write { .. } | Self::Target { .. } | Self::Statement { .. } => Exit::Write,
-            Self::Unreachable { .. }
+            Self::Lost { .. }
+            | Self::Unreachable { .. }
             | Self::Locked { .. }
             | Self::Contended { .. }
             | Self::Busy { .. }
@@ -145,6 +149,9 @@ impl StoreError {
             Self::Circle { .. } => "let one of them lead to a file, or correct the path",
             Self::Absent { .. } => {
                 "run `understory-sync --run-once` or `understory-sync migrate` first, or correct database.url"
+            }
+            Self::Lost { .. } => {
+                "restore it, or mount its folder; to begin a new database, restart the daemon"
             }
             Self::NotOurs { .. } => {
                 "let database.url name a file or schema of its own; this one was left as it is"

@@ -61,6 +61,7 @@ mod schema;
 mod secrecy;
 mod signals;
 mod simulation;
+mod staying;
 mod systemd;
 mod token;
 mod two_processes;

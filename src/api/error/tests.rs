@@ -15,6 +15,7 @@ fn every_failure_has_the_exit_code_of_the_contract() {
         (ApiError::CursorLoop, 65),
         (ApiError::EmptyPages(1000), 65),
         (ApiError::CursorRefused, 75),
+        (ApiError::Gateway { status: 403 }, 75),
         (ApiError::Gone { endpoint, status }, 69),
         (ApiError::PathsGone { status }, 69),
         (ApiError::Redirect { endpoint, status }, 69),

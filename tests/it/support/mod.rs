@@ -10,7 +10,7 @@ pub(crate) mod tls;
 mod watch;
 mod world;
 
-pub(crate) use db::{Engine, TestDb};
+pub(crate) use db::{Engine, TestDb, try_administer};
 pub(crate) use program::{Done, Running, run};
 pub(crate) use watch::{watch_writes, writes};
 pub(crate) use world::{World, variable};
