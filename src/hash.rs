@@ -8,7 +8,7 @@ use std::hash::Hasher as _;
 use sha2::{Digest, Sha256};
 use siphasher::sip::SipHasher13;
 
-use crate::consent::{Consent, hex, normalized_email};
+use crate::consent::{Consent, address, hex, normalized_email};
 
 /// 64 bits of the key, 56 of the content: what is known of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -103,15 +103,50 @@ impl Salt {
         (hasher.finish() >> 8).max(1)
     }
 
-    /// Hex SHA-256 of salt and normalised address: `suppressions.email_hash`.
-    pub fn email(&self, email: &str) -> String {
-        hex(&Sha256::new().chain_update(&self.bytes).chain_update(normalized_email(email)).finalize())
+    /// `suppressions.email_hash`: of the salt and the normal form of the address.
+    pub fn address(&self, email: &str) -> String {
+        self.hash(&[], &address(email))
+    }
+
+    /// Every `email_hash` that this address may stand under: the one of its normal form, and where that differs the one that
+    /// versions before schema 2 made.
+    pub fn addresses(&self, email: &str) -> impl Iterator<Item = String> {
+        let before = (!email.is_ascii()).then(|| self.hash(&[], &normalized_email(email)));
+        std::iter::once(self.address(email)).chain(before)
+    }
+
+    /// `suppressed_ids.id_hash`.
+    pub fn id(&self, consent_id: &str) -> String {
+        self.hash(&[1], consent_id)
     }
 
     /// What is left of a natural key when retention erased its row: `nk:` and a salted hash.
     pub fn erased_key(&self, natural_key: &str) -> String {
-        let hash =
-            Sha256::new().chain_update(&self.bytes).chain_update([0]).chain_update(natural_key).finalize();
-        format!("nk:{}", hex(&hash))
+        format!("nk:{}", self.hash(&[0], natural_key))
+    }
+
+    /// `kind` keeps hashes of different things apart.
+    fn hash(&self, kind: &[u8], text: &str) -> String {
+        hex(&Sha256::new().chain_update(&self.bytes).chain_update(kind).chain_update(text).finalize())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_spelling_has_one_hash_and_the_hash_of_an_older_version_is_still_found() {
+        let salt = Salt::new(vec![7; 32]);
+        let spellings =
+            ["José@bücher.example", "jose\u{301}@BU\u{308}CHER.example", " JOSÉ@xn--bcher-kva.example"];
+        for spelling in spellings {
+            assert_eq!(salt.address(spelling), salt.address("josé@bücher.example"), "{spelling}");
+            let older = salt.hash(&[], &normalized_email(spelling));
+            assert!(salt.addresses(spelling).any(|hash| hash == older), "{spelling}");
+        }
+        assert_eq!(salt.addresses("Maria@example.com").count(), 1);
+        assert_eq!(salt.addresses("maria@example.com").next(), Some(salt.hash(&[], "maria@example.com")));
+        assert_ne!(salt.id("a"), salt.address("a"));
     }
 }

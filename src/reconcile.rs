@@ -8,6 +8,7 @@ mod guard;
 mod known;
 mod pass;
 mod reject;
+mod suppression;
 
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ pub use guard::{Absence, Evidence, evaluate_removals};
 pub use known::{Known, RowState};
 pub use pass::{Namesake, Namesakes, Pass, ScanSettings};
 pub use reject::{KnownReject, KnownRejects};
+pub use suppression::Suppressions;
 
 use crate::consent::{Consent, Rejected};
 use crate::hash::RowHash;

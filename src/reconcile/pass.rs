@@ -1,9 +1,10 @@
 //! One walk through the list, item by item.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::known::{Known, Slot};
 use super::reject::KnownRejects;
+use super::suppression::{Suppressed, Suppressions};
 use super::{Batch, RowWrite, Upsert, UpsertKind};
 use crate::consent::{Consent, Item, Page, Rejected};
 use crate::hash::{RowHash, Salt};
@@ -14,8 +15,7 @@ pub struct ScanSettings {
     pub salt: Salt,
     /// `api.company_id`
     pub company_id: Option<String>,
-    /// `suppressions.email_hash`
-    pub suppressed: HashSet<String>,
+    pub suppressed: Suppressions,
 }
 
 /// A row that has the natural key that was asked for.
@@ -34,12 +34,13 @@ pub struct Pass {
     known: Known,
     rejects: KnownRejects,
     lists_somebody: bool,
+    renewed: BTreeMap<String, String>,
 }
 
 impl Pass {
     /// A walk from the start over what the database holds.
     pub fn new(settings: ScanSettings, known: Known, rejects: KnownRejects) -> Self {
-        Self { settings, known, rejects, lists_somebody: false }
+        Self { settings, known, rejects, lists_somebody: false, renewed: BTreeMap::new() }
     }
 
     /// What the pass has seen of the rows.
@@ -55,6 +56,11 @@ impl Pass {
     /// Whether any item of the pass was stored or known.
     pub fn lists_somebody(&self) -> bool {
         self.lists_somebody
+    }
+
+    /// Consents of erased people under ids that were not erased, and the hash of their address.
+    pub fn renewed(&self) -> &BTreeMap<String, String> {
+        &self.renewed
     }
 
     /// Whether the row with this key is one that the pass has not listed.
@@ -93,11 +99,7 @@ impl Pass {
     }
 
     fn process_rejected(&mut self, rejected: Rejected, batch: &mut Batch) {
-        if !self.settings.suppressed.is_empty()
-            && crate::consent::any_address(&rejected.item, |email| {
-                self.settings.suppressed.contains(&self.settings.salt.email(email))
-            })
-        {
+        if self.settings.suppressed.has_rejected(&self.settings.salt, &rejected) {
             batch.tally.suppressed += 1;
             return;
         }
@@ -123,10 +125,8 @@ impl Pass {
             batch.tally.foreign_items += 1;
             return;
         }
-        if !self.settings.suppressed.is_empty()
-            && self.settings.suppressed.contains(&self.settings.salt.email(&consent.email))
-        {
-            batch.tally.suppressed += 1;
+        if let Some(suppressed) = self.settings.suppressed.find(&self.settings.salt, &consent) {
+            self.process_suppressed(suppressed, &consent, batch);
             return;
         }
         self.lists_somebody = true;
@@ -136,6 +136,25 @@ impl Pass {
                 self.process_item_with_id(&id, consent, index, batch);
             }
             None => self.process_item_without_id(consent, namesakes, index, batch),
+        }
+    }
+
+    fn process_suppressed(&mut self, suppressed: Suppressed, consent: &Consent<'_>, batch: &mut Batch) {
+        batch.tally.suppressed += 1;
+        match (suppressed, &consent.consent_id) {
+            (Suppressed::Person { renewed: Some(hash) }, Some(id)) => {
+                self.renewed.insert(id.as_ref().to_owned(), hash);
+            }
+            (Suppressed::Person { .. }, _) => {}
+            (Suppressed::Mention, _) => {
+                // Whoever names an erased person has not left: an active row stays, with what it holds.
+                let key = consent.key();
+                if let Some(slot) = self.known.find(self.settings.salt.key(&key))
+                    && !self.known.is_unlisted(slot)
+                {
+                    self.mark_listed(slot, &key, batch);
+                }
+            }
         }
     }
 

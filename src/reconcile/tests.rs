@@ -3,6 +3,7 @@
 
 mod listing;
 mod mixed;
+mod suppressed;
 mod world;
 
 use proptest::prelude::*;

@@ -8,7 +8,7 @@ use super::error::{StoreError, from_sqlx};
 use super::lease::Lease;
 use super::write::WriteContext;
 use super::{Store, Timestamp};
-use crate::consent::normalized_email;
+use crate::consent::{MAX_ADDRESSES, any_address, normalized_email};
 use crate::hash::Salt;
 
 /// What was erased, in numbers.
@@ -72,7 +72,7 @@ impl Store {
             let salt = salt(conn, &place).await?;
             let mut lifted = 0;
             for email in emails {
-                let hash = salt.email(email);
+                let hash = salt.address(email);
                 lifted +=
                     execute!(conn, "delete from suppressions where email_hash = $1", hash).map_err(failed)?;
             }
@@ -149,7 +149,7 @@ async fn suppress(
     let failed = |error: sqlx::Error| context.failed(&error);
     let salt = salt(conn, context.place).await?;
     for email in wanted {
-        let new = execute!(conn, SUPPRESS, salt.email(email), now).map_err(failed)?;
+        let new = execute!(conn, SUPPRESS, salt.address(email), now).map_err(failed)?;
         forgotten.suppressed += new;
         forgotten.suppressed_before += 1 - new.min(1);
     }
@@ -249,7 +249,7 @@ async fn erase_rejects(
     wanted: &HashSet<String>,
 ) -> Result<u64, StoreError> {
     const NEXT_CHUNK: &str = "select id, item from rejected_items where id > $1 order by id limit $2";
-    let wanted: Vec<String> = wanted.iter().cloned().collect();
+    let is_wanted = |text: &str| wanted.contains(&normalized_email(text));
     let mut erased = 0;
     let mut last = 0;
     loop {
@@ -260,7 +260,7 @@ async fn erase_rejects(
         };
         last = *id;
         for (id, item) in found {
-            if crate::consent::mentions(&item, &wanted) {
+            if any_address(&item, MAX_ADDRESSES * 100, is_wanted) {
                 erased += execute!(conn, "delete from rejected_items where id = $1", id)
                     .map_err(|error| context.failed(&error))?;
             }

@@ -1,7 +1,5 @@
 //! What a pass needs to know before it begins: the rows in 16 bytes each, the rejected items, the suppressions, the state.
 
-use std::collections::HashSet;
-
 use futures_util::TryStreamExt as _;
 
 use super::conn::{Conn, row, rows};
@@ -9,7 +7,7 @@ use super::error::{StoreError, from_sqlx};
 use super::{Store, Timestamp};
 use crate::consent::natural_hash_of;
 use crate::hash::{ROW_HASH_DIGITS, RowHash, Salt};
-use crate::reconcile::{Known, KnownReject, KnownRejects, Namesake, Namesakes, RowState};
+use crate::reconcile::{Known, KnownReject, KnownRejects, Namesake, Namesakes, RowState, Suppressions};
 
 /// What the database knows when a pass begins.
 #[derive(Debug)]
@@ -17,8 +15,7 @@ pub struct Loaded {
     pub known: Known,
     /// The rejected items on record.
     pub rejects: KnownRejects,
-    /// `suppressions.email_hash`
-    pub suppressed: HashSet<String>,
+    pub suppressed: Suppressions,
     pub salt: Salt,
     /// The path that last worked here.
     pub endpoint: Option<String>,
@@ -34,7 +31,7 @@ impl Loaded {
         Self {
             known: Known::default(),
             rejects: KnownRejects::default(),
-            suppressed: HashSet::new(),
+            suppressed: Suppressions::default(),
             salt: Salt::new(Vec::new()),
             endpoint: None,
             blocked_in_a_row: 0,
@@ -199,6 +196,8 @@ async fn load_state(
     let (salt, endpoint, judged_runs): (Vec<u8>, Option<String>, i64) =
         row!(conn, "select salt, endpoint, judged_runs from sync_state where id = 1").map_err(failed)?;
     let suppressed: Vec<(String,)> = rows!(conn, "select email_hash from suppressions").map_err(failed)?;
+    let ids: Vec<(String, String)> =
+        rows!(conn, "select id_hash, email_hash from suppressed_ids").map_err(failed)?;
     let complete: Vec<(Option<String>,)> =
         rows!(conn, "select absence from sync_runs where outcome = 'succeeded' order by id desc limit 2")
             .map_err(failed)?;
@@ -206,7 +205,7 @@ async fn load_state(
     Ok(Loaded {
         known,
         rejects,
-        suppressed: suppressed.into_iter().map(|(hash,)| hash).collect(),
+        suppressed: Suppressions::new(suppressed.into_iter().map(|(hash,)| hash).collect(), ids),
         salt: Salt::new(salt),
         endpoint,
         blocked_in_a_row: u32::try_from(blocked).unwrap_or(2),

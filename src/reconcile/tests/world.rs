@@ -3,11 +3,11 @@
 use std::collections::{HashMap, HashSet};
 
 use super::listing::{Entry, Walk, email, item};
-use crate::consent::{Consent, Item, Page, Rejected, any_address, natural_key};
+use crate::consent::{Consent, Item, MAX_ADDRESSES, Page, Rejected, any_address, natural_key};
 use crate::hash::{RowHash, Salt};
 use crate::reconcile::{
     Absence, Batch, Evidence, Known, KnownReject, KnownRejects, Namesake, Namesakes, Pass, RowState,
-    RowWrite, ScanSettings, Tally, UpsertKind, evaluate_removals,
+    RowWrite, ScanSettings, Suppressions, Tally, UpsertKind, evaluate_removals,
 };
 
 #[expect(clippy::struct_excessive_bools, reason = "the columns of a row, as flags")]
@@ -77,7 +77,7 @@ impl World {
         let mut list = list.to_vec();
         list.retain(|entry| match entry {
             Entry::Good { email: number, .. } | Entry::BadNameless(number) => {
-                !self.suppressed.contains(&self.salt.email(&email(*number)))
+                !self.suppressed.contains(&self.salt.address(&email(*number)))
             }
             Entry::BadWithId(_) => true,
             Entry::Foreign => false,
@@ -86,20 +86,20 @@ impl World {
     }
 
     pub(super) fn holds_suppressed(&self) -> bool {
-        let wanted = |text: &str| self.suppressed.contains(&self.salt.email(text));
+        let wanted = |text: &str| self.suppressed.contains(&self.salt.address(text));
         let mut emails = self.rows.iter().filter_map(|row| row.consent.as_ref());
         emails.any(|consent| wanted(&consent.email))
-            || self.rejects.iter().any(|(reject, ..)| any_address(&reject.item, wanted))
+            || self.rejects.iter().any(|(reject, ..)| any_address(&reject.item, MAX_ADDRESSES, wanted))
     }
 
     pub(super) fn forget(&mut self, number: u8) {
-        self.suppressed.insert(self.salt.email(&email(number)));
+        self.suppressed.insert(self.salt.address(&email(number)));
         self.rows.retain(|row| !row.has_email(number));
         self.rejects.retain(|(reject, ..)| !reject.item.contains(&email(number)));
     }
 
     pub(super) fn unforget(&mut self, number: u8) {
-        self.suppressed.remove(&self.salt.email(&email(number)));
+        self.suppressed.remove(&self.salt.address(&email(number)));
     }
 
     pub(super) fn erase_removed(&mut self) {
@@ -133,7 +133,7 @@ impl World {
         let settings = ScanSettings {
             salt: self.salt.clone(),
             company_id: Some("ours".into()),
-            suppressed: self.suppressed.clone(),
+            suppressed: Suppressions::new(self.suppressed.clone(), Vec::new()),
         };
         Pass::new(settings, known, rejects)
     }

@@ -10,7 +10,9 @@ use std::rc::Rc;
 use serde_json::json;
 use understory_sync::consent::{natural_hash_of, natural_key};
 use understory_sync::hash::{RowHash, Salt};
-use understory_sync::reconcile::{Known, KnownReject, KnownRejects, Namesake, Namesakes, RowState};
+use understory_sync::reconcile::{
+    Known, KnownReject, KnownRejects, Namesake, Namesakes, RowState, Suppressions,
+};
 use understory_sync::store::{Candidate, Loaded, RunRow, Timestamp};
 
 /// What `sync_state.salt` is made to be.
@@ -181,7 +183,7 @@ impl Model {
         Loaded {
             known,
             rejects,
-            suppressed: self.suppressions.keys().cloned().collect(),
+            suppressed: Suppressions::new(self.suppressions.keys().cloned().collect(), Vec::new()),
             salt: self.salt.clone(),
             endpoint: self.endpoint.clone(),
             blocked_in_a_row: u32::try_from(blocked).unwrap(),

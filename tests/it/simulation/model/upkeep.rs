@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::rc::Rc;
 
 use understory_sync::config::Retention;
-use understory_sync::consent::{mentions, normalized_email};
+use understory_sync::consent::{MAX_ADDRESSES, any_address, normalized_email};
 use understory_sync::hash::RowHash;
 use understory_sync::store::{RunRow, Timestamp};
 
@@ -75,7 +75,7 @@ impl Model {
         self.fence += 1;
         self.suppression_no += 1;
         let wanted = normalized_email(email);
-        self.suppressions.entry(self.salt.email(email)).or_insert(now);
+        self.suppressions.entry(self.salt.address(email)).or_insert(now);
         let is = |text: Option<&str>| text.is_some_and(|text| normalized_email(text) == wanted);
         let gone: HashSet<String> =
             self.rows.values().filter(|row| is(row.email.as_deref())).map(|row| row.key.clone()).collect();
@@ -86,12 +86,12 @@ impl Model {
         });
         self.rows.retain(|key, _| !gone.contains(key));
         self.checks.retain(|key, _| !gone.contains(key));
-        self.rejects.retain(|reject| !mentions(&reject.item, std::slice::from_ref(&wanted)));
+        self.rejects.retain(|reject| !any_address(&reject.item, MAX_ADDRESSES, |text| is(Some(text))));
     }
 
     pub(in super::super) fn unforget(&mut self, email: &str) {
         self.fence += 1;
         self.suppression_no += 1;
-        self.suppressions.remove(&self.salt.email(email));
+        self.suppressions.remove(&self.salt.address(email));
     }
 }
