@@ -8,6 +8,7 @@ drop view consent_history;
 alter table consents
     add column address text,
     add column previous_key text collate "C",
+    add column missing_run_at timestamptz,
     alter column email type text,
     alter column full_name type text,
     alter column refs type jsonb,
@@ -18,6 +19,9 @@ alter table consents
     alter column refs set statistics 0,
     alter column extra set statistics 0,
     alter column address set statistics 0;
+
+-- Internal: when the run began that marked the row missing on its absence alone (neither its page nor an acceptance).
+update consents set missing_run_at = missing_since where missing_since is not null;
 
 -- An address may be longer than a B-tree takes.
 create index consents_address on consents using hash (address);
@@ -50,13 +54,17 @@ create table pending_returns (
     consent_key     text collate "C" not null primary key,
     listed_since    timestamptz not null,
     listed_runs     bigint not null,
-    checked_at      timestamptz
+    checked_at      timestamptz,
+    last_run_id     bigint not null
 );
 
--- Internal: active rows that only a rejected item listed, and for how many complete runs in a row.
+-- Internal: rows that only a rejected item listed: for how many complete runs in a row it kept the row active, and how many
+-- judged runs do not count towards the removal of a missing one.
 create table rejected_listings (
     consent_key text collate "C" not null primary key,
-    runs        bigint not null
+    runs        bigint not null,
+    skipped     bigint not null,
+    last_run_id bigint not null
 );
 
 -- Internal: every company whose consents this database has ever held.
@@ -101,6 +109,8 @@ create table notifications (
 alter table sync_state add column accepted_removals bigint;
 alter table sync_state add column accepted_by text;
 alter table sync_state add column accepted_at timestamptz;
+-- When a control look-up last found its page.
+alter table sync_state add column pages_usable_at timestamptz;
 alter table sync_state add column next_run_at timestamptz;
 alter table sync_state add column feed_id text;
 alter table sync_state add column feed_file text;

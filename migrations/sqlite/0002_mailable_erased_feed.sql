@@ -6,6 +6,9 @@ drop view consent_history;
 -- id took the row over.
 alter table consents add column address text;
 alter table consents add column previous_key text;
+-- Internal: when the run began that marked the row missing on its absence alone (neither its page nor an acceptance).
+alter table consents add column missing_run_at text;
+update consents set missing_run_at = missing_since where missing_since is not null;
 
 create index consents_address on consents (address);
 create index consents_changed on consents (changed_at, consent_key);
@@ -46,13 +49,17 @@ create table pending_returns (
     consent_key     text    not null primary key,
     listed_since    text    not null,
     listed_runs     integer not null,
-    checked_at      text
+    checked_at      text,
+    last_run_id     integer not null
 ) strict;
 
--- Internal: active rows that only a rejected item listed, and for how many complete runs in a row.
+-- Internal: rows that only a rejected item listed: for how many complete runs in a row it kept the row active, and how many
+-- judged runs do not count towards the removal of a missing one.
 create table rejected_listings (
     consent_key text    not null primary key,
-    runs        integer not null
+    runs        integer not null,
+    skipped     integer not null,
+    last_run_id integer not null
 ) strict;
 
 -- Internal: every company whose consents this database has ever held.
@@ -97,6 +104,8 @@ create table notifications (
 alter table sync_state add column accepted_removals integer;
 alter table sync_state add column accepted_by text;
 alter table sync_state add column accepted_at text;
+-- When a control look-up last found its page.
+alter table sync_state add column pages_usable_at text;
 alter table sync_state add column next_run_at text;
 alter table sync_state add column feed_id text;
 alter table sync_state add column feed_file text;

@@ -72,21 +72,33 @@ impl Store {
         .await
     }
 
-    /// Whether the database holds a consent of one of these companies, or none at all.
+    /// Whether the database holds, or ever held, a consent of one of these companies, or none at all.
     pub async fn knows_company(&mut self, companies: &[String]) -> Result<bool, StoreError> {
         let place = self.place();
         self.read(async |conn| {
             let failed = |error: sqlx::Error| from_sqlx(&error, &place);
             for company in companies {
                 let (known,): (bool,) =
-                    row!(conn, "select exists (select 1 from consents where company_id = $1)", company)
+                    row!(conn, "select exists (select 1 from companies where company_id = $1)", company)
                         .map_err(failed)?;
                 if known {
                     return Ok(true);
                 }
             }
-            let (any,): (bool,) = row!(conn, "select exists (select 1 from consents)").map_err(failed)?;
+            let (any,): (bool,) = row!(conn, "select exists (select 1 from companies)").map_err(failed)?;
             Ok(!any)
+        })
+        .await
+    }
+
+    /// Whether the database holds, or ever held, a consent of another company than this one.
+    pub async fn knows_other_company(&mut self, company: &str) -> Result<bool, StoreError> {
+        let place = self.place();
+        self.read(async |conn| {
+            let (other,): (bool,) =
+                row!(conn, "select exists (select 1 from companies where company_id <> $1)", company)
+                    .map_err(|error| from_sqlx(&error, &place))?;
+            Ok(other)
         })
         .await
     }

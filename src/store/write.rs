@@ -1,6 +1,6 @@
 //! Writing pages: whole ones, each transaction proving the lease first.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use tokio::time::Instant;
 
@@ -203,6 +203,27 @@ async fn write_rejects(
     Ok(())
 }
 
+/// Remembers whose consents the database holds, for as long as it exists.
+async fn record_companies(
+    conn: &mut Conn,
+    context: &WriteContext<'_>,
+    writes: &[RowWrite],
+) -> Result<(), StoreError> {
+    const RECORD: &str = "insert into companies (company_id) select $1 \
+         where not exists (select 1 from companies where company_id = $1) on conflict (company_id) do nothing";
+    let companies: BTreeSet<&str> = writes
+        .iter()
+        .filter_map(|op| match op {
+            RowWrite::Upsert(put) => Some(put.consent.company_id.as_ref()),
+            RowWrite::MarkListed { .. } => None,
+        })
+        .collect();
+    for company in companies {
+        execute!(conn, RECORD, company).map_err(|error| context.failed(&error))?;
+    }
+    Ok(())
+}
+
 /// Writes the rows and tells how many were added, updated and returned.
 async fn write_rows(
     conn: &mut Conn,
@@ -216,6 +237,7 @@ async fn write_rows(
             _ => None,
         })
         .collect();
+    record_companies(conn, context, writes).await?;
     insert_all(conn, context, &adds).await?;
     let mut tally = Tally { added: adds.len() as u64, ..Tally::default() };
     // A row that is touched twice in one batch is written twice, in order: the second time builds on the first.

@@ -102,6 +102,11 @@ impl Syncer {
         wait: &Wait<'_>,
         would: &mut dyn FnMut(PlannedChange),
     ) -> Result<Pass, RunError> {
+        if let (Some(company), Some(store)) = (&self.config.api.company_id, store.as_mut())
+            && store.knows_other_company(company).await?
+        {
+            return Err(RunError::OtherCompanysDatabase);
+        }
         let paths = self.paths(loaded.endpoint);
         let settings = ScanSettings {
             salt: loaded.salt,

@@ -19,6 +19,11 @@ pub enum RunError {
         "the list belongs to another company than the consents in the database: nothing was written (was the key changed?)"
     )]
     OtherCompany,
+    /// `api.company_id` names another company than the database is for.
+    #[error(
+        "the database holds, or once held, consents of another company than api.company_id: nothing was written"
+    )]
+    OtherCompanysDatabase,
     /// The walk was refused a cursor again and again.
     #[error("the API refused a cursor of its own three times in one run (status 400)")]
     CursorRefused,
@@ -41,7 +46,7 @@ impl RunError {
         match self {
             Self::Api(error) => error.exit(),
             Self::Store(error) => error.exit(),
-            Self::OtherCompany => Exit::Data,
+            Self::OtherCompany | Self::OtherCompanysDatabase => Exit::Data,
             Self::CursorRefused | Self::Interrupted | Self::Timeout { .. } | Self::WrongClock { .. } => {
                 Exit::Retry
             }
@@ -57,6 +62,9 @@ impl RunError {
                 "use the key of the company that this database is for, or another database.url for this one; \
                  api.company_id says which company is meant"
                     .to_owned(),
+            ),
+            Self::OtherCompanysDatabase => Some(
+                "correct api.company_id, or let database.url name a new database for this company".to_owned(),
             ),
             Self::CursorRefused => Some("the next run tries again; cursors are short-lived, so a faster api.requests_per_second can help".to_owned()),
             Self::Interrupted => None,

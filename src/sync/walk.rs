@@ -89,6 +89,11 @@ impl Syncer {
         loaded: Loaded,
         wait: &Wait<'_>,
     ) -> Result<Pass, RunError> {
+        if let Some(company) = &self.config.api.company_id
+            && store.knows_other_company(company).await?
+        {
+            return Err(RunError::OtherCompanysDatabase);
+        }
         let remembered = loaded.endpoint.clone();
         let paths = self.paths(loaded.endpoint);
         let settings = ScanSettings {

@@ -142,6 +142,29 @@ on_both! {
         assert_eq!(world.db.number("select count(*) from consents where company_id = 'other'").await, 0);
     }
 
+    async fn a_database_takes_no_other_company_however_it_is_named(world: World) {
+        world.set("api.company_id", COMPANY_ID);
+        world.list_people(20);
+        world.run_once().expect(0);
+        let before = world.db.rows("select * from consents order by 1").await;
+        world.set("api.company_id", "other");
+        world.api.set_people(&[json!({"id": "a", "company_id": "other", "email": "a@example.com"})]);
+        for dry in [&["--run-once", "--dry-run"][..], &["--run-once"]] {
+            world.run(dry).expect(65).says("of another company than api.company_id");
+        }
+        assert_eq!(before, world.db.rows("select * from consents order by 1").await);
+        assert_eq!(world.last_run("outcome, pages, missing").await, "failed|0|0");
+        // An emptied database remembers whose it was.
+        world.db.execute("delete from consents").await;
+        world.run_once().expect(65);
+        world.unset("api.company_id");
+        world.run_once().expect(65).says("another company");
+        assert_eq!(world.db.count("consents").await, 0);
+        world.list_people(20);
+        world.run_once().expect(0);
+        assert_eq!(world.db.count("active_consents").await, 20);
+    }
+
     async fn a_restarted_walk_counts_if_its_last_one_is_whole(world: World) {
         world.list_people(350);
         world.run_once().expect(0);
