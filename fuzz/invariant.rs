@@ -121,6 +121,7 @@ pub(crate) fn configuration(bytes: &[u8]) {
         log_level: None,
         log_format: None,
         working_dir: Path::new("/"),
+        caller: 0,
         now: SystemTime::UNIX_EPOCH.into(),
     };
     for needs in [Needs::Credentials, Needs::Nothing] {

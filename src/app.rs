@@ -19,6 +19,7 @@ use crate::cli::{Cli, Command};
 use crate::command::{self, CommandError};
 use crate::config::{Config, Environment, Loaded, Log, LogFormat, Needs, Sources, load};
 use crate::exit::Exit;
+use crate::file::caller;
 use crate::lifecycle::{Role, Signals};
 use crate::observe::logging;
 use crate::observe::progress::Progress;
@@ -196,6 +197,7 @@ fn configuration(cli: &Cli, needs: Needs, format: &Cell<LogFormat>) -> Result<Lo
         log_level: cli.log_level.as_deref(),
         log_format: cli.log_format.as_deref(),
         working_dir: &working_dir,
+        caller: caller(),
         now: Timestamp::now().to_utc(),
     };
     let loaded = load(&sources, needs)?;

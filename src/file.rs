@@ -1,6 +1,6 @@
 //! A file that appears whole or not at all, readable by its owner only; and where such a file must not go.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -90,7 +90,7 @@ fn is_same_file(file: &File, path: &Path) -> bool {
     }
 }
 
-fn id_of(metadata: &std::fs::Metadata) -> (u64, u64) {
+fn id_of(metadata: &Metadata) -> (u64, u64) {
     (metadata.dev(), metadata.ino())
 }
 
@@ -111,11 +111,51 @@ fn remove_leftovers(folder: &Path, user: u32) {
     }
 }
 
-/// Opens a file for reading without waiting for the other end of a pipe, and refuses whatever is not a regular file.
-pub fn open_regular(path: &Path) -> io::Result<File> {
+/// Opens a file for reading, without waiting for the other end of a pipe.
+pub fn open(path: &Path) -> io::Result<File> {
     let flags = OFlags::NONBLOCK.bits().cast_signed();
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    OpenOptions::new().read(true).custom_flags(flags).open(path)
+}
+
+/// As [`open`], and refuses whatever is not a regular file.
+fn open_regular(path: &Path) -> io::Result<File> {
+    let file = open(path)?;
     if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::from(io::ErrorKind::InvalidInput)) }
+}
+
+/// The user that this process acts as.
+pub fn caller() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+/// Whether anybody but the owner may write a file. A group that is the owner's own is nobody else.
+pub fn others_may_write(metadata: &Metadata) -> bool {
+    let mode = metadata.mode();
+    mode & 0o002 != 0 || (mode & 0o020 != 0 && !is_own_group(metadata.uid(), metadata.gid()))
+}
+
+/// Whether every user of this machine may read a file.
+pub fn others_may_read(metadata: &Metadata) -> bool {
+    metadata.mode() & 0o004 != 0
+}
+
+/// Whether a group is the one that was made for this user alone: of the same name, or of the same number where the names are not
+/// known here.
+fn is_own_group(user: u32, group: u32) -> bool {
+    match (name_in("/etc/passwd", user), name_in("/etc/group", group)) {
+        (Some(user), Some(group)) => user == group,
+        _ => user == group,
+    }
+}
+
+/// The name that stands beside a number in `NAME:PASSWORD:NUMBER:…`.
+fn name_in(table: &str, number: u32) -> Option<String> {
+    let table = std::fs::read_to_string(table).ok()?;
+    let mut lines = table.lines().map(|line| line.split(':'));
+    lines.find_map(|mut fields| {
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(number)).then(|| name.to_owned())
+    })
 }
 
 /// A device or a pipe, which a file moved into its place would end, for everybody on this machine.
@@ -145,7 +185,8 @@ pub fn follow_links(path: &Path) -> PathBuf {
     target
 }
 
-fn folder_of(path: &Path) -> &Path {
+/// The folder that a path lies in.
+pub fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
         Some(folder) => folder,
@@ -224,6 +265,15 @@ mod tests {
         assert_eq!(left, [".film.mkv.part", ".link.1.0.understory-sync.part", name.to_str().unwrap()]);
         written.persist(&target).unwrap();
         assert!(target.exists());
+    }
+
+    #[test]
+    fn a_group_is_the_owners_own_by_name_or_by_number() {
+        assert!(is_own_group(0, 0));
+        assert!(is_own_group(4_000_001, 4_000_001), "neither is known here");
+        assert!(!is_own_group(4_000_001, 4_000_002));
+        let other = name_in("/etc/group", 1).unwrap();
+        assert!(!is_own_group(0, 1), "root's files of the group {other}");
     }
 
     #[test]

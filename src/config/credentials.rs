@@ -77,7 +77,7 @@ fn client_secret(
         // Who asks the database only may well lack the right to read the secret.
         return Some(Default::default());
     }
-    match secret::read(&path) {
+    match secret::read(&path, &mut reader.warnings) {
         Ok(secret) => Some((SecretString::from(secret), Some(path))),
         Err(Complaint { what, allowed }) => {
             missing.push(Problem { key: key.to_owned(), origin, what, allowed });

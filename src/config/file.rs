@@ -1,13 +1,17 @@
 //! The configuration file: where it is looked for, and what it sets.
 
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use ::config::{File, FileFormat, Source, Value, ValueKind};
+use ::config::{FileFormat, Source, Value, ValueKind};
 
-use super::environment::Environment;
 use super::key::{self, FILE_VARIABLE};
+use super::load::Sources;
 use super::problem::{Origin, Problem, show_name};
 use super::value::{Raw, Setting};
+use crate::file;
 
 /// Where the file is looked for when nobody names one, the first that exists.
 const SYSTEM_FILE: &str = "/etc/understory-sync/config.toml";
@@ -15,41 +19,72 @@ const SYSTEM_FILE: &str = "/etc/understory-sync/config.toml";
 pub(super) type Settings = Vec<(&'static str, Setting)>;
 
 /// Finds the file and its text: the one that is named, else the first of the usual ones, else none.
-pub(super) fn find(
-    flag: Option<&Path>,
-    environment: &Environment,
-    working_dir: &Path,
-) -> Result<Option<(PathBuf, String)>, Problem> {
-    let named = flag.map(|path| (path.to_owned(), Origin::Flag("--config"))).or_else(|| {
-        let path = PathBuf::from(environment.get(FILE_VARIABLE)?);
-        Some((path, Origin::Variable(FILE_VARIABLE.to_owned())))
-    });
-    if let Some((path, origin)) = named {
-        let path = working_dir.join(path);
-        return match read(&path) {
+pub(super) fn find(sources: &Sources<'_>) -> Result<Option<(PathBuf, String)>, Problem> {
+    if let Some((path, origin)) = named(sources) {
+        return match file::open(&path).map_err(|error| cannot_read(&error)).and_then(read) {
             Ok(text) => Ok(Some((path, text))),
             Err(what) => Err(unreadable(&path, Some(origin), &what)),
         };
     }
-    for path in [working_dir.join("config.toml"), PathBuf::from(SYSTEM_FILE)] {
-        match std::fs::symlink_metadata(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            _ => {
-                return match read(&path) {
-                    Ok(text) => Ok(Some((path, text))),
-                    Err(what) => Err(unreadable(&path, None, &what)),
-                };
-            }
+    let here = sources.working_dir.join("config.toml");
+    for path in [here.as_path(), Path::new(SYSTEM_FILE)] {
+        if std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+            continue;
         }
+        let file = file::open(path).map_err(|error| unreadable(path, None, &cannot_read(&error)))?;
+        if path == here {
+            refuse_foreign(path, &file, sources.caller)?;
+        }
+        let text = read(file).map_err(|what| unreadable(path, None, &what))?;
+        return Ok(Some((path.to_owned(), text)));
     }
     Ok(None)
 }
 
-fn read(path: &Path) -> Result<String, String> {
-    if path.is_dir() {
+fn named(sources: &Sources<'_>) -> Option<(PathBuf, Origin)> {
+    let by_variable = || {
+        let path = PathBuf::from(sources.environment.get(FILE_VARIABLE)?);
+        Some((path, Origin::Variable(FILE_VARIABLE.to_owned())))
+    };
+    let by_flag = sources.file.map(|path| (path.to_owned(), Origin::Flag("--config")));
+    let (path, origin) = by_flag.or_else(by_variable)?;
+    Some((sources.working_dir.join(path), origin))
+}
+
+/// Nobody named this file: in a folder that others may write to, anybody could have put it there, and send the secret anywhere.
+fn refuse_foreign(path: &Path, file: &File, caller: u32) -> Result<(), Problem> {
+    let metadata = file.metadata().map_err(|error| unreadable(path, None, &cannot_read(&error)))?;
+    let shown = super::problem::show_path(path);
+    let named = format!("if it is meant, name it: --config {shown}");
+    let foreign = |owner: u32| owner != caller && owner != 0;
+    let link = std::fs::symlink_metadata(path);
+    if !metadata.is_file() && !metadata.is_dir() {
+        return Err(unreadable(path, None, "it is a pipe or a device"));
+    }
+    let problem = |what: String, allowed: String| {
+        Err(Problem { key: format!("configuration file {shown}"), origin: None, what, allowed })
+    };
+    if foreign(metadata.uid()) || link.is_ok_and(|link| foreign(link.uid())) {
+        return problem("it belongs to another user, so it is not read".to_owned(), named);
+    }
+    if file::others_may_write(&metadata) {
+        let what = "it can be written by other users, so it is not read".to_owned();
+        return problem(what, format!("try: chmod go-w {shown}; {named}"));
+    }
+    Ok(())
+}
+
+fn cannot_read(error: &io::Error) -> String {
+    format!("it cannot be read ({})", error.kind())
+}
+
+fn read(mut file: File) -> Result<String, String> {
+    let metadata = file.metadata().map_err(|error| cannot_read(&error))?;
+    if metadata.is_dir() {
         return Err("it is a directory".to_owned());
     }
-    let bytes = std::fs::read(path).map_err(|error| format!("it cannot be read ({})", error.kind()))?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(|error| cannot_read(&error))?;
     String::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned())
 }
 
@@ -67,8 +102,9 @@ pub(super) fn parse(path: &Path, text: &str) -> Result<(Settings, Vec<Problem>),
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let origin = Origin::File(path.to_owned());
     let mut found = Found { settings: Vec::new(), problems: Vec::new(), origin };
-    let table =
-        File::from_str(text, FileFormat::Toml).collect().map_err(|error| syntax(path, text, &error))?;
+    let table = ::config::File::from_str(text, FileFormat::Toml)
+        .collect()
+        .map_err(|error| syntax(path, text, &error))?;
     for (name, value) in sorted(table) {
         found.top(&name, value);
     }

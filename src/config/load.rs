@@ -9,6 +9,7 @@ use super::problem::{ConfigError, Origin, Problem, show_path};
 use super::reader::{Entry, Reader};
 use super::value::{Raw, Setting};
 use super::{Config, credentials, file, key, section};
+use crate::file::{others_may_read, others_may_write};
 
 /// What a command cannot do without. Values that are set and wrong are errors for every command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +33,8 @@ pub struct Sources<'a> {
     /// `--log-format`
     pub log_format: Option<&'a str>,
     pub working_dir: &'a Path,
+    /// The user that runs the program: `./config.toml` must be this user's or root's.
+    pub caller: u32,
     /// The moment that the schedule's interval is seen from.
     pub now: DateTime<Utc>,
 }
@@ -75,7 +78,7 @@ pub fn load(sources: &Sources<'_>, needs: Needs) -> Result<Loaded, ConfigError> 
 /// Lays the file's layer and tells where it lies; the outer `None` where it cannot be read at all.
 #[expect(clippy::option_option, reason = "no file and an unreadable one are two things")]
 fn file_layer(reader: &mut Reader, sources: &Sources<'_>) -> Option<Option<PathBuf>> {
-    let parsed = file::find(sources.file, sources.environment, sources.working_dir).and_then(|found| {
+    let parsed = file::find(sources).and_then(|found| {
         let Some((path, text)) = found else {
             return Ok(None);
         };
@@ -83,7 +86,7 @@ fn file_layer(reader: &mut Reader, sources: &Sources<'_>) -> Option<Option<PathB
     });
     match parsed {
         Ok(Some((path, settings, problems))) => {
-            warn_of_open_secrets(reader, &path, &settings);
+            warn_of_open_file(reader, &path, &settings);
             reader.lay(settings);
             reader.problems.extend(problems);
             Some(Some(path))
@@ -169,24 +172,32 @@ fn flags(sources: &Sources<'_>) -> Vec<(&'static str, Setting)> {
     .collect()
 }
 
-/// A secret in a file that every user of the machine may read.
-fn warn_of_open_secrets(reader: &mut Reader, path: &Path, settings: &file::Settings) {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let open = std::fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0);
-        let secret = settings.iter().find(|(name, setting)| match *name {
-            "auth.client_secret" => true,
-            "database.url" => setting.as_text().is_ok_and(|url| url.contains('@')),
-            _ => false,
-        });
-        if let (true, Some((name, _))) = (open, secret) {
-            let path = show_path(path);
-            reader
-                .warnings
-                .push(format!("{path} holds {name} and every user may read it; try: chmod 600 {path}"));
-        }
+/// A configuration file that others may write, or read though it holds a secret.
+fn warn_of_open_file(reader: &mut Reader, path: &Path, settings: &file::Settings) {
+    let Ok(metadata) = std::fs::metadata(path) else {
+        return;
+    };
+    let path = show_path(path);
+    if others_may_write(&metadata) {
+        reader.warnings.push(format!(
+            "{path} can be written by other users, who could send the secret anywhere; try: chmod go-w {path}"
+        ));
     }
+    let secret = settings.iter().find(|(name, setting)| holds_secret(name, setting));
+    if let (true, Some((name, _))) = (others_may_read(&metadata), secret) {
+        reader
+            .warnings
+            .push(format!("{path} holds {name} and every user may read it; try: chmod 600 {path}"));
+    }
+}
+
+fn holds_secret(name: &str, setting: &Setting) -> bool {
+    let may = key::find(name).is_some_and(|key| key.secret);
+    let holds = |text: &str| match name {
+        "database.url" => text.contains('@') || text.contains("password"),
+        _ => text != "off",
+    };
+    may && setting.as_text().is_ok_and(holds)
 }
 
 /// Variables of others that the HTTP client honours.

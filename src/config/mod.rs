@@ -1,6 +1,6 @@
 //! The configuration: sections, named defaults, where each value came from.
 //!
-//! Imports nothing of ours but the exit codes and the schedule's times. Durations are `std::time::Duration`. The caller gives everything that a
+//! Imports nothing of ours but the exit codes, the schedule's times and who may read a file. Durations are `std::time::Duration`. The caller gives everything that a
 //! value may come from ([`Sources`]); nothing here asks the process or the clock.
 
 mod address;
@@ -84,7 +84,10 @@ impl Auth {
         match &self.client_secret_file {
             // A pipe can be read once, and waits for ever after that.
             Some(path) if path.metadata().is_ok_and(|file| !file.is_file()) => Ok(self.client_secret.clone()),
-            Some(path) => secret::read(path).map(SecretString::from).map_err(|complaint| complaint.what),
+            // What is warned of was warned of at start.
+            Some(path) => secret::read(path, &mut Vec::new())
+                .map(SecretString::from)
+                .map_err(|complaint| complaint.what),
             None => Ok(self.client_secret.clone()),
         }
     }

@@ -1,11 +1,11 @@
 //! Files that hold one secret and nothing else.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
 use super::problem::show_path;
 use super::value::Complaint;
+use crate::file;
 
 /// What is shown in a secret's place.
 pub(super) const REDACTED: &str = "\"[redacted]\"";
@@ -13,16 +13,30 @@ pub(super) const REDACTED: &str = "\"[redacted]\"";
 /// No secret is longer; what is may be a device that never ends.
 const LARGEST: u64 = 65_536;
 
-/// Reads a secret; the one line break that editors and `echo` leave behind it is dropped.
-pub(super) fn read(path: &Path) -> Result<String, Complaint> {
+/// Reads a secret; the one line break that editors and `echo` leave behind it is dropped. Who owns the file is not looked at: it may be
+/// root's, or another service's that shares it.
+pub(super) fn read(path: &Path, warnings: &mut Vec<String>) -> Result<String, Complaint> {
     let wrong = |what: &str| {
         let allowed = "a readable file that holds the value and nothing else is wanted";
         Complaint::new(format!("the file {} {what}", show_path(path)), allowed)
     };
     let unreadable = |error: &std::io::Error| wrong(&format!("cannot be read ({})", error.kind()));
-    let file = File::open(path).map_err(|error| unreadable(&error))?;
-    if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
+    let file = file::open(path).map_err(|error| unreadable(&error))?;
+    let metadata = file.metadata().map_err(|error| unreadable(&error))?;
+    if metadata.is_dir() {
         return Err(wrong("is a directory"));
+    }
+    if !metadata.is_file() {
+        return Err(wrong("is a pipe or a device"));
+    }
+    if file::others_may_write(&metadata) {
+        let path = show_path(path);
+        let what = format!("the file {path} can be written by other users, who could replace the secret");
+        return Err(Complaint::new(what, format!("try: chmod 600 {path}")));
+    }
+    if file::others_may_read(&metadata) {
+        let path = show_path(path);
+        warnings.push(format!("every user may read {path}, which holds a secret; try: chmod 600 {path}"));
     }
     let mut bytes = Vec::new();
     file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
@@ -45,6 +59,9 @@ pub(super) fn read(path: &Path) -> Result<String, Complaint> {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
@@ -55,7 +72,7 @@ mod tests {
             [("a~b", "a~b"), ("a\n", "a"), ("a\r\n", "a"), ("a\n\n", "a\n"), (" a \n", " a "), ("a\r", "a\r")]
         {
             std::fs::write(&path, content).unwrap();
-            assert_eq!(read(&path).unwrap(), secret, "{content:?}");
+            assert_eq!(read(&path, &mut Vec::new()).unwrap(), secret, "{content:?}");
         }
     }
 
@@ -67,12 +84,36 @@ mod tests {
             [(&b""[..], "empty"), (b"\n", "empty"), (b"\xff", "UTF-8"), (&vec![b'a'; 70_000], "larger")]
         {
             std::fs::write(&path, content).unwrap();
-            let what = read(&path).unwrap_err().what;
+            let what = refused(&path);
             assert!(what.contains(word) && what.contains("secret"), "{what}");
         }
-        assert!(read(folder.path()).unwrap_err().what.contains("directory"));
-        assert!(read(&folder.path().join("none")).unwrap_err().what.contains("not found"));
-        // A device that never ends.
-        assert!(read(Path::new("/dev/zero")).unwrap_err().what.contains("larger"));
+        assert!(refused(folder.path()).contains("directory"));
+        assert!(refused(&folder.path().join("none")).contains("not found"));
+        let pipe = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        for special in [pipe.as_path(), Path::new("/dev/zero")] {
+            assert!(refused(special).contains("is a pipe or a device"));
+        }
+    }
+
+    #[test]
+    fn who_else_may_write_a_secret_is_refused_and_who_may_read_it_is_warned_of() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        std::fs::write(&path, "a~b").unwrap();
+        for (mode, warned) in [(0o600, false), (0o400, false), (0o440, false), (0o444, true), (0o644, true)] {
+            std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            let mut warnings = Vec::new();
+            assert_eq!(read(&path, &mut warnings).unwrap(), "a~b", "{mode:o}");
+            assert_eq!(!warnings.is_empty(), warned, "{mode:o}: {warnings:?}");
+        }
+        for mode in [0o602, 0o666, 0o777] {
+            std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            assert!(refused(&path).contains("can be written by other users"), "{mode:o}");
+        }
+    }
+
+    fn refused(path: &Path) -> String {
+        read(path, &mut Vec::new()).unwrap_err().what
     }
 }

@@ -9,11 +9,12 @@ use jiff::tz::TimeZone;
 
 use super::duration::show_duration;
 use super::load::Needs;
-use super::problem::Origin;
+use super::problem::{Origin, show_path};
 use super::reader::Reader;
 use super::value::{self, Complaint, Parsed, Raw, Setting, quoted};
 use super::{Api, Health, Http, Log, LogFormat, Notify, NotifyFormat, Removal, Retention, Retry, Schedule};
 use super::{Database, SecretUrl, address, database, secret};
+use crate::file::others_may_read;
 use crate::schedule::{Schedule as Times, ScheduleError};
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -213,7 +214,7 @@ fn notify_url(reader: &mut Reader, base: &Path, needs: Needs) -> Option<Option<S
         }
         (None, Some(file)) => {
             let origin = Origin::SecretFile(file.clone());
-            let parsed = secret::read(&file).and_then(|text| {
+            let parsed = secret::read(&file, &mut reader.warnings).and_then(|text| {
                 address::secret_url(&Setting { raw: Raw::Text(text), origin: origin.clone() })
             });
             match parsed {
@@ -315,7 +316,7 @@ pub(super) fn database(reader: &mut Reader, base: &Path, fallback: Option<&str>)
         (None, Some(file), _) => {
             let file = base.join(file);
             origin = Origin::SecretFile(file.clone());
-            match secret::read(&file) {
+            match secret::read(&file, &mut reader.warnings) {
                 Ok(text) => text,
                 Err(complaint) => {
                     let from = reader.set("database.url_file").map(|setting| setting.origin.clone());
@@ -350,6 +351,7 @@ fn address_and_schema(
     reader.note("database.url", Some(quoted(&address.shown)), origin);
     reader.warnings.extend(address.warnings);
     let database = Database { url: address.url, schema };
+    warn_of_open_database(reader, &database);
     if database.schema.is_some() && !database.is_postgres() {
         let origin = reader.set("database.schema").map(|setting| setting.origin.clone());
         let allowed = "leave it out, or set database.url to a postgres:// one";
@@ -357,6 +359,17 @@ fn address_and_schema(
         return None;
     }
     Some(database)
+}
+
+/// SQLite: a file that holds everybody's address, and that every user of this machine may read.
+fn warn_of_open_database(reader: &mut Reader, database: &Database) {
+    let Some(path) = database.sqlite_path() else {
+        return;
+    };
+    if std::fs::metadata(&path).is_ok_and(|metadata| metadata.is_file() && others_may_read(&metadata)) {
+        let path = show_path(&path);
+        reader.warnings.push(format!("every user may read the database {path}; try: chmod 600 {path}"));
+    }
 }
 
 /// The problem that a value and the file for it are both set, whatever layers they come from.

@@ -17,12 +17,14 @@ struct Place {
     variables: Vec<(String, String)>,
     flags: [Option<&'static str>; 2],
     file: Option<PathBuf>,
+    /// Who runs the program; not set: who runs the test.
+    caller: Option<u32>,
 }
 
 impl Place {
     fn empty() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        Self { folder, variables: Vec::new(), flags: [None, None], file: None }
+        Self { folder, variables: Vec::new(), flags: [None, None], file: None, caller: None }
     }
 
     /// With credentials, so that nothing is missing.
@@ -40,7 +42,9 @@ impl Place {
     fn write(self, name: &str, text: &str) -> Self {
         let path = self.path(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, text).unwrap();
+        std::fs::write(&path, text).unwrap();
+        let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(path, permissions).unwrap();
         self
     }
 
@@ -61,6 +65,7 @@ impl Place {
             log_level: self.flags[0],
             log_format: self.flags[1],
             working_dir: self.folder.path(),
+            caller: self.caller.unwrap_or_else(crate::file::caller),
             now: "2026-01-15T10:20:30Z".parse().unwrap(),
         };
         load(&sources, needs)

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::error::{StoreError, WriteCause};
 use super::location::Location;
-use super::lock::write_error;
+use super::lock::{refuse_planted, write_error};
 use super::migration::APPLICATION_ID;
 
 /// More than SQLite asks for at a time.
@@ -76,12 +76,16 @@ impl Location {
         }
     }
 
-    /// SQLite takes a file of a few bytes for an empty database and writes over it. An empty one may be taken.
+    /// SQLite takes a file of a few bytes for an empty database and writes over it. An empty one of our own may be taken.
     pub(super) fn refuse_scraps(&self) -> Result<(), StoreError> {
         let Self::Sqlite { path } = self else {
             return Ok(());
         };
-        let size = std::fs::metadata(path).map_or(0, |found| found.len());
+        let Ok(metadata) = std::fs::metadata(path) else {
+            return Ok(());
+        };
+        refuse_planted(path, &metadata)?;
+        let size = metadata.len();
         if size == 0 || size >= SMALLEST || journal_of(path).exists() {
             return Ok(());
         }

@@ -36,6 +36,9 @@ pub enum StoreError {
     /// A file or schema of another program.
     #[error("{place} holds something that understory-sync did not make")]
     NotOurs { place: String },
+    /// Whoever owns the file could read all that is written to it.
+    #[error("{place} is an empty file that belongs to another user")]
+    Planted { place: String },
     /// A migration is applied that this program does not know.
     #[error("the schema in {place} is newer than this program (migration {version})")]
     Newer { place: String, version: i64 },
@@ -121,6 +124,7 @@ impl StoreError {
             | Self::Circle { .. }
             | Self::Absent { .. }
             | Self::NotOurs { .. }
+            | Self::Planted { .. }
             | Self::Newer { .. }
             | Self::Older { .. }
             | Self::Altered { .. }
@@ -155,6 +159,9 @@ impl StoreError {
             }
             Self::NotOurs { .. } => {
                 "let database.url name a file or schema of its own; this one was left as it is"
+            }
+            Self::Planted { .. } => {
+                "remove it, or let database.url name a file in a folder that only you can write to"
             }
             Self::Newer { .. } => {
                 "install the newer program again, or restore the backup from before the upgrade"

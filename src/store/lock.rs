@@ -8,6 +8,7 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as
 use std::path::{Path, PathBuf};
 
 use super::error::{StoreError, WriteCause};
+use crate::file::{caller, folder_of};
 
 pub(super) struct FileLock {
     _file: File,
@@ -32,6 +33,9 @@ fn lock_path(database: &Path) -> PathBuf {
 }
 
 /// Makes the database file before SQLite does, which would leave its rights to the umask.
+///
+/// # Errors
+/// [`StoreError::Planted`] where another user has put an empty file there, whose owner could read all that is written to it.
 pub(super) fn create_private(database: &Path) -> Result<(), StoreError> {
     let empty = match std::fs::metadata(database) {
         Ok(metadata) => metadata.len() == 0,
@@ -39,9 +43,24 @@ pub(super) fn create_private(database: &Path) -> Result<(), StoreError> {
         Err(cause) => return Err(write_error(database, &cause)),
     };
     if empty {
-        open_private(database).map_err(|cause| write_error(database, &cause))?;
+        let file = open_private(database).map_err(|cause| write_error(database, &cause))?;
+        let metadata = file.metadata().map_err(|cause| write_error(database, &cause))?;
+        refuse_planted(database, &metadata)?;
     }
     Ok(())
+}
+
+/// Refuses an empty database file of somebody else's: neither ours nor root's, nor, where root works for the owner of the folder, theirs.
+pub(super) fn refuse_planted(database: &Path, metadata: &std::fs::Metadata) -> Result<(), StoreError> {
+    let folder = folder_of(database).metadata().map_err(|cause| write_error(database, &cause))?;
+    if metadata.len() > 0 || is_trusted(metadata.uid(), folder.uid(), caller()) {
+        return Ok(());
+    }
+    Err(StoreError::Planted { place: database.display().to_string() })
+}
+
+const fn is_trusted(owner: u32, folder_owner: u32, caller: u32) -> bool {
+    owner == caller || owner == 0 || (caller == 0 && owner == folder_owner)
 }
 
 fn open_private(path: &Path) -> io::Result<File> {
@@ -66,11 +85,7 @@ fn open_private(path: &Path) -> io::Result<File> {
 /// Root works for whoever owns the folder: a file that root kept would lock that user's service out of its own database. SQLite does
 /// the same with the files that it makes beside the database.
 fn hand_over(file: &File, path: &Path) -> io::Result<()> {
-    let Some(folder) = path.parent() else {
-        return Ok(());
-    };
-    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    let owner = std::fs::metadata(folder)?;
+    let owner = std::fs::metadata(folder_of(path))?;
     if file.metadata()?.uid() == 0 && owner.uid() != 0 {
         fchown(file, Some(owner.uid()), Some(owner.gid()))?;
     }
@@ -99,6 +114,21 @@ pub(super) fn write_error(path: &Path, cause: &io::Error) -> StoreError {
 #[expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_empty_file_is_taken_from_its_user_from_root_and_by_root_from_whom_it_works_for() {
+        for (owner, folder, caller, trusted) in [
+            (1, 1, 1, true),
+            (0, 1, 1, true),
+            (1, 1, 0, true),
+            (1, 0, 0, false),
+            (1, 2, 0, false),
+            (2, 1, 1, false),
+            (2, 2, 1, false),
+        ] {
+            assert_eq!(is_trusted(owner, folder, caller), trusted, "{owner} {folder} {caller}");
+        }
+    }
 
     #[test]
     fn what_root_makes_in_another_users_folder_is_that_users() {

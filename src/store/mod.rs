@@ -216,6 +216,7 @@ impl Store {
         if let Location::Sqlite { path } = &location {
             // A run makes files beside the database, so their folder must let it.
             crate::file::AtomicFile::create_beside(path).map_err(|cause| lock::write_error(path, &cause))?;
+            location.refuse_scraps()?;
         }
         let Some(mut store) = Self::open_to_read(database).await? else {
             return Ok(Probe::Absent { place: location.place() });

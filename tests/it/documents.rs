@@ -161,6 +161,26 @@ fn every_key_is_explained() {
     assert!(keys > 30, "{keys} keys");
 }
 
+/// Root reads no configuration that it did not name: `./config.toml` may be anybody's.
+#[test]
+fn root_always_names_its_configuration() {
+    let mut seen = 0;
+    for path in documents() {
+        let text = fs::read_to_string(&path).unwrap().replace("\\\n", " ");
+        for line in text.lines().filter(|line| line.contains("sudo ")) {
+            let command = line.split("sudo ").nth(1).unwrap();
+            let mut words = command.split([' ', '`']).filter(|word| !word.contains('='));
+            if words.next() == Some("understory-sync") {
+                seen += 1;
+                let named = words.next() == Some("--config")
+                    && words.next().is_some_and(|file| file.starts_with("/etc/understory-sync/"));
+                assert!(named, "{}: {line}", path.display());
+            }
+        }
+    }
+    assert!(seen >= 5, "{seen} lines");
+}
+
 /// Where messages of failures are made, and behind which words their texts stand.
 const MESSAGES: [(&str, &[&str]); 14] = [
     ("src/api", &["#[error(", "BadBody::Shape("]),

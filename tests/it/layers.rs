@@ -20,7 +20,7 @@ const MAY_NAME: [(&str, &str); 22] = [
     ("demo", "store"),
     ("reconcile", "consent hash"),
     ("hash", "consent"),
-    ("config", "exit schedule"),
+    ("config", "exit file schedule"),
     ("cli", ""),
     ("consent", ""),
     ("exit", ""),

@@ -62,6 +62,7 @@ mod secrecy;
 mod signals;
 mod simulation;
 mod staying;
+mod strangers;
 mod systemd;
 mod token;
 mod two_processes;

@@ -16,6 +16,75 @@ fn a_named_file_must_be_there() {
 }
 
 #[test]
+fn a_file_that_nobody_named_is_of_the_caller_or_root_and_of_nobody_else() {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+    let chmod = |place: &Place, mode| {
+        let permissions = std::fs::Permissions::from_mode(mode);
+        std::fs::set_permissions(place.path("config.toml"), permissions).unwrap();
+    };
+    let mut place = Place::new().toml("api.page_size = 7");
+    let refused = |place: &Place, word: &str| {
+        let problems = place.problems();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(problems[0].what.contains(word), "{problems:?}");
+        assert!(problems[0].allowed.contains("--config "), "{problems:?}");
+    };
+    let own_group = place.path("config.toml").metadata().unwrap();
+    let own_group = own_group.uid() == own_group.gid();
+    for (mode, fine) in [(0o600, true), (0o644, true), (0o664, own_group), (0o646, false), (0o666, false)] {
+        chmod(&place, mode);
+        if fine {
+            assert_eq!(place.load().config.api.page_size, 7, "{mode:o}");
+        } else {
+            refused(&place, "can be written by other users");
+        }
+    }
+    // Named, it is the caller's own decision, and warned of.
+    place.file = Some(place.path("config.toml"));
+    let loaded = place.load();
+    assert_eq!(loaded.config.api.page_size, 7);
+    assert!(loaded.warnings[0].contains("chmod go-w"), "{:?}", loaded.warnings);
+
+    place.file = None;
+    chmod(&place, 0o600);
+    let metadata = place.path("config.toml").metadata().unwrap();
+    if metadata.uid() == 0 {
+        std::os::unix::fs::chown(place.path("config.toml"), Some(4711), None).unwrap();
+        refused(&place, "another user");
+        place.caller = Some(4711);
+        assert_eq!(place.load().config.api.page_size, 7);
+        // A stranger's link to a file of our own.
+        std::fs::rename(place.path("config.toml"), place.path("other.toml")).unwrap();
+        symlink("other.toml", place.path("config.toml")).unwrap();
+        std::os::unix::fs::lchown(place.path("config.toml"), Some(4712), None).unwrap();
+        refused(&place, "another user");
+    } else {
+        place.caller = Some(metadata.uid() + 1);
+        refused(&place, "another user");
+        place.caller = Some(metadata.uid());
+        assert_eq!(place.load().config.api.page_size, 7);
+    }
+}
+
+#[test]
+fn a_pipe_is_neither_a_configuration_nor_a_secret_and_is_not_waited_for() {
+    let pipe = |place: &Place, name: &str| {
+        let made = std::process::Command::new("mkfifo").arg(place.path(name)).status();
+        assert!(made.unwrap().success());
+    };
+    let place = Place::new();
+    pipe(&place, "config.toml");
+    assert!(place.problems()[0].what.contains("a pipe"), "{:?}", place.problems());
+    for key in ["auth.client_secret_file", "database.url_file", "notify.url_file"] {
+        let place =
+            Place::empty().set("UNDERSTORY_SYNC__AUTH__CLIENT_ID", "id").set(&key::variable(key), "pipe");
+        pipe(&place, "pipe");
+        let problems = place.problems();
+        assert!(problems.iter().any(|problem| problem.what.contains("is a pipe")), "{key}: {problems:?}");
+    }
+}
+
+#[test]
 fn every_problem_is_told_at_once_with_key_origin_and_cure() {
     let place = Place::empty()
         .toml("[api]\npage_size = 500\npagesize = 3\nread_timeout = 30\n[schedule]\ncron = '* * *'\n[oops]\nx = 1\n")

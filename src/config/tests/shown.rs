@@ -16,6 +16,28 @@ fn config_shows_everything_but_secrets() {
 }
 
 #[test]
+fn what_every_user_may_read_is_warned_of() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let place = Place::empty()
+        .toml("[auth]\nclient_id = 'id'\nclient_secret_file = 's'\n[notify]\nurl = 'https://chat.example.org/hunter2'\n")
+        .write("s", "hunter2")
+        .write("understory.db", "");
+    let warnings = |mode: u32| {
+        for name in ["config.toml", "s", "understory.db"] {
+            let permissions = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(place.path(name), permissions).unwrap();
+        }
+        place.load().warnings
+    };
+    assert_eq!(warnings(0o600), [""; 0]);
+    let open = warnings(0o644).join("\n");
+    for words in ["/config.toml holds notify.url", "/s, which holds a secret", "the database /"] {
+        assert!(open.contains(words), "{words}: {open}");
+    }
+    assert!(!open.contains("hunter2"), "{open}");
+}
+
+#[test]
 fn config_tells_what_is_missing_and_can_be_read_back() {
     let place = Place::empty();
     let loaded = place.load_for(Needs::Nothing).unwrap();
