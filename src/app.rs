@@ -168,6 +168,10 @@ async fn on_database(command: &Command, config: Config) -> Result<Exit, CommandE
                 command::forget::erase(&config, &emails, &mut out).await
             }
         }
+        Command::Changes(args) => {
+            let mut out = io::BufWriter::new(out);
+            command::changes::run(&config, args, &mut out).await
+        }
         Command::Backup { file } => command::backup::run(&config, file, &mut out).await,
         _ => Ok(Exit::Done),
     }

@@ -101,6 +101,12 @@ pub enum Command {
     /// Write the active consents, one a line
     Export(ExportArgs),
 
+    /// What has changed in the table, oldest first: for mailing tools, CRMs and warehouses
+    ///
+    /// Without a cursor everything, behind a line that says reset: what the feed does not name, the reader drops. Each line
+    /// has the cursor behind which --since goes on.
+    Changes(ChangesArgs),
+
     /// Erase a person everywhere in the database, for good
     ///
     /// Only a salted hash of the address is kept, so that no later run brings the person back.
@@ -151,6 +157,51 @@ pub enum ExportFormat {
     Csv,
     /// One JSON object a line
     Jsonl,
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("reading").args(["since", "name", "list", "forget_reader", "restored"]))]
+pub struct ChangesArgs {
+    /// Only what has changed behind this cursor; keeps nothing in the database
+    #[arg(long, value_name = "CURSOR")]
+    pub since: Option<String>,
+
+    /// Keep the cursor in the database under NAME, and move it on once COMMAND took every line and ended with 0
+    #[arg(long = "as", value_name = "NAME", value_parser = reader_name, requires = "command")]
+    pub name: Option<String>,
+
+    /// What a line looks like
+    #[arg(long, value_enum, default_value_t = ExportFormat::Jsonl)]
+    pub format: ExportFormat,
+
+    /// The readers and how far each is
+    #[arg(long)]
+    pub list: bool,
+
+    /// With --list: as JSON
+    #[arg(long, requires = "list")]
+    pub json: bool,
+
+    /// Forget how far this reader was: its next reading begins anew
+    #[arg(long, value_name = "NAME", value_parser = reader_name)]
+    pub forget_reader: Option<String>,
+
+    /// After a restored backup: begin a new feed, then confirm that erasures made since the backup were made again
+    #[arg(long)]
+    pub restored: bool,
+
+    /// With --as: gets the lines on standard input; not started where there are none
+    #[arg(last = true, requires = "name", value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+}
+
+fn reader_name(name: &str) -> Result<String, &'static str> {
+    let valid = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte);
+    if (1..=64).contains(&name.len()) && name.bytes().all(valid) {
+        Ok(name.to_owned())
+    } else {
+        Err("a reader's name has 1 to 64 of a-z, 0-9, _ and -")
+    }
 }
 
 /// Whom to forget.
@@ -236,6 +287,12 @@ mod tests {
             "migrate",
             "export --format csv",
             "export --format jsonl --all -o out.jsonl",
+            "changes",
+            "changes --since 1.f.2.n.k --format csv",
+            "changes --as mail_1 -- sh -c true",
+            "changes --list --json",
+            "changes --forget-reader mail_1",
+            "changes --restored",
             "forget a@example.org",
             "forget --undo -",
             "backup copy.db",
@@ -268,6 +325,11 @@ mod tests {
             "export --format xml",
             "forget",
             "forget a@example.org b@example.org",
+            "changes --as mail",
+            "changes --as Mail -- cat",
+            "changes --since 1 --as mail -- cat",
+            "changes --json",
+            "changes -- cat",
             "backup",
             "completions",
             "--config",

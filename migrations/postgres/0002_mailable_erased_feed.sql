@@ -42,8 +42,6 @@ create index consent_changes_erased on consent_changes (changed_at, consent_key)
 alter table sync_runs add column returns_pending bigint not null default 0;
 alter table sync_runs add column accepted_removals bigint;
 alter table sync_runs add column accepted_by text;
--- Internal: tells this run from another one of the same number in a restored copy.
-alter table sync_runs add column nonce text;
 
 -- Internal: what the page of a consent answered last ('there', 'gone', 'unclear'), and since when it has answered so.
 alter table consent_checks add column answer text;
@@ -88,14 +86,22 @@ create table renewed_consents (
     last_run_id   bigint not null
 );
 
--- Internal: whoever reads the change feed, and how far.
+-- Internal: one line a transaction that gave out a `changed_at`. The nonce tells it from another one of the same time in a
+-- restored copy.
+create table feed_log (
+    changed_at timestamptz not null primary key,
+    nonce      text not null
+);
+insert into feed_log (changed_at, nonce)
+select last_changed_at, substr(replace(gen_random_uuid()::text, '-', ''), 1, 16) from sync_state;
+
+-- Internal: whoever reads the change feed, how far, and which process holds the name.
 create table feed_readers (
-    name         text not null primary key,
-    cursor       text not null,
-    position     text not null,
-    updated_at   timestamptz not null,
-    holder       text,
-    held_until   timestamptz
+    name       text not null primary key,
+    cursor     text,
+    updated_at timestamptz not null,
+    holder     text,
+    held_until timestamptz
 );
 
 -- Internal: what was notified last, so that a restart does not repeat it.

@@ -37,8 +37,6 @@ create index consent_changes_erased on consent_changes (changed_at, consent_key)
 alter table sync_runs add column returns_pending integer not null default 0;
 alter table sync_runs add column accepted_removals integer;
 alter table sync_runs add column accepted_by text;
--- Internal: tells this run from another one of the same number in a restored copy.
-alter table sync_runs add column nonce text;
 
 -- Internal: what the page of a consent answered last ('there', 'gone', 'unclear'), and since when it has answered so.
 alter table consent_checks add column answer text;
@@ -83,14 +81,21 @@ create table renewed_consents (
     last_run_id   integer not null
 ) strict;
 
--- Internal: whoever reads the change feed, and how far.
+-- Internal: one line a transaction that gave out a `changed_at`. The nonce tells it from another one of the same time in a
+-- restored copy.
+create table feed_log (
+    changed_at text not null primary key,
+    nonce      text not null
+) strict;
+insert into feed_log (changed_at, nonce) select last_changed_at, lower(hex(randomblob(8))) from sync_state;
+
+-- Internal: whoever reads the change feed, how far, and which process holds the name.
 create table feed_readers (
-    name         text not null primary key,
-    cursor       text not null,
-    position     text not null,
-    updated_at   text not null,
-    holder       text,
-    held_until   text
+    name       text not null primary key,
+    cursor     text,
+    updated_at text not null,
+    holder     text,
+    held_until text
 ) strict;
 
 -- Internal: what was notified last, so that a restart does not repeat it.

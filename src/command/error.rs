@@ -21,6 +21,9 @@ pub enum CommandError {
     /// What was typed does not say what to do.
     #[error("{0}")]
     Usage(&'static str),
+    /// The command that `changes --as` hands the lines to.
+    #[error("the reader's command {0}; its cursor stays where it was")]
+    Reader(String),
     /// A file or a stream of the system.
     #[error("{what}: {cause}")]
     Io { what: &'static str, cause: io::Error },
@@ -42,7 +45,7 @@ impl CommandError {
             Self::Listen { .. } => Exit::Config,
             Self::Io { .. } if self.is_closed_pipe() => Exit::Done,
             Self::Io { .. } => Exit::Write,
-            Self::Interrupted => Exit::Retry,
+            Self::Interrupted | Self::Reader(_) => Exit::Retry,
         }
     }
 
@@ -59,6 +62,9 @@ impl CommandError {
             Self::Api(error) => error.hint(),
             Self::Run(failure) => failure.hint(),
             Self::Usage(_) => Some("see `understory-sync --help`".to_owned()),
+            Self::Reader(_) => {
+                Some("correct the command; the next reading gives it the same lines again".to_owned())
+            }
             Self::Listen { .. } => Some("choose a free port, or end the program that has it".to_owned()),
             Self::Io { .. } | Self::Interrupted => None,
         }

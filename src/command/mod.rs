@@ -1,6 +1,7 @@
 //! The commands, one file each: what they print goes to a writer that the caller gives.
 
 pub mod backup;
+pub mod changes;
 pub mod check;
 pub mod completions;
 pub mod config;

@@ -46,6 +46,7 @@ pub struct Metrics {
     http_requests: Family<Labels<2>, Counter>,
     http_retries: Counter,
     token_requests: Counter,
+    reader_lag: Family<Labels<1>, Gauge>,
 }
 
 impl Default for Metrics {
@@ -71,6 +72,7 @@ impl Metrics {
             http_requests: Family::default(),
             http_retries: Counter::default(),
             token_requests: Counter::default(),
+            reader_lag: Family::default(),
         };
         metrics.register_runs();
         metrics.register_consents();
@@ -112,6 +114,11 @@ impl Metrics {
             "removals_withheld",
             "Rows that are no longer listed and that the removal guard keeps active",
             self.withheld.clone(),
+        );
+        r.register(
+            "feed_reader_lag_seconds",
+            "Age of the oldest change that a reader of the change feed has not taken, 0 where it has them all",
+            self.reader_lag.clone(),
         );
     }
 
@@ -182,6 +189,10 @@ impl Metrics {
             self.consents.get_or_create(&[("state", state.to_owned())]).set(count);
         }
         self.withheld.set(snapshot.withheld);
+        self.reader_lag.clear();
+        for reader in &snapshot.readers {
+            self.reader_lag.get_or_create(&[("reader", reader.name.clone())]).set(reader.lag_seconds);
+        }
         self.last_success.set(seconds(health::finished(snapshot)));
         self.last_judged.set(seconds(snapshot.last_judged_at));
     }

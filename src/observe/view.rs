@@ -103,6 +103,7 @@ impl View<'_> {
             self.blocked_note(),
             self.rejected_note(),
             self.slow_note(),
+            self.restored_note(),
         ]
         .into_iter()
         .flatten()
@@ -185,6 +186,28 @@ impl View<'_> {
         })
     }
 
+    fn restored_note(&self) -> Option<Note> {
+        self.snapshot.restored_at.map(|at| Note {
+            text: format!(
+                "This database is a restored copy (noticed {}). Erasures made since the backup must be made again (`forget`); then \
+                 confirm:",
+                utc(at)
+            ),
+            command: Some("understory-sync changes --restored".to_owned()),
+        })
+    }
+
+    fn write_readers(&self, page: &mut String) {
+        for reader in &self.snapshot.readers {
+            let state = if reader.refused {
+                "must begin anew (changes --forget-reader)".to_owned()
+            } else {
+                format!("{} behind", duration(Duration::from_secs(reader.lag_seconds.unsigned_abs())))
+            };
+            let _ = writeln!(page, "Reader    {}: {state}", reader.name);
+        }
+    }
+
     /// `status`: for people.
     pub fn to_text(&self) -> String {
         let snapshot = self.snapshot;
@@ -210,6 +233,7 @@ impl View<'_> {
         let _ = writeln!(page, "Next run  {}", self.next_run.map_or_else(none, at));
         let judged = snapshot.last_judged_at.map_or_else(none, at);
         let _ = writeln!(page, "Absence   last judged: {judged}");
+        self.write_readers(&mut page);
         for note in self.notes() {
             let _ = write!(page, "\n! {}\n", note.text);
             if let Some(command) = note.command {
@@ -257,6 +281,8 @@ impl View<'_> {
             "reasons": reasons,
             "at": self.now,
             "next_run_at": self.next_run,
+            "feed_readers": self.snapshot.readers,
+            "restored_at": self.snapshot.restored_at,
             "consents": self.snapshot.consents,
             "withheld": self.snapshot.withheld,
             "rejected_items": self.snapshot.rejected_items,

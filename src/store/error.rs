@@ -68,6 +68,12 @@ pub enum StoreError {
     /// Another run holds lock or lease.
     #[error("another run is in progress: {holder}")]
     Busy { holder: String },
+    /// The change feed cannot go on from a cursor.
+    #[error("the change feed cannot go on from this cursor: {0}")]
+    Cursor(super::RefusedCursor),
+    /// Another process reads the change feed under the same name.
+    #[error("another process reads the change feed as {name}")]
+    ReaderBusy { name: String },
     /// The lease was taken over while we were paused.
     #[error("this run lost its lease: another run has taken over")]
     Fenced,
@@ -130,13 +136,14 @@ impl StoreError {
             | Self::Altered { .. }
             | Self::SqliteOnly(_)
             | Self::NoSuchDatabase { .. } => Exit::Config,
-            Self::Corrupt { .. } => Exit::Data,
+            Self::Corrupt { .. } | Self::Cursor(_) => Exit::Data,
             Self::Write { .. } | Self::Target { .. } | Self::Statement { .. } => Exit::Write,
             Self::Lost { .. }
             | Self::Unreachable { .. }
             | Self::Locked { .. }
             | Self::Contended { .. }
             | Self::Busy { .. }
+            | Self::ReaderBusy { .. }
             | Self::ReaderInTheWay { .. }
             | Self::Fenced => Exit::Retry,
             Self::Login { .. } | Self::Rights { .. } => Exit::Refused,
@@ -190,6 +197,12 @@ impl StoreError {
             Self::Contended { .. } => "the next run tries again",
             Self::Busy { .. } => {
                 "let it finish; if it died, PostgreSQL frees the lease after 90 seconds, SQLite at once"
+            }
+            Self::Cursor(_) => {
+                "begin anew: leave --since out, or run `understory-sync changes --forget-reader NAME` first; the first line then says reset, and what the feed does not name, the reader drops"
+            }
+            Self::ReaderBusy { .. } => {
+                "let it finish; the name of a process that was killed is free after 10 seconds"
             }
             Self::Fenced => {
                 "nothing to do: the other run goes on; a machine that sleeps often makes this happen"

@@ -5,8 +5,9 @@ use std::path::Path;
 use serde::Serialize;
 use sqlx::{Column as _, Row as _};
 
-use super::conn::Conn;
+use super::conn::{Conn, execute, row};
 use super::error::{StoreError, from_sqlx};
+use super::location::Location;
 use super::lock::write_error;
 use super::{Store, Timestamp};
 
@@ -157,6 +158,22 @@ impl Store {
             }
             error => error,
         })?;
+        mark_copy(file_on_disk.path(), &place).await?;
         file_on_disk.persist(target).map_err(|cause| write_error(target, &cause))
     }
+}
+
+/// What readers of the change feed have seen of the original says nothing about the copy, which gets a feed of its own.
+async fn mark_copy(copy: &Path, place: &str) -> Result<(), StoreError> {
+    const KEEPS_FEED: &str =
+        "select count(*) > 0 from pragma_table_info('sync_state') where name = 'feed_id'";
+    const MARK: &str = "update sync_state set feed_id = lower(hex(randomblob(16))), feed_file = 'copy', restored_at = $1 \
+         where id = 1";
+    let failed = |error: sqlx::Error| from_sqlx(&error, place);
+    let mut conn = Conn::open(&Location::Sqlite { path: copy.to_path_buf() }).await?;
+    let (keeps_feed,): (bool,) = row!(&mut conn, KEEPS_FEED).map_err(failed)?;
+    if keeps_feed {
+        execute!(&mut conn, MARK, Timestamp::now()).map_err(failed)?;
+    }
+    conn.close().await.map_err(failed)
 }

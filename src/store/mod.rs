@@ -9,6 +9,7 @@ mod conn;
 mod diagnose;
 mod error;
 mod export;
+mod feed;
 mod finish;
 mod forget;
 mod insert;
@@ -26,6 +27,7 @@ mod write;
 
 pub use error::{StoreError, WriteCause};
 pub use export::{ExportRow, Table};
+pub use feed::{Feed, FeedCursor, FeedLine, Hold, Reader, RefusedCursor};
 pub use finish::{Candidate, Ending};
 pub use forget::Forgotten;
 pub use lease::{Lease, Run, new_holder};
@@ -82,7 +84,11 @@ impl Store {
         };
         let conn = Conn::open(&location).await;
         let mut store = Self { conn: conn.map_err(|error| location.explain_closed(error))?, location, lock };
-        match store.prepare().await {
+        let ready = match store.prepare().await {
+            Ok(()) => store.ensure_feed_identity(Timestamp::now()).await,
+            Err(error) => Err(error),
+        };
+        match ready {
             Ok(()) => Ok(store),
             Err(error) => {
                 let error = store.location.explain(error);
@@ -174,6 +180,33 @@ impl Store {
             }
             tokio::time::sleep(Duration::from_millis(250)).await;
         }
+    }
+
+    /// Opens a database that exists for a short write beside a run, without its lock or lease.
+    pub async fn open_beside_run(database: &config::Database) -> Result<Self, StoreError> {
+        let location = Location::new(database)?;
+        if let Location::Sqlite { path } = &location
+            && std::fs::metadata(path).map_or(0, |metadata| metadata.len()) == 0
+        {
+            return Err(StoreError::Absent { place: location.place() });
+        }
+        location.refuse_scraps()?;
+        location.refuse_read_only()?;
+        let conn = Conn::open(&location).await.map_err(|error| location.explain_closed(error))?;
+        let mut store = Self { conn, location, lock: None };
+        let place = store.place();
+        let found = store.read(async |conn| migration::inspect(conn, &place).await).await;
+        let refused = match found {
+            Ok(Schema::Current) => match store.ensure_feed_identity(Timestamp::now()).await {
+                Ok(()) => return Ok(store),
+                Err(error) => error,
+            },
+            Ok(Schema::Older) => StoreError::Older { place },
+            Ok(Schema::Absent) => StoreError::Absent { place },
+            Err(error) => error,
+        };
+        store.close().await;
+        Err(refused)
     }
 
     /// SQLite: opens the database as it is, whatever its schema, while no run is on. For a backup, which must not change

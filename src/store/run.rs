@@ -84,6 +84,10 @@ pub struct Snapshot {
     pub rejected_items: i64,
     /// (`finished_at`, `active`) of complete runs, oldest first, thinned to at most 400 points.
     pub active_over_time: Vec<(Timestamp, i64)>,
+    /// Named readers of the change feed.
+    pub readers: Vec<super::Reader>,
+    /// Since when this is a restored copy whose erasures were not confirmed yet.
+    pub restored_at: Option<Timestamp>,
 }
 
 /// How many consents there are in which state.

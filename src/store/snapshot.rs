@@ -41,6 +41,8 @@ impl Store {
             let (rejected_items,): (i64,) =
                 row!(conn, "select count(*) from rejected_items where resolved_at is null")
                     .map_err(failed)?;
+            let (restored_at,): (Option<Timestamp>,) =
+                row!(conn, "select restored_at from sync_state where id = 1").map_err(failed)?;
             Ok(Snapshot {
                 runs: newest,
                 last_complete: complete.into_iter().next(),
@@ -49,6 +51,8 @@ impl Store {
                 withheld,
                 rejected_items,
                 active_over_time,
+                readers: super::feed::readers(conn, Timestamp::now(), &place).await?,
+                restored_at,
             })
         })
         .await

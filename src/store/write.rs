@@ -83,6 +83,7 @@ pub(super) async fn next_changed_at(
         row!(conn, "select last_changed_at from sync_state where id = 1").map_err(failed)?;
     let next = now.max(last.plus_millis(1));
     execute!(conn, "update sync_state set last_changed_at = $1 where id = 1", next).map_err(failed)?;
+    super::feed::log_transaction(conn, next).await.map_err(failed)?;
     Ok(next)
 }
 

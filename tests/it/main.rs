@@ -20,6 +20,7 @@ mod a_million;
 mod api_client;
 mod bad_items;
 mod bench;
+mod change_feed;
 mod changes;
 mod check;
 mod clock;

@@ -1,0 +1,248 @@
+//! `changes`: what has changed in the table, oldest first, to standard output or into a command (contract, section 7).
+
+use std::io::{self, Write};
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::{Child, Command};
+
+use super::error::CommandError;
+use crate::cli::{ChangesArgs, ExportFormat};
+use crate::config::Config;
+use crate::exit::Exit;
+use crate::store::{Feed, FeedCursor, FeedLine, Hold, Reader, Store, Timestamp};
+
+/// How often a reader's name is renewed; it would be free after ten seconds.
+const RENEW_EVERY: Duration = Duration::from_secs(3);
+
+const COLUMNS: [&str; 10] = [
+    "cursor",
+    "changed_at",
+    "consent_key",
+    "previous_key",
+    "state",
+    "email",
+    "full_name",
+    "source",
+    "withheld",
+    "mailable",
+];
+
+pub async fn run(config: &Config, args: &ChangesArgs, out: &mut dyn Write) -> Result<Exit, CommandError> {
+    let mut store = Store::open_beside_run(&config.database).await?;
+    let done = dispatch(&mut store, args, out).await;
+    store.close().await;
+    done
+}
+
+async fn dispatch(store: &mut Store, args: &ChangesArgs, out: &mut dyn Write) -> Result<Exit, CommandError> {
+    if args.list {
+        let readers = store.readers(Timestamp::now()).await?;
+        list(&readers, args.json, out)?;
+    } else if let Some(name) = &args.forget_reader {
+        if !store.forget_reader(name).await? {
+            return Err(CommandError::Usage("there is no reader of this name; see `changes --list`"));
+        }
+        writeln!(out, "reader {name} forgotten: its next reading begins anew")?;
+    } else if args.restored {
+        restored(store.confirm_restore(Timestamp::now()).await?, out)?;
+    } else if let Some(name) = &args.name {
+        return pipe(store, name, args).await;
+    } else {
+        return print(store, args, out).await;
+    }
+    Ok(Exit::Done)
+}
+
+fn restored(is_new: bool, out: &mut dyn Write) -> io::Result<()> {
+    if is_new {
+        writeln!(
+            out,
+            "the change feed has a new identity: every reader begins anew. Make the erasures of the time since the backup again \
+             (`forget`), then confirm with `changes --restored`"
+        )
+    } else {
+        writeln!(out, "confirmed: the erasures made since the backup were made again")
+    }
+}
+
+fn list(readers: &[Reader], json: bool, out: &mut dyn Write) -> io::Result<()> {
+    if json {
+        serde_json::to_writer_pretty(&mut *out, readers)?;
+        return writeln!(out);
+    }
+    if readers.is_empty() {
+        writeln!(out, "no readers; `understory-sync changes --as NAME -- COMMAND` makes one")?;
+    }
+    for reader in readers {
+        let read_at = reader.read_at.map_or_else(|| "never".to_owned(), |at| at.to_string());
+        let state = match reader.refused {
+            true => "must begin anew: changes --forget-reader".to_owned(),
+            false => format!("{} s behind", reader.lag_seconds),
+        };
+        writeln!(out, "{:<24} last read {read_at}, {state}", reader.name)?;
+    }
+    Ok(())
+}
+
+/// Lines of one format, with the line that tells a reader to begin anew.
+#[derive(Clone, Copy)]
+struct Lines(ExportFormat);
+
+#[derive(Serialize)]
+struct Line<'a> {
+    cursor: String,
+    #[serde(flatten)]
+    line: &'a FeedLine,
+}
+
+#[derive(Serialize)]
+struct Reset {
+    reset: bool,
+    cursor: String,
+}
+
+impl Lines {
+    /// The first lines of an output.
+    fn head(self, feed: &Feed, is_new: bool) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        let cursor = feed.start().to_string();
+        match self.0 {
+            ExportFormat::Jsonl if is_new => {
+                serde_json::to_writer(&mut bytes, &Reset { reset: true, cursor })?;
+                bytes.push(b'\n');
+            }
+            ExportFormat::Jsonl => {}
+            ExportFormat::Csv => {
+                let mut csv = csv_writer(&mut bytes);
+                csv.write_record(COLUMNS)?;
+                if is_new {
+                    csv.write_record([&cursor, "", "", "", "reset", "", "", "", "", ""])?;
+                }
+                csv.flush()?;
+            }
+        }
+        Ok(bytes)
+    }
+
+    fn page(self, feed: &Feed, lines: &[FeedLine]) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        match self.0 {
+            ExportFormat::Jsonl => {
+                for line in lines {
+                    serde_json::to_writer(&mut bytes, &Line { cursor: feed.after(line).to_string(), line })?;
+                    bytes.push(b'\n');
+                }
+            }
+            ExportFormat::Csv => {
+                let mut csv = csv_writer(&mut bytes);
+                for line in lines {
+                    csv.serialize((feed.after(line).to_string(), line))?;
+                }
+                csv.flush()?;
+            }
+        }
+        Ok(bytes)
+    }
+}
+
+/// RFC 4180.
+fn csv_writer(bytes: &mut Vec<u8>) -> csv::Writer<&mut Vec<u8>> {
+    csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).has_headers(false).from_writer(bytes)
+}
+
+async fn print(store: &mut Store, args: &ChangesArgs, out: &mut dyn Write) -> Result<Exit, CommandError> {
+    let lines = Lines(args.format);
+    let (feed, cursor) = store.open_feed(args.since.as_deref()).await?;
+    let mut bytes = lines.head(&feed, cursor.is_none())?;
+    let mut cursor = cursor.unwrap_or_else(|| feed.start());
+    loop {
+        if let Err(error) = out.write_all(&bytes) {
+            return Ok(super::unless_closed(Err(error), Exit::Done)?);
+        }
+        let page = store.next_lines(&feed, &cursor).await?;
+        let Some(last) = page.last() else { break };
+        cursor = feed.after(last);
+        bytes = lines.page(&feed, &page)?;
+    }
+    Ok(super::unless_closed(out.flush(), Exit::Done)?)
+}
+
+/// Hands the lines to the reader's command and moves its cursor on once it took them all.
+async fn pipe(store: &mut Store, name: &str, args: &ChangesArgs) -> Result<Exit, CommandError> {
+    let hold = store.hold_reader(name, Timestamp::now()).await?;
+    let taken = deliver(store, &hold, args).await;
+    let cursor = taken.as_ref().ok().and_then(Option::as_ref);
+    let released = store.release_reader(&hold, cursor, Timestamp::now()).await;
+    taken?;
+    released?;
+    Ok(Exit::Done)
+}
+
+/// The cursor behind everything that the command took; none where there was nothing to take.
+async fn deliver(
+    store: &mut Store,
+    hold: &Hold,
+    args: &ChangesArgs,
+) -> Result<Option<FeedCursor>, CommandError> {
+    let lines = Lines(args.format);
+    let (feed, cursor) = store.open_feed(hold.cursor.as_deref()).await?;
+    let is_new = cursor.is_none();
+    let mut cursor = cursor.unwrap_or_else(|| feed.start());
+    let mut page = store.next_lines(&feed, &cursor).await?;
+    if page.is_empty() && !is_new {
+        return Ok(None);
+    }
+    let mut child = spawn(&args.command)?;
+    let mut input = child.stdin.take();
+    let mut bytes = lines.head(&feed, is_new)?;
+    while let Some(pipe) = &mut input {
+        if holding(store, hold, pipe.write_all(&bytes)).await?.is_err() {
+            return Err(left_early(store, hold, child).await);
+        }
+        let Some(last) = page.last() else { break };
+        cursor = feed.after(last);
+        bytes = lines.page(&feed, &page)?;
+        page = store.next_lines(&feed, &cursor).await?;
+    }
+    drop(input);
+    let ended = holding(store, hold, child.wait()).await?;
+    let ended = ended.map_err(|cause| CommandError::Reader(cause.to_string()))?;
+    if ended.success() { Ok(Some(cursor)) } else { Err(CommandError::Reader(format!("ended with {ended}"))) }
+}
+
+fn spawn(command: &[std::ffi::OsString]) -> Result<Child, CommandError> {
+    let [program, arguments @ ..] = command else {
+        return Err(CommandError::Usage("--as needs a command behind --"));
+    };
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::piped()).kill_on_drop(true);
+    command.spawn().map_err(|cause| CommandError::Reader(format!("could not be started: {cause}")))
+}
+
+/// A command that did not read to the end has not taken everything, whatever its exit code.
+async fn left_early(store: &mut Store, hold: &Hold, mut child: Child) -> CommandError {
+    match holding(store, hold, child.wait()).await {
+        Ok(Ok(ended)) => CommandError::Reader(format!("did not read to the end ({ended})")),
+        Ok(Err(cause)) => CommandError::Reader(cause.to_string()),
+        Err(error) => error,
+    }
+}
+
+/// Keeps the reader's name while the command takes its time.
+async fn holding<T>(
+    store: &mut Store,
+    hold: &Hold,
+    step: impl Future<Output = T>,
+) -> Result<T, CommandError> {
+    let mut step = std::pin::pin!(step);
+    loop {
+        tokio::select! {
+            biased;
+            done = &mut step => return Ok(done),
+            () = tokio::time::sleep(RENEW_EVERY) => store.renew_hold(hold, Timestamp::now()).await?,
+        }
+    }
+}

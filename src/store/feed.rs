@@ -1,0 +1,427 @@
+//! The change feed (contract, section 7): what has changed behind a cursor, and how far each reader is.
+//!
+//! `changed_at` is given out under a lock, once for each transaction and always growing, so a reader that asks for what lies
+//! behind its position misses nothing. Whether the position is still of this database, the nonce of its transaction tells.
+
+use std::fmt;
+use std::str::FromStr;
+
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use serde::Serialize;
+
+use super::conn::{Conn, execute, row, rows};
+use super::error::{StoreError, from_sqlx};
+use super::location::Location;
+use super::{Store, Timestamp};
+
+/// Lines read from the database at a time.
+const PAGE_LINES: i64 = 1_000;
+
+/// How long a reader's name stays taken after the process that held it was killed, in milliseconds.
+const HOLD_MILLIS: i64 = 10_000;
+
+/// The nonce of a transaction from before the feed was kept.
+const NO_NONCE: &str = "0";
+
+/// One line of `consent_feed`.
+#[derive(Serialize, sqlx::FromRow)]
+pub struct FeedLine {
+    pub changed_at: Timestamp,
+    pub consent_key: String,
+    pub previous_key: Option<String>,
+    /// `active`, `inactive` or `erased`
+    pub state: String,
+    pub email: Option<String>,
+    pub full_name: Option<String>,
+    pub source: Option<String>,
+    pub withheld: bool,
+    pub mailable: bool,
+    #[serde(skip)]
+    nonce: String,
+}
+
+/// Behind which line a reader goes on. Opaque to readers: `1.FEED.MILLISECONDS.NONCE.KEY`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FeedCursor {
+    feed_id: String,
+    changed_at: Timestamp,
+    nonce: String,
+    consent_key: String,
+}
+
+/// Why the feed cannot go on from a cursor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RefusedCursor {
+    #[error("it is not a cursor of this program")]
+    Unreadable,
+    #[error("it belongs to another database, or to this one before it was restored or copied")]
+    OtherFeed,
+    #[error("the database does not hold what the reader has seen already; a backup was restored")]
+    Restored,
+    #[error("erasures that the reader has not seen were dropped since (retention.erasures)")]
+    TooOld,
+}
+
+impl fmt::Display for FeedCursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let key = utf8_percent_encode(&self.consent_key, NON_ALPHANUMERIC);
+        write!(f, "1.{}.{}.{}.{key}", self.feed_id, self.changed_at.millis(), self.nonce)
+    }
+}
+
+impl FromStr for FeedCursor {
+    type Err = RefusedCursor;
+
+    fn from_str(text: &str) -> Result<Self, RefusedCursor> {
+        let parts: Vec<&str> = text.trim().split('.').collect();
+        let ["1", feed_id, millis, nonce, key] = parts[..] else {
+            return Err(RefusedCursor::Unreadable);
+        };
+        let millis: i64 = millis.parse().map_err(|_| RefusedCursor::Unreadable)?;
+        let key = percent_decode_str(key).decode_utf8().map_err(|_| RefusedCursor::Unreadable)?;
+        Ok(Self {
+            feed_id: feed_id.to_owned(),
+            changed_at: Timestamp::default().plus_millis(millis),
+            nonce: nonce.to_owned(),
+            consent_key: key.into_owned(),
+        })
+    }
+}
+
+/// The feed as it stands when a reader begins: lines that change meanwhile come with the next reading.
+#[derive(Debug, Clone)]
+pub struct Feed {
+    feed_id: String,
+    until: Timestamp,
+}
+
+impl Feed {
+    /// Before the first line.
+    pub fn start(&self) -> FeedCursor {
+        FeedCursor {
+            feed_id: self.feed_id.clone(),
+            changed_at: Timestamp::default(),
+            nonce: NO_NONCE.to_owned(),
+            consent_key: String::new(),
+        }
+    }
+
+    /// Behind this line.
+    pub fn after(&self, line: &FeedLine) -> FeedCursor {
+        FeedCursor {
+            feed_id: self.feed_id.clone(),
+            changed_at: line.changed_at,
+            nonce: line.nonce.clone(),
+            consent_key: line.consent_key.clone(),
+        }
+    }
+}
+
+/// A named reader, as `changes --list` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Reader {
+    pub name: String,
+    /// When it last took everything; none before the first time.
+    pub read_at: Option<Timestamp>,
+    /// Age of the oldest line that it has not taken, 0 where it has them all.
+    pub lag_seconds: i64,
+    /// The feed cannot go on from its cursor.
+    pub refused: bool,
+}
+
+/// The right to read as a name: one process at a time.
+#[derive(Debug, Clone)]
+pub struct Hold {
+    name: String,
+    holder: String,
+    /// Where the reader is; none before the first time.
+    pub cursor: Option<String>,
+}
+
+#[derive(sqlx::FromRow)]
+struct FeedState {
+    feed_id: String,
+    feed_file: Option<String>,
+    last_changed_at: Timestamp,
+    erasures_dropped_at: Option<Timestamp>,
+}
+
+const STATE: &str = "select coalesce(feed_id, '') as feed_id, feed_file, last_changed_at, erasures_dropped_at \
+     from sync_state where id = 1";
+
+const LINES: &str = "select f.changed_at, f.consent_key, f.previous_key, f.state, f.email, f.full_name, f.source, f.withheld, \
+     f.mailable, coalesce((select l.nonce from feed_log l where l.changed_at = f.changed_at), '0') as nonce \
+     from consent_feed f where (f.changed_at, f.consent_key) > ($1, $2) and f.changed_at <= $3 \
+     order by f.changed_at, f.consent_key limit $4";
+
+const LOG_SQLITE: &str = "insert into feed_log (changed_at, nonce) values ($1, lower(hex(randomblob(8))))";
+const LOG_POSTGRES: &str = "insert into feed_log (changed_at, nonce) \
+     values ($1, substr(replace(gen_random_uuid()::text, '-', ''), 1, 16))";
+
+/// Notes a transaction that gave out a `changed_at`.
+pub(super) async fn log_transaction(conn: &mut Conn, changed_at: Timestamp) -> Result<(), sqlx::Error> {
+    let sql = match conn {
+        Conn::Sqlite(_) => LOG_SQLITE,
+        Conn::Postgres(_) => LOG_POSTGRES,
+    };
+    execute!(conn, sql, changed_at).map(drop)
+}
+
+const RENEW_FEED_SQLITE: &str = "update sync_state set feed_id = lower(hex(randomblob(16))), feed_file = $1, restored_at = $2 \
+     where id = 1";
+const RENEW_FEED_POSTGRES: &str = "update sync_state set feed_id = replace(gen_random_uuid()::text, '-', ''), feed_file = $1, \
+     restored_at = $2 where id = 1";
+
+async fn renew_feed(conn: &mut Conn, file: Option<&str>, now: Timestamp) -> Result<(), sqlx::Error> {
+    let sql = match conn {
+        Conn::Sqlite(_) => RENEW_FEED_SQLITE,
+        Conn::Postgres(_) => RENEW_FEED_POSTGRES,
+    };
+    execute!(conn, sql, file, now).map(drop)
+}
+
+const HOLD_SQLITE: &str = "insert into feed_readers (name, updated_at, holder, held_until) values ($1, $3, $2, $4) \
+     on conflict (name) do update set holder = excluded.holder, held_until = excluded.held_until \
+     where feed_readers.holder is null or feed_readers.held_until <= $3 returning cursor";
+const HOLD_POSTGRES: &str = "insert into feed_readers (name, updated_at, holder, held_until) \
+     values ($1, clock_timestamp(), $2, clock_timestamp() + ($4::timestamptz - $3::timestamptz)) \
+     on conflict (name) do update set holder = excluded.holder, held_until = excluded.held_until \
+     where feed_readers.holder is null or feed_readers.held_until <= clock_timestamp() returning cursor";
+
+const RENEW_HOLD_SQLITE: &str =
+    "update feed_readers set held_until = $4 where name = $1 and holder = $2 and $3 is not null";
+const RENEW_HOLD_POSTGRES: &str = "update feed_readers set held_until = clock_timestamp() + ($4::timestamptz - $3::timestamptz) \
+     where name = $1 and holder = $2";
+
+impl Store {
+    /// Gives the feed a new identity where SQLite's file was copied or moved into place: what readers have seen of the other
+    /// file says nothing about this one.
+    pub(super) async fn ensure_feed_identity(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        let Location::Sqlite { path } = &self.location else { return Ok(()) };
+        let Ok(metadata) = std::fs::metadata(path) else { return Ok(()) };
+        let file = std::os::unix::fs::MetadataExt::ino(&metadata).to_string();
+        let place = self.place();
+        let failed = |error: sqlx::Error| from_sqlx(&error, &place);
+        let state: FeedState = self.read(async |conn| row!(conn, STATE).map_err(failed)).await?;
+        match state.feed_file {
+            Some(known) if known == file => Ok(()),
+            Some(_) => {
+                self.write(async |conn| renew_feed(conn, Some(&file), now).await.map_err(failed)).await
+            }
+            None => {
+                const SET: &str = "update sync_state set feed_file = $1 where id = 1";
+                self.write(async |conn| execute!(conn, SET, &file).map(drop).map_err(failed)).await
+            }
+        }
+    }
+
+    /// After a restore that the program cannot see: a new identity, or, where it has one already, the word that the erasures
+    /// made since the backup were made again. True where the identity is new.
+    pub async fn confirm_restore(&mut self, now: Timestamp) -> Result<bool, StoreError> {
+        const RESTORED: &str = "select restored_at, feed_file from sync_state where id = 1";
+        let place = self.place();
+        self.write(async |conn| {
+            let failed = |error: sqlx::Error| from_sqlx(&error, &place);
+            let (restored_at, file): (Option<Timestamp>, Option<String>) =
+                row!(conn, RESTORED).map_err(failed)?;
+            if restored_at.is_some() {
+                execute!(conn, "update sync_state set restored_at = null where id = 1").map_err(failed)?;
+            } else {
+                renew_feed(conn, file.as_deref(), now).await.map_err(failed)?;
+            }
+            Ok(restored_at.is_none())
+        })
+        .await
+    }
+
+    /// The feed up to now, and the cursor that was given, if the feed can go on from it.
+    pub async fn open_feed(
+        &mut self,
+        cursor: Option<&str>,
+    ) -> Result<(Feed, Option<FeedCursor>), StoreError> {
+        let place = self.place();
+        self.read(async |conn| {
+            let state: FeedState = row!(conn, STATE).map_err(|error| from_sqlx(&error, &place))?;
+            let cursor = match cursor {
+                Some(text) => Some(check_cursor(conn, &state, text, &place).await?),
+                None => None,
+            };
+            Ok((Feed { feed_id: state.feed_id, until: state.last_changed_at }, cursor))
+        })
+        .await
+    }
+
+    /// The next lines behind the cursor, in their order; none at the end.
+    pub async fn next_lines(
+        &mut self,
+        feed: &Feed,
+        cursor: &FeedCursor,
+    ) -> Result<Vec<FeedLine>, StoreError> {
+        let place = self.place();
+        self.read(async |conn| {
+            rows!(conn, LINES, cursor.changed_at, &cursor.consent_key, feed.until, PAGE_LINES)
+                .map_err(|error| from_sqlx(&error, &place))
+        })
+        .await
+    }
+
+    /// Takes a reader's name.
+    pub async fn hold_reader(&mut self, name: &str, now: Timestamp) -> Result<Hold, StoreError> {
+        let place = self.place();
+        let holder = super::new_holder();
+        let taken: Vec<(Option<String>,)> = self
+            .write(async |conn| {
+                let sql = match conn {
+                    Conn::Sqlite(_) => HOLD_SQLITE,
+                    Conn::Postgres(_) => HOLD_POSTGRES,
+                };
+                rows!(conn, sql, name, &holder, now, now.plus_millis(HOLD_MILLIS))
+                    .map_err(|error| from_sqlx(&error, &place))
+            })
+            .await?;
+        let Some((cursor,)) = taken.into_iter().next() else {
+            return Err(StoreError::ReaderBusy { name: name.to_owned() });
+        };
+        Ok(Hold { name: name.to_owned(), holder, cursor })
+    }
+
+    /// To be called every few seconds; an error where another process has taken the name.
+    pub async fn renew_hold(&mut self, hold: &Hold, now: Timestamp) -> Result<(), StoreError> {
+        let sql = match self.conn {
+            Conn::Sqlite(_) => RENEW_HOLD_SQLITE,
+            Conn::Postgres(_) => RENEW_HOLD_POSTGRES,
+        };
+        let place = self.place();
+        let until = now.plus_millis(HOLD_MILLIS);
+        let held = self
+            .write(async |conn| {
+                execute!(conn, sql, &hold.name, &hold.holder, now, until)
+                    .map_err(|error| from_sqlx(&error, &place))
+            })
+            .await?;
+        if held == 1 { Ok(()) } else { Err(StoreError::ReaderBusy { name: hold.name.clone() }) }
+    }
+
+    /// Gives the name back and, where the reader took everything, moves its cursor on.
+    pub async fn release_reader(
+        &mut self,
+        hold: &Hold,
+        cursor: Option<&FeedCursor>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        const RELEASE: &str = "update feed_readers set cursor = coalesce($3, cursor), \
+             updated_at = case when $3 is null then updated_at else $4 end, holder = null, held_until = null \
+             where name = $1 and holder = $2";
+        let place = self.place();
+        let cursor = cursor.map(ToString::to_string);
+        let released = self
+            .write(async |conn| {
+                execute!(conn, RELEASE, &hold.name, &hold.holder, &cursor, now)
+                    .map_err(|error| from_sqlx(&error, &place))
+            })
+            .await?;
+        // A holder that was paused for too long must not move the cursor of its successor.
+        if released == 1 { Ok(()) } else { Err(StoreError::ReaderBusy { name: hold.name.clone() }) }
+    }
+
+    pub async fn readers(&mut self, now: Timestamp) -> Result<Vec<Reader>, StoreError> {
+        let place = self.place();
+        self.read(async |conn| readers(conn, now, &place).await).await
+    }
+
+    /// False where there is no reader of this name.
+    pub async fn forget_reader(&mut self, name: &str) -> Result<bool, StoreError> {
+        let place = self.place();
+        let gone = self
+            .write(async |conn| {
+                execute!(conn, "delete from feed_readers where name = $1", name)
+                    .map_err(|error| from_sqlx(&error, &place))
+            })
+            .await?;
+        Ok(gone > 0)
+    }
+}
+
+/// Every named reader and how far it is, within a transaction that reads.
+pub(super) async fn readers(conn: &mut Conn, now: Timestamp, place: &str) -> Result<Vec<Reader>, StoreError> {
+    const READERS: &str = "select name, cursor, updated_at from feed_readers order by name";
+    const OLDEST: &str = "select changed_at from consent_feed where (changed_at, consent_key) > ($1, $2) \
+         order by changed_at, consent_key limit 1";
+    let failed = |error: sqlx::Error| from_sqlx(&error, place);
+    let state: FeedState = row!(conn, STATE).map_err(failed)?;
+    let found: Vec<(String, Option<String>, Timestamp)> = rows!(conn, READERS).map_err(failed)?;
+    let start = Feed { feed_id: state.feed_id.clone(), until: state.last_changed_at }.start();
+    let mut readers = Vec::with_capacity(found.len());
+    for (name, text, updated_at) in found {
+        let cursor = match &text {
+            Some(text) => check_cursor(conn, &state, text, place).await,
+            None => Ok(start.clone()),
+        };
+        let refused = match &cursor {
+            Err(StoreError::Cursor(_)) => true,
+            Err(_) => return Err(cursor.err().unwrap_or(StoreError::Fenced)),
+            Ok(_) => false,
+        };
+        let cursor = cursor.unwrap_or_else(|_| start.clone());
+        let oldest: Vec<(Timestamp,)> =
+            rows!(conn, OLDEST, cursor.changed_at, &cursor.consent_key).map_err(failed)?;
+        let lag = oldest.first().map_or(0, |(at,)| (now.millis() - at.millis()).max(0) / 1_000);
+        readers.push(Reader { name, read_at: text.map(|_| updated_at), lag_seconds: lag, refused });
+    }
+    Ok(readers)
+}
+
+/// Never in silence: a cursor that the feed cannot go on from is an error that says why.
+async fn check_cursor(
+    conn: &mut Conn,
+    state: &FeedState,
+    text: &str,
+    place: &str,
+) -> Result<FeedCursor, StoreError> {
+    const NONCE: &str = "select nonce from feed_log where changed_at = $1";
+    const FIRST: &str = "select min(changed_at) from feed_log";
+    let failed = |error: sqlx::Error| from_sqlx(&error, place);
+    let cursor: FeedCursor = text.parse().map_err(StoreError::Cursor)?;
+    if cursor.feed_id != state.feed_id {
+        return Err(StoreError::Cursor(RefusedCursor::OtherFeed));
+    }
+    let nonce: Vec<(String,)> = rows!(conn, NONCE, cursor.changed_at).map_err(failed)?;
+    let (first,): (Option<Timestamp>,) = row!(conn, FIRST).map_err(failed)?;
+    let known = match nonce.first() {
+        Some((nonce,)) => *nonce == cursor.nonce,
+        None => cursor.nonce == NO_NONCE && first.is_none_or(|first| cursor.changed_at < first),
+    };
+    // The start of the feed is in every database.
+    if !known && cursor.changed_at != Timestamp::default() {
+        return Err(StoreError::Cursor(RefusedCursor::Restored));
+    }
+    let dropped = state.erasures_dropped_at.is_some_and(|dropped| cursor.changed_at < dropped);
+    if dropped && cursor.changed_at != Timestamp::default() {
+        return Err(StoreError::Cursor(RefusedCursor::TooOld));
+    }
+    Ok(cursor)
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_survives_its_text_whatever_the_key() {
+        for key in ["", "c_1", "a.b/c d", "nk:00ff", "Ærø.é%25"] {
+            let cursor = FeedCursor {
+                feed_id: "f00".to_owned(),
+                changed_at: Timestamp::default().plus_millis(1_764_000_000_123),
+                nonce: "ab12".to_owned(),
+                consent_key: key.to_owned(),
+            };
+            let text = cursor.to_string();
+            assert!(text.is_ascii() && !text.contains(' '), "{text}");
+            assert_eq!(text.parse::<FeedCursor>().unwrap(), cursor);
+        }
+        for text in ["", "1", "2.f.1.n.k", "1.f.x.n.k", "1.f.1.n.k.more", "1.f.1.n.%ff"] {
+            assert_eq!(text.parse::<FeedCursor>(), Err(RefusedCursor::Unreadable), "{text}");
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! The change feed: every add, leave and erasure is delivered, in order, at least once, or refused with a reason.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
+
+use serde_json::Value;
+
+use crate::support::{Engine, World};
+
+/// What a reader that only knows the contract keeps of the feed.
+#[derive(Default)]
+struct Follower {
+    rows: BTreeMap<String, Value>,
+    cursor: Option<String>,
+}
+
+impl Follower {
+    fn read(&mut self, world: &World) -> usize {
+        let mut arguments = vec!["changes"];
+        if let Some(cursor) = &self.cursor {
+            arguments.extend(["--since", cursor]);
+        }
+        let output = world.run(&arguments);
+        let output = output.expect(0).stdout.clone();
+        self.take(&output)
+    }
+
+    fn take(&mut self, output: &str) -> usize {
+        let mut taken = 0;
+        for line in output.lines() {
+            let line: Value = serde_json::from_str(line).unwrap();
+            self.cursor = Some(line["cursor"].as_str().unwrap().to_owned());
+            if line["reset"] == true {
+                self.rows.clear();
+                continue;
+            }
+            taken += 1;
+            if let Some(previous) = line["previous_key"].as_str() {
+                self.rows.remove(previous);
+            }
+            let key = line["consent_key"].as_str().unwrap().to_owned();
+            if line["state"] == "active" {
+                self.rows.insert(key, line);
+            } else {
+                self.rows.remove(&key);
+            }
+        }
+        taken
+    }
+
+    async fn expect_equal(&self, world: &World) {
+        let active = "select consent_key || ' ' || email from active_consents order by consent_key";
+        let mine: Vec<String> = self
+            .rows
+            .iter()
+            .map(|(key, line)| format!("{key} {}", line["email"].as_str().unwrap()))
+            .collect();
+        let mut theirs = world.db.rows(active).await;
+        theirs.sort();
+        assert_eq!(mine, theirs);
+    }
+}
+
+on_both! {
+    async fn a_follower_ends_equal_to_the_active_consents(world: World) {
+        world.list_people(2_300);
+        world.run_once().expect(0);
+        let mut follower = Follower::default();
+        assert_eq!(follower.read(&world), 2_300);
+        follower.expect_equal(&world).await;
+        assert_eq!(follower.read(&world), 0);
+
+        let ids = world.db.rows("select consent_key from consents order by consent_key").await;
+        let _ = world.api.remove(&ids[0]);
+        world.run_once().expect(0);
+        assert_eq!(follower.read(&world), 1);
+        follower.expect_equal(&world).await;
+    }
+
+    async fn a_named_reader_moves_on_only_after_its_command_took_everything(world: World) {
+        world.list_people(30);
+        world.run_once().expect(0);
+        let folder = tempfile::tempdir().unwrap();
+        let (script, taken) = (folder.path().join("reader.sh"), folder.path().join("taken"));
+        let command = |text: &str| {
+            std::fs::write(&script, format!("#!/bin/sh\n{text}\n")).unwrap();
+            std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o700)).unwrap();
+        };
+        let path = script.display().to_string();
+        let reading = ["changes", "--as", "crm", "--", path.as_str()];
+
+        command("cat >/dev/null; exit 3");
+        assert!(world.run(&reading).expect(75).stderr.contains('3'));
+        command("exit 0");
+        // Leaving the pipe early may go unnoticed where everything fits into it; the cursor of a failure never moves.
+        command("head -c 10 >/dev/null; exit 1");
+        world.run(&reading).expect(75);
+        world.run(&["changes", "--as", "crm", "--", "/nonexistent/command"]).expect(75);
+
+        command(&format!("cat >>{}", taken.display()));
+        world.run(&reading).expect(0);
+        let mut follower = Follower::default();
+        assert_eq!(follower.take(&std::fs::read_to_string(&taken).unwrap()), 30);
+        follower.expect_equal(&world).await;
+
+        // Nothing to take: the command is not started.
+        command("exit 9");
+        world.run(&reading).expect(0);
+        let list: Value = serde_json::from_str(&world.run(&["changes", "--list", "--json"]).expect(0).stdout).unwrap();
+        assert_eq!(list[0]["name"], "crm");
+        assert_eq!(list[0]["lag_seconds"], 0);
+        world.run(&["changes", "--forget-reader", "crm"]).expect(0);
+        world.run(&["changes", "--forget-reader", "crm"]).expect(2);
+    }
+
+    async fn two_processes_do_not_read_under_one_name(world: World) {
+        world.list_people(3);
+        world.run_once().expect(0);
+        let folder = tempfile::tempdir().unwrap();
+        let nested = folder.path().join("nested");
+        // The reader's own command tries to read under the same name meanwhile.
+        let inner = format!(
+            "cat >/dev/null; {} changes --as crm -- cat; echo $? >{}",
+            env!("CARGO_BIN_EXE_understory-sync"),
+            nested.display()
+        );
+        world.run(&["changes", "--as", "crm", "--", "sh", "-c", &inner]).expect(0);
+        assert_eq!(std::fs::read_to_string(&nested).unwrap().trim(), "75");
+    }
+
+    async fn a_cursor_that_the_feed_cannot_go_on_from_is_refused(world: World) {
+        world.list_people(3);
+        world.run_once().expect(0);
+        let mut follower = Follower::default();
+        follower.read(&world);
+        let cursor = follower.cursor.clone().unwrap();
+
+        let refused = world.run(&["changes", "--since", "nonsense"]);
+        assert!(refused.expect(65).stderr.contains("--since"));
+        // Another transaction stands where the reader's was.
+        world.db.execute("update feed_log set nonce = 'other'").await;
+        assert!(world.run(&["changes", "--since", &cursor]).expect(65).stderr.contains("restored"));
+        // Ahead of the database.
+        world.db.execute("delete from feed_log where changed_at = (select max(changed_at) from feed_log)").await;
+        world.run(&["changes", "--since", &cursor]).expect(65);
+
+        let other = World::on(world.db.engine()).await;
+        other.list_people(3);
+        other.run_once().expect(0);
+        assert!(other.run(&["changes", "--since", &cursor]).expect(65).stderr.contains("another database"));
+    }
+
+    async fn a_restore_that_nobody_can_see_is_declared_and_confirmed(world: World) {
+        world.list_people(3);
+        world.run_once().expect(0);
+        let mut follower = Follower::default();
+        follower.read(&world);
+        world.run(&["changes", "--restored"]).expect(0);
+        let cursor = follower.cursor.take().unwrap();
+        world.run(&["changes", "--since", &cursor]).expect(65);
+        assert!(world.run(&["status"]).expect(0).stdout.contains("changes --restored"));
+        world.run(&["changes", "--restored"]).expect(0);
+        assert!(!world.run(&["status"]).expect(0).stdout.contains("changes --restored"));
+        assert_eq!(follower.read(&world), 3);
+    }
+
+    async fn csv_has_the_columns_of_the_contract(world: World) {
+        world.list_people(2);
+        world.run_once().expect(0);
+        let csv = world.run(&["changes", "--format", "csv"]).expect(0).stdout.clone();
+        let mut lines = csv.split("\r\n");
+        let header = "cursor,changed_at,consent_key,previous_key,state,email,full_name,source,withheld,mailable";
+        assert_eq!(lines.next(), Some(header));
+        assert!(lines.next().unwrap().contains(",reset,"));
+        assert!(lines.next().unwrap().ends_with(",false,true"));
+    }
+
+    async fn without_a_database_there_is_no_feed(world: World) {
+        world.run(&["changes"]).expect(78);
+    }
+}
+
+#[tokio::test]
+async fn a_copied_or_restored_file_has_a_feed_of_its_own() {
+    let world = World::on(Engine::Sqlite).await;
+    world.list_people(3);
+    world.run_once().expect(0);
+    let mut follower = Follower::default();
+    follower.read(&world);
+    let cursor = follower.cursor.take().unwrap();
+    // Positive control: the same file goes on.
+    world.run(&["changes", "--since", &cursor]).expect(0);
+
+    let (path, copy) = (world.db.path(), world.db.path().with_extension("copy"));
+    std::fs::copy(&path, &copy).unwrap();
+    std::fs::rename(&copy, &path).unwrap();
+    world.run(&["changes", "--since", &cursor]).expect(65);
+    assert!(world.run(&["status"]).expect(0).stdout.contains("restored copy"));
+
+    follower.read(&world);
+    let cursor = follower.cursor.take().unwrap();
+    let backup = path.with_extension("backup");
+    world.run(&["backup", &backup.display().to_string()]).expect(0);
+    world.run(&["changes", "--since", &cursor]).expect(0);
+    std::fs::rename(&backup, &path).unwrap();
+    world.run(&["changes", "--since", &cursor]).expect(65);
+    world.run_once().expect(0);
+    world.run_once().expect(0);
+    world.run(&["changes", "--since", &cursor]).expect(65);
+}
