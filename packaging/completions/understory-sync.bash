@@ -19,6 +19,9 @@ _understory__sync() {
             understory__sync,backup)
                 cmd="understory__sync__subcmd__backup"
                 ;;
+            understory__sync,changes)
+                cmd="understory__sync__subcmd__changes"
+                ;;
             understory__sync,check)
                 cmd="understory__sync__subcmd__check"
                 ;;
@@ -56,7 +59,7 @@ _understory__sync() {
 
     case "${cmd}" in
         understory__sync)
-            opts="-h -V --config --log-format --log-level --run-once --accept-removals --dry-run --quiet --help --version check status config migrate export forget backup healthcheck demo completions man"
+            opts="-h -V --config --log-format --log-level --run-once --accept-removals --dry-run --quiet --help --version check status config migrate export changes forget backup healthcheck demo completions man"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -92,6 +95,48 @@ _understory__sync() {
                 return 0
             fi
             case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --log-format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                --log-level)
+                    COMPREPLY=($(compgen -W "error warn info debug trace" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        understory__subcmd__sync__subcmd__changes)
+            opts="-h --since --as --format --list --json --forget-reader --restored --config --log-format --log-level --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --since)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --as)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -W "csv jsonl" -- "${cur}"))
+                    return 0
+                    ;;
+                --forget-reader)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

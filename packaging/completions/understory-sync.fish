@@ -43,6 +43,7 @@ complete -c understory-sync -n "__fish_understory_sync_needs_command" -f -a "sta
 complete -c understory-sync -n "__fish_understory_sync_needs_command" -f -a "config" -d 'The effective configuration and where each value came from, secrets redacted'
 complete -c understory-sync -n "__fish_understory_sync_needs_command" -f -a "migrate" -d 'Bring the database\'s schema up to date and exit'
 complete -c understory-sync -n "__fish_understory_sync_needs_command" -f -a "export" -d 'Write the active consents, one a line'
+complete -c understory-sync -n "__fish_understory_sync_needs_command" -f -a "changes" -d 'What has changed in the table, oldest first: for mailing tools, CRMs and warehouses'
 complete -c understory-sync -n "__fish_understory_sync_needs_command" -f -a "forget" -d 'Erase a person everywhere in the database, for good'
 complete -c understory-sync -n "__fish_understory_sync_needs_command" -f -a "backup" -d 'A consistent copy of a SQLite database, while the daemon runs'
 complete -c understory-sync -n "__fish_understory_sync_needs_command" -f -a "healthcheck" -d 'Exit 0 if the last complete run is fresh enough, else 1 (for a container\'s HEALTHCHECK)'
@@ -99,6 +100,23 @@ debug\t''
 trace\t''"
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand export" -l all -d 'Consents that are missing or removed too'
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand export" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand changes" -l since -d 'Only what has changed behind this cursor; keeps nothing in the database' -r
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand changes" -l as -d 'Keep the cursor in the database under NAME, and move it on once COMMAND took every line and ended with 0' -r
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand changes" -l format -d 'What a line looks like' -r -f -a "csv\t'Comma-separated values with a heading'
+jsonl\t'One JSON object a line'"
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand changes" -l forget-reader -d 'Forget how far this reader was: its next reading begins anew' -r
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand changes" -l config -d 'The configuration file' -r -F
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand changes" -l log-format -d 'How log lines are written (they go to stderr)' -r -f -a "text\t''
+json\t''"
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand changes" -l log-level -d 'How much is logged' -r -f -a "error\t''
+warn\t''
+info\t''
+debug\t''
+trace\t''"
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand changes" -l list -d 'The readers and how far each is'
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand changes" -l json -d 'With --list: as JSON'
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand changes" -l restored -d 'After a restored backup: begin a new feed, then confirm that erasures made since the backup were made again'
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand changes" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand forget" -l config -d 'The configuration file' -r -F
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand forget" -l log-format -d 'How log lines are written (they go to stderr)' -r -f -a "text\t''
 json\t''"

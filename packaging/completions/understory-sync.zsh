@@ -86,6 +86,24 @@ jsonl\:"One JSON object a line"))' \
 '--help[Print help (see more with '\''--help'\'')]' \
 && ret=0
 ;;
+(changes)
+_arguments "${_arguments_options[@]}" : \
+'--since=[Only what has changed behind this cursor; keeps nothing in the database]:CURSOR:_default' \
+'--as=[Keep the cursor in the database under NAME, and move it on once COMMAND took every line and ended with 0]:NAME:_default' \
+'--format=[What a line looks like]:FORMAT:((csv\:"Comma-separated values with a heading"
+jsonl\:"One JSON object a line"))' \
+'--forget-reader=[Forget how far this reader was\: its next reading begins anew]:NAME:_default' \
+'--config=[The configuration file]:FILE:_files' \
+'--log-format=[How log lines are written (they go to stderr)]:FORMAT:(text json)' \
+'--log-level=[How much is logged]:LEVEL:(error warn info debug trace)' \
+'--list[The readers and how far each is]' \
+'--json[With --list\: as JSON]' \
+'--restored[After a restored backup\: begin a new feed, then confirm that erasures made since the backup were made again]' \
+'-h[Print help (see more with '\''--help'\'')]' \
+'--help[Print help (see more with '\''--help'\'')]' \
+'*::command -- With --as\: gets the lines on standard input; not started where there are none:_default' \
+&& ret=0
+;;
 (forget)
 _arguments "${_arguments_options[@]}" : \
 '--config=[The configuration file]:FILE:_files' \
@@ -157,6 +175,7 @@ _understory-sync_commands() {
 'config:The effective configuration and where each value came from, secrets redacted' \
 'migrate:Bring the database'\''s schema up to date and exit' \
 'export:Write the active consents, one a line' \
+'changes:What has changed in the table, oldest first\: for mailing tools, CRMs and warehouses' \
 'forget:Erase a person everywhere in the database, for good' \
 'backup:A consistent copy of a SQLite database, while the daemon runs' \
 'healthcheck:Exit 0 if the last complete run is fresh enough, else 1 (for a container'\''s HEALTHCHECK)' \
@@ -170,6 +189,11 @@ _understory-sync_commands() {
 _understory-sync__subcmd__backup_commands() {
     local commands; commands=()
     _describe -t commands 'understory-sync backup commands' commands "$@"
+}
+(( $+functions[_understory-sync__subcmd__changes_commands] )) ||
+_understory-sync__subcmd__changes_commands() {
+    local commands; commands=()
+    _describe -t commands 'understory-sync changes commands' commands "$@"
 }
 (( $+functions[_understory-sync__subcmd__check_commands] )) ||
 _understory-sync__subcmd__check_commands() {

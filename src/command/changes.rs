@@ -78,9 +78,10 @@ fn list(readers: &[Reader], json: bool, out: &mut dyn Write) -> io::Result<()> {
     }
     for reader in readers {
         let read_at = reader.read_at.map_or_else(|| "never".to_owned(), |at| at.to_string());
-        let state = match reader.refused {
-            true => "must begin anew: changes --forget-reader".to_owned(),
-            false => format!("{} s behind", reader.lag_seconds),
+        let state = if reader.refused {
+            "must begin anew: changes --forget-reader".to_owned()
+        } else {
+            format!("{} s behind", reader.lag_seconds)
         };
         writeln!(out, "{:<24} last read {read_at}, {state}", reader.name)?;
     }

@@ -293,13 +293,13 @@ impl Store {
         };
         let place = self.place();
         let until = now.plus_millis(HOLD_MILLIS);
-        let held = self
+        let renewed = self
             .write(async |conn| {
                 execute!(conn, sql, &hold.name, &hold.holder, now, until)
                     .map_err(|error| from_sqlx(&error, &place))
             })
             .await?;
-        if held == 1 { Ok(()) } else { Err(StoreError::ReaderBusy { name: hold.name.clone() }) }
+        if renewed == 1 { Ok(()) } else { Err(StoreError::ReaderBusy { name: hold.name.clone() }) }
     }
 
     /// Gives the name back and, where the reader took everything, moves its cursor on.
