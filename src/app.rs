@@ -24,7 +24,7 @@ use crate::lifecycle::{Role, Signals};
 use crate::observe::logging;
 use crate::observe::progress::Progress;
 use crate::observe::view::View;
-use crate::store::{Snapshot, Store, StoreError, Timestamp};
+use crate::store::{Bounds, Snapshot, Store, StoreError, Timestamp};
 
 /// Everything that `main` does.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -225,7 +225,7 @@ fn warn(loaded: &Loaded) {
 
 /// The state of the database; what is not there yet has no runs.
 async fn snapshot(config: &Config) -> Result<Snapshot, StoreError> {
-    match Store::open_to_read(&config.database).await? {
+    match Store::open_to_read(&config.database, Bounds::look()).await? {
         None => Ok(Snapshot::default()),
         Some(mut store) => {
             let snapshot = store.snapshot(20).await;
@@ -258,7 +258,8 @@ async fn demo() -> Result<Exit, CommandError> {
 
 async fn query(config: &Config, sql: &'static str) -> Result<crate::demo::Table, CommandError> {
     let place = || StoreError::Absent { place: config.database.shown_url() };
-    let mut store = Store::open_to_read(&config.database).await?.ok_or_else(place)?;
+    let opened = Store::open_to_read(&config.database, Bounds::COMMAND).await?;
+    let mut store = opened.ok_or_else(place)?;
     let table = store.query_table(sql).await;
     store.close().await;
     let table = table?;

@@ -23,7 +23,7 @@ use tracing::Instrument as _;
 use crate::api::{Api, ApiError, Deadline, Endpoint, Traffic};
 use crate::config::Config;
 use crate::exit::Exit;
-use crate::store::{Lease, Run, RunRow, Store, StoreError, Timestamp, Trigger, identity, new_holder};
+use crate::store::{Bounds, Lease, Run, RunRow, Store, StoreError, Timestamp, Trigger, identity, new_holder};
 use clock::ClockCheck;
 use wait::Wait;
 
@@ -31,7 +31,10 @@ use wait::Wait;
 const BEGIN_GRACE: Duration = Duration::from_millis(500);
 
 /// How long a run that was told to stop may go on with what it does in the database.
-const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(3);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(2500);
+
+/// How long the database may then take to record the end and to take the lease back.
+const END_TIMEOUT: Duration = Duration::from_millis(1200);
 
 /// How far a run has come.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -69,6 +72,7 @@ pub struct Syncer {
     holder: String,
     database_expected: bool,
     clock: ClockCheck,
+    bounds: Bounds,
 }
 
 impl Syncer {
@@ -86,12 +90,18 @@ impl Syncer {
             holder: new_holder(),
             database_expected: false,
             clock,
+            bounds: Bounds::RUN,
         })
     }
 
     /// Progress is told at least so often while a run waits; every 15 seconds in any case.
     pub fn report_progress_every(self, progress_every: Duration) -> Self {
         Self { progress_every, ..self }
+    }
+
+    /// Other limits for the database than [`Bounds::RUN`].
+    pub fn with_bounds(self, bounds: Bounds) -> Self {
+        Self { bounds, ..self }
     }
 
     /// Requests since the process began.
@@ -127,17 +137,18 @@ impl Syncer {
         }
         let started = Instant::now();
         let before = self.api.traffic().clone();
+        let deadline = self.config.schedule.run_timeout.map(|timeout| started + timeout);
+        let bounds = self.bounds.for_deadline(deadline);
         // Told to stop, it still has a moment to begin: dropped at the wrong point, it would leave its row running and its lease taken.
         let (mut store, run) = tokio::select! {
             biased;
-            opened = begin(&self.config, &self.holder, trigger, self.database_expected) => opened.map_err(RunError::from)?,
+            opened = begin(&self.config, bounds, &self.holder, trigger, self.database_expected) => opened.map_err(RunError::from)?,
             () = async {
                 cancel.cancelled().await;
                 tokio::time::sleep(BEGIN_GRACE).await;
             } => return Err(RunError::Interrupted.into()),
         };
         tracing::debug!(database = %store.place(), run_id = run.row.id, "run begins");
-        let deadline = self.config.schedule.run_timeout.map(|timeout| started + timeout);
         let wait = Wait {
             cancel,
             deadline,
@@ -169,17 +180,16 @@ impl Syncer {
                 () = wait.give_up(SHUTDOWN_TIMEOUT) => None,
             }
         };
-        let (ending, broken) = match passed {
-            Some(Ok(ending)) => (Ok(ending), false),
-            Some(Err(error)) => (Err(error), false),
+        let ending = passed.unwrap_or_else(|| {
             // What the database was doing is abandoned with its connection.
-            None => (Err(wait.reason(&run.row)), true),
-        };
+            store.end_within(END_TIMEOUT);
+            Err(wait.reason(&run.row))
+        });
         count_requests(&mut run.row, before, self.api.traffic());
         let clock_checked = run.clock_checked;
         let result = match ending {
             Ok(ending) => self.complete(store, run, ending).await,
-            Err(error) => Err(fail(store, run, error, broken).await),
+            Err(error) => Err(fail(store, run, error).await),
         };
         self.clean_up(store, &lease, clock_checked, &result).await;
         result
@@ -232,14 +242,15 @@ impl Syncer {
 
 async fn begin(
     config: &Config,
+    bounds: Bounds,
     holder: &str,
     trigger: Trigger,
     database_expected: bool,
 ) -> Result<(Store, Run), StoreError> {
     if database_expected {
-        refuse_lost_database(config).await?;
+        refuse_lost_database(config, bounds).await?;
     }
-    let mut store = Store::open(&config.database).await?;
+    let mut store = Store::open(&config.database, bounds).await?;
     let lease = match store.acquire_as(holder, Timestamp::now()).await {
         Ok(lease) => lease,
         Err(error) => {
@@ -251,8 +262,8 @@ async fn begin(
         Ok(run) => Ok((store, run)),
         Err(error) => {
             // A run that could not begin keeps nobody waiting for the end of its lease, where the database takes it back.
-            let back = store.release(&lease, Timestamp::now());
-            let _ = tokio::time::timeout(Duration::from_millis(1500), back).await;
+            store.end_within(END_TIMEOUT);
+            let _ = store.release(&lease, Timestamp::now()).await;
             store.close().await;
             Err(error)
         }
@@ -261,20 +272,22 @@ async fn begin(
 
 /// A database that vanished while this process ran is being restored, or its folder is not mounted. An empty one in its place would
 /// be taken for the real one later on.
-async fn refuse_lost_database(config: &Config) -> Result<(), StoreError> {
-    match Store::open_to_read(&config.database).await {
+async fn refuse_lost_database(config: &Config, bounds: Bounds) -> Result<(), StoreError> {
+    match Store::open_to_read(&config.database, bounds).await {
         Ok(Some(store)) => {
             store.close().await;
             Ok(())
         }
         Ok(None) => Err(StoreError::Lost { place: identity(&config.database) }),
+        // A server that does not answer is not asked a second time.
+        Err(error @ StoreError::Unreachable { .. }) => Err(error),
         // Whatever else is wrong, the run itself will meet.
         Err(_) => Ok(()),
     }
 }
 
 /// Records how the run ended, as far as the database lets us.
-async fn fail(store: &mut Store, run: Run, error: RunError, broken: bool) -> Failure {
+async fn fail(store: &mut Store, run: Run, error: RunError) -> Failure {
     let mut row = run.row.clone();
     let outcome = if matches!(error, RunError::Interrupted) { "interrupted" } else { "failed" };
     outcome.clone_into(&mut row.outcome);
@@ -284,20 +297,10 @@ async fn fail(store: &mut Store, run: Run, error: RunError, broken: bool) -> Fai
         row.finished_at = Some(*time);
     }
     row.error = Some(error.to_string());
-    if !error.leaves_database_alone() {
-        let recorded = tokio::time::timeout(Duration::from_millis(1500), async {
-            if broken {
-                store.reopen().await?;
-            }
-            store.fail(&run, &row, Timestamp::now()).await
-        });
-        match recorded.await {
-            Ok(Ok(())) => {}
-            Ok(Err(cause)) => {
-                tracing::warn!(error = %cause, "the end of the run could not be recorded");
-            }
-            Err(_) => tracing::warn!("the end of the run could not be recorded in time"),
-        }
+    if !error.leaves_database_alone()
+        && let Err(cause) = store.fail(&run, &row, Timestamp::now()).await
+    {
+        tracing::warn!(error = %cause, "the end of the run could not be recorded");
     }
     Failure { error, row: Some(Box::new(row)) }
 }

@@ -19,7 +19,7 @@ use crate::observe::metrics::Metrics;
 use crate::observe::progress::Progress;
 use crate::observe::{http, logging, report};
 use crate::schedule::{Ticks, jitter};
-use crate::store::{RunRow, Snapshot, Store, StoreError, Timestamp, Trigger, identity};
+use crate::store::{Bounds, RunRow, Snapshot, Store, StoreError, Timestamp, Trigger, identity};
 use crate::sync::{Failure, RunError, RunOptions, RunReport, Syncer};
 
 /// Runs looked at to tell how the last one ended.
@@ -118,7 +118,7 @@ async fn inspect_startup(config: &Config, metrics: &Metrics) -> Result<(StartupS
         interval: config.schedule.interval,
         ..StartupState::default()
     };
-    let tried = match Store::open(&config.database).await {
+    let tried = match Store::open(&config.database, Bounds::COMMAND).await {
         Ok(mut store) => {
             let snapshot = match store.try_writing().await {
                 Ok(()) => store.snapshot(SEEN_AT_START).await,

@@ -13,7 +13,7 @@ use crate::cli::ExportFormat;
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::file::{AtomicFile, is_special, resolved};
-use crate::store::{ExportRow, Store, StoreError, Timestamp};
+use crate::store::{Bounds, ExportRow, Store, StoreError, Timestamp};
 
 /// Exports to a file, which appears whole or not at all, or to standard output, a device or a pipe.
 pub async fn run(
@@ -26,7 +26,8 @@ pub async fn run(
         refuse_database_files(target, &config.database)?;
     }
     let place = || StoreError::Absent { place: config.database.shown_url() };
-    let mut store = Store::open_to_read(&config.database).await?.ok_or_else(place)?;
+    let opened = Store::open_to_read(&config.database, Bounds::COMMAND).await?;
+    let mut store = opened.ok_or_else(place)?;
     let result = match target {
         None => {
             let out = BufWriter::new(io::stdout().lock());

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::error::CommandError;
 use crate::config::Config;
 use crate::exit::Exit;
-use crate::store::{Store, Timestamp};
+use crate::store::{Bounds, Store, Timestamp};
 
 /// How long a run may take to end before the command gives up.
 pub(super) const PATIENCE: Duration = Duration::from_mins(1);
@@ -38,7 +38,7 @@ pub fn addresses(who: &str, input: &mut dyn BufRead) -> Result<Vec<String>, Comm
 /// # Errors
 /// What the database says; where a reader keeps old pages, everything is erased, but bytes remain until it ends.
 pub async fn erase(config: &Config, emails: &[String], out: &mut dyn Write) -> Result<Exit, CommandError> {
-    let (mut store, lease) = Store::open_between_runs(&config.database, PATIENCE).await?;
+    let (mut store, lease) = Store::open_between_runs(&config.database, PATIENCE, Bounds::COMMAND).await?;
     let done = store.forget(&lease, emails, Timestamp::now()).await;
     let wiped = match &done {
         Ok(_) => store.wipe().await,
@@ -61,7 +61,7 @@ pub async fn erase(config: &Config, emails: &[String], out: &mut dyn Write) -> R
 }
 
 pub async fn undo(config: &Config, emails: &[String], out: &mut dyn Write) -> Result<Exit, CommandError> {
-    let (mut store, lease) = Store::open_between_runs(&config.database, PATIENCE).await?;
+    let (mut store, lease) = Store::open_between_runs(&config.database, PATIENCE, Bounds::COMMAND).await?;
     let lifted = store.unforget(&lease, emails, Timestamp::now()).await;
     finish(store, &lease).await;
     let lifted = lifted?;

@@ -3,10 +3,15 @@
 //! A pool could hand out a connection in which a cancelled future left a transaction open; here the connection dies with
 //! whoever used it.
 
-use sqlx::{Connection as _, PgConnection, SqliteConnection};
+use std::time::Duration;
 
-use super::error::{StoreError, from_sqlx};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
+
+use super::error::StoreError;
 use super::location::{Location, sqlite_options};
+
+/// How long a server may take to accept a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A connection to either engine.
 pub(super) enum Conn {
@@ -71,22 +76,18 @@ pub(super) enum Intent {
 
 /// What SQLite may do with the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Access {
+pub(super) enum Access {
     Write,
     Read,
     /// Reads, and takes no lock: nothing can change it.
     Frozen,
 }
 
-impl Conn {
-    pub(super) async fn open(location: &Location) -> Result<Self, StoreError> {
-        Self::open_as(location, Access::Write).await
-    }
-
+impl Access {
     /// For reading alone. SQLite brings a log that a dead process left into the file when the last connection that may
     /// write is closed; whoever only looks must not do that. Without such a log, a connection that may not write would
     /// leave files of its own behind.
-    pub(super) async fn open_to_read(location: &Location) -> Result<Self, StoreError> {
+    pub(super) fn to_read(location: &Location) -> Self {
         let log_is_there = match location {
             Location::Sqlite { path } => {
                 let mut log = path.clone().into_os_string();
@@ -95,18 +96,13 @@ impl Conn {
             }
             Location::Postgres { .. } => false,
         };
-        let access = if log_is_there { Access::Read } else { Access::Write };
-        Self::open_as(location, access).await
+        if log_is_there { Self::Read } else { Self::Write }
     }
+}
 
-    /// For reading a file that nobody can write, on a file system where SQLite can make no file beside it either.
-    pub(super) async fn open_frozen(location: &Location) -> Result<Self, StoreError> {
-        Self::open_as(location, Access::Frozen).await
-    }
-
-    async fn open_as(location: &Location, access: Access) -> Result<Self, StoreError> {
-        let place = location.place();
-        let failed = |error: sqlx::Error| from_sqlx(&error, &place);
+impl Conn {
+    pub(super) async fn open(location: &Location, access: Access) -> Result<Self, StoreError> {
+        let failed = |error: sqlx::Error| location.failed(&error);
         Ok(match location {
             Location::Sqlite { path } => {
                 let options = sqlite_options(path)
@@ -118,18 +114,16 @@ impl Conn {
             Location::Postgres { options, .. } => {
                 let connecting = PgConnection::connect_with(options);
                 // The driver has no time-out of its own for this.
-                match tokio::time::timeout(std::time::Duration::from_secs(15), connecting).await {
-                    Ok(conn) => Self::Postgres(Box::new(conn.map_err(failed)?)),
-                    Err(_) => {
-                        return Err(StoreError::Unreachable { place, cause: "no answer in 15 s".to_owned() });
-                    }
-                }
+                let connected = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await;
+                let conn = connected.map_err(|_| StoreError::silent(location.place(), CONNECT_TIMEOUT))?;
+                Self::Postgres(Box::new(conn.map_err(failed)?))
             }
         })
     }
 
     /// Begins a transaction. The search path and the time-outs live in the transaction only, so that nothing is left
-    /// behind in a pooler's server connection.
+    /// behind in a pooler's server connection. `statement_timeout` is longer than we wait: it ends on the server what was
+    /// given up here, and its locks with it. The driver offers no TCP keepalive, and a pooler refuses it at connection start-up.
     pub(super) async fn begin(&mut self, intent: Intent, schema: Option<&str>) -> Result<(), sqlx::Error> {
         match self {
             Self::Sqlite(conn) => {
@@ -143,15 +137,15 @@ impl Conn {
                 let begin = match intent {
                     Intent::Read => {
                         "begin isolation level repeatable read; set local idle_in_transaction_session_timeout = '10s'; \
-                         set local lock_timeout = '10s'"
+                         set local lock_timeout = '10s'; set local statement_timeout = '60s'"
                     }
                     Intent::View => {
                         "begin isolation level repeatable read; set local idle_in_transaction_session_timeout = '10min'; \
-                         set local lock_timeout = '10s'"
+                         set local lock_timeout = '10s'; set local statement_timeout = '60s'"
                     }
                     Intent::Write => {
                         "begin; set local idle_in_transaction_session_timeout = '10s'; set local lock_timeout = '10s'; \
-                         set local synchronous_commit = 'on'"
+                         set local statement_timeout = '60s'; set local synchronous_commit = 'on'"
                     }
                 };
                 sqlx::raw_sql(begin).execute(&mut **conn).await?;
@@ -195,25 +189,15 @@ pub(super) async fn set_search_path(conn: &mut PgConnection, schema: &str) -> Re
         .map(drop)
 }
 
-/// Makes the schema where it is missing. The name travels as a value and is quoted by the server.
+/// Makes the schema where it is missing. A name cannot be bound in this statement: the server itself quotes it, so that what is
+/// run is an identifier whatever the name holds. (`do $$ … format('%I') … $$` would need plpgsql, which may have been dropped.)
 pub(super) async fn ensure_schema(conn: &mut PgConnection, schema: &str) -> Result<(), sqlx::Error> {
-    let (exists,): (bool,) = sqlx::query_as("select exists (select 1 from pg_namespace where nspname = $1)")
-        .bind(schema)
-        .persistent(false)
-        .fetch_one(&mut *conn)
-        .await?;
+    const LOOK: &str = "select exists (select 1 from pg_namespace where nspname = $1), quote_ident($1)";
+    let look = sqlx::query_as(LOOK).bind(schema).persistent(false);
+    let (exists, quoted): (bool, String) = look.fetch_one(&mut *conn).await?;
     if exists {
         return Ok(());
     }
-    sqlx::query("select set_config('understory_sync.schema', $1, true)")
-        .bind(schema)
-        .persistent(false)
-        .execute(&mut *conn)
-        .await?;
-    sqlx::raw_sql(
-        "do $$ begin execute format('create schema if not exists %I', current_setting('understory_sync.schema')); end $$",
-    )
-    .execute(conn)
-    .await
-    .map(drop)
+    let create = format!("create schema if not exists {quoted}");
+    sqlx::raw_sql(AssertSqlSafe(create)).execute(conn).await.map(drop)
 }

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::exit::Exit;
 
@@ -222,6 +223,10 @@ impl StoreError {
                 "run `understory-sync check`; please report it with this message if it stays"
             }
         })
+    }
+
+    pub(super) fn silent(place: String, waited: Duration) -> Self {
+        Self::Unreachable { place, cause: format!("no answer in {} s", waited.as_secs()) }
     }
 
     /// Whether a new connection may help.

@@ -1,11 +1,12 @@
 //! Reading rows out: the export, a table for the demo, and SQLite's backup.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::Serialize;
 use sqlx::{Column as _, Row as _};
 
-use super::conn::{Conn, execute, row};
+use super::conn::{Access, Conn, Intent, execute, row};
 use super::error::{StoreError, from_sqlx};
 use super::location::Location;
 use super::lock::write_error;
@@ -72,54 +73,62 @@ impl Store {
     pub async fn export<E: From<StoreError>>(
         &mut self,
         all: bool,
-        mut sink: impl FnMut(&[ExportRow]) -> Result<(), E>,
+        sink: impl FnMut(&[ExportRow]) -> Result<(), E>,
     ) -> Result<u64, E> {
-        let place = self.place();
-        self.begin_view().await?;
-        let mut count = 0;
-        let mut last = String::new();
-        let result = loop {
-            let conn = &mut self.conn;
-            let found: Result<Vec<ExportRow>, sqlx::Error> = match conn {
-                Conn::Sqlite(c) => {
-                    sqlx::query_as(EXPORT_SQLITE).bind(&last).bind(all).fetch_all(&mut **c).await
-                }
-                Conn::Postgres(c) => {
-                    let query = sqlx::query_as(EXPORT_POSTGRES).bind(&last).bind(all).persistent(false);
-                    query.fetch_all(&mut **c).await
-                }
-            };
-            let found = match found {
-                Ok(found) => found,
-                Err(error) => break Err(from_sqlx(&error, &place).into()),
-            };
-            let Some(row) = found.last() else {
-                break Ok(count);
-            };
-            last.clone_from(&row.consent_key);
-            count += found.len() as u64;
-            if let Err(error) = sink(&found) {
-                break Err(error);
-            }
-        };
-        let _ = self.conn.rollback().await;
-        result
+        let exported = self.export_view(all, sink).await;
+        if exported.is_err() {
+            // It is in the middle of a transaction.
+            self.conn = None;
+        }
+        exported
     }
 
-    async fn begin_view(&mut self) -> Result<(), StoreError> {
-        let schema = self.schema().map(str::to_owned);
-        let begun = self.conn.begin(super::conn::Intent::View, schema.as_deref()).await;
-        begun.map_err(|error| self.failed(&error))
+    async fn export_view<E: From<StoreError>>(
+        &mut self,
+        all: bool,
+        mut sink: impl FnMut(&[ExportRow]) -> Result<(), E>,
+    ) -> Result<u64, E> {
+        let location = Arc::clone(&self.location);
+        let failed = |error: sqlx::Error| location.failed(&error);
+        self.use_conn(async |conn| conn.begin(Intent::View, location.schema()).await.map_err(failed)).await?;
+        let mut count = 0;
+        let mut last = String::new();
+        loop {
+            // Whoever takes the rows may take their time: that is not the database's.
+            let found: Vec<ExportRow> = self
+                .use_conn(async |conn| {
+                    match conn {
+                        Conn::Sqlite(c) => {
+                            sqlx::query_as(EXPORT_SQLITE).bind(&last).bind(all).fetch_all(&mut **c).await
+                        }
+                        Conn::Postgres(c) => {
+                            let query = sqlx::query_as(EXPORT_POSTGRES).bind(&last).bind(all);
+                            query.persistent(false).fetch_all(&mut **c).await
+                        }
+                    }
+                    .map_err(failed)
+                })
+                .await?;
+            let Some(row) = found.last() else { break };
+            last.clone_from(&row.consent_key);
+            count += found.len() as u64;
+            sink(&found)?;
+        }
+        self.use_conn(async |conn| conn.rollback().await.map_err(failed)).await?;
+        Ok(count)
     }
 
     /// Runs a query of the program's own and gives its answer as text. SQLite only: it is for the demo.
     pub async fn query_table(&mut self, sql: &'static str) -> Result<Table, StoreError> {
         let place = self.place();
-        let Conn::Sqlite(conn) = &mut self.conn else {
-            return Err(StoreError::SqliteOnly("this query"));
-        };
-        let found =
-            sqlx::query(sql).fetch_all(&mut **conn).await.map_err(|error| from_sqlx(&error, &place))?;
+        let found = self
+            .use_conn(async |conn| match conn {
+                Conn::Sqlite(conn) => {
+                    sqlx::query(sql).fetch_all(&mut **conn).await.map_err(|error| from_sqlx(&error, &place))
+                }
+                Conn::Postgres(_) => Err(StoreError::SqliteOnly("this query")),
+            })
+            .await?;
         let columns = found
             .first()
             .map(|row| row.columns().iter().map(|column| column.name().to_owned()).collect())
@@ -140,40 +149,51 @@ impl Store {
 
     /// SQLite: a consistent copy in a new file with mode 0600, made beside the target and moved into its place at the end.
     pub async fn backup(&mut self, target: &Path) -> Result<(), StoreError> {
-        let place = self.place();
-        let Conn::Sqlite(conn) = &mut self.conn else {
+        let location = Arc::clone(&self.location);
+        if !location.is_sqlite() {
             return Err(StoreError::SqliteOnly("backup"));
-        };
+        }
         if target.is_dir() {
             return Err(StoreError::Directory { path: target.to_path_buf() });
         }
         let file_on_disk =
             crate::file::AtomicFile::create_beside(target).map_err(|cause| write_error(target, &cause))?;
         let text = file_on_disk.path().display().to_string();
-        let copied = sqlx::query("vacuum into $1").bind(text).execute(&mut **conn).await;
-        copied.map_err(|error| match from_sqlx(&error, &place) {
+        let copied = self
+            .use_conn(async |conn| {
+                execute!(conn, "vacuum into $1", &text).map_err(|error| location.failed(&error))
+            })
+            .await;
+        copied.map_err(|error| match error {
             // What cannot be written here is the copy.
             StoreError::Write { cause, .. } => {
                 StoreError::Write { place: target.display().to_string(), cause }
             }
             error => error,
         })?;
-        mark_copy(file_on_disk.path(), &place).await?;
+        self.mark_copy(file_on_disk.path()).await?;
         file_on_disk.persist(target).map_err(|cause| write_error(target, &cause))
     }
-}
 
-/// What readers of the change feed have seen of the original says nothing about the copy, which gets a feed of its own.
-async fn mark_copy(copy: &Path, place: &str) -> Result<(), StoreError> {
-    const KEEPS_FEED: &str =
-        "select count(*) > 0 from pragma_table_info('sync_state') where name = 'feed_id'";
-    const MARK: &str = "update sync_state set feed_id = lower(hex(randomblob(16))), feed_file = 'copy', restored_at = $1 \
-         where id = 1";
-    let failed = |error: sqlx::Error| from_sqlx(&error, place);
-    let mut conn = Conn::open(&Location::Sqlite { path: copy.to_path_buf() }).await?;
-    let (keeps_feed,): (bool,) = row!(&mut conn, KEEPS_FEED).map_err(failed)?;
-    if keeps_feed {
-        execute!(&mut conn, MARK, Timestamp::now()).map_err(failed)?;
+    /// What readers of the change feed have seen of the original says nothing about the copy, which gets a feed of its own.
+    async fn mark_copy(&self, copy: &Path) -> Result<(), StoreError> {
+        const KEEPS_FEED: &str =
+            "select count(*) > 0 from pragma_table_info('sync_state') where name = 'feed_id'";
+        const MARK: &str = "update sync_state set feed_id = lower(hex(randomblob(16))), feed_file = 'copy', restored_at = $1 \
+             where id = 1";
+        let location = Location::Sqlite { path: copy.to_path_buf() };
+        let mut copied = Self::at(location, Access::Write, None, self.bounds);
+        let marked = copied
+            .use_conn(async |conn| {
+                let failed = |error: sqlx::Error| self.location.failed(&error);
+                let (keeps_feed,): (bool,) = row!(&mut *conn, KEEPS_FEED).map_err(failed)?;
+                if keeps_feed {
+                    execute!(conn, MARK, Timestamp::now()).map_err(failed)?;
+                }
+                Ok(())
+            })
+            .await;
+        copied.close().await;
+        marked
     }
-    conn.close().await.map_err(failed)
 }

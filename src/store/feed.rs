@@ -197,7 +197,7 @@ impl Store {
     /// Gives the feed a new identity where SQLite's file was copied or moved into place: what readers have seen of the other
     /// file says nothing about this one.
     pub(super) async fn ensure_feed_identity(&mut self, now: Timestamp) -> Result<(), StoreError> {
-        let Location::Sqlite { path } = &self.location else { return Ok(()) };
+        let Location::Sqlite { path } = &*self.location else { return Ok(()) };
         let Ok(metadata) = std::fs::metadata(path) else { return Ok(()) };
         let file = std::os::unix::fs::MetadataExt::ino(&metadata).to_string();
         let place = self.place();
@@ -287,10 +287,7 @@ impl Store {
 
     /// To be called every few seconds; an error where another process has taken the name.
     pub async fn renew_hold(&mut self, hold: &Hold, now: Timestamp) -> Result<(), StoreError> {
-        let sql = match self.conn {
-            Conn::Sqlite(_) => RENEW_HOLD_SQLITE,
-            Conn::Postgres(_) => RENEW_HOLD_POSTGRES,
-        };
+        let sql = if self.location.is_sqlite() { RENEW_HOLD_SQLITE } else { RENEW_HOLD_POSTGRES };
         let place = self.place();
         let until = now.plus_millis(HOLD_MILLIS);
         let renewed = self

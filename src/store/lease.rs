@@ -4,6 +4,7 @@
 //! database's clock; its fence is checked in every transaction that writes, so a holder that slept past its end can write
 //! nothing more.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -11,7 +12,6 @@ use tokio::time::Instant;
 
 use super::conn::{Conn, Intent, execute, row, rows};
 use super::error::{StoreError, from_sqlx};
-use super::location::Location;
 use super::{RunRow, Store, Timestamp};
 
 /// How long a lease lives without being renewed, in seconds.
@@ -78,20 +78,6 @@ pub fn new_holder() -> String {
     format!("{host}, process {}, {started:x}.{attempt}", std::process::id())
 }
 
-/// Who holds the database now, read past the lock.
-pub(super) async fn holder_of(location: &Location) -> String {
-    let unknown = || "another process (it holds the lock file)".to_owned();
-    let Ok(mut conn) = Conn::open(location).await else {
-        return unknown();
-    };
-    let found: Result<(String,), sqlx::Error> = row!(&mut conn, HOLDER);
-    let _ = conn.close().await;
-    match found {
-        Ok((holder,)) if holder != "unknown" => holder,
-        _ => unknown(),
-    }
-}
-
 impl Store {
     /// Takes the lease, or says who has it.
     ///
@@ -112,7 +98,7 @@ impl Store {
             Ok(Some(fence)) => fence,
             Ok(None) => return Err(self.busy().await),
             // The row itself is locked: its holder is in the middle of a transaction.
-            Err(StoreError::Locked { .. }) if matches!(self.conn, Conn::Postgres(_)) => {
+            Err(StoreError::Locked { .. }) if !self.location.is_sqlite() => {
                 return Err(self.busy().await);
             }
             Err(error) => return Err(error),
@@ -121,16 +107,34 @@ impl Store {
     }
 
     async fn busy(&mut self) -> StoreError {
-        let place = self.place();
+        let location = Arc::clone(&self.location);
         let found = self
             .read(async |conn| {
-                let found: Vec<(String,)> = rows!(conn, HOLDER).map_err(|error| from_sqlx(&error, &place))?;
-                Ok(found.into_iter().next().map(|(holder,)| holder))
+                let found: Result<Vec<(String,)>, sqlx::Error> = rows!(conn, HOLDER);
+                found.map_err(|error| location.failed(&error))
             })
             .await;
         match found {
-            Ok(holder) => StoreError::Busy { holder: holder.unwrap_or_else(|| "unknown".to_owned()) },
+            Ok(holders) => {
+                let holder = holders.into_iter().next().map(|(holder,)| holder);
+                StoreError::Busy { holder: holder.unwrap_or_else(|| "unknown".to_owned()) }
+            }
             Err(error) => error,
+        }
+    }
+
+    /// SQLite: who holds the file's lock, read past it.
+    pub(super) async fn holder(&mut self) -> String {
+        let location = Arc::clone(&self.location);
+        let found = self
+            .use_conn(async |conn| {
+                let found: Result<(String,), sqlx::Error> = row!(conn, HOLDER);
+                found.map_err(|error| location.failed(&error))
+            })
+            .await;
+        match found {
+            Ok((holder,)) if holder != "unknown" => holder,
+            _ => "another process (it holds the lock file)".to_owned(),
         }
     }
 
@@ -140,7 +144,7 @@ impl Store {
     /// [`StoreError::Fenced`] where it is lost.
     pub async fn renew_lease_if_due(&mut self, run: &mut Run, now: Timestamp) -> Result<(), StoreError> {
         // SQLite's lock does not run out.
-        if matches!(self.conn, Conn::Sqlite(_)) || run.renewed_at.elapsed() < RENEW_AFTER {
+        if self.location.is_sqlite() || run.renewed_at.elapsed() < RENEW_AFTER {
             return Ok(());
         }
         let place = self.place();
@@ -157,18 +161,22 @@ impl Store {
     /// What the database says; a row that somebody else is writing just now is none.
     pub async fn try_writing(&mut self) -> Result<(), StoreError> {
         const TOUCH: &str = "update sync_state set id = id where id = 1";
-        let schema = self.schema().map(str::to_owned);
-        let begun = self.conn.begin(Intent::Write, schema.as_deref()).await;
-        begun.map_err(|error| self.failed(&error))?;
-        let touched = async {
-            if matches!(self.conn, Conn::Postgres(_)) {
-                self.conn.raw("set local lock_timeout = '1s'").await?;
-            }
-            execute!(&mut self.conn, TOUCH)
-        };
-        let touched = touched.await;
-        let _ = self.conn.rollback().await;
-        match touched.map_err(|error| self.failed(&error)) {
+        let location = Arc::clone(&self.location);
+        let touched = self
+            .use_conn(async |conn| {
+                let touched = async {
+                    conn.begin(Intent::Write, location.schema()).await?;
+                    if !location.is_sqlite() {
+                        conn.raw("set local lock_timeout = '1s'").await?;
+                    }
+                    execute!(conn, TOUCH)
+                };
+                let touched = touched.await;
+                let _ = conn.rollback().await;
+                touched.map_err(|error| location.failed(&error))
+            })
+            .await;
+        match touched {
             Ok(_) | Err(StoreError::Locked { .. }) => Ok(()),
             Err(error) => Err(error),
         }
@@ -176,7 +184,7 @@ impl Store {
 
     /// PostgreSQL's clock; SQLite has none of its own.
     pub async fn server_time(&mut self) -> Result<Option<Timestamp>, StoreError> {
-        if matches!(self.conn, Conn::Sqlite(_)) {
+        if self.location.is_sqlite() {
             return Ok(None);
         }
         let place = self.place();

@@ -9,7 +9,7 @@ use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::sqlite::SqliteConnectOptions;
 
-use super::error::StoreError;
+use super::error::{StoreError, from_sqlx};
 use crate::config;
 use crate::file::follow_links;
 
@@ -56,6 +56,22 @@ impl Location {
             Self::Sqlite { path } => path.display().to_string(),
             Self::Postgres { place, .. } => place.clone(),
         }
+    }
+
+    pub(super) fn schema(&self) -> Option<&str> {
+        match self {
+            Self::Postgres { schema, .. } => schema.as_deref(),
+            Self::Sqlite { .. } => None,
+        }
+    }
+
+    pub(super) fn is_sqlite(&self) -> bool {
+        matches!(self, Self::Sqlite { .. })
+    }
+
+    /// The driver's error as one of ours.
+    pub(super) fn failed(&self, error: &sqlx::Error) -> StoreError {
+        from_sqlx(error, &self.place())
     }
 
     fn identity(&self) -> String {
@@ -132,6 +148,7 @@ pub(super) fn sqlite_options(path: &Path) -> SqliteConnectOptions {
         .foreign_keys(false)
         // What SQLite puts aside (sorts, materialized rows) would lie in /var/tmp in clear.
         .pragma("temp_store", "memory")
+        .pragma("secure_delete", "on")
         .disable_statement_logging()
 }
 

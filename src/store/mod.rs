@@ -4,6 +4,7 @@
 //! closed after it. Everything that writes goes through `Store::write`, which begins, commits, rolls back, and tries a
 //! transaction again where the server says that this may help.
 
+mod bounds;
 mod bulk;
 mod conn;
 mod diagnose;
@@ -25,6 +26,7 @@ mod transaction;
 mod upkeep;
 mod write;
 
+pub use bounds::Bounds;
 pub use error::{StoreError, WriteCause};
 pub use export::{ExportRow, Table};
 pub use feed::{Feed, FeedCursor, FeedLine, Hold, Reader, RefusedCursor};
@@ -37,9 +39,13 @@ pub use run::{Counts, RunRow, Snapshot, Trigger};
 pub use timestamp::Timestamp;
 pub use upkeep::Pruned;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use conn::{Conn, row};
+use futures_util::task::AtomicWaker;
+use tokio::time::Instant;
+
+use conn::{Access, Conn, row};
 use error::from_sqlx;
 use location::Location;
 use lock::FileLock;
@@ -56,64 +62,81 @@ pub enum Probe {
 }
 
 pub struct Store {
-    location: Location,
-    conn: Conn,
+    location: Arc<Location>,
+    access: Access,
+    /// None: nobody has used it yet, or its last use was given up or dropped in the middle.
+    conn: Option<Conn>,
     lock: Option<FileLock>,
+    bounds: Bounds,
+    /// Woken by SQLite's thread while it works.
+    pulse: Arc<AtomicWaker>,
 }
 
 impl Store {
+    fn at(location: Location, access: Access, lock: Option<FileLock>, bounds: Bounds) -> Self {
+        Self { location: Arc::new(location), access, conn: None, lock, bounds, pulse: Arc::default() }
+    }
+
     /// Opens the database for writing: makes what is missing, takes SQLite's lock, brings the schema up to date.
     ///
     /// # Errors
     /// [`StoreError::Busy`] where another process holds SQLite's lock; else what the database says.
-    pub async fn open(database: &config::Database) -> Result<Self, StoreError> {
+    pub async fn open(database: &config::Database, bounds: Bounds) -> Result<Self, StoreError> {
         let location = Location::new(database)?;
         location.refuse_scraps()?;
         location.refuse_read_only()?;
-        let lock = match &location {
-            Location::Sqlite { path } => {
-                if let Some(lock) = FileLock::acquire(path)? {
-                    lock::create_private(path)?;
-                    Some(lock)
-                } else {
-                    let holder = lease::holder_of(&location).await;
-                    return Err(StoreError::Busy { holder });
-                }
-            }
-            Location::Postgres { .. } => None,
-        };
-        let conn = Conn::open(&location).await;
-        let mut store = Self { conn: conn.map_err(|error| location.explain_closed(error))?, location, lock };
+        let lock = Self::acquire_lock(&location, bounds).await?;
+        if let Location::Sqlite { path } = &location {
+            lock::create_private(path)?;
+        }
+        let mut store = Self::at(location, Access::Write, lock, bounds);
         let ready = match store.prepare().await {
             Ok(()) => store.ensure_feed_identity(Timestamp::now()).await,
             Err(error) => Err(error),
         };
         match ready {
             Ok(()) => Ok(store),
-            Err(error) => {
-                let error = store.location.explain(error);
-                store.close().await;
-                Err(error)
+            Err(error) => Err(store.close_with(error).await),
+        }
+    }
+
+    /// SQLite: the lock of one run.
+    async fn acquire_lock(location: &Location, bounds: Bounds) -> Result<Option<FileLock>, StoreError> {
+        let Location::Sqlite { path } = location else {
+            return Ok(None);
+        };
+        match FileLock::acquire(path)? {
+            Some(lock) => Ok(Some(lock)),
+            None => {
+                let mut other = Self::at(location.clone(), Access::to_read(location), None, bounds);
+                let holder = other.holder().await;
+                other.close().await;
+                Err(StoreError::Busy { holder })
             }
         }
     }
 
     async fn prepare(&mut self) -> Result<(), StoreError> {
-        let place = self.location.place();
-        if matches!(self.conn, Conn::Sqlite(_)) {
-            // Look before the first byte is written: the file may be somebody else's.
-            migration::inspect(&mut self.conn, &place).await?;
-            self.conn
-                .raw("pragma journal_mode = wal; pragma synchronous = full; pragma secure_delete = on; pragma cache_size = -1000")
-                .await
-                .map_err(|error| from_sqlx(&error, &place))?;
-        }
-        let schema = self.schema().map(str::to_owned);
-        migration::migrate(&mut self.conn, schema.as_deref(), &place).await
+        let location = Arc::clone(&self.location);
+        let place = location.place();
+        self.use_conn(async |conn| {
+            if location.is_sqlite() {
+                // Look before the first byte is written: the file may be somebody else's.
+                migration::inspect(conn, &place).await?;
+                conn.raw("pragma journal_mode = wal; pragma synchronous = full; pragma cache_size = -1000")
+                    .await
+                    .map_err(|error| location.failed(&error))?;
+            }
+            migration::migrate(conn, location.schema(), &place).await
+        })
+        .await
     }
 
     /// Opens the database for reading only. None: there is nothing yet. Makes no file and no schema.
-    pub async fn open_to_read(database: &config::Database) -> Result<Option<Self>, StoreError> {
+    pub async fn open_to_read(
+        database: &config::Database,
+        bounds: Bounds,
+    ) -> Result<Option<Self>, StoreError> {
         let location = Location::new(database)?;
         if let Location::Sqlite { path } = &location {
             match std::fs::metadata(path) {
@@ -124,34 +147,27 @@ impl Store {
             }
         }
         location.refuse_scraps()?;
-        let conn = Conn::open_to_read(&location).await;
-        match Self::look(conn, location.clone()).await {
+        let access = Access::to_read(&location);
+        match Self::at(location.clone(), access, None, bounds).look().await {
             Err(StoreError::Write { cause: WriteCause::ReadOnly, .. }) if location.is_frozen() => {
-                let conn = Conn::open_frozen(&location).await;
-                Self::look(conn, location).await
+                Self::at(location, Access::Frozen, None, bounds).look().await
             }
             looked => looked,
         }
     }
 
-    async fn look(conn: Result<Conn, StoreError>, location: Location) -> Result<Option<Self>, StoreError> {
-        let mut store =
-            Self { conn: conn.map_err(|error| location.explain_closed(error))?, location, lock: None };
-        match store.find_schema().await {
-            Ok(Schema::Current) => Ok(Some(store)),
+    async fn look(mut self) -> Result<Option<Self>, StoreError> {
+        match self.find_schema().await {
+            Ok(Schema::Current) => Ok(Some(self)),
             Ok(Schema::Absent) => {
-                store.close().await;
+                self.close().await;
                 Ok(None)
             }
             Ok(Schema::Older) => {
-                let place = store.place();
-                store.close().await;
-                Err(StoreError::Older { place })
+                let place = self.place();
+                Err(self.close_with(StoreError::Older { place }).await)
             }
-            Err(error) => {
-                store.close().await;
-                Err(error)
-            }
+            Err(error) => Err(self.close_with(error).await),
         }
     }
 
@@ -162,24 +178,16 @@ impl Store {
     pub async fn open_between_runs(
         database: &config::Database,
         patience: Duration,
+        bounds: Bounds,
     ) -> Result<(Self, Lease), StoreError> {
-        let until = tokio::time::Instant::now() + patience;
-        loop {
-            let busy = match Self::open(database).await {
-                Ok(mut store) => match store.acquire(Timestamp::now()).await {
-                    Ok(lease) => return Ok((store, lease)),
-                    Err(error) => {
-                        store.close().await;
-                        error
-                    }
-                },
-                Err(error) => error,
-            };
-            if !matches!(busy, StoreError::Busy { .. }) || tokio::time::Instant::now() >= until {
-                return Err(busy);
+        between_runs(patience, async || {
+            let mut store = Self::open(database, bounds).await?;
+            match store.acquire(Timestamp::now()).await {
+                Ok(lease) => Ok((store, lease)),
+                Err(error) => Err(store.close_with(error).await),
             }
-            tokio::time::sleep(Duration::from_millis(250)).await;
-        }
+        })
+        .await
     }
 
     /// Opens a database that exists for a short write beside a run, without its lock or lease.
@@ -192,9 +200,10 @@ impl Store {
         }
         location.refuse_scraps()?;
         location.refuse_read_only()?;
-        let conn = Conn::open(&location).await.map_err(|error| location.explain_closed(error))?;
-        let mut store = Self { conn, location, lock: None };
-        let place = store.place();
+        let place = location.place();
+        let mut store = Self::at(location, Access::Write, None, Bounds::COMMAND);
+        // Not tried again: a server that is not there is told at once.
+        store.use_conn(async |_| Ok(())).await?;
         let found = store.read(async |conn| migration::inspect(conn, &place).await).await;
         let refused = match found {
             Ok(Schema::Current) => match store.ensure_feed_identity(Timestamp::now()).await {
@@ -205,8 +214,7 @@ impl Store {
             Ok(Schema::Absent) => StoreError::Absent { place },
             Err(error) => error,
         };
-        store.close().await;
-        Err(refused)
+        Err(store.close_with(refused).await)
     }
 
     /// SQLite: opens the database as it is, whatever its schema, while no run is on. For a backup, which must not change
@@ -219,27 +227,17 @@ impl Store {
         let Location::Sqlite { path } = &location else {
             return Err(StoreError::SqliteOnly("backup"));
         };
+        let place = location.place();
         if std::fs::metadata(path).map_or(0, |metadata| metadata.len()) == 0 {
-            return Err(StoreError::Absent { place: location.place() });
+            return Err(StoreError::Absent { place });
         }
-        let until = tokio::time::Instant::now() + patience;
-        let lock = loop {
-            match FileLock::acquire(path)? {
-                Some(lock) => break lock,
-                None if tokio::time::Instant::now() < until => {
-                    tokio::time::sleep(Duration::from_millis(250)).await;
-                }
-                None => {
-                    return Err(StoreError::Busy { holder: lease::holder_of(&location).await });
-                }
-            }
-        };
-        let mut store = Self { conn: Conn::open(&location).await?, location, lock: Some(lock) };
-        let place = store.place();
-        match migration::inspect(&mut store.conn, &place).await {
-            Ok(Schema::Absent) => Err(StoreError::Absent { place }),
+        let lock =
+            between_runs(patience, async || Self::acquire_lock(&location, Bounds::COMMAND).await).await?;
+        let mut store = Self::at(location, Access::Write, lock, Bounds::COMMAND);
+        match store.use_conn(async |conn| migration::inspect(conn, &place).await).await {
+            Ok(Schema::Absent) => Err(StoreError::Absent { place: store.place() }),
             Ok(_) | Err(StoreError::Newer { .. } | StoreError::Altered { .. }) => Ok(store),
-            Err(error) => Err(store.location.explain(error)),
+            Err(error) => Err(error),
         }
     }
 
@@ -251,11 +249,11 @@ impl Store {
             crate::file::AtomicFile::create_beside(path).map_err(|cause| lock::write_error(path, &cause))?;
             location.refuse_scraps()?;
         }
-        let Some(mut store) = Self::open_to_read(database).await? else {
+        let Some(mut store) = Self::open_to_read(database, Bounds::COMMAND).await? else {
             return Ok(Probe::Absent { place: location.place() });
         };
         let place = store.place();
-        if let Conn::Postgres(_) = &store.conn {
+        if !store.location.is_sqlite() {
             const RIGHTS: &str = "select has_table_privilege('consents', 'insert') \
                  and has_table_privilege('consents', 'update') and has_table_privilege('sync_runs', 'insert')";
             let allowed = store
@@ -273,11 +271,16 @@ impl Store {
     }
 
     async fn find_schema(&mut self) -> Result<Schema, StoreError> {
-        let place = self.place();
-        if matches!(self.conn, Conn::Sqlite(_)) {
-            self.conn.raw("pragma query_only = on").await.map_err(|error| from_sqlx(&error, &place))?;
-        }
-        self.read(async |conn| migration::inspect(conn, &place).await).await
+        let location = Arc::clone(&self.location);
+        // Not tried again: a server that is not there is told at once.
+        self.use_conn(async |conn| {
+            if location.is_sqlite() {
+                conn.raw("pragma query_only = on").await.map_err(|error| location.failed(&error))?;
+            }
+            Ok(())
+        })
+        .await?;
+        self.read(async |conn| migration::inspect(conn, &location.place()).await).await
     }
 
     /// The file or server, for messages: never a password.
@@ -285,22 +288,39 @@ impl Store {
         self.location.place()
     }
 
-    fn schema(&self) -> Option<&str> {
-        match &self.location {
-            Location::Postgres { schema, .. } => schema.as_deref(),
-            Location::Sqlite { .. } => None,
-        }
-    }
-
-    fn failed(&self, error: &sqlx::Error) -> StoreError {
-        from_sqlx(error, &self.location.place())
+    /// From now on: everything that is still to be done together takes no longer than this.
+    pub fn end_within(&mut self, whole: Duration) {
+        self.bounds = self.bounds.ending_within(whole);
     }
 
     /// Ends the connection in order. Errors are of no use to anybody at this point.
     pub async fn close(self) {
         let Self { conn, lock, .. } = self;
-        // A server that is gone must not hold us up.
-        let _ = tokio::time::timeout(Duration::from_secs(2), conn.close()).await;
+        if let Some(conn) = conn {
+            // A server that is gone must not hold us up.
+            let _ = tokio::time::timeout(Duration::from_secs(1), conn.close()).await;
+        }
         drop(lock);
+    }
+
+    async fn close_with(self, error: StoreError) -> StoreError {
+        self.close().await;
+        error
+    }
+}
+
+/// Tries until no run is on, or for as long as `patience` lasts.
+async fn between_runs<T>(
+    patience: Duration,
+    mut attempt: impl AsyncFnMut() -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let until = Instant::now() + patience;
+    loop {
+        match attempt().await {
+            Err(StoreError::Busy { .. }) if Instant::now() < until => {
+                tokio::time::sleep(Duration::from_millis(250)).await;
+            }
+            other => return other,
+        }
     }
 }

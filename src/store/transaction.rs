@@ -1,123 +1,161 @@
-//! Transactions: begun, committed, rolled back, and tried again where that may help.
+//! The one way to the connection: every use is bounded in time, and one that is given up takes its connection along.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::task::AtomicWaker;
+use tokio::time::Instant;
+
 use super::Store;
-use super::conn::{Conn, Intent};
+use super::conn::{Access, Conn, Intent};
 use super::error::StoreError;
+use super::location::Location;
 
 /// How often a transaction is tried again after a conflict or a lost connection.
 const MAX_TRIES: u32 = 8;
+
+/// SQLite: so many steps of its machine are a sign of life.
+const PULSE_STEPS: i32 = 1_000_000;
+
+/// A connection, and what it takes to get another.
+pub(super) struct Session {
+    location: Arc<Location>,
+    access: Access,
+    conn: Option<Conn>,
+    pulse: Arc<AtomicWaker>,
+}
 
 impl Store {
     /// Runs `work` in a transaction that sees one state of the database and writes nothing. Tried again like
     /// [`Store::write`].
     pub(super) async fn read<T>(
         &mut self,
-        mut work: impl AsyncFnMut(&mut Conn) -> Result<T, StoreError>,
+        work: impl AsyncFnMut(&mut Conn) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let mut tried = 0;
-        loop {
-            match self.try_read(&mut work).await {
-                Ok(value) => return Ok(value),
-                Err(error) => self.repair(error, &mut tried).await?,
-            }
-        }
-    }
-
-    async fn try_read<T>(
-        &mut self,
-        work: &mut impl AsyncFnMut(&mut Conn) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
-        self.begin(Intent::Read).await?;
-        let result = work(&mut self.conn).await;
-        let ended = self.conn.rollback().await;
-        let value = result?;
-        ended.map_err(|error| self.failed(&error))?;
-        Ok(value)
+        self.use_session(async |session| session.transact(Intent::Read, work).await).await
     }
 
     /// Runs `work` in a write transaction: all of it or nothing. Tried again after a conflict, and over a new connection
     /// where the old one broke; `work` must find out itself whether an earlier try went through after all.
     pub(super) async fn write<T>(
         &mut self,
+        work: impl AsyncFnMut(&mut Conn) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.use_session(async |session| session.transact(Intent::Write, work).await).await
+    }
+
+    /// One use of the connection outside of [`Store::read`] and [`Store::write`]. Not tried again.
+    pub(super) async fn use_conn<T>(
+        &mut self,
+        work: impl AsyncFnOnce(&mut Conn) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.use_session(async |session| work(session.connected().await?).await).await
+    }
+
+    /// Whatever is dropped in the middle, here or by whoever awaits this, takes the connection along: nobody ever speaks to a
+    /// connection that was left in the middle of something. The next use opens another.
+    async fn use_session<T>(
+        &mut self,
+        work: impl AsyncFnOnce(&mut Session) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let mut session = Session {
+            location: Arc::clone(&self.location),
+            access: self.access,
+            conn: self.conn.take(),
+            pulse: Arc::clone(&self.pulse),
+        };
+        let began = Instant::now();
+        let using = async {
+            let result = work(&mut session).await;
+            (result, session)
+        };
+        let result = match self.bounds.wait(&self.pulse, using).await {
+            Some((result, session)) => {
+                self.conn = session.conn;
+                result.map_err(|error| self.location.explain(error))
+            }
+            None => Err(StoreError::silent(self.place(), began.elapsed())),
+        };
+        if matches!(&result, Err(error) if error.is_connection_lost()) {
+            self.conn = None;
+            self.bounds = self.bounds.after_giving_up();
+        }
+        result
+    }
+}
+
+impl Session {
+    async fn connected(&mut self) -> Result<&mut Conn, StoreError> {
+        let conn = match self.conn.take() {
+            Some(conn) => conn,
+            None => self.connect().await?,
+        };
+        Ok(self.conn.insert(conn))
+    }
+
+    async fn connect(&self) -> Result<Conn, StoreError> {
+        let opened = Conn::open(&self.location, self.access).await;
+        let mut conn = opened.map_err(|error| self.location.explain_closed(error))?;
+        if let Conn::Sqlite(conn) = &mut conn {
+            let pulse = Arc::clone(&self.pulse);
+            let mut handle = conn.lock_handle().await.map_err(|error| self.location.failed(&error))?;
+            handle.set_progress_handler(PULSE_STEPS, move || {
+                pulse.wake();
+                true
+            });
+        }
+        Ok(conn)
+    }
+
+    async fn transact<T>(
+        &mut self,
+        intent: Intent,
         mut work: impl AsyncFnMut(&mut Conn) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let mut tried = 0;
         loop {
-            match self.try_write(&mut work).await {
+            match self.try_transaction(intent, &mut work).await {
                 Ok(value) => return Ok(value),
                 Err(error) => self.repair(error, &mut tried).await?,
             }
         }
     }
 
-    async fn try_write<T>(
+    /// A transaction that does not go through is not left half open: the next one would fail in it.
+    async fn try_transaction<T>(
         &mut self,
+        intent: Intent,
         work: &mut impl AsyncFnMut(&mut Conn) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        self.begin(Intent::Write).await?;
-        let result = work(&mut self.conn).await;
-        match result {
-            Ok(value) => {
-                let ended = self.conn.commit().await;
-                if let Err(error) = ended {
-                    // SQLite keeps the transaction open after some failures of a commit.
-                    let _ = self.conn.rollback().await;
-                    return Err(self.failed(&error));
-                }
-                Ok(value)
+        let location = Arc::clone(&self.location);
+        let failed = |error: sqlx::Error| location.failed(&error);
+        let conn = self.connected().await?;
+        let done = async {
+            conn.begin(intent, location.schema()).await.map_err(failed)?;
+            let value = work(conn).await?;
+            match intent {
+                Intent::Write => conn.commit().await.map_err(failed)?,
+                Intent::Read | Intent::View => conn.rollback().await.map_err(failed)?,
             }
-            Err(error) => {
-                let _ = self.conn.rollback().await;
-                Err(error)
-            }
+            Ok(value)
+        };
+        let done: Result<T, StoreError> = done.await;
+        match &done {
+            Err(error) if error.is_connection_lost() => self.conn = None,
+            // SQLite keeps the transaction open after some failures of a commit.
+            Err(_) => drop(conn.rollback().await),
+            Ok(_) => {}
         }
-    }
-
-    /// A transaction that could not be set up whole is not left half open: the next one would fail in it.
-    async fn begin(&mut self, intent: Intent) -> Result<(), StoreError> {
-        let schema = self.schema().map(str::to_owned);
-        let begun = self.conn.begin(intent, schema.as_deref()).await;
-        if let Err(error) = begun {
-            let _ = self.conn.rollback().await;
-            return Err(self.failed(&error));
-        }
-        Ok(())
+        done
     }
 
     /// Makes ready for another try, or gives the error back where none can help.
     async fn repair(&mut self, error: StoreError, tried: &mut u32) -> Result<(), StoreError> {
         *tried += 1;
         if *tried >= MAX_TRIES || !(error.is_conflict() || error.is_connection_lost()) {
-            return Err(self.location.explain(error));
+            return Err(error);
         }
         tokio::time::sleep(Duration::from_millis(50 << (*tried).min(6))).await;
-        if error.is_connection_lost() {
-            self.reconnect().await?;
-        }
         Ok(())
-    }
-
-    /// Gives up the connection, with whatever it was doing, and opens another.
-    pub async fn reopen(&mut self) -> Result<(), StoreError> {
-        self.reconnect().await
-    }
-
-    async fn reconnect(&mut self) -> Result<(), StoreError> {
-        let mut last = None;
-        for pause in [0, 200, 500, 1000, 2000, 3000] {
-            tokio::time::sleep(Duration::from_millis(pause)).await;
-            match Conn::open(&self.location).await {
-                Ok(conn) => {
-                    let old = std::mem::replace(&mut self.conn, conn);
-                    drop(old);
-                    return Ok(());
-                }
-                Err(error) if error.is_connection_lost() => last = Some(error),
-                Err(error) => return Err(error),
-            }
-        }
-        Err(last.unwrap_or(StoreError::Fenced))
     }
 }

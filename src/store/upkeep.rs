@@ -1,5 +1,6 @@
 //! After a run: what retention says has been kept long enough, and SQLite's write-ahead log back in the file.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::bulk::on_keys;
@@ -99,18 +100,23 @@ impl Store {
     /// SQLite: brings the write-ahead log back into the file and empties it. False where a reader holds it. PostgreSQL
     /// needs nothing of the kind.
     pub async fn checkpoint(&mut self) -> Result<bool, StoreError> {
-        let place = self.place();
-        let Conn::Sqlite(_) = &self.conn else {
+        let location = Arc::clone(&self.location);
+        if !location.is_sqlite() {
             return Ok(true);
-        };
-        let failed = |error: sqlx::Error| from_sqlx(&error, &place);
-        // The busy handler waits for readers; a short wait is polite, a long one would hold up the end of the run.
-        self.conn.raw("pragma busy_timeout = 1000").await.map_err(failed)?;
-        let conn = &mut self.conn;
-        let done: Result<(i64, i64, i64), sqlx::Error> = row!(conn, "pragma wal_checkpoint(truncate)");
-        self.conn.raw("pragma busy_timeout = 10000").await.map_err(failed)?;
-        let (busy, _, _) = done.map_err(failed)?;
-        Ok(busy == 0)
+        }
+        self.use_conn(async |conn| {
+            // The busy handler waits for readers; a short wait is polite, a long one would hold up the end of the run.
+            let done = async {
+                conn.raw("pragma busy_timeout = 1000").await?;
+                let done: Result<(i64, i64, i64), sqlx::Error> =
+                    row!(conn, "pragma wal_checkpoint(truncate)");
+                conn.raw("pragma busy_timeout = 10000").await?;
+                done
+            };
+            let (busy, _, _) = done.await.map_err(|error| location.failed(&error))?;
+            Ok(busy == 0)
+        })
+        .await
     }
 }
 

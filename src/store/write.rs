@@ -1,6 +1,7 @@
 //! Writing pages: whole ones, each transaction proving the lease first.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use tokio::time::Instant;
 
@@ -153,12 +154,14 @@ impl Store {
     /// SQLite: many rows go to many places of its indexes at once, and wait in memory for each other. Not so from the start: what
     /// has been read once a daemon would hold for ever.
     async fn enlarge_cache(&mut self) -> Result<(), StoreError> {
-        let place = self.place();
-        if matches!(self.conn, Conn::Sqlite(_)) {
-            let room = self.conn.raw("pragma cache_size = -8000").await;
-            room.map_err(|error| from_sqlx(&error, &place))?;
+        let location = Arc::clone(&self.location);
+        if !location.is_sqlite() {
+            return Ok(());
         }
-        Ok(())
+        self.use_conn(async |conn| {
+            conn.raw("pragma cache_size = -8000").await.map_err(|error| location.failed(&error))
+        })
+        .await
     }
 }
 

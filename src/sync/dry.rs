@@ -55,7 +55,8 @@ impl Syncer {
         let before = self.api.traffic().clone();
         let deadline = timeout.map(|timeout| started + timeout);
         let wait = Wait { cancel, deadline, timeout, progress: &|_| {}, progress_every: Duration::MAX };
-        let mut store = Store::open_to_read(&self.config.database).await.map_err(RunError::from)?;
+        let opened = Store::open_to_read(&self.config.database, self.bounds.for_deadline(deadline)).await;
+        let mut store = opened.map_err(RunError::from)?;
         let result = self.dry_pass(store.as_mut(), options, &wait, would).await;
         if let Some(store) = store {
             store.close().await;

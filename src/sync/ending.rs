@@ -116,7 +116,7 @@ impl Syncer {
         row.retries = run.row.retries;
         match store.finish(&run, row, &ending, Timestamp::now()).await {
             Ok(row) => Ok(RunReport { row, exit, message, not_before }),
-            Err(error) => Err(fail(store, run, error.into(), false).await),
+            Err(error) => Err(fail(store, run, error.into()).await),
         }
     }
 }

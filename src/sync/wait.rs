@@ -62,15 +62,10 @@ impl Wait<'_> {
         }
     }
 
-    /// Returns when the run has been told to end, and has not done so for a while.
+    /// Returns when the run has been told to stop, and has not done so for a while.
     pub(super) async fn give_up(&self, patience: Duration) {
-        tokio::select! {
-            () = async {
-                self.cancel.cancelled().await;
-                tokio::time::sleep(patience).await;
-            } => {}
-            () = until(self.deadline.map(|deadline| deadline + Duration::from_secs(30))) => {}
-        }
+        self.cancel.cancelled().await;
+        tokio::time::sleep(patience).await;
     }
 
     /// Why the wait is over.

@@ -37,7 +37,7 @@ impl Twin {
         let url = format!("sqlite://{}", folder.join("consents.db").display());
         let database = Database { url: SecretString::from(url.clone()), schema: None };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let store = runtime.block_on(Store::open(&database)).unwrap();
+        let store = runtime.block_on(Store::open(&database, understory_sync::store::Bounds::RUN)).unwrap();
         let mut db = Db::open(&url);
         db.run(&format!("update sync_state set salt = x'{}'", "07".repeat(SALT.len())));
         Self { real: Some(Real { runtime, store, run: None, db }), ..Self::alone() }
