@@ -68,6 +68,8 @@ pub(super) use {execute, row, rows};
 pub(super) enum Intent {
     /// A consistent view, nothing written.
     Read,
+    /// The same for whoever must answer soon.
+    Look,
     /// The same for an export, whose reader may take its time.
     View,
     /// SQLite: the write lock from the start.
@@ -128,7 +130,7 @@ impl Conn {
         match self {
             Self::Sqlite(conn) => {
                 let begin = match intent {
-                    Intent::Read | Intent::View => "begin",
+                    Intent::Read | Intent::Look | Intent::View => "begin",
                     Intent::Write => "begin immediate",
                 };
                 sqlx::query(begin).execute(&mut **conn).await?;
@@ -138,6 +140,10 @@ impl Conn {
                     Intent::Read => {
                         "begin isolation level repeatable read; set local idle_in_transaction_session_timeout = '10s'; \
                          set local lock_timeout = '10s'; set local statement_timeout = '60s'"
+                    }
+                    Intent::Look => {
+                        "begin isolation level repeatable read; set local idle_in_transaction_session_timeout = '10s'; \
+                         set local lock_timeout = '5s'; set local statement_timeout = '60s'"
                     }
                     Intent::View => {
                         "begin isolation level repeatable read; set local idle_in_transaction_session_timeout = '10min'; \

@@ -107,12 +107,12 @@ fn try_folder(path: &Path) -> io::Result<()> {
 }
 
 /// Whether the file carries our application id where SQLite keeps it (sqlite.org/fileformat2.html, offset 68), or the
-/// statement that made one of our tables.
+/// statement that made one of our indexes.
 fn was_ours(path: &Path) -> bool {
-    const TABLE: &[u8] = b"TABLE consent_changes";
+    const INDEX: &[u8] = b"INDEX consent_changes_key";
     let mut start = Vec::new();
     let read = File::open(path).and_then(|file| file.take(LOOK).read_to_end(&mut start));
     let mark = APPLICATION_ID.to_be_bytes();
     read.is_ok()
-        && (start.get(68..72) == Some(&mark[4..]) || start.windows(TABLE.len()).any(|window| window == TABLE))
+        && (start.get(68..72) == Some(&mark[4..]) || start.windows(INDEX.len()).any(|window| window == INDEX))
 }

@@ -14,6 +14,9 @@ use super::location::Location;
 /// How often a transaction is tried again after a conflict or a lost connection.
 const MAX_TRIES: u32 = 8;
 
+/// How long `Intent::Read` waits for the locks of others.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// SQLite: so many steps of its machine are a sign of life.
 const PULSE_STEPS: i32 = 1_000_000;
 
@@ -32,7 +35,8 @@ impl Store {
         &mut self,
         work: impl AsyncFnMut(&mut Conn) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        self.use_session(async |session| session.transact(Intent::Read, work).await).await
+        let intent = if self.bounds.each_use < LOCK_TIMEOUT { Intent::Look } else { Intent::Read };
+        self.use_session(async |session| session.transact(intent, work).await).await
     }
 
     /// Runs `work` in a write transaction: all of it or nothing. Tried again after a conflict, and over a new connection
@@ -135,7 +139,7 @@ impl Session {
             let value = work(conn).await?;
             match intent {
                 Intent::Write => conn.commit().await.map_err(failed)?,
-                Intent::Read | Intent::View => conn.rollback().await.map_err(failed)?,
+                Intent::Read | Intent::Look | Intent::View => conn.rollback().await.map_err(failed)?,
             }
             Ok(value)
         };
