@@ -130,7 +130,7 @@ mod tests {
         assert_eq!(ends_after(Bounds::COMMAND, steps(9)).await, (Some(()), 270));
         let then_silent = async {
             steps(3).await;
-            silent().await
+            silent().await;
         };
         assert_eq!(ends_after(Bounds::COMMAND, then_silent).await, (None, 90 + 48));
         assert_eq!(ends_after(Bounds::look(), silent()).await, (None, 8));

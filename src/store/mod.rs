@@ -105,15 +105,13 @@ impl Store {
         let Location::Sqlite { path } = location else {
             return Ok(None);
         };
-        match FileLock::acquire(path)? {
-            Some(lock) => Ok(Some(lock)),
-            None => {
-                let mut other = Self::at(location.clone(), Access::to_read(location), None, bounds);
-                let holder = other.holder().await;
-                other.close().await;
-                Err(StoreError::Busy { holder })
-            }
+        if let Some(lock) = FileLock::acquire(path)? {
+            return Ok(Some(lock));
         }
+        let mut other = Self::at(location.clone(), Access::to_read(location), None, bounds);
+        let holder = other.holder().await;
+        other.close().await;
+        Err(StoreError::Busy { holder })
     }
 
     async fn prepare(&mut self) -> Result<(), StoreError> {
