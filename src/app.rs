@@ -20,7 +20,7 @@ use crate::command::{self, CommandError};
 use crate::config::{Config, Environment, Loaded, Log, LogFormat, Needs, Sources, load};
 use crate::exit::Exit;
 use crate::file::caller;
-use crate::lifecycle::{Role, Signals};
+use crate::lifecycle::{Role, Signals, forbid_core_dumps};
 use crate::observe::logging;
 use crate::observe::progress::Progress;
 use crate::observe::view::View;
@@ -28,6 +28,7 @@ use crate::store::{Bounds, Snapshot, Store, StoreError, Timestamp};
 
 /// Everything that `main` does.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    forbid_core_dumps();
     logging::hush_panics();
     // Both TLS users, the API's client and PostgreSQL's driver, share one set of algorithms. A second install is refused, and as good.
     let _ = rustls::crypto::ring::default_provider().install_default();

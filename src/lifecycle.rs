@@ -88,6 +88,15 @@ impl Signals {
     }
 }
 
+/// A core dump would hold the secret, the token and people. Linux only; elsewhere the system's limits decide.
+pub fn forbid_core_dumps() {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+        let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    }
+}
+
 /// As `nohup` leaves it. Where this cannot be told, it is not.
 fn is_hangup_ignored() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

@@ -165,12 +165,25 @@ same "the folder is its user's alone" "$(in_it stat -L -c %a /var/lib/understory
 in_it systemctl stop understory-sync@acme.service
 
 say "a copy for a group"
-in_it groupadd --system understory-readers
+install -D -m 644 "$repository/systemd/understory-sync.sysusers.conf" "$root/etc/sysusers.d/understory-sync.conf"
+install -D -m 644 "$repository/systemd/understory-sync.tmpfiles.conf" "$root/etc/tmpfiles.d/understory-sync.conf"
+in_it systemd-sysusers understory-sync.conf
+in_it systemd-tmpfiles --create understory-sync.conf
 in_it useradd --no-create-home --groups understory-readers reader
 in_it useradd --no-create-home stranger
 expect "the backup runs" in_it systemctl start understory-sync-backup.service
 copy=/var/backups/understory-sync/understory.db
 same "a member reads it" "$(in_it setpriv --reuid=reader --regid=reader --init-groups sqlite3 -readonly $copy 'select count(*) from active_consents')" 250
+same "its mode and group" "$(in_it stat -c '%a %G' $copy)" "640 understory-readers"
+expect "a member does not write it" in_it sh -c "! setpriv --reuid=reader --regid=reader --init-groups touch $copy /var/backups/understory-sync/x"
+# What the service's user could do, were it not the program: no step of root's follows its links.
+in_it sh -c "rm -f $copy; ln -s /etc/shadow $copy; ln -s /etc/shadow /var/backups/understory-sync/.understory.db.new"
+in_it systemctl start understory-sync-backup.service || true
+same "a link to a file of root's opens nothing" "$(in_it stat -c '%a %G' /etc/shadow)" "640 shadow"
+expect "nor is a copy of it made" in_it sh -c "! setpriv --reuid=reader --regid=reader --init-groups grep -rs root: /var/backups/understory-sync"
+in_it sh -c "rm -f /var/backups/understory-sync/.understory.db.new"
+expect "the next copy is whole again" in_it systemctl start understory-sync-backup.service
+same "and read" "$(in_it setpriv --reuid=reader --regid=reader --init-groups sqlite3 -readonly $copy 'select count(*) from active_consents')" 250
 expect "a stranger does not" in_it sh -c "! setpriv --reuid=stranger --regid=stranger --init-groups cat $copy"
 same "nothing else is left behind" "$(in_it sh -c 'ls -A /var/backups/understory-sync; ls /var/lib/private/understory-sync | grep backup || true')" understory.db
 

@@ -1,10 +1,11 @@
 //! Stops at once when told, and says so; runs now when told.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use understory_sync::demo::{Endpoint, Fault, FaultRule};
 
+use crate::bench::say_loudly;
 use crate::support::{Done, Engine, Running, World, until};
 
 const IDLE: Duration = Duration::from_secs(1);
@@ -46,12 +47,45 @@ async fn waiting_backup(world: &World, words: &str, number: u32) -> (Running, st
     let running = Running::start(world.command_after(words, &["backup", "copy.db"]));
     until("the signal to be caught", async || {
         let status = std::fs::read_to_string(format!("/proc/{}/status", running.id())).ok()?;
-        let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:\t"))?;
-        let mask = u64::from_str_radix(mask, 16).ok()?;
-        (status.starts_with("Name:\tunderstory") && mask & 1 << (number - 1) != 0).then_some(())
+        catches(&status, number).then_some(())
     })
     .await;
     (running, lock)
+}
+
+/// Whether the status of a process says that it is our program, and catches this signal.
+fn catches(status: &str, number: u32) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:\t"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask, 16).ok()).unwrap_or_default();
+    status.starts_with("Name:\tunderstory") && mask & 1 << (number - 1) != 0
+}
+
+/// It would hold the secret, the token and people.
+#[tokio::test]
+async fn no_core_is_dumped_whatever_the_limit() {
+    use std::os::unix::process::ExitStatusExt as _;
+    let world = World::on(Engine::Sqlite).await;
+    let dumps = async |mut command: Command, begun: &str| {
+        let mut child = command.stderr(Stdio::null()).spawn().unwrap();
+        until("the start", async || {
+            let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).ok()?;
+            (status.starts_with("Name:\tsleep") || catches(&status, 15)).then_some(())
+        })
+        .await;
+        assert!(
+            Command::new("kill").args(["-s", "ABRT", &child.id().to_string()]).status().unwrap().success()
+        );
+        let status = child.wait().unwrap();
+        assert_eq!(status.signal(), Some(6), "{begun}");
+        status.core_dumped()
+    };
+    let limit = "ulimit -c unlimited";
+    let mut other = Command::new("sh");
+    other.args(["-c", &format!("{limit}; exec sleep 60")]).current_dir(world.home());
+    if !dumps(other, "sleep").await {
+        say_loudly("this system dumps no core at all: that the program's is not dumped is NOT TESTED");
+    }
+    assert!(!dumps(world.command_after(limit, &[]), "the program").await);
 }
 
 #[tokio::test]
