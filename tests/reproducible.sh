@@ -3,9 +3,10 @@
 #
 #   tests/reproducible.sh [OPTIONS OF .ci/release]
 set -euo pipefail
+title="reproducible release"
 source "$(dirname "$0")/install/lib.sh"
 
-command -v cargo-cyclonedx >/dev/null || skip "cargo-cyclonedx is not installed (cargo install --locked cargo-cyclonedx)"
+cargo_tool cargo-cyclonedx || skip_not_run "cargo-cyclonedx could not be built from the registry"
 work=$(mktemp -d /var/tmp/understory-reproducible.XXXXXX)
 folders+=("$work")
 for folder in "$work/one" "$work/another/much/deeper"; do

@@ -7,14 +7,13 @@ use std::process::Command;
 
 use crate::bench::cluster::is_root;
 use crate::bench::mount::Mount;
-use crate::bench::{Bench, PROGRAM, Ran, must_be_whole, say_loudly};
+use crate::bench::{Bench, PROGRAM, Ran, must_be_whole};
+use crate::support::not_run::cannot_run;
 
 fn mount(kilobytes: u64) -> Option<Mount> {
     let mount = Mount::new(kilobytes);
     if mount.is_none() {
-        say_loudly(
-            "this process may not mount: a full disk is played by a limit of the file size alone, a read-only file system is NOT TESTED (run as root)",
-        );
+        cannot_run("full and read-only file systems", "this process may not mount; run it as root");
     }
     mount
 }

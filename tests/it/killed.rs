@@ -6,7 +6,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::bench::sql::Db;
-use crate::bench::{Bench, Dice, Ran, must_be_whole, number_from, say_loudly};
+use crate::bench::{Bench, Dice, Ran, must_be_whole, number_from};
+use crate::support::not_run::{cannot_run, not_run};
 
 /// Every call by which SQLite, or we, change a file. strace counts each call for itself.
 const CALLS: [&str; 6] = ["pwrite64", "fsync", "fdatasync", "ftruncate", "unlink", "write"];
@@ -99,13 +100,13 @@ fn can_inject() -> bool {
     let tried = Command::new("strace")
         .args(["-f", "-qq", "-e", "trace=fsync", "-e", "inject=fsync:error=EIO:when=1", "true"])
         .output();
-    let can = tried.is_ok_and(|output| output.status.success());
-    if !can {
-        say_loudly(
-            "strace is not here or may not trace: faults at every write and sync of a run are NOT TESTED (Debian: apt-get install strace)",
-        );
+    let what = "faults at every write and sync of a run";
+    match tried {
+        Ok(output) if output.status.success() => return true,
+        Ok(_) => cannot_run(what, "strace may not trace"),
+        Err(_) => not_run(what, "strace is not installed; Debian: apt-get install strace"),
     }
-    can
+    false
 }
 
 /// A run in which the `n`th of these calls of a thread meets `fault`.

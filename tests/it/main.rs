@@ -67,4 +67,5 @@ mod strangers;
 mod systemd;
 mod token;
 mod two_processes;
+mod versions;
 mod withholding;
