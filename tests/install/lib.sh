@@ -1,12 +1,11 @@
-# What the tests of an installation share. Sourced, with set -euo pipefail.
+# What the tests of an installation share. Sourced, with set -euo pipefail. Before it: title, the step's name in the last line.
 
-repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
-cache=${UNDERSTORY_TEST_CACHE:-/var/tmp/understory-sync-tests}
+source "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
+
 mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
 passed=0 failed=0 skipped= children=() folders=()
 secret="s3cr~t-of-the-test-$$"
 
-say() { printf '%s\n' "$*" >&2; }
 pass() { passed=$((passed + 1)); say "  ok    $*"; }
 fail() { failed=$((failed + 1)); say "  FAIL  $*"; }
 
@@ -16,6 +15,45 @@ expect() {
     shift
     if "$@" >/tmp/understory-expect.$$ 2>&1; then pass "$what"; else fail "$what"; sed 's/^/        /' /tmp/understory-expect.$$ >&2; fi
     rm -f /tmp/understory-expect.$$
+}
+
+# fails_with CODES PATTERN COMMAND...: the command ends with such a code (a regular expression), and what it says matches the pattern. A command that could not
+# run at all (no such container, no such process) says something else, so that an absence is not proved by accident.
+fails_with() {
+    local shall=$1 pattern=$2 is=0
+    shift 2
+    "$@" >/tmp/understory-fails.$$ 2>&1 || is=$?
+    if [[ $is =~ ^($shall)$ ]] && grep -qE "$pattern" /tmp/understory-fails.$$; then
+        pass "$* fails with $shall: $pattern"
+    else
+        fail "$*: ended with $is instead of $shall, or did not say: $pattern"
+        sed 's/^/        /' /tmp/understory-fails.$$ >&2
+    fi
+    rm -f /tmp/understory-fails.$$
+}
+
+# absent WHAT NEEDLE PRESENT: standard input holds PRESENT, which proves that it was read, and not NEEDLE.
+absent() {
+    local text
+    text=$(cat)
+    if ! grep -qF -- "$3" <<<"$text"; then
+        fail "$1: '$3' is not there, so nothing was read"
+    elif grep -qF -- "$2" <<<"$text"; then
+        fail "$1: it is there"
+    else
+        pass "$1"
+    fi
+}
+
+# promised FILE PATTERN: the figure that a document promises: what the group in the extended regular expression matches. One line only.
+promised() {
+    local found
+    found=$(sed -nE "s/.*$2.*/\\1/p" "$repository/$1")
+    if [ -z "$found" ] || [ "$(wc -l <<<"$found")" != 1 ]; then
+        fail "$1 should say this once: $2"
+        return
+    fi
+    echo "$found"
 }
 
 # same WHAT IS SHALL
@@ -34,9 +72,6 @@ until_true() {
     done
 }
 
-now() { date +%s.%N; }
-since() { awk -v from="$1" -v to="$(now)" 'BEGIN { printf "%.1f", to - from }'; }
-
 finish() {
     local code=$?
     set +e
@@ -51,23 +86,20 @@ finish() {
 cleanup_more() { :; }
 trap finish EXIT
 
-# skip WHY: said loudly, and no failure; with UNDERSTORY_TESTS_MUST_RUN=1 it is one.
-skip() {
-    say "################################################################"
-    say "## NOT RUN: $(basename "$0"): $*"
-    say "################################################################"
-    skipped=yes
-    [ "${UNDERSTORY_TESTS_MUST_RUN:-0}" != 1 ] || exit 1
-    exit 0
-}
+# The rest of the script is not run, for a reason that this machine could mend, or could not. The exit code is tests/lib.sh's.
+skip_not_run() { skipped=yes; not_run "$title" "$*"; exit 0; }
+skip_impossible() { skipped=yes; cannot_run "$title" "$*"; exit 0; }
 
-# need TOOL PACKAGE: whether it is there; on a machine of the gate's, Debian's package is installed for it.
-need() {
-    command -v "$1" >/dev/null && return
-    if [ "${CI:-}" = true ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-        { apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q -y install --no-install-recommends "$2"; } >&2
+# need TOOL PACKAGE: Debian's package is installed where the tool is missing.
+need() { have "$1" "$2" || skip_not_run "$1 is not installed (apt-get install $2)"; }
+
+# skip_without_archive WHAT: WHAT could not be made; that is a failure where Debian's archive answers.
+skip_without_archive() {
+    if curl --silent --fail --location --max-time 60 --output /dev/null "$mirror/dists/stable/Release"; then
+        fail "$1 could not be made, although Debian's archive answers"
+        exit 1
     fi
-    command -v "$1" >/dev/null || skip "$1 is not installed (apt-get install $2)"
+    skip_impossible "$1 could not be made: Debian's archive does not answer"
 }
 
 # root_file_system SUITE NAME PACKAGES: prints the folder of a debootstrapped Debian, made once and kept for the next time.

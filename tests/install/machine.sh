@@ -3,7 +3,8 @@
 # systemd-nspawn, in a mount namespace of its own, so that nothing of the host's is touched; the network is the host's, so that the
 # stand-in's loopback is the machine's as well.
 
-[ "$(id -u)" = 0 ] || skip "it boots a container, which wants root"
+[ "$(id -u)" = 0 ] || skip_impossible "it boots a container, which only root may"
+unshare --mount --propagation private true 2>/dev/null || skip_impossible "this process may not make a mount namespace"
 need debootstrap debootstrap
 need systemd-nspawn systemd-container
 need nsenter util-linux
@@ -15,7 +16,7 @@ database=/var/lib/understory-sync/understory.db
 # make_machine: sets machine (a folder for notes) and root (its file system).
 make_machine() {
     local base
-    base=$(root_file_system "${SUITE:-trixie}" systemd systemd,systemd-sysv,dbus,sqlite3,procps,ca-certificates) || skip "no Debian could be made"
+    base=$(root_file_system "${SUITE:-trixie}" systemd systemd,systemd-sysv,dbus,sqlite3,procps,ca-certificates) || skip_without_archive "a Debian to boot"
     machine=$(mktemp -d /var/tmp/understory-machine.XXXXXX)
     folders+=("$machine")
     root=$machine/root
