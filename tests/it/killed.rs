@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::bench::sql::Db;
 use crate::bench::{Bench, Dice, Ran, must_be_whole, number_from};
-use crate::support::not_run::{cannot_run, not_run};
+use crate::support::not_run::strace_may_run;
 
 /// Every call by which SQLite, or we, change a file. strace counts each call for itself.
 const CALLS: [&str; 6] = ["pwrite64", "fsync", "fdatasync", "ftruncate", "unlink", "write"];
@@ -95,20 +95,6 @@ fn killed_at_any_instant_a_run_leaves_whole_pages_and_the_next_one_heals() {
     assert!(interrupted > 0);
 }
 
-/// strace, where it is there and may trace.
-fn can_inject() -> bool {
-    let tried = Command::new("strace")
-        .args(["-f", "-qq", "-e", "trace=fsync", "-e", "inject=fsync:error=EIO:when=1", "true"])
-        .output();
-    let what = "faults at every write and sync of a run";
-    match tried {
-        Ok(output) if output.status.success() => return true,
-        Ok(_) => cannot_run(what, "strace may not trace"),
-        Err(_) => not_run(what, "strace is not installed; Debian: apt-get install strace"),
-    }
-    false
-}
-
 /// A run in which the `n`th of these calls of a thread meets `fault`.
 fn run_with(bench: &Bench, calls: &str, fault: &str) -> Ran {
     let trace = format!("trace={calls}");
@@ -176,7 +162,7 @@ fn must_heal(bench: &Bench, what: &str) {
 
 #[test]
 fn killed_at_every_write_and_sync_of_a_run_the_next_one_heals() {
-    if !can_inject() {
+    if !strace_may_run("faults at every write and sync of a run") {
         return;
     }
     let bench = Bench::new(60, 20);
@@ -203,7 +189,7 @@ fn killed_at_every_write_and_sync_of_a_run_the_next_one_heals() {
 
 #[test]
 fn killed_at_every_write_and_sync_of_the_first_run_the_next_one_begins_anew_or_goes_on() {
-    if !can_inject() {
+    if !strace_may_run("faults at every write and sync of a run") {
         return;
     }
     let bench = Bench::new(60, 20);
@@ -231,7 +217,7 @@ fn killed_at_every_write_and_sync_of_the_first_run_the_next_one_begins_anew_or_g
 
 /// Errors of the device, once or for good, at every call: the run says so and ends with 74, or it was past its last promise.
 fn errors_at_every(calls: &str, error: &str, causes: &[&str]) {
-    if !can_inject() {
+    if !strace_may_run("faults at every write and sync of a run") {
         return;
     }
     let bench = Bench::new(60, 20);

@@ -9,7 +9,7 @@ fn variable_is(name: &str, value: &str) -> bool {
 
 /// It could run on this machine, with a tool more. Fails in CI and with `UNDERSTORY_TESTS_MUST_RUN=1`.
 #[track_caller]
-pub(crate) fn not_run(what: &str, why: &str) {
+fn not_run(what: &str, why: &str) {
     record(what, why);
     assert!(!variable_is("CI", "true"), "not run, and it could have been: {what}: {why}");
 }
@@ -18,6 +18,20 @@ pub(crate) fn not_run(what: &str, why: &str) {
 #[track_caller]
 pub(crate) fn cannot_run(what: &str, why: &str) {
     record(what, &format!("impossible here: {why}"));
+}
+
+/// Whether strace is here and may trace and inject faults; if not, `what` is recorded as not run.
+#[track_caller]
+pub(crate) fn strace_may_run(what: &str) -> bool {
+    let tried = std::process::Command::new("strace")
+        .args(["-f", "-qq", "-e", "trace=fsync", "-e", "inject=fsync:error=EIO:when=1", "true"])
+        .output();
+    match tried {
+        Ok(output) if output.status.success() => return true,
+        Ok(_) => cannot_run(what, "strace may not trace"),
+        Err(_) => not_run(what, "strace is not installed; Debian: apt-get install strace"),
+    }
+    false
 }
 
 #[track_caller]
