@@ -4,19 +4,18 @@ use std::path::{Path, PathBuf};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-fn read(path: &str) -> String {
+fn read(path: impl AsRef<Path>) -> String {
     let full = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-    std::fs::read_to_string(full).unwrap_or_else(|error| panic!("{path}: {error}"))
+    std::fs::read_to_string(&full).unwrap_or_else(|error| panic!("{}: {error}", full.display()))
 }
 
 /// The files that people read or build from, without the code and the lock files.
-fn documents() -> Vec<String> {
+fn documents() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut files = Vec::new();
     for entry in std::fs::read_dir(root).unwrap() {
         let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_str().unwrap();
-        if name.ends_with(".md") || name == "Dockerfile" || name == "config.example.toml" {
+        if is_markdown(&path) || path.ends_with("Dockerfile") || path.ends_with("config.example.toml") {
             files.push(path);
         }
     }
@@ -24,7 +23,11 @@ fn documents() -> Vec<String> {
         collect(&root.join(folder), &mut files);
     }
     assert!(files.len() > 30, "{files:?}");
-    files.iter().map(|file| file.strip_prefix(root).unwrap().to_str().unwrap().to_owned()).collect()
+    files
+}
+
+fn is_markdown(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == "md")
 }
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
@@ -68,7 +71,7 @@ fn every_file_that_names_a_version_of_the_program_names_this_one() {
             for version in versions_after(&text, opening) {
                 seen += 1;
                 if version != VERSION {
-                    wrong.push(format!("{file}: {opening}{version}"));
+                    wrong.push(format!("{}: {opening}{version}", file.display()));
                 }
             }
         }
@@ -103,10 +106,10 @@ fn one_version_of_rust_is_asked_for() {
         "Dockerfile: {pinned:?}"
     );
     let mut seen = 0;
-    for file in documents().iter().filter(|file| file.ends_with(".md")) {
+    for file in documents().iter().filter(|file| is_markdown(file)) {
         for version in versions_after(&read(file), "Rust ") {
             seen += 1;
-            assert!(version.starts_with(wanted), "{file}: Rust {version} instead of {wanted}");
+            assert!(version.starts_with(wanted), "{}: Rust {version} instead of {wanted}", file.display());
         }
     }
     assert!(seen >= 2, "only {seen} documents name the version of Rust");
