@@ -157,9 +157,7 @@ async fn on_database(command: &Command, config: Config) -> Result<Exit, CommandE
             Ok(exit)
         }
         Command::Migrate => command::migrate::run(&config, &mut out).await,
-        Command::Export(args) => {
-            command::export::run(&config, args.format, args.all, args.output.as_deref()).await
-        }
+        Command::Export(args) => command::export::run(&config, args).await,
         Command::Forget(args) => {
             let mut input = BufReader::new(io::stdin());
             let emails = command::forget::addresses(args.who.expose_secret(), &mut input)?;

@@ -141,9 +141,21 @@ pub struct ExportArgs {
     #[arg(long, value_enum)]
     pub format: ExportFormat,
 
-    /// Consents that are missing or removed too
+    /// Consents that are missing, removed or withheld too
     #[arg(long)]
     pub all: bool,
+
+    /// Active consents that the removal guard keeps though they are no longer listed, too
+    #[arg(long)]
+    pub withheld: bool,
+
+    /// Only these columns, in this order
+    #[arg(long, value_name = "NAME,NAME", value_delimiter = ',')]
+    pub columns: Vec<String>,
+
+    /// For spreadsheets: a byte order mark, and no cell that would run as a formula
+    #[arg(long)]
+    pub excel: bool,
 
     /// A file instead of standard output
     #[arg(short, long, value_name = "FILE")]
@@ -287,6 +299,7 @@ mod tests {
             "migrate",
             "export --format csv",
             "export --format jsonl --all -o out.jsonl",
+            "export --format csv --excel --withheld --columns email,full_name",
             "changes",
             "changes --since 1.f.2.n.k --format csv",
             "changes --as mail_1 -- sh -c true",

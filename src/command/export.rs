@@ -4,48 +4,66 @@ use std::fs::OpenOptions;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-use serde::Serialize;
+use serde::ser::{Serialize, SerializeMap as _, Serializer};
 use serde_json::value::RawValue;
 
 use super::error::CommandError;
 use super::refuse_database_files;
-use crate::cli::ExportFormat;
+use crate::cli::{ExportArgs, ExportFormat};
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::file::{AtomicFile, is_special, resolved};
-use crate::store::{Bounds, ExportRow, Store, StoreError, Timestamp};
+use crate::store::{Bounds, ExportRow, ExportRows, Store, StoreError, Timestamp};
 
 /// Exports to a file, which appears whole or not at all, or to standard output, a device or a pipe.
-pub async fn run(
-    config: &Config,
-    format: ExportFormat,
-    all: bool,
-    target: Option<&Path>,
-) -> Result<Exit, CommandError> {
-    if let Some(target) = target {
+pub async fn run(config: &Config, args: &ExportArgs) -> Result<Exit, CommandError> {
+    let shape = Shape::new(args)?;
+    if let Some(target) = &args.output {
         refuse_database_files(target, &config.database)?;
     }
     let place = || StoreError::Absent { place: config.database.shown_url() };
     let opened = Store::open_to_read(&config.database, Bounds::COMMAND).await?;
     let mut store = opened.ok_or_else(place)?;
-    let result = match target {
+    let result = match &args.output {
         None => {
             let out = BufWriter::new(io::stdout().lock());
-            unless_closed(write_rows(&mut store, format, all, out).await)
+            unless_closed(write_rows(&mut store, &shape, out).await)
         }
-        Some(target) => to_file(&mut store, format, all, target).await,
+        Some(target) => to_file(&mut store, &shape, target).await,
     };
     store.close().await;
     result?;
     Ok(Exit::Done)
 }
 
-async fn to_file(
-    store: &mut Store,
+/// What is exported, and in which form.
+struct Shape {
     format: ExportFormat,
-    all: bool,
-    target: &Path,
-) -> Result<(), CommandError> {
+    rows: ExportRows,
+    columns: Vec<&'static str>,
+    excel: bool,
+}
+
+impl Shape {
+    fn new(args: &ExportArgs) -> Result<Self, CommandError> {
+        if args.excel && args.format == ExportFormat::Jsonl {
+            return Err(CommandError::Usage("--excel goes with --format csv"));
+        }
+        let known = |name: &String| COLUMNS.into_iter().find(|column| column == name);
+        let chosen: Option<Vec<&'static str>> = args.columns.iter().map(known).collect();
+        let chosen =
+            chosen.ok_or(CommandError::Usage("--columns names a column that consents does not have"))?;
+        let columns = if chosen.is_empty() { COLUMNS[..DEFAULT_COLUMNS].to_vec() } else { chosen };
+        let rows = match (args.all, args.withheld) {
+            (true, _) => ExportRows::All,
+            (false, true) => ExportRows::Active,
+            (false, false) => ExportRows::Certain,
+        };
+        Ok(Self { format: args.format, rows, columns, excel: args.excel })
+    }
+}
+
+async fn to_file(store: &mut Store, shape: &Shape, target: &Path) -> Result<(), CommandError> {
     let failed = |cause| StoreError::Target { path: target.to_path_buf(), cause };
     let named = |written| match written {
         Err(CommandError::Io { cause, .. }) => Err(failed(cause).into()),
@@ -54,41 +72,38 @@ async fn to_file(
     if is_special(target) {
         let out = OpenOptions::new().write(true).open(target);
         let out = BufWriter::new(out.map_err(failed)?);
-        return named(unless_closed(write_rows(store, format, all, out).await));
+        return named(unless_closed(write_rows(store, shape, out).await));
     }
     // Behind a link it is the file that is replaced, not the link.
     let file = resolved(target);
     let mut file_on_disk = AtomicFile::create_beside(&file).map_err(failed)?;
     let out = BufWriter::new(file_on_disk.file());
-    named(write_rows(store, format, all, out).await)?;
+    named(write_rows(store, shape, out).await)?;
     file_on_disk.persist(&file).map_err(failed)?;
     Ok(())
 }
 
-async fn write_rows(
-    store: &mut Store,
-    format: ExportFormat,
-    all: bool,
-    out: impl Write,
-) -> Result<(), CommandError> {
-    match format {
+async fn write_rows(store: &mut Store, shape: &Shape, mut out: impl Write) -> Result<(), CommandError> {
+    match shape.format {
         ExportFormat::Csv => {
-            let mut csv = csv::WriterBuilder::new()
-                .terminator(csv::Terminator::CRLF)
-                .has_headers(false)
-                .from_writer(out);
-            csv.write_record(COLUMNS).map_err(csv_error)?;
+            if shape.excel {
+                out.write_all("\u{feff}".as_bytes())?;
+            }
+            let mut csv = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(out);
+            csv.write_record(&shape.columns).map_err(csv_error)?;
             store
-                .export(all, |rows| rows.iter().try_for_each(|row| csv.serialize(row).map_err(csv_error)))
+                .export(shape.rows, |rows| {
+                    rows.iter().try_for_each(|row| csv.write_record(record(row, shape)).map_err(csv_error))
+                })
                 .await?;
             csv.flush()?;
         }
         ExportFormat::Jsonl => {
-            let mut out = out;
             store
-                .export(all, |rows| {
+                .export(shape.rows, |rows| {
                     for row in rows {
-                        serde_json::to_writer(&mut out, &Line::of(row)).map_err(io::Error::from)?;
+                        serde_json::to_writer(&mut out, &Line { row, columns: &shape.columns })
+                            .map_err(io::Error::from)?;
                         out.write_all(b"\n")?;
                     }
                     Ok::<(), CommandError>(())
@@ -100,7 +115,7 @@ async fn write_rows(
     Ok(())
 }
 
-const COLUMNS: [&str; 16] = [
+const COLUMNS: [&str; 17] = [
     "consent_key",
     "consent_id",
     "company_id",
@@ -117,52 +132,80 @@ const COLUMNS: [&str; 16] = [
     "erased_at",
     "first_run_id",
     "changed_run_id",
+    "address",
 ];
 
-/// A row as JSON: what is JSON in the database is JSON here, not text.
-#[derive(Serialize)]
-struct Line<'a> {
-    consent_key: &'a str,
-    consent_id: Option<&'a str>,
-    company_id: &'a str,
-    email: Option<&'a str>,
-    full_name: Option<&'a str>,
-    source: Option<&'a str>,
-    refs: Option<&'a RawValue>,
-    extra: Option<&'a RawValue>,
-    first_seen_at: Timestamp,
-    changed_at: Timestamp,
-    missing_since: Option<Timestamp>,
-    withheld_since: Option<Timestamp>,
-    removed_at: Option<Timestamp>,
-    erased_at: Option<Timestamp>,
-    first_run_id: i64,
-    changed_run_id: i64,
+/// Without --columns: those of version 0.1, which scripts count on.
+const DEFAULT_COLUMNS: usize = 16;
+
+enum Cell<'a> {
+    Text(Option<&'a str>),
+    /// JSON in the database is JSON in a line of JSON, not text.
+    Json(Option<&'a str>),
+    Time(Option<Timestamp>),
+    Number(i64),
 }
 
-impl<'a> Line<'a> {
-    fn of(row: &'a ExportRow) -> Self {
-        fn raw(text: Option<&String>) -> Option<&RawValue> {
-            text.and_then(|text| serde_json::from_str(text).ok())
+fn cell<'a>(row: &'a ExportRow, column: &str) -> Cell<'a> {
+    match column {
+        "consent_key" => Cell::Text(Some(&row.consent_key)),
+        "consent_id" => Cell::Text(row.consent_id.as_deref()),
+        "company_id" => Cell::Text(Some(&row.company_id)),
+        "email" => Cell::Text(row.email.as_deref()),
+        "full_name" => Cell::Text(row.full_name.as_deref()),
+        "source" => Cell::Text(row.source.as_deref()),
+        "refs" => Cell::Json(row.refs.as_deref()),
+        "extra" => Cell::Json(row.extra.as_deref()),
+        "first_seen_at" => Cell::Time(Some(row.first_seen_at)),
+        "changed_at" => Cell::Time(Some(row.changed_at)),
+        "missing_since" => Cell::Time(row.missing_since),
+        "withheld_since" => Cell::Time(row.withheld_since),
+        "removed_at" => Cell::Time(row.removed_at),
+        "erased_at" => Cell::Time(row.erased_at),
+        "first_run_id" => Cell::Number(row.first_run_id),
+        "changed_run_id" => Cell::Number(row.changed_run_id),
+        _ => Cell::Text(row.address.as_deref()),
+    }
+}
+
+fn record<'a>(row: &'a ExportRow, shape: &'a Shape) -> impl Iterator<Item = String> + 'a {
+    shape.columns.iter().map(move |column| {
+        let text = match cell(row, column) {
+            Cell::Text(text) | Cell::Json(text) => text.unwrap_or_default().to_owned(),
+            Cell::Time(at) => at.map(|at| at.to_string()).unwrap_or_default(),
+            Cell::Number(number) => number.to_string(),
+        };
+        if shape.excel { not_a_formula(text) } else { text }
+    })
+}
+
+/// A spreadsheet runs a cell that begins like a formula; an apostrophe makes it text.
+fn not_a_formula(text: String) -> String {
+    let runs = |letter: char| "=+-@\t\r\n|＝＋－＠".contains(letter);
+    let first = text.trim_start_matches([' ', '\u{a0}', '\u{feff}']).chars().next();
+    if first.is_some_and(runs) { format!("'{text}") } else { text }
+}
+
+struct Line<'a> {
+    row: &'a ExportRow,
+    columns: &'a [&'static str],
+}
+
+impl Serialize for Line<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.columns.len()))?;
+        for column in self.columns {
+            match cell(self.row, column) {
+                Cell::Text(text) => map.serialize_entry(column, &text)?,
+                Cell::Json(text) => {
+                    let raw: Option<&RawValue> = text.and_then(|text| serde_json::from_str(text).ok());
+                    map.serialize_entry(column, &raw)?;
+                }
+                Cell::Time(at) => map.serialize_entry(column, &at)?,
+                Cell::Number(number) => map.serialize_entry(column, &number)?,
+            }
         }
-        Self {
-            consent_key: &row.consent_key,
-            consent_id: row.consent_id.as_deref(),
-            company_id: &row.company_id,
-            email: row.email.as_deref(),
-            full_name: row.full_name.as_deref(),
-            source: row.source.as_deref(),
-            refs: raw(row.refs.as_ref()),
-            extra: raw(row.extra.as_ref()),
-            first_seen_at: row.first_seen_at,
-            changed_at: row.changed_at,
-            missing_since: row.missing_since,
-            withheld_since: row.withheld_since,
-            removed_at: row.removed_at,
-            erased_at: row.erased_at,
-            first_run_id: row.first_run_id,
-            changed_run_id: row.changed_run_id,
-        }
+        map.end()
     }
 }
 
@@ -178,5 +221,20 @@ fn unless_closed(result: Result<(), CommandError>) -> Result<(), CommandError> {
     match result {
         Err(CommandError::Io { cause, .. }) if cause.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_cell_for_a_spreadsheet_begins_like_a_formula() {
+        for text in ["=1+1", "+1", "-1", "@sum", "\t=1", "\r=1", " =1", "＝1", "|calc"] {
+            assert_eq!(not_a_formula(text.to_owned()), format!("'{text}"));
+        }
+        for text in ["", "anna@example.com", "2026-01-01T00:00:00.000Z", "{\"a\":1}", "'=1"] {
+            assert_eq!(not_a_formula(text.to_owned()), text);
+        }
     }
 }

@@ -28,6 +28,9 @@ const ENDPOINTS: [&str; 3] = ["token", "consents", "consent"];
 /// Seconds: a healthy hourly run takes some, `run_timeout` is 3,000 by default.
 const BUCKETS: [f64; 12] = [0.1, 0.5, 1.0, 2.5, 5.0, 15.0, 30.0, 60.0, 300.0, 900.0, 1800.0, 3000.0];
 
+const READER_LAG: &str = "# HELP understory_sync_feed_reader_lag_seconds Age of the oldest change that a reader of the change feed \
+     has not taken, 0 where it has them all.\n# TYPE understory_sync_feed_reader_lag_seconds gauge\n";
+
 type Labels<const N: usize> = [(&'static str, String); N];
 type Seconds = Gauge<f64, AtomicU64>;
 
@@ -210,6 +213,10 @@ impl Metrics {
         let mut open = String::new();
         if encode(&mut open, &self.registry).is_err() {
             return String::new();
+        }
+        // The crate leaves a family without samples out; this one has none before the first reader.
+        if !open.contains(READER_LAG) {
+            open.insert_str(0, READER_LAG);
         }
         let counters: Vec<&str> =
             open.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter")).collect();

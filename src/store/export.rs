@@ -41,6 +41,17 @@ pub struct ExportRow {
     pub first_run_id: i64,
     /// The run that last changed it.
     pub changed_run_id: i64,
+    pub address: Option<String>,
+}
+
+/// Which rows are exported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExportRows {
+    /// Active and not withheld.
+    Certain,
+    /// Active, the withheld included.
+    Active,
+    All,
 }
 
 /// A query's answer as text.
@@ -58,8 +69,9 @@ macro_rules! export_sql {
             " as refs, extra",
             $json,
             " as extra, first_seen_at, changed_at, missing_since, withheld_since, removed_at, erased_at, ",
-            "first_run_id, changed_run_id from consents where consent_key > $1 ",
-            "and ($2 or (missing_since is null and removed_at is null)) order by consent_key limit 1000"
+            "first_run_id, changed_run_id, address from consents where consent_key > $1 ",
+            "and ($2 or (missing_since is null and removed_at is null and ($3 or withheld_since is null))) ",
+            "order by consent_key limit 1000"
         )
     };
 }
@@ -72,10 +84,10 @@ impl Store {
     /// follow the table.
     pub async fn export<E: From<StoreError>>(
         &mut self,
-        all: bool,
+        rows: ExportRows,
         sink: impl FnMut(&[ExportRow]) -> Result<(), E>,
     ) -> Result<u64, E> {
-        let exported = self.export_view(all, sink).await;
+        let exported = self.export_view(rows, sink).await;
         if exported.is_err() {
             // It is in the middle of a transaction.
             self.conn = None;
@@ -85,9 +97,10 @@ impl Store {
 
     async fn export_view<E: From<StoreError>>(
         &mut self,
-        all: bool,
+        rows: ExportRows,
         mut sink: impl FnMut(&[ExportRow]) -> Result<(), E>,
     ) -> Result<u64, E> {
+        let (all, withheld) = (rows == ExportRows::All, rows != ExportRows::Certain);
         let location = Arc::clone(&self.location);
         let failed = |error: sqlx::Error| location.failed(&error);
         self.use_conn(async |conn| conn.begin(Intent::View, location.schema()).await.map_err(failed)).await?;
@@ -99,10 +112,15 @@ impl Store {
                 .use_conn(async |conn| {
                     match conn {
                         Conn::Sqlite(c) => {
-                            sqlx::query_as(EXPORT_SQLITE).bind(&last).bind(all).fetch_all(&mut **c).await
+                            sqlx::query_as(EXPORT_SQLITE)
+                                .bind(&last)
+                                .bind(all)
+                                .bind(withheld)
+                                .fetch_all(&mut **c)
+                                .await
                         }
                         Conn::Postgres(c) => {
-                            let query = sqlx::query_as(EXPORT_POSTGRES).bind(&last).bind(all);
+                            let query = sqlx::query_as(EXPORT_POSTGRES).bind(&last).bind(all).bind(withheld);
                             query.persistent(false).fetch_all(&mut **c).await
                         }
                     }

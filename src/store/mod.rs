@@ -28,7 +28,7 @@ mod write;
 
 pub use bounds::Bounds;
 pub use error::{StoreError, WriteCause};
-pub use export::{ExportRow, Table};
+pub use export::{ExportRow, ExportRows, Table};
 pub use feed::{Feed, FeedCursor, FeedLine, Hold, Reader, RefusedCursor};
 pub use finish::{Candidate, Ending};
 pub use forget::Forgotten;

@@ -178,3 +178,33 @@ on_both! {
         }
     }
 }
+
+on_both! {
+    async fn the_withheld_are_exported_only_where_they_are_asked_for(world: World) {
+        world.list_people(30);
+        world.run_once().expect(0);
+        for number in 0..20 {
+            assert!(world.api.remove(understory_sync::demo::person(1, number)["id"].as_str().unwrap()));
+        }
+        world.run_once().expect(65);
+        let lines = |arguments: &[&str]| {
+            let arguments = [&["export", "--format", "jsonl"], arguments].concat();
+            world.run(&arguments).expect(0).stdout.lines().count()
+        };
+        assert_eq!((lines(&[]), lines(&["--withheld"]), lines(&["--all"])), (10, 30, 30));
+    }
+
+    async fn columns_are_chosen_and_a_spreadsheet_runs_no_cell(world: World) {
+        with_awkward_people(&world);
+        let columns = ["export", "--format", "csv", "--excel", "--columns", "email,address,full_name"];
+        let csv = world.run(&columns).expect(0).stdout.clone();
+        let rows = parse_csv(csv.strip_prefix('\u{feff}').unwrap());
+        assert_eq!(rows[0], ["email", "address", "full_name"]);
+        assert!(rows.iter().any(|row| row[0] == "'=cmd()@example.com"), "{csv}");
+        let json = world.run(&["export", "--format", "jsonl", "--columns", "consent_key,refs"]).expect(0).stdout.clone();
+        let line: Value = serde_json::from_str(json.lines().nth(1).unwrap()).unwrap();
+        assert_eq!(line, json!({"consent_key": "b", "refs": [{"type": "booking", "id": "x,y"}]}));
+        world.run(&["export", "--format", "csv", "--columns", "nonsense"]).expect(2);
+        world.run(&["export", "--format", "jsonl", "--excel"]).expect(2);
+    }
+}

@@ -55,6 +55,7 @@ mod paused;
 mod pooler;
 mod postgres;
 mod proxied;
+mod readers;
 mod rehearsing;
 mod retention;
 mod schedule;
