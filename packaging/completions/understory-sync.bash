@@ -261,7 +261,7 @@ _understory__sync() {
             return 0
             ;;
         understory__subcmd__sync__subcmd__export)
-            opts="-o -h --format --all --output --config --log-format --log-level --help"
+            opts="-o -h --format --all --withheld --columns --excel --output --config --log-format --log-level --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -269,6 +269,10 @@ _understory__sync() {
             case "${prev}" in
                 --format)
                     COMPREPLY=($(compgen -W "csv jsonl" -- "${cur}"))
+                    return 0
+                    ;;
+                --columns)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --output)

@@ -89,6 +89,7 @@ trace\t''"
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand migrate" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand export" -l format -d 'What a line looks like' -r -f -a "csv\t'Comma-separated values with a heading'
 jsonl\t'One JSON object a line'"
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand export" -l columns -d 'Only these columns, in this order' -r
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand export" -s o -l output -d 'A file instead of standard output' -r -F
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand export" -l config -d 'The configuration file' -r -F
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand export" -l log-format -d 'How log lines are written (they go to stderr)' -r -f -a "text\t''
@@ -98,7 +99,9 @@ warn\t''
 info\t''
 debug\t''
 trace\t''"
-complete -c understory-sync -n "__fish_understory_sync_using_subcommand export" -l all -d 'Consents that are missing or removed too'
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand export" -l all -d 'Consents that are missing, removed or withheld too'
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand export" -l withheld -d 'Active consents that the removal guard keeps though they are no longer listed, too'
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand export" -l excel -d 'For spreadsheets: a byte order mark, and no cell that would run as a formula'
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand export" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand changes" -l since -d 'Only what has changed behind this cursor; keeps nothing in the database' -r
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand changes" -l as -d 'Keep the cursor in the database under NAME, and move it on once COMMAND took every line and ended with 0' -r

@@ -76,12 +76,15 @@ _arguments "${_arguments_options[@]}" : \
 _arguments "${_arguments_options[@]}" : \
 '--format=[What a line looks like]:FORMAT:((csv\:"Comma-separated values with a heading"
 jsonl\:"One JSON object a line"))' \
+'*--columns=[Only these columns, in this order]:NAME,NAME:_default' \
 '-o+[A file instead of standard output]:FILE:_files' \
 '--output=[A file instead of standard output]:FILE:_files' \
 '--config=[The configuration file]:FILE:_files' \
 '--log-format=[How log lines are written (they go to stderr)]:FORMAT:(text json)' \
 '--log-level=[How much is logged]:LEVEL:(error warn info debug trace)' \
-'--all[Consents that are missing or removed too]' \
+'--all[Consents that are missing, removed or withheld too]' \
+'--withheld[Active consents that the removal guard keeps though they are no longer listed, too]' \
+'--excel[For spreadsheets\: a byte order mark, and no cell that would run as a formula]' \
 '-h[Print help (see more with '\''--help'\'')]' \
 '--help[Print help (see more with '\''--help'\'')]' \
 && ret=0
