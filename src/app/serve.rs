@@ -87,6 +87,7 @@ async fn listener(
     let shown = http::Shown {
         metrics: Arc::clone(metrics),
         next_run: next_run.clone(),
+        allowed_hosts: config.http.allowed_hosts.clone(),
         health: config.health.clone(),
         run_timeout: config.schedule.run_timeout,
         look: Box::new(move || {
@@ -104,11 +105,7 @@ async fn listener(
         clock: Timestamp::now,
     };
     let stop = signals.stop.clone();
-    Ok(Some(tokio::spawn(async move {
-        if let Err(error) = http::serve(listener, shown, stop).await {
-            tracing::error!(error = %error.kind(), "the listener ended");
-        }
-    })))
+    Ok(Some(tokio::spawn(http::serve(listener, shown, stop))))
 }
 
 /// Tries the database. One that cannot be reached is no failure of the start; one that can never be written is.

@@ -1,5 +1,6 @@
 //! The sections, read one by one: bounds and rules between keys stand here.
 
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
@@ -234,7 +235,27 @@ fn notify_url(reader: &mut Reader, base: &Path, needs: Needs) -> Option<Option<S
 pub(super) fn http(reader: &mut Reader) -> Option<Http> {
     let listen = reader.read("http.listen", address::listen);
     let allowed_hosts = reader.read("http.allowed_hosts", address::hosts);
+    if let Some(Some(address)) = listen
+        && is_public(address.ip())
+    {
+        reader.warnings.push(format!(
+            "http.listen: {address} may be reached from other networks, and nobody is asked for a password; bind it to 127.0.0.1 or a private address"
+        ));
+    }
     Some(Http { listen: listen?, allowed_hosts: allowed_hosts? })
+}
+
+/// Whether an address can be anybody's way in: neither this machine's own nor a private network's. All interfaces are such a way.
+fn is_public(address: IpAddr) -> bool {
+    !match address.to_canonical() {
+        IpAddr::V4(address) => {
+            let shared = address.octets()[0] == 100 && address.octets()[1] & 0xc0 == 64;
+            address.is_loopback() || address.is_private() || address.is_link_local() || shared
+        }
+        IpAddr::V6(address) => {
+            address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local()
+        }
+    }
 }
 
 /// `interval` is `None` where the schedule is wrong: then the default of `stale_after` cannot be told.

@@ -240,6 +240,27 @@ fn the_notification_url_may_stand_in_a_file() {
 }
 
 #[test]
+fn a_listener_that_other_networks_may_reach_is_warned_of() {
+    for (address, public) in [
+        ("127.0.0.1:1", false),
+        ("[::1]:1", false),
+        ("10.0.0.7:1", false),
+        ("172.17.0.1:1", false),
+        ("100.64.0.1:1", false),
+        ("[fd00::1]:1", false),
+        ("0.0.0.0:1", true),
+        ("[::]:1", true),
+        ("192.0.2.7:1", true),
+        ("[2001:db8::1]:1", true),
+        ("[::ffff:192.0.2.7]:1", true),
+        ("[::ffff:10.0.0.7]:1", false),
+    ] {
+        let loaded = Place::new().set("UNDERSTORY_SYNC__HTTP__LISTEN", address).load();
+        assert_eq!(loaded.warnings.join("").contains("other networks"), public, "{address}");
+    }
+}
+
+#[test]
 fn scopes_in_a_variable_stand_with_commas_or_spaces_between() {
     for text in ["a,b.c", "a b.c", "a, b.c", " a  b.c,"] {
         let scopes = Place::new().set("UNDERSTORY_SYNC__AUTH__SCOPES", text).load().config.auth.scopes;

@@ -1,128 +1,139 @@
-//! Connections that cannot be held open: how many there are, how long each lives, how much each may send.
+//! Connections that cannot be held open: how many there are, of one peer and of all, how long each may take to ask and to be answered.
 //!
-//! axum's own accept loop has none of these limits, and hyper's need a timer that it does not set. A page for people and scrapers needs
-//! one request a connection and well under these bounds; whoever drips a byte a minute, or sends headers without end, is cut off.
+//! axum's own accept loop has none of these limits. A page for people and scrapers needs one request a connection and well under these
+//! bounds; whoever says nothing makes room for whoever comes, so that nobody keeps others out.
 
-use std::io;
-use std::net::SocketAddr;
-use std::pin::Pin;
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use axum::serve::Listener;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Sleep;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
 
 /// After a failed accept (no descriptors left), the next one is tried after this.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
+/// What is left of the second in which an idle process must end.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(700);
 
-/// What one connection, and all of them, may take.
+/// What one connection, one peer, and all of them may take.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     pub(super) connections: usize,
+    pub(super) per_peer: usize,
+    /// From the connection to the end of the request's head.
+    pub(super) head: Duration,
     pub(super) lifetime: Duration,
-    pub(super) bytes_in: usize,
+    pub(super) head_bytes: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: 64, lifetime: Duration::from_secs(10), bytes_in: 16 * 1024 }
+        Self {
+            connections: 64,
+            per_peer: 8,
+            head: Duration::from_secs(2),
+            lifetime: Duration::from_secs(10),
+            head_bytes: 16 * 1024,
+        }
     }
 }
 
-/// A TCP listener whose connections are bounded.
-pub(super) struct Bounded {
-    listener: TcpListener,
-    limits: Limits,
-    places: Arc<Semaphore>,
-}
-
-impl Bounded {
-    pub(super) fn new(listener: TcpListener, limits: Limits) -> Self {
-        Self { listener, limits, places: Arc::new(Semaphore::new(limits.connections)) }
-    }
-}
-
-impl Listener for Bounded {
-    type Io = Connection;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
-        // The semaphore is never closed; were it, no connection would be counted, none refused.
-        let place = Arc::clone(&self.places).acquire_owned().await.ok();
-        loop {
-            match self.listener.accept().await {
-                Ok((stream, peer)) => {
-                    let connection = Connection {
-                        stream,
-                        end: Box::pin(tokio::time::sleep(self.limits.lifetime)),
-                        bytes_left: self.limits.bytes_in,
-                        _place: place,
-                    };
-                    return (connection, peer);
-                }
+/// Serves until told to stop, and then at most 0.7 s longer.
+pub(super) async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: CancellationToken) {
+    let mut connections = Connections { limits, open: Vec::new(), tasks: JoinSet::new() };
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            Some(_) = connections.tasks.join_next() => {}
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => connections.take(stream, peer.ip(), &router),
                 Err(error) => {
                     tracing::debug!("http.listen: no connection taken: {}", error.kind());
                     tokio::time::sleep(AFTER_FAILURE).await;
                 }
-            }
+            },
+        }
+    }
+    drop(listener);
+    connections.finish().await;
+}
+
+struct Connections {
+    limits: Limits,
+    /// Oldest first.
+    open: Vec<Open>,
+    tasks: JoinSet<()>,
+}
+
+struct Open {
+    peer: IpAddr,
+    /// Its request has been read.
+    asked: Arc<AtomicBool>,
+    task: AbortHandle,
+}
+
+impl Connections {
+    fn take(&mut self, stream: TcpStream, peer: IpAddr, router: &Router) {
+        let peer = network(peer);
+        self.open.retain(|open| !open.task.is_finished());
+        let of_peer = self.open.iter().filter(|open| open.peer == peer).count();
+        let has_room = (of_peer < self.limits.per_peer || self.drop_oldest_idle(|open| open.peer == peer))
+            && (self.open.len() < self.limits.connections || self.drop_oldest_idle(|_| true));
+        if has_room {
+            let asked = Arc::new(AtomicBool::new(false));
+            let task = self.tasks.spawn(answer(stream, router.clone(), Arc::clone(&asked), self.limits));
+            self.open.push(Open { peer, asked, task });
         }
     }
 
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+    /// Makes room; false where all of these are being answered.
+    fn drop_oldest_idle(&mut self, among: impl Fn(&Open) -> bool) -> bool {
+        let idle = |open: &Open| among(open) && !open.asked.load(Ordering::Relaxed);
+        let Some(oldest) = self.open.iter().position(idle) else {
+            return false;
+        };
+        self.open.remove(oldest).task.abort();
+        true
+    }
+
+    /// Answers who has asked; what is still open after that is closed.
+    async fn finish(mut self) {
+        while self.drop_oldest_idle(|_| true) {}
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(SHUTDOWN_TIMEOUT, all).await;
     }
 }
 
-/// One connection; fails once its time or its bytes are spent.
-pub(super) struct Connection {
-    stream: TcpStream,
-    end: Pin<Box<Sleep>>,
-    bytes_left: usize,
-    _place: Option<OwnedSemaphorePermit>,
-}
-
-impl Connection {
-    fn alive(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        match self.end.as_mut().poll(cx) {
-            Poll::Ready(()) => Err(io::ErrorKind::TimedOut.into()),
-            Poll::Pending => Ok(()),
-        }
+/// One request, one answer.
+async fn answer(stream: TcpStream, router: Router, asked: Arc<AtomicBool>, limits: Limits) {
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |request| {
+        asked.store(true, Ordering::Relaxed);
+        router.call(request)
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head)
+        .max_buf_size(limits.head_bytes)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service);
+    if let Ok(Err(error)) = tokio::time::timeout(limits.lifetime, connection).await {
+        tracing::trace!("http.listen: a connection ended early (timed out: {})", error.is_timeout());
     }
 }
 
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        self.alive(cx)?;
-        let before = buf.filled().len();
-        std::task::ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
-        let came = buf.filled().len() - before;
-        match self.bytes_left.checked_sub(came) {
-            Some(left) => self.bytes_left = left,
-            None => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.alive(cx)?;
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+/// Whom a connection is counted for. IPv6 gives everybody a whole network of addresses.
+fn network(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6((address.to_bits() >> 64 << 64).into()),
+        v4 @ IpAddr::V4(_) => v4,
     }
 }

@@ -4,13 +4,15 @@
 //! once in two seconds, however many look.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Request, State};
+use axum::http::uri::Authority;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use futures_util::future::BoxFuture;
@@ -22,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Health;
 use crate::store::{Snapshot, Timestamp};
 
-use super::bounded::{Bounded, Limits};
+use super::bounded::{self, Limits};
 use super::health;
 use super::metrics::{CONTENT_TYPE, Metrics};
 use super::page::{PageData, render};
@@ -32,8 +34,6 @@ use super::view::View;
 const FRESH_FOR: Duration = Duration::from_secs(2);
 /// How long the database may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
-/// What is left of the second in which an idle process must end.
-const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(700);
 
 /// On every answer: nothing is run, framed, cached or guessed, and a connection is for one request.
 const HEADERS: [(HeaderName, &str); 7] = [
@@ -56,6 +56,8 @@ pub struct Shown {
     /// At `/metrics`.
     pub metrics: Arc<Metrics>,
     pub next_run: watch::Receiver<Option<Timestamp>>,
+    /// `http.allowed_hosts`
+    pub allowed_hosts: Vec<String>,
     /// `health.*`
     pub health: Health,
     /// `schedule.run_timeout`
@@ -70,20 +72,23 @@ pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Serves until told to stop, and then at most 0.7 s longer.
-pub async fn serve(listener: TcpListener, shown: Shown, stop: CancellationToken) -> io::Result<()> {
-    serve_bounded(Bounded::new(listener, Limits::default()), shown, stop).await
+pub async fn serve(listener: TcpListener, shown: Shown, stop: CancellationToken) {
+    let bound_to = listener.local_addr().ok().map(|address| address.ip());
+    let hosts =
+        bound_to.filter(IpAddr::is_loopback).map(|address| local_hosts(address, &shown.allowed_hosts));
+    bounded::serve(listener, router(shown, hosts), Limits::default(), stop).await;
 }
 
-async fn serve_bounded(listener: Bounded, shown: Shown, stop: CancellationToken) -> io::Result<()> {
-    let too_late = stop.clone();
-    let server = axum::serve(listener, router(shown)).with_graceful_shutdown(stop.cancelled_owned());
-    tokio::select! {
-        ended = server => ended,
-        () = async {
-            too_late.cancelled().await;
-            tokio::time::sleep(SHUTDOWN_TIMEOUT).await;
-        } => Ok(()),
-    }
+/// What the `Host` header may name where only this machine is served: a page elsewhere can point a name of its own at 127.0.0.1, and
+/// would read the answers as its own (DNS rebinding).
+fn local_hosts(bound_to: IpAddr, allowed: &[String]) -> Vec<String> {
+    let bound_to = match bound_to {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("[{address}]"),
+    };
+    let mut hosts = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "[::1]".to_owned(), bound_to];
+    hosts.extend_from_slice(allowed);
+    hosts
 }
 
 type Seen = Result<Arc<Snapshot>, String>;
@@ -93,7 +98,8 @@ struct Window {
     seen: Arc<Mutex<Option<(Instant, Seen)>>>,
 }
 
-fn router(shown: Shown) -> Router {
+/// `hosts`: the only ones that are answered to; none: any.
+fn router(shown: Shown, hosts: Option<Vec<String>>) -> Router {
     let window = Arc::new(Window { shown, seen: Arc::default() });
     Router::new()
         .route("/", get(page))
@@ -101,8 +107,30 @@ fn router(shown: Shown) -> Router {
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .fallback(|| async { (StatusCode::NOT_FOUND, "not found\n") })
+        .layer(axum::middleware::from_fn_with_state(Arc::new(hosts), check_host))
         .layer(axum::middleware::map_response(with_headers))
         .with_state(window)
+}
+
+async fn check_host(State(hosts): State<Arc<Option<Vec<String>>>>, request: Request, next: Next) -> Response {
+    match hosts.as_ref() {
+        Some(hosts) if !names_only(hosts, &request) => {
+            let reason = "this host name is not served here; http.allowed_hosts can add it\n";
+            (StatusCode::MISDIRECTED_REQUEST, reason).into_response()
+        }
+        _ => next.run(request).await,
+    }
+}
+
+/// Whether a request names no other host than these. One that names none comes from no browser.
+fn names_only(hosts: &[String], request: &Request) -> bool {
+    let is_known = |authority: &Authority| {
+        let host = authority.host().to_ascii_lowercase();
+        !authority.as_str().contains('@') && hosts.contains(&host)
+    };
+    let mut named = request.headers().get_all(header::HOST).iter();
+    request.uri().authority().is_none_or(is_known)
+        && named.all(|host| Authority::try_from(host.as_bytes()).is_ok_and(|authority| is_known(&authority)))
 }
 
 async fn with_headers(mut response: Response) -> Response {
