@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::bench::cluster::is_root;
-use crate::bench::say_loudly;
+use crate::support::not_run::cannot_run;
 use crate::support::{Engine, World, run};
 
 /// A user that is neither root nor the one who runs the tests.
@@ -22,7 +22,7 @@ fn give_away(path: &Path) -> bool {
     if is_root() {
         chown(path, Some(STRANGER), Some(STRANGER)).unwrap();
     } else {
-        say_loudly("this process may not give files away: files of other users are NOT TESTED (run as root)");
+        cannot_run("files of other users", "this process may not give files away; run it as root");
     }
     is_root()
 }
