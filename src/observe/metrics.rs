@@ -319,7 +319,7 @@ mod tests {
                 assert!(families.iter().any(|family| name.starts_with(family.as_str())), "{line}");
             }
         }
-        assert_eq!(families.len(), 13);
+        assert_eq!(families.len(), 14);
         assert!(page.ends_with('\n') && !page.contains("# EOF"));
     }
 }
