@@ -45,6 +45,13 @@ fn scenarios() -> Vec<Scenario> {
 }
 
 #[test]
+fn the_page_of_evidence_names_as_many_scenarios_as_are_played() {
+    let all = scenarios();
+    let postgres = all.iter().filter(|scenario| scenario.postgres).count();
+    report::must_tell(all.len() + postgres, postgres);
+}
+
+#[test]
 fn no_fault_of_the_network_or_the_api_loses_anybody_and_the_next_run_heals() {
     let mut all = scenarios();
     if let Ok(part) = std::env::var("FAULT") {

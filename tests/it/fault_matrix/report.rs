@@ -53,6 +53,19 @@ impl Row {
     }
 }
 
+/// Holds the counts of the document to what is played.
+pub(super) fn must_tell(scenarios: usize, on_postgres: usize) {
+    let counts = counts(scenarios, on_postgres);
+    assert!(
+        std::fs::read_to_string(FILE).unwrap().contains(&counts),
+        "docs/reliability.md does not say: {counts} Write the table anew: UPDATE_RELIABILITY=1 tests/run.sh fault_matrix"
+    );
+}
+
+fn counts(scenarios: usize, on_postgres: usize) -> String {
+    format!("{scenarios} scenarios, {on_postgres} of them on PostgreSQL.")
+}
+
 /// Writes the table where it is asked for.
 pub(super) fn update(rows: &[Row]) {
     if std::env::var_os("UPDATE_RELIABILITY").is_none() {
@@ -70,11 +83,10 @@ fn table(rows: &[Row]) -> String {
     let slowest = rows.iter().map(|row| row.took).max().unwrap_or_default();
     let postgres = rows.iter().filter(|row| row.engine == Engine::Postgres);
     let mut out = format!(
-        "{} scenarios, {} of them on PostgreSQL. The most memory that any run held: {:.1} MiB. The slowest run: {:.1} s.\n\n\
+        "{} The most memory that any run held: {:.1} MiB. The slowest run: {:.1} s.\n\n\
          | | scenario | exit | requests | peak memory, MiB | time, s | verdict |\n\
          |--:|---|--:|--:|--:|--:|---|\n",
-        rows.len(),
-        postgres.count(),
+        counts(rows.len(), postgres.count()),
         mib(most),
         slowest.as_secs_f64(),
     );
