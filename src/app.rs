@@ -141,7 +141,7 @@ fn dispatch(cli: &Cli, runtime: &Runtime, format: &Cell<LogFormat>) -> Result<Ex
 
 /// Commands that work on the database alone.
 async fn on_database(command: &Command, config: Config) -> Result<Exit, CommandError> {
-    let mut out = io::stdout();
+    let mut out = command::terminal::stdout();
     match command {
         Command::Status { json } => {
             let snapshot = snapshot(&config).await?;

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
+use super::terminal::visible;
 use crate::api::{Api, ApiError, Deadline, Paths, QUICKSTART_PATH, RawPage};
 use crate::config::{Config, ConsentsPath, Loaded};
 use crate::exit::Exit;
@@ -42,11 +43,11 @@ struct Report<'a> {
 
 impl Report<'_> {
     fn good(&mut self, line: &str) -> io::Result<()> {
-        writeln!(self.out, "✓ {line}")
+        writeln!(self.out, "✓ {}", visible(line))
     }
 
     fn note(&mut self, line: &str) -> io::Result<()> {
-        writeln!(self.out, "! {line}")
+        writeln!(self.out, "! {}", visible(line))
     }
 
     fn bad(&mut self, what: &str, error: &str, hint: Option<String>, exit: Exit) -> io::Result<()> {
@@ -54,7 +55,7 @@ impl Report<'_> {
             self.exit = exit;
         }
         let hint = hint.map(|hint| format!(" → {hint}")).unwrap_or_default();
-        writeln!(self.out, "✗ {what}: {error}{hint}")
+        writeln!(self.out, "✗ {what}: {}", visible(&format!("{error}{hint}")))
     }
 
     async fn end(self, store: Option<Store>) -> io::Result<Exit> {

@@ -8,7 +8,7 @@ use serde::ser::{Serialize, SerializeMap as _, Serializer};
 use serde_json::value::RawValue;
 
 use super::error::CommandError;
-use super::refuse_database_files;
+use super::{refuse_database_files, terminal};
 use crate::cli::{ExportArgs, ExportFormat};
 use crate::config::Config;
 use crate::exit::Exit;
@@ -26,7 +26,7 @@ pub async fn run(config: &Config, args: &ExportArgs) -> Result<Exit, CommandErro
     let mut store = opened.ok_or_else(place)?;
     let result = match &args.output {
         None => {
-            let out = BufWriter::new(io::stdout().lock());
+            let out = BufWriter::new(terminal::stdout());
             unless_closed(write_rows(&mut store, &shape, out).await)
         }
         Some(target) => to_file(&mut store, &shape, target).await,
@@ -71,7 +71,7 @@ async fn to_file(store: &mut Store, shape: &Shape, target: &Path) -> Result<(), 
     };
     if is_special(target) {
         let out = OpenOptions::new().write(true).open(target);
-        let out = BufWriter::new(out.map_err(failed)?);
+        let out = BufWriter::new(terminal::guarded(out.map_err(failed)?));
         return named(unless_closed(write_rows(store, shape, out).await));
     }
     // Behind a link it is the file that is replaced, not the link.

@@ -13,6 +13,7 @@ pub mod healthcheck;
 pub mod man;
 pub mod migrate;
 pub mod status;
+pub mod terminal;
 
 pub use error::CommandError;
 

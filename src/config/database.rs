@@ -37,6 +37,9 @@ pub fn is_postgres_parameter(name: &str) -> bool {
     PARAMETERS.contains(&name) || setting().is_some()
 }
 
+/// The names of the parameter that names a certificate authority.
+pub const ROOT_CERTIFICATE: [&str; 3] = ["sslrootcert", "ssl-root-cert", "ssl-ca"];
+
 const SSL_MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
 
 /// A database URL that was understood.
@@ -68,13 +71,15 @@ impl Database {
 }
 
 /// Reads a database URL; a relative SQLite path counts from `base`, which must be absolute.
-pub(super) fn parse(text: &str, base: &Path) -> Result<Address, Complaint> {
+///
+/// `has_authority`: the surroundings name a certificate authority for PostgreSQL (`PGSSLROOTCERT`).
+pub(super) fn parse(text: &str, base: &Path, has_authority: bool) -> Result<Address, Complaint> {
     let allowed = "a URL like \"sqlite://understory.db\", \"sqlite:///folder/file.db\" or \
                    \"postgres://user:password@host/database\" is wanted";
     if let Some(rest) = text.strip_prefix("sqlite:") {
         sqlite(rest, base)
     } else if text.starts_with("postgres://") || text.starts_with("postgresql://") {
-        postgres(text)
+        postgres(text, has_authority)
     } else if text.contains("://") || text.starts_with("sqlite3:") || text.starts_with("file:") {
         Err(Complaint::new("its scheme is neither sqlite nor postgres", allowed))
     } else {
@@ -114,7 +119,7 @@ fn clean(path: &Path) -> PathBuf {
     path.components().filter(|part| *part != Component::CurDir).collect()
 }
 
-fn postgres(text: &str) -> Result<Address, Complaint> {
+fn postgres(text: &str, has_authority: bool) -> Result<Address, Complaint> {
     let allowed = "a URL like \"postgres://user:password@host/database\" is wanted, where @ : / ? # % in the name or \
                    the password are written %40 %3A %2F %3F %23 %25";
     let wrong = |what: &str| Complaint::new(what, allowed);
@@ -132,9 +137,11 @@ fn postgres(text: &str) -> Result<Address, Complaint> {
                 .to_owned(),
         );
     }
+    let has_authority =
+        has_authority || url.query_pairs().any(|(name, _)| ROOT_CERTIFICATE.contains(&&*name));
     for (name, value) in url.query_pairs() {
         match &*name {
-            "sslmode" | "ssl-mode" => warnings.extend(ssl_mode(&value)?),
+            "sslmode" | "ssl-mode" => ssl_mode(&value, has_authority, &mut warnings)?,
             name if is_postgres_parameter(name) => {}
             name => warnings.push(format!(
                 "database.url: the parameter {} is not known here and has no effect",
@@ -145,20 +152,26 @@ fn postgres(text: &str) -> Result<Address, Complaint> {
     Ok(Address { url: SecretString::from(text.to_owned()), shown: redact_password(text), warnings })
 }
 
-fn ssl_mode(value: &str) -> Result<Option<String>, Complaint> {
+fn ssl_mode(value: &str, has_authority: bool, warnings: &mut Vec<String>) -> Result<(), Complaint> {
     if !SSL_MODES.contains(&value) {
         let allowed = format!("one of {} is wanted", SSL_MODES.join(", "));
         return Err(Complaint::new("there is no such sslmode", allowed));
     }
-    let plain = matches!(value, "disable" | "allow" | "prefer");
-    Ok(plain.then(|| {
-        format!(
+    if matches!(value, "disable" | "allow" | "prefer") {
+        warnings.push(format!(
             "database.url: sslmode={value} may send data and password in plain text; verify-full does not"
-        )
-    }))
+        ));
+    } else if value == "require" && !has_authority {
+        warnings.push(
+            "database.url: sslmode=require does not verify the server, so whoever is in between gets the password; use verify-full, or name the authority with sslrootcert"
+                .to_owned(),
+        );
+    }
+    Ok(())
 }
 
-/// Replaces the password, wherever the URL holds it.
+/// What may be shown of a `postgres://` URL: user, host, database and the values of known harmless parameters, each only where it holds
+/// no character that a misplaced password could stand behind.
 fn redact_password(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else {
         return text.to_owned();
@@ -168,25 +181,56 @@ fn redact_password(text: &str) -> String {
     }
     let (address, query) =
         rest.split_once('?').map_or((rest, None), |(address, query)| (address, Some(query)));
-    let end = address.find('/').unwrap_or(address.len());
-    let (authority, path) = address.split_at(end);
+    let (authority, path) = address.split_at(address.find('/').unwrap_or(address.len()));
     let authority = match authority.rsplit_once('@') {
         Some((user, host)) => match user.split_once(':') {
-            Some((user, _)) => format!("{user}:[redacted]@{host}"),
-            None => authority.to_owned(),
+            Some((user, _)) => format!("{}:{HIDDEN}@{host}", plain(user)),
+            None => format!("{}@{host}", plain(user)),
         },
         None => authority.to_owned(),
     };
-    let hide = |pair: &str| {
-        let name = pair.split('=').next().unwrap_or_default();
-        let plain = percent_decode_str(name).decode_utf8_lossy().into_owned();
-        if plain == "password" { format!("{name}=[redacted]") } else { pair.to_owned() }
-    };
+    let path = path.strip_prefix('/').map_or_else(String::new, |path| format!("/{}", plain(path)));
     let query = query.map_or_else(String::new, |query| {
-        let pairs: Vec<String> = query.split('&').map(hide).collect();
+        let pairs: Vec<String> = query.split('&').map(show_parameter).collect();
         format!("?{}", pairs.join("&"))
     });
     format!("{scheme}://{authority}{path}{query}")
+}
+
+const HIDDEN: &str = "[redacted]";
+
+/// The parameters whose values are no secret.
+const HARMLESS: [&str; 15] = [
+    "sslmode",
+    "ssl-mode",
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "application_name",
+];
+
+fn show_parameter(pair: &str) -> String {
+    match pair.split_once('=') {
+        Some((name, value)) if HARMLESS.contains(&name) => format!("{name}={}", plain(value)),
+        Some((name, _)) => format!("{}={HIDDEN}", plain(name)),
+        None => plain(pair).to_owned(),
+    }
+}
+
+/// A part of a URL as it stands, where it is a name, an address or a path and nothing else.
+pub(super) fn plain(part: &str) -> &str {
+    let is_plain = |character: char| character.is_alphanumeric() || "_-./ [],".contains(character);
+    let decoded = percent_decode_str(part).decode_utf8();
+    if decoded.is_ok_and(|decoded| decoded.chars().all(is_plain)) { part } else { HIDDEN }
 }
 
 #[cfg(test)]
@@ -211,7 +255,7 @@ mod tests {
             ("sqlite://100%25.db", "/etc/sync/100%.db"),
             ("sqlite://a%3Fb#c.db", "/etc/sync/a?b#c.db"),
         ] {
-            let address = parse(text, base()).unwrap();
+            let address = parse(text, base(), false).unwrap();
             let database = Database { url: address.url, schema: None };
             assert_eq!(database.sqlite_path().unwrap(), Path::new(path), "{text}");
             assert!(!database.is_postgres());
@@ -241,7 +285,7 @@ mod tests {
             "postgres://user:hunter2/2@host/db",
             "postgres://user:hunter2@host/db?sslmode=hunter2",
         ] {
-            let complaint = parse(text, base()).unwrap_err();
+            let complaint = parse(text, base(), false).unwrap_err();
             assert!(!format!("{complaint:?}").contains("hunter2"), "{text}");
         }
     }
@@ -257,9 +301,25 @@ mod tests {
             ("postgres://u:hun@ter2@h/db", "postgres://u:[redacted]@h/db"),
             ("postgres://u@h/db?password=hunter2&user=x", "postgres://u@h/db?password=[redacted]&user=x"),
             ("postgres://u@h/db?%70assword=hunter2", "postgres://u@h/db?%70assword=[redacted]"),
+            ("postgres://u@h/db?Password=hunter2", "postgres://u@h/db?Password=[redacted]"),
+            ("postgres://u@h/db?pasword=hunter2", "postgres://u@h/db?pasword=[redacted]"),
+            ("postgres://u@h/db?options=-c x=hunter2", "postgres://u@h/db?options=[redacted]"),
+            (
+                "postgres://u@h/db?application_name=a;password=hunter2",
+                "postgres://u@h/db?application_name=[redacted]",
+            ),
+            ("postgres://u@h/db?user=u%3Ahunter2", "postgres://u@h/db?user=[redacted]"),
+            ("postgres://u@h/db?u:hunter2", "postgres://u@h/db?[redacted]"),
+            ("postgres://u%3Ahunter2@h/db", "postgres://[redacted]@h/db"),
+            ("postgres://u%3ahunter2:x@h/db", "postgres://[redacted]:[redacted]@h/db"),
+            ("postgres://u@h/db;password=hunter2", "postgres://u@h/[redacted]"),
+            (
+                "postgres://b%C3%BCro@h:5432/my%20db?port=5433",
+                "postgres://b%C3%BCro@h:5432/my%20db?port=5433",
+            ),
             ("postgres:///db?host=/run/postgresql", "postgres:///db?host=/run/postgresql"),
         ] {
-            let address = parse(text, base()).unwrap();
+            let address = parse(text, base(), false).unwrap();
             assert_eq!(address.shown, shown);
             assert_eq!(address.url.expose_secret(), text);
         }
@@ -267,12 +327,20 @@ mod tests {
 
     #[test]
     fn what_may_go_in_plain_text_is_warned_of() {
-        for (mode, warnings) in
-            [("prefer", 1), ("allow", 1), ("disable", 1), ("require", 0), ("verify-full", 0)]
-        {
-            let address = parse(&format!("postgres://u@h/db?sslmode={mode}"), base()).unwrap();
+        for (mode, warnings) in [
+            ("prefer", 1),
+            ("allow", 1),
+            ("disable", 1),
+            ("require", 1),
+            ("verify-ca", 0),
+            ("verify-full", 0),
+        ] {
+            let address = parse(&format!("postgres://u@h/db?sslmode={mode}"), base(), false).unwrap();
             assert_eq!(address.warnings.len(), warnings, "{mode}");
         }
+        let verified = "postgres://u@h/db?sslmode=require&sslrootcert=/ca.pem";
+        assert_eq!(parse(verified, base(), false).unwrap().warnings, [""; 0]);
+        assert_eq!(parse("postgres://u@h/db?sslmode=require", base(), true).unwrap().warnings, [""; 0]);
     }
 
     #[test]
@@ -283,7 +351,7 @@ mod tests {
             ("postgres://h/db", 1),
             ("postgres://me@h/db", 0),
         ] {
-            assert_eq!(parse(url, base()).unwrap().warnings.len(), warnings, "{url}");
+            assert_eq!(parse(url, base(), false).unwrap().warnings.len(), warnings, "{url}");
         }
     }
 
@@ -298,7 +366,7 @@ mod tests {
             ("statement-cache-capacity", false),
         ] {
             let url = format!("postgres://h/db?{name}=hunter2");
-            let warnings = parse(&url, base()).unwrap().warnings.concat();
+            let warnings = parse(&url, base(), false).unwrap().warnings.concat();
             assert_eq!(warnings.contains("has no effect"), !known, "{name}");
             assert!(!warnings.contains("hunter2"), "{name}");
         }

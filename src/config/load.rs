@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 
+use super::database::plain;
 use super::environment::Environment;
 use super::problem::{ConfigError, Origin, Problem, show_path};
 use super::reader::{Entry, Reader};
@@ -109,7 +110,7 @@ fn sections(
     let api = section::api(reader);
     let retry = section::retry(reader);
     let schedule = section::schedule(reader, sources.now);
-    let database = section::database(reader, base, sources.environment.get("DATABASE_URL"));
+    let database = section::database(reader, base, sources.environment);
     let removal = section::removal(reader);
     let retention = section::retention(reader);
     let notify = section::notify(reader, base, needs);
@@ -150,7 +151,7 @@ fn finish(
         Some(config) if reader.problems.is_empty() => {
             reader.entries.sort_by_key(|entry| key::position(entry.key));
             let missing = if needs == Needs::Nothing { missing } else { Vec::new() };
-            let surroundings = surroundings(sources.environment);
+            let surroundings = surroundings(sources.environment, config.database.is_postgres());
             let Reader { entries, warnings, .. } = reader;
             Ok(Loaded { config, entries, surroundings, warnings, missing, file })
         }
@@ -214,27 +215,51 @@ const SURROUNDINGS: [&str; 10] = [
     "SSL_CERT_DIR",
 ];
 
-fn surroundings(environment: &Environment) -> Vec<(&'static str, String)> {
+/// What the PostgreSQL driver takes where the URL says nothing else. `PGSSLMODE` is not among it: without `sslmode` in the URL the
+/// connection is verified.
+const POSTGRES: [&str; 12] = [
+    "PGHOST",
+    "PGHOSTADDR",
+    "PGPORT",
+    "PGUSER",
+    "PGPASSWORD",
+    "PGDATABASE",
+    "PGSSLROOTCERT",
+    "PGSSLCERT",
+    "PGSSLKEY",
+    "PGAPPNAME",
+    "PGOPTIONS",
+    "PGPASSFILE",
+];
+
+fn surroundings(environment: &Environment, is_postgres: bool) -> Vec<(&'static str, String)> {
     let shown = |name: &&'static str| {
         let value = environment.get(name)?;
-        Some((
-            *name,
-            if name.ends_with("PROXY") || name.ends_with("proxy") {
-                redact_proxy(value)
-            } else {
-                value.to_owned()
-            },
-        ))
+        let shown = match *name {
+            "PGPASSWORD" | "PGOPTIONS" => "[redacted]".to_owned(),
+            name if name.starts_with("PG") => plain(value).to_owned(),
+            "NO_PROXY" | "no_proxy" => value.to_owned(),
+            name if name.to_lowercase().ends_with("proxy") => redact_proxy(value),
+            _ => value.to_owned(),
+        };
+        Some((*name, shown))
     };
-    SURROUNDINGS.iter().filter_map(shown).collect()
+    let names = SURROUNDINGS.iter().chain(POSTGRES.iter().filter(|_| is_postgres));
+    let mut found: Vec<_> = names.filter_map(shown).collect();
+    let pass_file = environment.get("HOME").map(|home| Path::new(home).join(".pgpass"));
+    if is_postgres && pass_file.is_some_and(|path| path.is_file()) {
+        found.push(("~/.pgpass", "asked for the password where the URL has none".to_owned()));
+    }
+    found
 }
 
 /// Without user and password, with or without a scheme.
 fn redact_proxy(value: &str) -> String {
     let (scheme, rest) = value.split_once("://").map_or(("", value), |(scheme, rest)| (scheme, rest));
     let separator = if scheme.is_empty() { "" } else { "://" };
-    match rest.rsplit_once('@') {
-        Some((_, host)) => format!("{scheme}{separator}[redacted]@{host}"),
-        None => value.to_owned(),
-    }
+    let (user, host) = rest.rsplit_once('@').map_or(("", rest), |(_, host)| ("[redacted]@", host));
+    // What stands behind the address has no effect, and may be anything.
+    let (host, tail) = host.split_at(host.find(['/', '?', '#']).unwrap_or(host.len()));
+    let tail = if tail.len() > 1 { "/[redacted]" } else { tail };
+    format!("{scheme}{separator}{user}{host}{tail}")
 }

@@ -20,7 +20,7 @@ mod section;
 mod tests;
 mod value;
 
-pub use database::is_postgres_parameter;
+pub use database::{ROOT_CERTIFICATE, is_postgres_parameter};
 pub use duration::{parse_duration, show_duration};
 pub use environment::Environment;
 pub use load::{Loaded, Needs, Sources, load};

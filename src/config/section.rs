@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use jiff::tz::TimeZone;
 
 use super::duration::show_duration;
+use super::environment::Environment;
 use super::load::Needs;
 use super::problem::{Origin, show_path};
 use super::reader::Reader;
@@ -315,11 +316,11 @@ fn schema(setting: &Setting) -> Parsed<String> {
 }
 
 /// Relative paths count from `base`; `DATABASE_URL` serves where no key tells the database.
-pub(super) fn database(reader: &mut Reader, base: &Path, fallback: Option<&str>) -> Option<Database> {
+pub(super) fn database(reader: &mut Reader, base: &Path, environment: &Environment) -> Option<Database> {
     let file = reader.optional("database.url_file", path);
     let schema = reader.optional("database.schema", schema);
     let mut origin = Origin::Default;
-    let text = match (reader.set("database.url").cloned(), file?, fallback) {
+    let text = match (reader.set("database.url").cloned(), file?, environment.get("DATABASE_URL")) {
         (Some(url), Some(_), _) => {
             both_set(reader, "database.url", "database.url_file", &url.origin);
             return None;
@@ -352,17 +353,18 @@ pub(super) fn database(reader: &mut Reader, base: &Path, fallback: Option<&str>)
         }
         (None, None, None) => super::key::find("database.url")?.default?.to_owned(),
     };
-    address_and_schema(reader, &text, base, origin, schema?)
+    let has_authority = environment.get("PGSSLROOTCERT").is_some();
+    let address = database::parse(&text, base, has_authority);
+    address_and_schema(reader, address, origin, schema?)
 }
 
 fn address_and_schema(
     reader: &mut Reader,
-    text: &str,
-    base: &Path,
+    address: Result<database::Address, Complaint>,
     origin: Origin,
     schema: Option<String>,
 ) -> Option<Database> {
-    let address = match database::parse(text, base) {
+    let address = match address {
         Ok(address) => address,
         Err(complaint) => {
             reader.complain("database.url", Some(origin), complaint);

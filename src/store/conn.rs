@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
 
 use super::error::StoreError;
@@ -102,6 +103,28 @@ impl Access {
     }
 }
 
+/// `localhost` is this machine, whatever a resolver says. Where the certificate has to be made for that name the driver looks it up, and
+/// only a name that leads nowhere else is looked up.
+async fn connect(options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error> {
+    if options.get_socket().is_some() || !options.get_host().eq_ignore_ascii_case("localhost") {
+        return PgConnection::connect_with(options).await;
+    }
+    if matches!(options.get_ssl_mode(), PgSslMode::VerifyFull) {
+        let mut addresses = tokio::net::lookup_host((options.get_host(), options.get_port())).await?;
+        if !addresses.all(|address| address.ip().is_loopback()) {
+            return Err(std::io::Error::from(std::io::ErrorKind::AddrNotAvailable).into());
+        }
+        return PgConnection::connect_with(options).await;
+    }
+    match PgConnection::connect_with(&options.clone().host("127.0.0.1")).await {
+        Err(sqlx::Error::Io(refused)) => {
+            let other = PgConnection::connect_with(&options.clone().host("::1")).await;
+            other.map_err(|error| if matches!(error, sqlx::Error::Io(_)) { refused.into() } else { error })
+        }
+        done => done,
+    }
+}
+
 impl Conn {
     pub(super) async fn open(location: &Location, access: Access) -> Result<Self, StoreError> {
         let failed = |error: sqlx::Error| location.failed(&error);
@@ -114,7 +137,7 @@ impl Conn {
                 Self::Sqlite(Box::new(conn))
             }
             Location::Postgres { options, .. } => {
-                let connecting = PgConnection::connect_with(options);
+                let connecting = Box::pin(connect(options));
                 // The driver has no time-out of its own for this.
                 let connected = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await;
                 let conn = connected.map_err(|_| StoreError::silent(location.place(), CONNECT_TIMEOUT))?;

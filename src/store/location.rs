@@ -153,10 +153,14 @@ pub(super) fn sqlite_options(path: &Path) -> SqliteConnectOptions {
 }
 
 fn secured(options: PgConnectOptions, url: &SecretString) -> PgConnectOptions {
-    let named = url::Url::parse(url.expose_secret())
-        .is_ok_and(|url| url.query_pairs().any(|(key, _)| key == "sslmode" || key == "ssl-mode"));
-    let options = if named {
-        options
+    let url = url::Url::parse(url.expose_secret());
+    let names =
+        |keys: &[&str]| url.as_ref().is_ok_and(|url| url.query_pairs().any(|(key, _)| keys.contains(&&*key)));
+    let has_authority = || names(&config::ROOT_CERTIFICATE) || std::env::var_os("PGSSLROOTCERT").is_some();
+    let options = if names(&["sslmode", "ssl-mode"]) {
+        // Somebody who names an authority means it, says libpq.
+        let verifies = matches!(options.get_ssl_mode(), PgSslMode::Require) && has_authority();
+        if verifies { options.ssl_mode(PgSslMode::VerifyCa) } else { options }
     } else if is_local(&options) {
         // On loopback and sockets nobody listens in, and servers seldom have a certificate for them.
         options.ssl_mode(PgSslMode::Prefer)

@@ -200,7 +200,7 @@ const MESSAGES: [(&str, &[&str]); 14] = [
     ("src/schedule.rs", &["#[error("]),
     ("src/consent.rs", &["#[error("]),
     ("src/app", &["Usage(", "Err(_) => Err("]),
-    ("src/config", &["warnings.push(", "plain.then(|| {"]),
+    ("src/config", &["warnings.push("]),
     ("src/command", &["what: ", "io::Error::other(", "self.note(&"]),
     ("src/app.rs", &["what: "]),
     ("src/observe/health.rs", &["reasons.push("]),

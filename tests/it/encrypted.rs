@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::bench::Bench;
 use crate::bench::cluster::{Cluster, is_root};
+use crate::bench::{Bench, Ran, say_loudly};
 use crate::support::certificates::{Authority, Valid};
 
 /// A name for this machine that does not say that it is this machine: the resolver knows, and so it is not trusted unseen.
@@ -81,9 +81,20 @@ fn a_server_elsewhere_is_reached_over_verified_tls_or_not_at_all() {
         .must(69, &["no trusted TLS connection"]);
     try_url("127.0.0.1", "?sslmode=verify-ca").must(69, &["no trusted TLS connection"]);
     assert_eq!(authorized(&cluster), before);
+    // As libpq has it, `require` with an authority verifies it, by whatever name.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let stranger = Authority::make(elsewhere.path(), "stranger").file();
+    for name in ["sslrootcert", "ssl-root-cert", "ssl-ca"] {
+        try_url("127.0.0.1", &format!("?sslmode=require&{name}={}", stranger.display()))
+            .must(69, &["no trusted TLS connection"]);
+    }
+    assert_eq!(authorized(&cluster), before);
     let (encrypted, plain) = before;
     try_url("127.0.0.1", &format!("?sslmode=verify-ca&sslrootcert={authority}")).must(0, &[]);
-    try_url("127.0.0.1", "?sslmode=require").must(0, &[]);
+    let verified = try_url("127.0.0.1", &format!("?sslmode=require&sslrootcert={authority}"));
+    verified.must(0, &[]);
+    assert!(!verified.err.contains("does not verify"), "{verified:#?}");
+    try_url("127.0.0.1", "?sslmode=require").must(0, &["does not verify the server"]);
     let after = authorized(&cluster);
     assert!(after.0 > encrypted && after.1 == plain, "{after:?}");
 
@@ -109,6 +120,35 @@ fn a_server_elsewhere_is_reached_over_verified_tls_or_not_at_all() {
     fs::write(&lost, "no certificate at all").unwrap();
     let ran = try_url("127.0.0.1", &format!("?sslmode=verify-full&sslrootcert={}", lost.display()));
     ran.must(69, &["no trusted TLS connection"]);
+}
+
+/// The name is trusted without a certificate, so it must lead nowhere else, whatever the resolver says.
+#[test]
+fn localhost_is_this_machine_whatever_the_resolver_says() {
+    let cluster = Cluster::new();
+    let mut bench = Bench::new(20, 50);
+    let hosts = bench.folder.path().join("hosts");
+    // A network of documents: nobody is there.
+    fs::write(&hosts, "192.0.2.1 localhost\n").unwrap();
+    let script = format!("mount --bind '{}' /etc/hosts && exec \"$0\" \"$@\"", hosts.display());
+    let elsewhere = ["unshare", "--mount", "sh", "-c", script.as_str()];
+    let control =
+        Command::new("unshare").args(&elsewhere[1..]).args(["getent", "ahosts", "localhost"]).output();
+    let is_elsewhere =
+        control.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).starts_with("192.0.2.1"));
+    if !is_elsewhere {
+        say_loudly(
+            "this process may not mount: a localhost that leads elsewhere is NOT TESTED (run as root)",
+        );
+        return;
+    }
+    bench.at(format!("postgres://owner@localhost:{}/sync", cluster.port));
+    let ran: Ran = bench.command_in(&elsewhere, &["--run-once"]).output().unwrap().into();
+    ran.must(0, &[]);
+    // Where the name has to be proved it is looked up, and not followed there.
+    bench.at(format!("postgres://owner@localhost:{}/sync?sslmode=verify-full", cluster.port));
+    let ran: Ran = bench.command_in(&elsewhere, &["--run-once"]).output().unwrap().into();
+    ran.must(75, &["localhost"]);
 }
 
 #[test]

@@ -75,6 +75,32 @@ async fn a_link_is_followed_and_a_pipe_is_written_to_not_replaced() {
     assert!(is_link("pipe"));
 }
 
+/// What a person chose as a name must not command the terminal of whoever looks.
+#[tokio::test]
+async fn a_terminal_is_shown_no_control_characters() {
+    let world = World::on(Engine::Sqlite).await;
+    world.api.set_people(&[
+        json!({"id": "a", "company_id": COMPANY_ID, "email": "a@example.com", "full_name": "red\u{1b}[31m\u{9b}2J\u{7f}\rred"}),
+    ]);
+    world.run_once().expect(0);
+    for format in ["csv", "jsonl"] {
+        let program = env!("CARGO_BIN_EXE_understory-sync");
+        let typed = format!("{program} export --format {format}");
+        let mut command = world.command(&[]);
+        let mut script = std::process::Command::new("script");
+        let variables = command.get_envs().filter_map(|(name, value)| Some((name, value?)));
+        script.args(["-qec", &typed, "/dev/null"]).env_clear().envs(variables).current_dir(world.home());
+        std::mem::swap(&mut command, &mut script);
+        let shown = crate::support::run(command).expect(0).stdout;
+        assert!(shown.contains("a@example.com") && shown.contains('\u{fffd}'), "{shown:?}");
+        let is_bad = |letter: char| letter.is_control() && !matches!(letter, '\n' | '\r');
+        assert!(!shown.contains(is_bad) && !shown.contains("\rred"), "{shown:?}");
+        // Not a terminal: as it was received.
+        let piped = world.run(&["export", "--format", format]).expect(0).stdout;
+        assert!(piped.contains('\u{9b}'), "{piped:?}");
+    }
+}
+
 #[tokio::test]
 async fn no_command_writes_over_the_database_or_its_side_files() {
     let world = World::on(Engine::Sqlite).await;

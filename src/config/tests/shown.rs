@@ -38,6 +38,32 @@ fn what_every_user_may_read_is_warned_of() {
 }
 
 #[test]
+fn what_the_driver_takes_from_its_surroundings_is_listed() {
+    let place = Place::new()
+        .set("DATABASE_URL", "postgres://u@h/d")
+        .set("PGHOSTADDR", "192.0.2.7")
+        .set("PGPASSWORD", "hunter2")
+        .set("PGOPTIONS", "-c x=hunter2")
+        .set("PGSSLKEY", "-----BEGIN PRIVATE KEY-----\nhunter2")
+        .set("PGSSLMODE", "disable");
+    let place = place.write(".pgpass", "*:*:*:*:hunter2\n");
+    let home = place.folder.path().to_str().unwrap().to_owned();
+    let shown = place.set("HOME", &home).shown();
+    for line in [
+        "# PGHOSTADDR = 192.0.2.7",
+        "# PGPASSWORD = [redacted]",
+        "# PGOPTIONS = [redacted]",
+        "# PGSSLKEY = [redacted]",
+        "# ~/.pgpass = asked",
+    ] {
+        assert!(shown.contains(line), "{line}\n{shown}");
+    }
+    assert!(!shown.contains("PGSSLMODE"), "{shown}");
+    let sqlite = Place::new().set("PGHOST", "h").shown();
+    assert!(!sqlite.contains("PGHOST"), "{sqlite}");
+}
+
+#[test]
 fn config_tells_what_is_missing_and_can_be_read_back() {
     let place = Place::empty();
     let loaded = place.load_for(Needs::Nothing).unwrap();
