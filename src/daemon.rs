@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::exit::Exit;
 use crate::lifecycle::{Signals, SystemdState, Watchdog};
-use crate::schedule::Ticks;
+use crate::schedule::Scheduler;
 use crate::store::{Timestamp, Trigger};
 
 /// How often the run at start looks whether another run's lease has ended.
@@ -73,7 +73,7 @@ impl StartupState {
 
 /// The loop and what it goes by.
 pub struct Daemon {
-    pub ticks: Ticks,
+    pub scheduler: Scheduler,
     /// What ends it, and what makes it run now.
     pub signals: Signals,
     pub watchdog: Watchdog,
@@ -96,6 +96,7 @@ impl Daemon {
         daemon_loop.begin(&startup);
         let exit = daemon_loop.work(&startup, &mut run).await;
         daemon_loop.say(SystemdState::Stopping);
+        daemon_loop.daemon.scheduler.stop().await;
         exit
     }
 }
@@ -118,7 +119,7 @@ impl DaemonLoop {
     }
 
     async fn work(&mut self, startup: &StartupState, run: &mut impl AsyncFnMut(Trigger) -> Outcome) -> Exit {
-        if startup.is_run_due(self.daemon.ticks.now()) {
+        if startup.is_run_due(self.daemon.scheduler.now()) {
             if let Some(end) = self.run_at_start(run).await {
                 return end;
             }
@@ -171,25 +172,23 @@ impl DaemonLoop {
         !self.daemon.signals.stop.is_cancelled()
     }
 
-    /// Sleeps until a run is due; none where it was told to stop. Wakes at least once a second to look at the clock, which is what the
-    /// watchdog hears.
+    /// Waits until a run is due; none where it was told to stop. The watchdog hears of each look that the scheduler takes at the clock.
     async fn wait(&mut self) -> Option<Trigger> {
         loop {
             self.daemon.watchdog.ping();
-            if let Some(missed) = self.daemon.ticks.due() {
-                if missed > 0 {
-                    tracing::info!("{missed} ticks skipped: the clock was set or the machine slept");
-                }
-                self.publish_next_run();
-                return Some(Trigger::Schedule);
-            }
             self.publish_next_run();
-            let interval = self.daemon.ticks.poll_interval().min(self.daemon.watchdog.poll_interval());
-            tokio::select! {
+            let came = tokio::select! {
                 biased;
                 () = self.daemon.signals.stop.cancelled() => return None,
                 () = self.daemon.signals.run_now.notified() => return Some(Trigger::Signal),
-                () = tokio::time::sleep(interval) => {}
+                came = self.daemon.scheduler.wait() => came,
+            };
+            if let Some(came) = came {
+                if came > 1 {
+                    tracing::info!("{} ticks skipped: the clock was set or the machine slept", came - 1);
+                }
+                self.publish_next_run();
+                return Some(Trigger::Schedule);
             }
         }
     }
@@ -208,7 +207,7 @@ impl DaemonLoop {
             self.not_before = None;
             return false;
         };
-        let until = self.daemon.ticks.now() + TimeDelta::from_std(left).unwrap_or_default();
+        let until = self.daemon.scheduler.now() + TimeDelta::from_std(left).unwrap_or_default();
         let until = until.format("%Y-%m-%d %H:%M:%S UTC");
         tracing::warn!("tick skipped: the API asked not to be asked before {until}");
         self.status(&format!("waiting as the API asked, until {until}"));
@@ -216,9 +215,9 @@ impl DaemonLoop {
     }
 
     fn handle_outcome(&mut self, outcome: Outcome) -> Option<Exit> {
-        let missed = self.daemon.ticks.skip_missed();
+        let missed = self.daemon.scheduler.skip_missed();
         self.publish_next_run();
-        let now = self.daemon.ticks.now();
+        let now = self.daemon.scheduler.now();
         let at = now.format("%H:%M:%S");
         let mut end = None;
         match outcome {
@@ -250,7 +249,7 @@ impl DaemonLoop {
     }
 
     fn publish_next_run(&self) {
-        let next = Some(Timestamp::new(self.daemon.ticks.next()));
+        let next = Some(Timestamp::new(self.daemon.scheduler.next()));
         self.daemon.next_run.send_if_modified(|current| {
             let differs = *current != next;
             *current = next;
@@ -264,8 +263,8 @@ impl DaemonLoop {
 
     /// Words, and when it goes on: the time alone where that is within a day.
     fn status(&self, words: &str) {
-        let next = self.daemon.ticks.next();
-        let near = next - self.daemon.ticks.now() < TimeDelta::days(1);
+        let next = self.daemon.scheduler.next();
+        let near = next - self.daemon.scheduler.now() < TimeDelta::days(1);
         let form = if near { "%H:%M" } else { "%Y-%m-%d %H:%M" };
         self.say(SystemdState::Status(&format!("{words}; next {} UTC", next.format(form))));
     }

@@ -3,12 +3,12 @@
 //! Owns time tables and nothing else: it does not know what a run is. Pure but for the clock, which is handed in. The configuration is
 //! read through it, so that what is accepted there is what runs.
 //!
-//! **Why croner and not tokio-cron-scheduler.** That crate turns the zone into a fixed offset when a job is made (its issues 87 and
-//! 107), so that `0 0 3 * * *` in Europe/Copenhagen runs at 02:00 or 04:00 from the night the clocks change to the next restart; it
-//! compares the wall clock with a stored next tick only, so that a clock set back silences it for as long as it was set back; and it
-//! starts a job while the last one still runs. croner, which does its arithmetic anyway, is asked directly, with the real zone.
-//!
-//! Ticks are never queued: the one loop that runs also looks at the time, so a second run beside the first cannot be started.
+//! croner does the arithmetic, in the real zone; `scheduler.rs` says what drives the runs. Ticks are never queued: what comes while a
+//! run is on is counted and skipped.
+
+mod scheduler;
+
+pub use scheduler::Scheduler;
 
 use std::fmt;
 use std::time::Duration;
@@ -25,8 +25,6 @@ const TICKS_OF_INTERVAL: usize = 400;
 const NAMED_AT_MOST: usize = 96;
 /// Missed ticks are counted up to here: a clock that jumped by years must not keep the loop counting.
 const MISSED_AT_MOST: u64 = 10_000;
-/// The wall clock is looked at this often, so that a clock that was set, or a machine that slept, is noticed.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Why a cron line is no schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -168,7 +166,7 @@ pub fn jitter(seed: &[u8], configured: Duration, interval: Duration) -> Duration
 }
 
 /// The wall clock, as an argument.
-pub type Clock = Box<dyn Fn() -> DateTime<Utc>>;
+pub type Clock = Box<dyn Fn() -> DateTime<Utc> + Send + Sync>;
 
 /// The ticks of one process: which is next, which were missed.
 ///
@@ -206,27 +204,16 @@ impl Ticks {
         (self.clock)()
     }
 
-    /// How long to sleep before [`Ticks::due`] is worth asking again.
-    pub fn poll_interval(&self) -> Duration {
-        (self.next - self.now()).to_std().unwrap_or_default().clamp(Duration::from_millis(1), LOOK_EVERY)
-    }
-
-    /// Whether a tick has come, and how many came before it unnoticed. Each tick is told once.
-    pub fn due(&mut self) -> Option<u64> {
+    /// How many ticks have come since it was asked last: each is told once.
+    pub fn take_due(&mut self) -> u64 {
         let now = self.now();
         if now >= self.next {
-            return Some(self.pass(now).saturating_sub(1));
+            return self.pass(now);
         }
         if self.armed_at - now >= self.next - self.armed_at {
             self.arm(now);
         }
-        None
-    }
-
-    /// Lets go of the ticks that came while nobody could take them, and says how many they were.
-    pub fn skip_missed(&mut self) -> u64 {
-        let now = self.now();
-        if now >= self.next { self.pass(now) } else { 0 }
+        0
     }
 
     fn pass(&mut self, now: DateTime<Utc>) -> u64 {

@@ -1,7 +1,6 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
-use std::cell::Cell;
-use std::rc::Rc;
+use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;
 
@@ -209,11 +208,19 @@ fn jitter_is_fixed_below_its_limit_and_differs_between_hosts() {
     assert!(halves.iter().all(|half| *half > 400), "{halves:?}");
 }
 
-fn clocked(line: &str, start: &str, jitter: Duration) -> (Ticks, Rc<Cell<DateTime<Utc>>>) {
-    let time = Rc::new(Cell::new(at(start)));
-    let clock = Rc::clone(&time);
-    let ticks = Ticks::new(schedule(line, "UTC"), jitter, Box::new(move || clock.get()));
-    (ticks, time)
+struct TestClock(Arc<Mutex<DateTime<Utc>>>);
+
+impl TestClock {
+    fn set(&self, to: DateTime<Utc>) {
+        *self.0.lock().unwrap() = to;
+    }
+}
+
+fn clocked(line: &str, start: &str, jitter: Duration) -> (Ticks, TestClock) {
+    let time = Arc::new(Mutex::new(at(start)));
+    let clock = Arc::clone(&time);
+    let ticks = Ticks::new(schedule(line, "UTC"), jitter, Box::new(move || *clock.lock().unwrap()));
+    (ticks, TestClock(time))
 }
 
 #[test]
@@ -221,22 +228,21 @@ fn each_tick_is_told_once_and_shifted_by_the_jitter() {
     let (mut ticks, time) = clocked("0 0 * * * *", "2026-01-01T11:30:00Z", Duration::from_secs(90));
     assert_eq!(ticks.next(), at("2026-01-01T12:01:30Z"));
     time.set(at("2026-01-01T12:01:29.999Z"));
-    assert_eq!(ticks.due(), None);
-    assert_eq!(ticks.poll_interval(), Duration::from_millis(1));
+    assert_eq!(ticks.take_due(), 0);
     time.set(at("2026-01-01T12:01:30.001Z"));
-    assert_eq!(ticks.due(), Some(0));
-    assert_eq!(ticks.due(), None);
+    assert_eq!(ticks.take_due(), 1);
+    assert_eq!(ticks.take_due(), 0);
     assert_eq!(ticks.next(), at("2026-01-01T13:01:30Z"));
 }
 
 #[test]
-fn ticks_during_a_run_are_skipped_and_counted() {
+fn ticks_that_nobody_took_are_counted() {
     let (mut ticks, time) = clocked("*/2 * * * * *", "2026-01-01T00:00:01Z", Duration::ZERO);
     time.set(at("2026-01-01T00:00:02Z"));
-    assert_eq!(ticks.due(), Some(0));
+    assert_eq!(ticks.take_due(), 1);
     time.set(at("2026-01-01T00:00:09Z"));
-    assert_eq!(ticks.skip_missed(), 3);
-    assert_eq!(ticks.skip_missed(), 0);
+    assert_eq!(ticks.take_due(), 3);
+    assert_eq!(ticks.take_due(), 0);
     assert_eq!(ticks.next(), at("2026-01-01T00:00:10Z"));
 }
 
@@ -244,10 +250,10 @@ fn ticks_during_a_run_are_skipped_and_counted() {
 fn a_machine_that_slept_runs_once_when_it_wakes() {
     let (mut ticks, time) = clocked("0 0 * * * *", "2026-01-01T11:30:00Z", Duration::ZERO);
     time.set(at("2026-01-02T11:30:00Z"));
-    assert_eq!(ticks.due(), Some(23));
-    assert_eq!(ticks.due(), None);
+    assert_eq!(ticks.take_due(), 24);
+    assert_eq!(ticks.take_due(), 0);
     time.set(at("2126-01-02T11:30:00Z"));
-    assert_eq!(ticks.due(), Some(MISSED_AT_MOST - 1));
+    assert_eq!(ticks.take_due(), MISSED_AT_MOST);
     assert_eq!(ticks.next(), at("2126-01-02T12:00:00Z"));
 }
 
@@ -255,12 +261,12 @@ fn a_machine_that_slept_runs_once_when_it_wakes() {
 fn a_clock_set_back_neither_repeats_a_tick_nor_silences_the_schedule() {
     let (mut ticks, time) = clocked("0 0 * * * *", "2026-01-01T11:59:00Z", Duration::ZERO);
     time.set(at("2026-01-01T12:00:00Z"));
-    assert_eq!(ticks.due(), Some(0));
+    assert_eq!(ticks.take_due(), 1);
     time.set(at("2026-01-01T11:59:58Z"));
-    assert_eq!(ticks.due(), None);
+    assert_eq!(ticks.take_due(), 0);
     time.set(at("2026-01-01T12:00:01Z"));
-    assert_eq!(ticks.due(), None, "12:00 has been told");
+    assert_eq!(ticks.take_due(), 0, "12:00 has been told");
     time.set(at("2020-01-01T00:10:00Z"));
-    assert_eq!(ticks.due(), None);
+    assert_eq!(ticks.take_due(), 0);
     assert_eq!(ticks.next(), at("2020-01-01T01:00:00Z"));
 }

@@ -18,7 +18,7 @@ use crate::lifecycle::{Role, Signals, Watchdog, notify_systemd};
 use crate::observe::metrics::Metrics;
 use crate::observe::progress::Progress;
 use crate::observe::{http, logging, report};
-use crate::schedule::{Ticks, jitter};
+use crate::schedule::{Scheduler, Ticks, jitter};
 use crate::store::{Bounds, RunRow, Snapshot, Store, StoreError, Timestamp, Trigger, identity};
 use crate::sync::{Failure, RunError, RunOptions, RunReport, Syncer};
 
@@ -36,7 +36,6 @@ pub(super) async fn run(loaded: Loaded) -> Result<Exit, CommandError> {
     let metrics = Arc::new(Metrics::new());
     let listener = listener(&config, &metrics, &next_seen, &signals).await?;
     let mut syncer = Syncer::new(config.clone())?.report_progress_every(watchdog.poll_interval());
-    let ticks = ticks(&config);
     let (startup, opened) = tokio::select! {
         biased;
         () = signals.stop.cancelled() => return Ok(Exit::Done),
@@ -53,8 +52,11 @@ pub(super) async fn run(loaded: Loaded) -> Result<Exit, CommandError> {
         signals: signals.clone(),
         seen: Traffic::default(),
     };
+    let scheduler = Scheduler::start(ticks(&work.config))
+        .await
+        .map_err(|error| CommandError::Io { what: "cannot start", cause: std::io::Error::other(error) })?;
     let daemon =
-        Daemon { ticks, signals: signals.clone(), watchdog, tell: Box::new(notify_systemd), next_run };
+        Daemon { scheduler, signals: signals.clone(), watchdog, tell: Box::new(notify_systemd), next_run };
     let exit = daemon.serve(startup, async |trigger| work.run(trigger).await).await;
     signals.stop.cancel();
     if let Some(listener) = listener {

@@ -120,8 +120,8 @@ fn refusals() -> Vec<Scenario> {
         let scenario = Scenario::token(&name, exit, 1, Fault::oauth_error(status, error));
         all.push(if status == 401 { scenario.on_both() } else { scenario });
     }
-    all.push(Scenario::token("status 401 with HTML", 77, 1, Fault::with_body(401, BodyKind::Html)));
-    all.push(Scenario::token("status 403 with nothing", 77, 1, Fault::with_body(403, BodyKind::Empty)));
+    all.push(Scenario::token("status 401 with HTML", 75, 1, Fault::with_body(401, BodyKind::Html)));
+    all.push(Scenario::token("status 403 with nothing", 75, 1, Fault::with_body(403, BodyKind::Empty)));
     all.push(
         Scenario::new("token: a wrong secret", 77, 1, |stage| {
             stage.set("auth.client_secret", "stand-in~secrets");

@@ -1,0 +1,179 @@
+//! tokio-cron-scheduler, which looks at the clock twice a second and starts the job, with our schedule behind it.
+//!
+//! Its own reckoning has three defects in 0.15.1. It turns the zone into a fixed offset when a job is added (its issues 87 and
+//! 107), so that `0 0 3 * * *` in Europe/Copenhagen runs at 02:00 or 04:00 from the night the clocks change to the next restart.
+//! It compares the wall clock with a stored next tick, so that a clock set back silences it for as long as it was set back. And
+//! it starts a job while the last one still runs (issues 50 and 83). Its extension point avoids all three: the metadata store
+//! says what is due, and the job only sends into a channel of one, to the loop that makes one run at a time.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tokio::sync::{Notify, mpsc};
+use tokio_cron_scheduler::job::job_data::{JobAndNextTick, JobStoredData};
+use tokio_cron_scheduler::store::{DataStore, InitStore};
+use tokio_cron_scheduler::{
+    Job, JobScheduler, JobSchedulerError, MetaDataStorage, SimpleJobCode, SimpleMetadataStore,
+    SimpleNotificationCode, SimpleNotificationStore,
+};
+use uuid::Uuid;
+
+use super::Ticks;
+
+/// A next tick that has come, whatever the clock says, in seconds since 1970.
+const DUE: u64 = 1;
+/// One that never comes: the last second of the year 9999.
+const NOT_DUE: u64 = 253_402_300_799;
+/// The scheduler's own channels: there is one job, and it is taken at once.
+const CHANNEL_SIZE: usize = 16;
+
+type Answer<T> = Pin<Box<dyn Future<Output = Result<T, JobSchedulerError>> + Send>>;
+
+/// What the scheduler's store and the run loop share.
+struct Shared {
+    ticks: Mutex<Ticks>,
+    /// Ticks that came since the loop last asked.
+    came: AtomicU64,
+    /// Told at each look at the clock.
+    looked: Notify,
+}
+
+impl Shared {
+    fn ticks(&self) -> MutexGuard<'_, Ticks> {
+        self.ticks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn look(&self) -> bool {
+        self.looked.notify_one();
+        let came = self.ticks().take_due();
+        self.came.fetch_add(came, Ordering::Relaxed);
+        came > 0
+    }
+}
+
+/// The crate's own store of jobs, but the times are those of our schedule.
+struct ScheduleStore {
+    jobs: SimpleMetadataStore,
+    shared: Arc<Shared>,
+}
+
+impl MetaDataStorage for ScheduleStore {
+    fn list_next_ticks(&mut self) -> Answer<Vec<JobAndNextTick>> {
+        let next_tick = if self.shared.look() { DUE } else { NOT_DUE };
+        let jobs = self.jobs.list_next_ticks();
+        Box::pin(async move {
+            let with_tick = |job| JobAndNextTick { next_tick, last_tick: None, ..job };
+            Ok(jobs.await?.into_iter().map(with_tick).collect())
+        })
+    }
+
+    /// The scheduler's arithmetic, of which nothing is kept.
+    fn set_next_and_last_tick(
+        &mut self,
+        _: Uuid,
+        _: Option<DateTime<Utc>>,
+        _: Option<DateTime<Utc>>,
+    ) -> Answer<()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn time_till_next_job(&mut self) -> Answer<Option<Duration>> {
+        let ticks = self.shared.ticks();
+        let left = (ticks.next() - ticks.now()).to_std().unwrap_or_default();
+        Box::pin(std::future::ready(Ok(Some(left))))
+    }
+}
+
+impl DataStore<JobStoredData> for ScheduleStore {
+    fn get(&mut self, id: Uuid) -> Answer<Option<JobStoredData>> {
+        self.jobs.get(id)
+    }
+
+    fn add_or_update(&mut self, data: JobStoredData) -> Answer<()> {
+        self.jobs.add_or_update(data)
+    }
+
+    fn delete(&mut self, id: Uuid) -> Answer<()> {
+        self.jobs.delete(id)
+    }
+}
+
+impl InitStore for ScheduleStore {
+    fn init(&mut self) -> Answer<()> {
+        self.jobs.init()
+    }
+
+    fn inited(&mut self) -> Answer<bool> {
+        self.jobs.inited()
+    }
+}
+
+/// The running scheduler, as the run loop sees it.
+pub struct Scheduler {
+    shared: Arc<Shared>,
+    due: mpsc::Receiver<()>,
+    scheduler: JobScheduler,
+}
+
+impl Scheduler {
+    /// Begins to look at the clock.
+    ///
+    /// # Errors
+    /// Those of the crate; none is known where memory can be had.
+    pub async fn start(ticks: Ticks) -> Result<Self, JobSchedulerError> {
+        let shared =
+            Arc::new(Shared { ticks: Mutex::new(ticks), came: AtomicU64::new(0), looked: Notify::new() });
+        let store = ScheduleStore { jobs: SimpleMetadataStore::default(), shared: Arc::clone(&shared) };
+        let scheduler = JobScheduler::new_with_storage_and_code(
+            Box::new(store),
+            Box::<SimpleNotificationStore>::default(),
+            Box::<SimpleJobCode>::default(),
+            Box::<SimpleNotificationCode>::default(),
+            CHANNEL_SIZE,
+        )
+        .await?;
+        let (sender, due) = mpsc::channel(1);
+        // The period is never used: the store says when.
+        let job = Job::new_repeated_async(Duration::from_secs(1), move |_, _| {
+            // Full: the loop has not come to the last one yet, and will hear of both.
+            let _ = sender.try_send(());
+            Box::pin(std::future::ready(()))
+        })?;
+        scheduler.add(job).await?;
+        scheduler.start().await?;
+        Ok(Self { shared, due, scheduler })
+    }
+
+    /// Waits for the next look at the clock or the next job. How many ticks have come, where any has.
+    pub async fn wait(&mut self) -> Option<u64> {
+        tokio::select! {
+            biased;
+            _ = self.due.recv() => Some(self.shared.came.swap(0, Ordering::Relaxed)).filter(|came| *came > 0),
+            () = self.shared.looked.notified() => None,
+        }
+    }
+
+    /// Lets go of the ticks that came while nobody could take them, and says how many they were.
+    pub fn skip_missed(&self) -> u64 {
+        self.shared.look();
+        self.shared.came.swap(0, Ordering::Relaxed)
+    }
+
+    /// When the next run is due, jitter included.
+    pub fn next(&self) -> DateTime<Utc> {
+        self.shared.ticks().next()
+    }
+
+    /// The wall clock that the ticks go by.
+    pub fn now(&self) -> DateTime<Utc> {
+        self.shared.ticks().now()
+    }
+
+    pub async fn stop(mut self) {
+        // Nobody waits for its jobs: they do nothing.
+        let _ = self.scheduler.shutdown().await;
+    }
+}
