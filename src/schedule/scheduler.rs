@@ -115,7 +115,7 @@ impl InitStore for ScheduleStore {
 pub struct Scheduler {
     shared: Arc<Shared>,
     due: mpsc::Receiver<()>,
-    scheduler: JobScheduler,
+    jobs: JobScheduler,
 }
 
 impl Scheduler {
@@ -144,7 +144,7 @@ impl Scheduler {
         })?;
         scheduler.add(job).await?;
         scheduler.start().await?;
-        Ok(Self { shared, due, scheduler })
+        Ok(Self { shared, due, jobs: scheduler })
     }
 
     /// Waits for the next look at the clock or the next job. How many ticks have come, where any has.
@@ -174,6 +174,6 @@ impl Scheduler {
 
     pub async fn stop(mut self) {
         // Nobody waits for its jobs: they do nothing.
-        let _ = self.scheduler.shutdown().await;
+        let _ = self.jobs.shutdown().await;
     }
 }
