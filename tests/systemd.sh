@@ -165,6 +165,11 @@ for file in "$machine/drop-ins"/*; do
         expect "$what: encrypts" in_it systemd-creds encrypt --name=client_secret /etc/understory-sync/client_secret /etc/credstore.encrypted/understory-client-secret
         mv "$root/etc/understory-sync/client_secret" "$machine/client_secret"
     fi
+    if grep -q understory-readers/ "$file"; then
+        # A reader that counts what it is given.
+        printf '#!/bin/sh\nwc -l >"$STATE_DIRECTORY/received"\n' |
+            install -D -m 755 /dev/stdin "$root$(grep -o '/usr/local/lib/understory-readers/[a-z.]*' "$file")"
+    fi
     drop_in $unit <"$file"
     same "$what: verify" "$(in_it systemd-analyze verify $unit 2>&1 && echo 0)" 0
     if [ $unit = understory-sync-once.service ]; then
@@ -176,6 +181,9 @@ for file in "$machine/drop-ins"/*; do
         expect "$what: stops" in_it systemctl stop $unit
     fi
     same "$what: the result" "$(property Result $unit)" success
+    if grep -q understory-readers/ "$file"; then
+        expect "$what: the reader was given lines" in_it sh -c '[ "$(cat /var/lib/private/understory-sync/received)" -ge 250 ]'
+    fi
     if grep -q NoExecPaths "$file"; then
         printf '[Service]\nExecStartPre=/usr/bin/true\n' | cat "$file" - | drop_in $unit
         in_it systemctl start $unit 2>/dev/null || true
