@@ -5,8 +5,9 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::bench::cluster::{Cluster, is_root};
-use crate::bench::{Bench, Ran, say_loudly};
+use crate::bench::{Bench, Ran};
 use crate::support::certificates::{Authority, Valid};
+use crate::support::not_run::cannot_run;
 
 /// A name for this machine that does not say that it is this machine: the resolver knows, and so it is not trusted unseen.
 const ELSEWHERE: &str = "127.1";
@@ -137,9 +138,7 @@ fn localhost_is_this_machine_whatever_the_resolver_says() {
     let is_elsewhere =
         control.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).starts_with("192.0.2.1"));
     if !is_elsewhere {
-        say_loudly(
-            "this process may not mount: a localhost that leads elsewhere is NOT TESTED (run as root)",
-        );
+        cannot_run("a localhost that leads elsewhere", "this process may not mount; run it as root");
         return;
     }
     bench.at(format!("postgres://owner@localhost:{}/sync", cluster.port));
