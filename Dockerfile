@@ -18,7 +18,9 @@ RUN target="$(uname -m)-unknown-linux-musl"; echo "$target" >/target \
 
 # The dependencies alone, with an empty program around them: built anew only when they change.
 COPY Cargo.toml Cargo.lock ./
-RUN mkdir -p src tests/it && echo 'fn main() {}' >src/main.rs && touch src/lib.rs tests/it/main.rs \
+# A member of the workspace that only tests use: cargo asks for its manifest, and nothing of it is built.
+COPY mock-api/Cargo.toml mock-api/
+RUN mkdir -p src tests/it mock-api/src && echo 'fn main() {}' >src/main.rs && touch src/lib.rs tests/it/main.rs mock-api/src/lib.rs \
     && cargo build --release --locked --target "$(cat /target)" --bin understory-sync \
     && rm -rf src tests
 

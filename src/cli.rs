@@ -121,7 +121,7 @@ pub enum Command {
     /// Exit 0 if the last complete run is fresh enough, else 1 (for a container's HEALTHCHECK)
     Healthcheck,
 
-    /// The whole job against a built-in stand-in of the API, into a local SQLite file; no account needed
+    /// The whole job against a built-in mock API, into a local SQLite file; no account needed
     Demo,
 
     /// Print a shell's completions

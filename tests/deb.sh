@@ -52,7 +52,7 @@ say "boot"
 make_machine
 install -d "$root/packages"
 cp "$packages"/*.deb "$root/packages/"
-start_stand_in
+start_mock_api
 boot
 expect "systemd is up" until_true 60 is_up
 

@@ -136,7 +136,7 @@ same "a program with a loader would be noticed" "$(interpreters "$(readlink -f "
 expect "and it is a program" sh -c "readelf --file-header /tmp/understory-binary.$$ | grep -E 'Type: +(EXEC|DYN)'"
 
 say "run, as closed as it gets"
-start_stand_in
+start_mock_api
 secrets=$(mktemp -d)
 folders+=("$secrets")
 printf '%s\n' "$secret" >"$secrets/client_secret"
@@ -145,7 +145,7 @@ chmod 444 "$secrets/client_secret"
 closed=(--read-only --cap-drop ALL --security-opt no-new-privileges --network host --memory 128m --pids-limit 32
     --volume "$secrets:/run/secrets:ro"
     --env "UNDERSTORY_SYNC__AUTH__CLIENT_ID=test" --env "UNDERSTORY_SYNC__AUTH__CLIENT_SECRET_FILE=/run/secrets/client_secret"
-    --env "UNDERSTORY_SYNC__AUTH__TOKEN_URL=$stand_in/oauth2/token" --env "UNDERSTORY_SYNC__API__BASE_URL=$stand_in"
+    --env "UNDERSTORY_SYNC__AUTH__TOKEN_URL=$mock_api/oauth2/token" --env "UNDERSTORY_SYNC__API__BASE_URL=$mock_api"
     --env "UNDERSTORY_SYNC__API__REQUESTS_PER_SECOND=0" --env "UNDERSTORY_SYNC__SCHEDULE__TIMEZONE=Europe/Copenhagen")
 container=$(docker run --detach "${closed[@]}" $image)
 containers+=("$container")
@@ -178,8 +178,8 @@ say "stop in the middle of a run"
 control latency=2 people=5000
 container=$(docker run --detach "${closed[@]}" $image)
 containers+=("$container")
-asking() { [ "$(curl -s --noproxy '*' "$stand_in/seen" | sed 's/.*"consents": \([0-9]*\).*/\1/')" -gt "$1" ]; }
-asked=$(curl -s --noproxy '*' "$stand_in/seen" | sed 's/.*"consents": \([0-9]*\).*/\1/')
+asking() { [ "$(curl -s --noproxy '*' "$mock_api/seen" | sed 's/.*"consents": \([0-9]*\).*/\1/')" -gt "$1" ]; }
+asked=$(curl -s --noproxy '*' "$mock_api/seen" | sed 's/.*"consents": \([0-9]*\).*/\1/')
 expect "it is asking" until_true 20 asking "$asked"
 from=$(now)
 docker stop --time 10 "$container" >/dev/null
@@ -215,14 +215,14 @@ else
     mkdir -p "$compose/docs/examples"
     cd "$compose/docs/examples"
     cp "$repository/docs/examples/compose.yaml" .
-    cp "$repository/tests/install/stand_in.py" .
+    cp "$repository/tests/install/mock_api.py" .
     # What the file's head says.
     mkdir -m 700 secrets
     openssl rand -hex 24 >secrets/postgres_password
     printf 'postgres://understory:%s@postgres/understory?sslmode=disable' "$(cat secrets/postgres_password)" >secrets/database_url
     printf '%s' "$secret" >secrets/client_secret
     chmod 444 secrets/*
-    # The API's stand-in is on the program's own loopback, as plain HTTP is for loopback only.
+    # The mock API is on the program's own loopback, as plain HTTP is for loopback only.
     cat >compose.override.yaml <<'OVERRIDE'
 services:
   understory-sync:
@@ -232,14 +232,14 @@ services:
       UNDERSTORY_SYNC__API__BASE_URL: http://127.0.0.1:8080
   postgres:
     image: ${POSTGRES_IMAGE}
-  stand-in:
+  mock-api:
     image: understory-sync-test/postgres
     network_mode: "service:understory-sync"
-    entrypoint: ["python3", "/stand_in.py"]
-    command: ["${STAND_IN_SECRET}", "8080"]
-    volumes: ["./stand_in.py:/stand_in.py:ro"]
+    entrypoint: ["python3", "/mock_api.py"]
+    command: ["${MOCK_API_SECRET}", "8080"]
+    volumes: ["./mock_api.py:/mock_api.py:ro"]
 OVERRIDE
-    export CLIENT_ID=test STAND_IN_SECRET="$secret" PROGRAM_IMAGE=$image POSTGRES_IMAGE=$postgres
+    export CLIENT_ID=test MOCK_API_SECRET="$secret" PROGRAM_IMAGE=$image POSTGRES_IMAGE=$postgres
     expect "starts" "${compose_command[@]}" up --detach --no-build
     container=$("${compose_command[@]}" ps --quiet understory-sync)
     expect "a run is complete" until_true 90 fresh

@@ -19,7 +19,7 @@ make_machine
 install -m 755 "$binary" "$root/usr/bin/understory-sync"
 install -m 644 "$repository"/systemd/*.service "$repository"/systemd/*.timer "$root/etc/systemd/system/"
 install -d "$root/etc/understory-sync"
-start_stand_in
+start_mock_api
 write_config "$root/etc/understory-sync/config.toml"
 cp "$root/etc/understory-sync/config.toml" "$root/etc/understory-sync/acme.toml"
 install -m 600 /dev/stdin "$root/etc/understory-sync/client_secret" <<<"$secret"
@@ -99,8 +99,8 @@ expect "the run of a reload is complete" until_true 20 complete $database 2
 say "stop"
 control latency=2 people=5000
 in_it systemctl reload understory-sync.service
-asked() { [ "$(curl -s --noproxy '*' "$stand_in/seen" | sed 's/.*"consents": \([0-9]*\).*/\1/')" -gt "$1" ]; }
-before=$(curl -s --noproxy '*' "$stand_in/seen" | sed 's/.*"consents": \([0-9]*\).*/\1/')
+asked() { [ "$(curl -s --noproxy '*' "$mock_api/seen" | sed 's/.*"consents": \([0-9]*\).*/\1/')" -gt "$1" ]; }
+before=$(curl -s --noproxy '*' "$mock_api/seen" | sed 's/.*"consents": \([0-9]*\).*/\1/')
 until_true 10 asked "$before"
 from=$(now)
 expect "a busy daemon stops" in_it systemctl stop understory-sync.service

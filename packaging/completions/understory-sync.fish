@@ -47,7 +47,7 @@ complete -c understory-sync -n "__fish_understory_sync_needs_command" -f -a "cha
 complete -c understory-sync -n "__fish_understory_sync_needs_command" -f -a "forget" -d 'Erase a person everywhere in the database, for good'
 complete -c understory-sync -n "__fish_understory_sync_needs_command" -f -a "backup" -d 'A consistent copy of a SQLite database, while the daemon runs'
 complete -c understory-sync -n "__fish_understory_sync_needs_command" -f -a "healthcheck" -d 'Exit 0 if the last complete run is fresh enough, else 1 (for a container\'s HEALTHCHECK)'
-complete -c understory-sync -n "__fish_understory_sync_needs_command" -f -a "demo" -d 'The whole job against a built-in stand-in of the API, into a local SQLite file; no account needed'
+complete -c understory-sync -n "__fish_understory_sync_needs_command" -f -a "demo" -d 'The whole job against a built-in mock API, into a local SQLite file; no account needed'
 complete -c understory-sync -n "__fish_understory_sync_needs_command" -f -a "completions" -d 'Print a shell\'s completions'
 complete -c understory-sync -n "__fish_understory_sync_needs_command" -f -a "man" -d 'Print the manual page'
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand check" -l config -d 'The configuration file' -r -F

@@ -182,7 +182,7 @@ _understory-sync_commands() {
 'forget:Erase a person everywhere in the database, for good' \
 'backup:A consistent copy of a SQLite database, while the daemon runs' \
 'healthcheck:Exit 0 if the last complete run is fresh enough, else 1 (for a container'\''s HEALTHCHECK)' \
-'demo:The whole job against a built-in stand-in of the API, into a local SQLite file; no account needed' \
+'demo:The whole job against a built-in mock API, into a local SQLite file; no account needed' \
 'completions:Print a shell'\''s completions' \
 'man:Print the manual page' \
     )

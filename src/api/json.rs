@@ -14,7 +14,7 @@ pub(super) use canonical::{canonical, canonical_object};
 
 /// Why a body cannot be used. Never holds a part of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum BadBody {
+pub enum BadBody {
     /// Not JSON at all: an HTML page, nothing, half of it, wrong UTF-8. Often passes, so it is asked again.
     NotJson,
     /// JSON, but not what was asked for.

@@ -14,7 +14,6 @@ mod limit;
 mod lookup;
 mod page;
 mod pager;
-pub mod probe;
 mod request;
 mod retry;
 mod token;
@@ -29,16 +28,17 @@ use client::Timeouts;
 use clock::ServerClock;
 use limit::Limiter;
 use retry::Policy;
-use token::Token;
 
 pub use cause::{Cause, Certificate, Endpoint, Refusal, Setup};
 pub use clock::ServerTimes;
 pub use error::ApiError;
+pub use json::BadBody;
 pub use limit::Traffic;
 pub use lookup::{Lookup, Me};
 pub use page::RawPage;
 pub use pager::{Paths, QUICKSTART_PATH, REFERENCE_PATH, Walk};
 pub use retry::{Deadline, delay, retry_after};
+pub use token::{Token, refusal as token_refusal};
 
 /// The API as one process sees it: the connection, the token, the pace and the counters outlive the runs.
 #[derive(Debug)]

@@ -44,7 +44,7 @@ impl fmt::Debug for RawPage {
 
 impl RawPage {
     /// Checks a body and finds what it holds.
-    pub(super) fn new(body: Vec<u8>) -> Result<Self, BadBody> {
+    pub fn new(body: Vec<u8>) -> Result<Self, BadBody> {
         let (body, plain) = json::text(body)?;
         let (items, next) = if let Some(list) = List::read(&body) {
             (Found::Fields(list.spots(&body)), list.next())
@@ -81,7 +81,7 @@ impl RawPage {
     }
 
     /// Whether the slow way finds what the fast one does.
-    pub(super) fn is_found_again(&self) -> bool {
+    pub fn is_found_again(&self) -> bool {
         outline(&self.body).is_ok_and(|(items, next)| {
             self.read_any(&items) == self.read().items && cursor_of(next).is_ok_and(|next| next == self.next)
         })

@@ -59,15 +59,40 @@ pub(super) fn form(auth: &config::Auth) -> SecretString {
 
 /// A token and how long it is good, on the monotonic clock.
 #[derive(Debug)]
-pub(super) struct Token {
+pub struct Token {
     value: SecretString,
     asked_at: Instant,
     life: Option<Duration>,
 }
 
 impl Token {
+    pub fn parse(body: Vec<u8>, asked_at: Instant) -> Result<Self, BadBody> {
+        let (text, _) = json::text(body)?;
+        let text = json::checked(&text)?;
+        let members = json::members(text).ok_or(BadBody::Shape("the answer is not an object"))?;
+        let field = |name: &str| {
+            let found = members.iter().rev().find(|(key, _)| key == name);
+            found.map(|(_, value)| *value).filter(|value| !value.is_null())
+        };
+        let value = field("access_token")
+            .and_then(Raw::string)
+            .ok_or(BadBody::Shape("`access_token` is missing or not text"))?;
+        if value.is_empty()
+            || value.len() > MAX_TOKEN_BYTES
+            || !value.bytes().all(|byte| byte.is_ascii_graphic())
+        {
+            return Err(BadBody::Shape("`access_token` cannot be sent in a header"));
+        }
+        let bearer = field("token_type")
+            .is_none_or(|kind| kind.string().is_some_and(|text| text.trim().eq_ignore_ascii_case("bearer")));
+        if !bearer {
+            return Err(BadBody::Shape("`token_type` is not bearer"));
+        }
+        Ok(Self { value: value.into_owned().into(), asked_at, life: field("expires_in").and_then(life) })
+    }
+
     /// Is enough of its life left to send it? Life counts from when it was asked for: it cannot have begun earlier.
-    pub(super) fn is_fresh(&self, now: Instant) -> bool {
+    pub fn is_fresh(&self, now: Instant) -> bool {
         let age = now.saturating_duration_since(self.asked_at);
         match self.life {
             Some(life) => {
@@ -78,7 +103,7 @@ impl Token {
     }
 
     /// The `Authorization` header, marked so that nobody prints it.
-    pub(super) fn header(&self) -> Option<HeaderValue> {
+    pub fn header(&self) -> Option<HeaderValue> {
         let text = format!("Bearer {}", self.value.expose_secret());
         let mut header = HeaderValue::from_str(&text).ok()?;
         header.set_sensitive(true);
@@ -88,33 +113,10 @@ impl Token {
 
 /// Reads the answer of a token endpoint that said 200.
 pub(super) fn read(body: Vec<u8>, asked_at: Instant) -> Result<Token, Fault> {
-    parse(body, asked_at).map_err(|bad| match bad {
+    Token::parse(body, asked_at).map_err(|bad| match bad {
         BadBody::NotJson => Cause::NotJson.into(),
         BadBody::Shape(what) => Fault::Final(ApiError::Shape { endpoint: Endpoint::Token, what }),
     })
-}
-
-fn parse(body: Vec<u8>, asked_at: Instant) -> Result<Token, BadBody> {
-    let (text, _) = json::text(body)?;
-    let text = json::checked(&text)?;
-    let members = json::members(text).ok_or(BadBody::Shape("the answer is not an object"))?;
-    let field = |name: &str| {
-        let found = members.iter().rev().find(|(key, _)| key == name);
-        found.map(|(_, value)| *value).filter(|value| !value.is_null())
-    };
-    let value = field("access_token")
-        .and_then(Raw::string)
-        .ok_or(BadBody::Shape("`access_token` is missing or not text"))?;
-    if value.is_empty() || value.len() > MAX_TOKEN_BYTES || !value.bytes().all(|byte| byte.is_ascii_graphic())
-    {
-        return Err(BadBody::Shape("`access_token` cannot be sent in a header"));
-    }
-    let bearer = field("token_type")
-        .is_none_or(|kind| kind.string().is_some_and(|text| text.trim().eq_ignore_ascii_case("bearer")));
-    if !bearer {
-        return Err(BadBody::Shape("`token_type` is not bearer"));
-    }
-    Ok(Token { value: value.into_owned().into(), asked_at, life: field("expires_in").and_then(life) })
 }
 
 /// A life in seconds: a number, or text with one. What is no positive number is unknown.
@@ -141,7 +143,7 @@ const KNOWN_CODES: [&str; 10] = [
 ];
 
 /// What an answer of the token endpoint means that is neither 2xx nor 3xx nor one that passes.
-pub(super) fn refusal(status: u16, body: Vec<u8>) -> ApiError {
+pub fn refusal(status: u16, body: Vec<u8>) -> ApiError {
     let code = error_code(body);
     let why = match (code, status) {
         (Some("invalid_scope"), _) => Refusal::Scope(status),

@@ -1,4 +1,4 @@
-//! `demo`: the whole job against the built-in stand-in of the API, into a local SQLite file; no account needed.
+//! `demo`: the whole job against the built-in mock API, into a local SQLite file; no account needed.
 //!
 //! Owns the order of the story; what is told stands in `crate::demo`. How a run is made and how a query is asked is the caller's.
 
@@ -6,19 +6,13 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use secrecy::SecretString;
-use url::Url;
-
-use crate::config::{
-    Api, Auth, Config, ConsentsPath, Database, Health, Http, Log, LogFormat, Notify, NotifyFormat, Removal,
-    Retention, Retry, Schedule,
-};
+use crate::config::{Config, Environment, Needs, Sources, load};
 use crate::demo::{
-    ASK_ACTIVE, ASK_CHANGES, ASK_HISTORY, Settings, StandIn, Table, change_the_world, fill, remove_old,
-    render_change, render_next, render_query, render_run, render_start,
+    ASK_ACTIVE, ASK_CHANGES, ASK_HISTORY, DemoApi, Table, change_the_world, fill, remove_old, render_change,
+    render_next, render_query, render_run, render_start,
 };
-use crate::schedule::Schedule as Times;
-use crate::store::RunRow;
+use crate::file::caller;
+use crate::store::{RunRow, Timestamp};
 
 /// The demo's database, in the working directory.
 const DATABASE: &str = "understory-demo.db";
@@ -35,15 +29,14 @@ pub async fn run<E: From<io::Error>>(
 ) -> Result<(), E> {
     let database = std::path::absolute(folder.join(DATABASE))?;
     remove_old(&database)?;
-    let stand_in = StandIn::start(Settings::default()).await?;
-    stand_in.people(fill);
-    let config = config(&stand_in, &database)?;
+    let api = DemoApi::start(fill()).await?;
+    let config = config(&api, &database)?;
 
-    let base_url = stand_in.base_url();
+    let base_url = api.base_url();
     writeln!(out, "{}", render_start(&base_url, &format!("./{DATABASE}")))?;
     let (row, took) = timed(&mut sync, &config).await?;
     write!(out, "{}", render_run("First run", &row, took))?;
-    let change = stand_in.people(change_the_world);
+    let change = change_the_world(&mut api.consents());
     write!(out, "{}", render_change(&change))?;
     let (row, took) = timed(&mut sync, &config).await?;
     write!(out, "{}", render_run("Second run", &row, took))?;
@@ -62,7 +55,6 @@ pub async fn run<E: From<io::Error>>(
     }
     write!(out, "\n{}", render_next(DATABASE))?;
     out.flush()?;
-    stand_in.stop().await;
     Ok(())
 }
 
@@ -75,84 +67,38 @@ async fn timed<E>(
     Ok((row, start.elapsed()))
 }
 
-/// The defaults, but for where the stand-in is and that nobody needs to be spared.
-fn config(stand_in: &StandIn, database: &Path) -> io::Result<Config> {
-    Ok(Config {
-        auth: auth(stand_in)?,
-        api: api(url(&stand_in.base_url())?),
-        retry: Retry {
-            max_attempts: 5,
-            base_delay: Duration::from_secs(1),
-            max_delay: Duration::from_mins(1),
-            rate_limit_delay: Duration::from_mins(1),
-        },
-        schedule: Schedule {
-            times: Times::parse("0 0 * * * *", jiff::tz::TimeZone::UTC, chrono::DateTime::UNIX_EPOCH)
-                .map_err(io::Error::other)?,
-            interval: Duration::from_hours(1),
-            jitter: Duration::ZERO,
-            run_at_start: true,
-            run_timeout: Some(Duration::from_mins(1)),
-        },
-        database: Database { url: sqlite_url(database)?, schema: None },
-        removal: Removal {
-            confirm_runs: 2,
-            max_percent: 20.0,
-            min_count: 5,
-            confirm_after: Duration::from_hours(7 * 24),
-            max_checks: 500,
-        },
-        retention: Retention { history: None, removed: None, erasures: Duration::from_hours(90 * 24) },
-        notify: Notify { url: None, after_failures: 3, format: NotifyFormat::Json },
-        http: Http { listen: None, allowed_hosts: Vec::new() },
-        health: Health {
-            stale_after: Duration::from_mins(130),
-            absence_after: Duration::from_hours(24),
-            heartbeat_url: None,
-        },
-        log: Log { level: tracing::Level::WARN, format: LogFormat::Text },
-    })
-}
-
-fn auth(stand_in: &StandIn) -> io::Result<Auth> {
-    let settings = stand_in.settings();
-    Ok(Auth {
-        client_id: settings.client_id,
-        client_secret: settings.client_secret.into(),
-        client_secret_file: None,
-        token_url: url(&stand_in.token_url())?,
-        audience: settings.audience,
-        scopes: settings.scopes,
-    })
-}
-
-/// One page after the other without a pause: the stand-in needs no sparing, and the demo is to be short.
-fn api(base_url: Url) -> Api {
-    Api {
-        base_url,
-        consents_path: ConsentsPath::Auto,
-        page_size: 100,
-        requests_per_second: 0.0,
-        user_agent: concat!("understory-sync/", env!("CARGO_PKG_VERSION")).into(),
-        company_id: None,
-        connect_timeout: Duration::from_secs(10),
-        read_timeout: Duration::from_secs(30),
-        request_timeout: Duration::from_mins(1),
-        max_page_bytes: 8_388_608,
-    }
-}
-
-fn url(text: &str) -> io::Result<Url> {
-    Url::parse(text).map_err(io::Error::other)
+/// The defaults, apart from where the API is, and that it needs no rate limit.
+fn config(api: &DemoApi, database: &Path) -> io::Result<Config> {
+    let (base_url, token_url, database) = (api.base_url(), api.token_url(), sqlite_url(database)?);
+    let environment: Environment = [
+        ("UNDERSTORY_SYNC__AUTH__CLIENT_ID", "demo"),
+        ("UNDERSTORY_SYNC__AUTH__CLIENT_SECRET", "demo"),
+        ("UNDERSTORY_SYNC__AUTH__TOKEN_URL", &token_url),
+        ("UNDERSTORY_SYNC__API__BASE_URL", &base_url),
+        ("UNDERSTORY_SYNC__API__REQUESTS_PER_SECOND", "0"),
+        ("UNDERSTORY_SYNC__DATABASE__URL", &database),
+    ]
+    .into_iter()
+    .collect();
+    let sources = Sources {
+        file: None,
+        environment: &environment,
+        log_level: None,
+        log_format: None,
+        working_dir: Path::new("."),
+        caller: caller(),
+        now: Timestamp::now().to_utc(),
+    };
+    load(&sources, Needs::Credentials).map(|loaded| loaded.config).map_err(io::Error::other)
 }
 
 /// In an SQLite URL `?` begins the options and `%` an escape.
-fn sqlite_url(database: &Path) -> io::Result<SecretString> {
+fn sqlite_url(database: &Path) -> io::Result<String> {
     let path = database.to_str().ok_or_else(|| {
         io::Error::other("the working directory's name is not UTF-8; run the demo in another one")
     })?;
     let path = path.replace('%', "%25").replace('?', "%3F");
-    Ok(format!("sqlite://{path}").into())
+    Ok(format!("sqlite://{path}"))
 }
 
 #[cfg(test)]
@@ -192,8 +138,7 @@ mod tests {
 
     #[test]
     fn a_folder_with_odd_characters_makes_a_url_that_leads_there() {
-        use secrecy::ExposeSecret as _;
         let url = sqlite_url(Path::new("/tmp/100% sure?/understory-demo.db")).unwrap();
-        assert_eq!(url.expose_secret(), "sqlite:///tmp/100%25 sure%3F/understory-demo.db");
+        assert_eq!(url, "sqlite:///tmp/100%25 sure%3F/understory-demo.db");
     }
 }

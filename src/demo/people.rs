@@ -1,145 +1,88 @@
-//! Made-up people: the same ones for the same seed. Every address lies under a domain that is reserved for examples.
+//! Made-up people and their consents. Every address lies under a domain that is reserved for examples.
 
-use serde_json::{Map, Value, json};
+use std::fmt::Write as _;
 
-use super::dice::Dice;
+use serde_json::{Value, json};
 
-/// The company that all made-up people gave their consent to.
-pub const COMPANY_ID: &str = "7d0c2f6e-5b1a-4c39-9e84-31f0a6d2b857";
+/// The company that all of them gave their consent to.
+pub(super) const COMPANY_ID: &str = "7d0c2f6e-5b1a-4c39-9e84-31f0a6d2b857";
 
-/// Given names as written, and as they stand in an address.
-const GIVEN: &[(&str, &str)] = &[
-    ("Søren", "soren"),
-    ("Åse", "aase"),
-    ("Bjørk", "bjork"),
-    ("Jürgen", "juergen"),
-    ("Käthe", "kaethe"),
-    ("Łucja", "lucja"),
-    ("Zbigniew", "zbigniew"),
-    ("Małgorzata", "malgorzata"),
-    ("Siân", "sian"),
-    ("Zoë", "zoe"),
-    ("Renée", "renee"),
-    ("François", "francois"),
-    ("Íñigo", "inigo"),
-    ("Nuño", "nuno"),
-    ("João", "joao"),
-    ("Čeněk", "cenek"),
-    ("Ștefan", "stefan"),
-    ("Győző", "gyozo"),
-    ("Ólafur", "olafur"),
-    ("Þóra", "thora"),
-    ("Ieva", "ieva"),
-    ("Jūratė", "jurate"),
-    ("Ayşe", "ayse"),
-    ("İlker", "ilker"),
-    ("Ελένη", "eleni"),
-    ("Олена", "olena"),
-    ("Ngọc", "ngoc"),
-    ("美咲", "misaki"),
-    ("Mei-Ling", "mei-ling"),
-    ("Amara", "amara"),
-    ("Kwame", "kwame"),
-    ("Fatima", "fatima"),
-    ("Noor", "noor"),
-    ("Priya", "priya"),
-    ("Arjun", "arjun"),
-    ("Mary Ann", "mary.ann"),
-    ("Jean-Luc", "jean-luc"),
-    ("Ingrid", "ingrid"),
-    ("Anders", "anders"),
-    ("Emma", "emma"),
-];
+const GIVEN: &str = "Søren Åse Bjørk Jürgen Käthe Łucja Zbigniew Małgorzata Siân Zoë Renée François Íñigo João \
+    Čeněk Ștefan Győző Ólafur Þóra Ieva Jūratė Ayşe İlker Ελένη Олена Ngọc 美咲 Amara Kwame Fatima Noor Priya \
+    Arjun Jean-Luc Ingrid Anders Emma";
+const FAMILY: &str = "Ørsted Kjærgaard Åkesson Müller Groß Wójcik Kowalczyk Żółtowski O'Brien D’Angelo Nuñez \
+    Gonçalves Dvořák Szűcs Sigurðardóttir Bērziņš Kazlauskienė Yılmaz Παπαδοπούλου Шевченко Nguyễn 佐藤 Okonkwo \
+    Mensah al-Haddad Iyer Smith-Jones MacLeod Lindqvist Virtanen Rossi Lefèvre";
+const SOURCES: [&str; 5] =
+    ["checkout", "newsletter-form", "booking-widget", "event:harbour-tour", "gift-card"];
 
-/// Family names as written, and as they stand in an address.
-const FAMILY: &[(&str, &str)] = &[
-    ("Ørsted", "orsted"),
-    ("Kjærgaard", "kjaergaard"),
-    ("Åkesson", "aakesson"),
-    ("Müller", "mueller"),
-    ("Groß", "gross"),
-    ("Wójcik", "wojcik"),
-    ("Kowalczyk", "kowalczyk"),
-    ("Żółtowski", "zoltowski"),
-    ("O'Brien", "o'brien"),
-    ("D’Angelo", "dangelo"),
-    ("van 't Hoff", "vanthoff"),
-    ("de la Cruz", "delacruz"),
-    ("Nuñez", "nunez"),
-    ("Gonçalves", "goncalves"),
-    ("Dvořák", "dvorak"),
-    ("Ionescu-Țurcanu", "ionescu"),
-    ("Szűcs", "szucs"),
-    ("Sigurðardóttir", "sigurdardottir"),
-    ("Bērziņš", "berzins"),
-    ("Kazlauskienė", "kazlauskiene"),
-    ("Yılmaz", "yilmaz"),
-    ("Παπαδοπούλου", "papadopoulou"),
-    ("Шевченко", "shevchenko"),
-    ("Nguyễn", "nguyen"),
-    ("佐藤", "sato"),
-    ("Okonkwo", "okonkwo"),
-    ("Mensah", "mensah"),
-    ("al-Haddad", "alhaddad"),
-    ("Iyer", "iyer"),
-    ("Smith-Jones", "smith-jones"),
-    ("MacLeod", "macleod"),
-    ("Lindqvist", "lindqvist"),
-    ("Virtanen", "virtanen"),
-    ("Rossi", "rossi"),
-    ("Lefèvre", "lefevre"),
-];
-
-/// Domains that nobody can own.
-const DOMAINS: &[&str] = &["example.com", "example.org", "example.net", "mail.example.com", "post.example"];
-
-/// Where a consent may have been given: an open set.
-const SOURCES: &[&str] = &[
-    "checkout",
-    "newsletter-form",
-    "booking-widget",
-    "gift-card",
-    "import",
-    "event:harbour-tour",
-    "event:wine-tasting",
-    "event:nøkken-night",
-];
-
-/// What a reference may point to.
-const REFERENCES: &[&str] = &["booking", "order", "ticket", "gift_card"];
-
-/// The made-up person with this number. The same seed and number make the same person; numbers make addresses unique.
-pub fn person(seed: u64, number: u64) -> Value {
-    let mut dice = Dice::new(seed, number);
-    let mut item = Map::new();
-    let (given, given_slug) = dice.pick(GIVEN).unwrap_or(("Emma", "emma"));
-    let (family, family_slug) = dice.pick(FAMILY).unwrap_or(("Rossi", "rossi"));
-    let domain = dice.pick(DOMAINS).unwrap_or("example.com");
-    item.insert("id".into(), dice.uuid().into());
-    item.insert("company_id".into(), COMPANY_ID.into());
-    item.insert("email".into(), address(&mut dice, given_slug, family_slug, number, domain).into());
-    if !dice.chance(3) {
-        item.insert("full_name".into(), format!("{given} {family}").into());
-    }
-    item.insert("source".into(), dice.pick(SOURCES).unwrap_or("checkout").into());
-    if dice.chance(30) {
-        item.insert("references".into(), references(&mut dice));
-    }
-    Value::Object(item)
+/// One consent as the API lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Consent {
+    pub id: String,
+    pub email: String,
+    pub full_name: String,
+    pub source: &'static str,
+    /// A field that the program does not know.
+    pub preferred_language: Option<&'static str>,
+    /// Whether lists hold it; its own page answers in any case.
+    pub listed: bool,
 }
 
-/// Some people write their address in capitals; the list keeps it as it came.
-fn address(dice: &mut Dice, given: &str, family: &str, number: u64, domain: &str) -> String {
-    let text = format!("{given}.{family}{number}@{domain}");
-    if dice.chance(4) { text.to_uppercase() } else { text }
+/// All consents that exist, in the order of the list.
+pub type Consents = Vec<Consent>;
+
+impl Consent {
+    /// The made-up consent with this number.
+    pub fn made_up(number: u64) -> Self {
+        let (given, family) = (nth(GIVEN, number), family_name(number / 3 + number));
+        let mut email = String::new();
+        let ascii =
+            |text: &str| text.chars().filter(char::is_ascii_alphabetic).collect::<String>().to_lowercase();
+        let _ = write!(email, "{}.{}{number}@example.com", ascii(given), ascii(family));
+        Self {
+            id: id(number),
+            email: email.trim_start_matches('.').to_owned(),
+            full_name: format!("{given} {family}"),
+            source: nth_of(&SOURCES, number),
+            preferred_language: None,
+            listed: true,
+        }
+    }
+
+    pub fn to_json(&self) -> Value {
+        let mut item = json!({
+            "id": self.id,
+            "company_id": COMPANY_ID,
+            "email": self.email,
+            "full_name": self.full_name,
+            "source": self.source,
+        });
+        if let Some(language) = self.preferred_language {
+            item["preferred_language"] = language.into();
+        }
+        item
+    }
 }
 
-/// One to three typed pointers.
-fn references(dice: &mut Dice) -> Value {
-    let count = 1 + dice.below(3);
-    (0..count)
-        .map(|_| json!({"type": dice.pick(REFERENCES).unwrap_or("booking"), "id": dice.uuid()}))
-        .collect()
+pub(super) fn family_name(number: u64) -> &'static str {
+    nth(FAMILY, number)
+}
+
+fn nth(words: &'static str, number: u64) -> &'static str {
+    nth_of(&words.split(' ').collect::<Vec<_>>(), number)
+}
+
+fn nth_of(words: &[&'static str], number: u64) -> &'static str {
+    let index = usize::try_from(number).unwrap_or(0).checked_rem(words.len()).unwrap_or(0);
+    words.get(index).copied().unwrap_or_default()
+}
+
+/// Text in the form of a UUID, the same for the same number (SplitMix64's multipliers).
+fn id(number: u64) -> String {
+    let mixed =
+        (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(31).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    format!("{:08x}-{:04x}-4c39-9e84-{:012x}", mixed >> 32, mixed & 0xffff, mixed >> 16)
 }
 
 #[cfg(test)]
@@ -150,36 +93,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_seed_makes_the_same_people() {
-        assert_eq!(person(1, 77), person(1, 77));
-        assert_ne!(person(1, 77), person(2, 77));
-    }
-
-    #[test]
     fn ids_and_addresses_are_unique_and_addresses_belong_to_nobody() {
-        let (mut ids, mut addresses) = (HashSet::new(), HashSet::new());
-        for number in 0..5_000 {
-            let item = person(1, number);
-            let address = item["email"].as_str().unwrap().to_lowercase();
-            let domain = address.rsplit_once('@').unwrap().1.to_owned();
-            assert!(
-                domain.ends_with(".example")
-                    || ["example.com", "example.org", "example.net"]
-                        .iter()
-                        .any(|known| domain.ends_with(known)),
-                "{domain}"
-            );
-            assert!(ids.insert(item["id"].as_str().unwrap().to_owned()));
-            assert!(addresses.insert(address));
+        let all: Vec<_> = (0..5_000).map(Consent::made_up).collect();
+        let ids: HashSet<_> = all.iter().map(|consent| &consent.id).collect();
+        let addresses: HashSet<_> = all.iter().map(|consent| &consent.email).collect();
+        assert_eq!((ids.len(), addresses.len()), (5_000, 5_000));
+        for consent in &all {
+            let (local, domain) = consent.email.split_once('@').unwrap();
+            assert!(!local.is_empty() && domain == "example.com", "{}", consent.email);
+            assert_eq!(consent.id.len(), 36, "{}", consent.id);
         }
-    }
-
-    #[test]
-    fn some_have_references_and_some_have_no_name() {
-        let all: Vec<Value> = (0..1_200).map(|number| person(1, number)).collect();
-        let with = |field: &str| all.iter().filter(|item| item.get(field).is_some()).count();
-        assert!((200..500).contains(&with("references")));
-        assert!((1_100..1_199).contains(&with("full_name")));
-        assert_eq!(with("company_id"), 1_200);
     }
 }

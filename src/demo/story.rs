@@ -6,16 +6,11 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::Value;
-
-use super::people::person;
-use super::roster::Roster;
+use super::people::{Consent, Consents, family_name};
 use crate::store::RunRow;
 
 /// Made-up people at the start.
 pub const PEOPLE: u64 = 1_200;
-/// The demo tells the same story each time.
-const SEED: u64 = 20;
 /// What SQLite and this program may leave beside a database.
 const COMPANIONS: [&str; 5] = ["", "-wal", "-shm", "-journal", ".lock"];
 
@@ -52,42 +47,25 @@ pub struct Change {
 }
 
 /// The world before the first run.
-pub fn fill(people: &mut Roster) {
-    people.clear();
-    people.fill(SEED, 0..PEOPLE);
+pub fn fill() -> Consents {
+    (0..PEOPLE).map(Consent::made_up).collect()
 }
 
 /// The world between the runs: some come, some change their name, one gets a new field, some go.
-pub fn change_the_world(people: &mut Roster) -> Change {
-    let ids = people.ids();
+pub fn change_the_world(consents: &mut Consents) -> Change {
     // Spread over the list, so that the changes lie on several pages.
-    let spread = |offset: usize, step: usize, count: usize| ids.iter().skip(offset).step_by(step).take(count);
-    let mut change = Change { joined: 12, renamed: 0, extended: 0, left: 0 };
-    for (index, id) in spread(7, 173, 6).enumerate() {
-        let married = person(SEED + 1, index as u64);
-        let renamed = people.update(id, |item| rename(item, &married));
-        change.renamed += usize::from(renamed);
+    for (number, consent) in (0..).zip(consents.iter_mut().skip(7).step_by(173).take(6)) {
+        let given = consent.full_name.split(' ').next().unwrap_or("Emma").to_owned();
+        consent.full_name = format!("{given} {}-{}", family_name(number), family_name(number + 9));
     }
-    for id in spread(500, 1, 1) {
-        let extended = people.update(id, |item| item["preferred_language"] = "da".into());
-        change.extended += usize::from(extended);
+    if let Some(consent) = consents.get_mut(500) {
+        consent.preferred_language = Some("da");
     }
-    for id in spread(60, 400, 3) {
-        change.left += usize::from(people.remove(id));
+    for index in [860, 460, 60] {
+        consents.remove(index);
     }
-    people.fill(SEED, PEOPLE..PEOPLE + change.joined as u64);
-    change
-}
-
-fn rename(item: &mut Value, other: &Value) {
-    let family = |item: &Value| {
-        let name = item["full_name"].as_str()?;
-        Some(name.split_once(' ')?.1.to_owned())
-    };
-    let new = family(other).unwrap_or_else(|| "Nielsen".into());
-    let given =
-        item["full_name"].as_str().and_then(|name| name.split(' ').next()).unwrap_or("Emma").to_owned();
-    item["full_name"] = format!("{given} {new}").into();
+    consents.extend((PEOPLE..PEOPLE + 12).map(Consent::made_up));
+    Change { joined: 12, renamed: 6, extended: 1, left: 3 }
 }
 
 pub fn render_start(base_url: &str, database: &str) -> String {
@@ -126,7 +104,7 @@ pub fn render_run(name: &str, run: &RunRow, took: Duration) -> String {
     out
 }
 
-/// What the stand-in does between the runs.
+/// What the API does between the runs.
 pub fn render_change(change: &Change) -> String {
     wrap(&format!(
         "Meanwhile: {} people agree, {} change their name, {} gets a field that nobody knew, {} withdraw",
@@ -198,21 +176,14 @@ mod tests {
 
     #[test]
     fn the_world_changes_as_it_is_told() {
-        let mut people = Roster::default();
-        fill(&mut people);
-        let before = people.items();
-        let change = change_the_world(&mut people);
-        let after = people.items();
+        let before = fill();
+        let mut after = before.clone();
+        let change = change_the_world(&mut after);
         assert_eq!(after.len(), before.len() + change.joined - change.left);
-        let kept: Vec<_> = before
-            .iter()
-            .filter_map(|old| {
-                let new = after.iter().find(|new| new["id"] == old["id"])?;
-                Some((old, new))
-            })
-            .collect();
+        let kept: Vec<_> =
+            before.iter().filter_map(|old| Some((old, after.iter().find(|new| new.id == old.id)?))).collect();
         assert_eq!(kept.len(), before.len() - change.left);
-        let renamed = kept.iter().filter(|(old, new)| old["full_name"] != new["full_name"]);
+        let renamed = kept.iter().filter(|(old, new)| old.full_name != new.full_name);
         assert_eq!(renamed.count(), change.renamed);
         let changed = kept.iter().filter(|(old, new)| old != new).count();
         assert_eq!(changed, change.renamed + change.extended);

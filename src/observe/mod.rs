@@ -12,6 +12,7 @@ pub mod page;
 pub mod progress;
 pub mod report;
 #[cfg(test)]
+#[path = "sample_tests.rs"]
 mod sample;
 pub mod text;
 pub mod view;

@@ -116,30 +116,30 @@ root_file_system() {
     echo "$folder"
 }
 
-# start_stand_in: sets stand_in to its URL.
-start_stand_in() {
+# start_mock_api: sets mock_api to its URL.
+start_mock_api() {
     local told
     told=$(mktemp)
-    python3 "$repository/tests/install/stand_in.py" "$secret" >"$told" &
+    python3 "$repository/tests/install/mock_api.py" "$secret" >"$told" &
     children+=($!)
     until_true 10 test -s "$told"
-    stand_in=http://127.0.0.1:$(cat "$told")
+    mock_api=http://127.0.0.1:$(cat "$told")
     rm -f "$told"
 }
 
-# control KEY=VALUE...: of the stand-in.
+# control KEY=VALUE...: of the mock API.
 control() {
     local form=()
     for pair in "$@"; do form+=(--data-urlencode "$pair"); done
-    curl --silent --fail --noproxy "*" "${form[@]}" "$stand_in/control" >/dev/null
+    curl --silent --fail --noproxy "*" "${form[@]}" "$mock_api/control" >/dev/null
 }
 
-# write_config FILE [LINE...]: a configuration for the stand-in; more lines go to its end.
+# write_config FILE [LINE...]: a configuration for the mock API; more lines go to its end.
 write_config() {
     local file=$1
     shift
     {
-        printf '[auth]\nclient_id = "test"\ntoken_url = "%s/oauth2/token"\n[api]\nbase_url = "%s"\nrequests_per_second = 0\n' "$stand_in" "$stand_in"
+        printf '[auth]\nclient_id = "test"\ntoken_url = "%s/oauth2/token"\n[api]\nbase_url = "%s"\nrequests_per_second = 0\n' "$mock_api" "$mock_api"
         printf '%s\n' "$@"
     } >"$file"
 }

@@ -1,7 +1,7 @@
 # A booted Debian for the tests of an installation. Sourced after lib.sh.
 #
 # systemd-nspawn, in a mount namespace of its own, so that nothing of the host's is touched; the network is the host's, so that the
-# stand-in's loopback is the machine's as well.
+# mock API's loopback is the machine's as well.
 
 [ "$(id -u)" = 0 ] || skip_impossible "it boots a container, which only root may"
 unshare --mount --propagation private true 2>/dev/null || skip_impossible "this process may not make a mount namespace"

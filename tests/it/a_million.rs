@@ -50,7 +50,7 @@ async fn go(engine: Engine) {
     let people = people();
     let world = World::on(engine).await;
     world.set("schedule.run_timeout", "off");
-    // Longer pages than the API makes today: the stand-in is what takes the time.
+    // Longer pages than the API makes today: the mock API is what takes the time.
     world.api.configure(|api| api.page_length = Some(1_000));
     world.list_people(people);
     measured(&world, "first load", &["--run-once"], 0);

@@ -3,32 +3,32 @@
 
 use std::time::{Duration, Instant};
 
+use understory_mock_api::{Endpoint, Fault, FaultRule, MockApi, MockSettings, RateLimit};
 use understory_sync::api::{Api, ApiError, Deadline, Lookup, Paths, QUICKSTART_PATH};
 use understory_sync::config;
-use understory_sync::demo::{Endpoint, Fault, FaultRule, RateLimit, Settings, StandIn};
 
 use crate::support::raw::{Move, Raw};
 
-/// A stand-in that lists so many people.
-async fn stand_in(people: u64) -> StandIn {
-    let stand_in = StandIn::start(Settings::default()).await.unwrap();
-    stand_in.people(|roster| roster.fill(1, 0..people));
-    stand_in
+/// A mock API that lists so many people.
+async fn mock_api(people: u64) -> MockApi {
+    let mock_api = MockApi::start(MockSettings::default()).await.unwrap();
+    mock_api.people(|roster| roster.fill(1, 0..people));
+    mock_api
 }
 
 /// A client of it, with a change to its configuration.
-fn client(stand_in: &StandIn, change: impl FnOnce(&mut config::Api, &mut config::Retry)) -> Api {
-    let key = stand_in.settings();
+fn client(mock_api: &MockApi, change: impl FnOnce(&mut config::Api, &mut config::Retry)) -> Api {
+    let key = mock_api.settings();
     let auth = config::Auth {
         client_id: key.client_id,
         client_secret: key.client_secret.into(),
         client_secret_file: None,
-        token_url: stand_in.token_url().parse().unwrap(),
+        token_url: mock_api.token_url().parse().unwrap(),
         audience: key.audience,
         scopes: key.scopes,
     };
     let mut api = config::Api {
-        base_url: stand_in.base_url().parse().unwrap(),
+        base_url: mock_api.base_url().parse().unwrap(),
         consents_path: config::ConsentsPath::Auto,
         page_size: 10,
         requests_per_second: 0.0,
@@ -67,10 +67,10 @@ async fn walk(api: &mut Api) -> Result<usize, ApiError> {
 
 #[tokio::test]
 async fn requests_start_evenly_spaced_and_one_at_a_time() {
-    let stand_in = stand_in(60).await;
-    let mut api = client(&stand_in, |api, _| api.requests_per_second = 20.0);
+    let mock_api = mock_api(60).await;
+    let mut api = client(&mock_api, |api, _| api.requests_per_second = 20.0);
     assert_eq!(walk(&mut api).await.unwrap(), 60);
-    let seen = stand_in.requests();
+    let seen = mock_api.requests();
     assert_eq!(seen.len(), 7);
     let first = seen.first().unwrap().at;
     for (number, call) in seen.iter().enumerate() {
@@ -78,14 +78,14 @@ async fn requests_start_evenly_spaced_and_one_at_a_time() {
         let least = Duration::from_millis(50) * u32::try_from(number).unwrap();
         assert!(call.at.duration_since(first) + Duration::from_millis(45) >= least, "request {number}");
     }
-    assert_eq!(stand_in.max_in_flight(), 1);
+    assert_eq!(mock_api.max_in_flight(), 1);
 }
 
 #[tokio::test]
 async fn retries_keep_to_the_rate_too() {
-    let stand_in = stand_in(5).await;
-    stand_in.play(FaultRule::on(Endpoint::List, Fault::status(500)).times(2));
-    let mut api = client(&stand_in, |api, _| api.requests_per_second = 10.0);
+    let mock_api = mock_api(5).await;
+    mock_api.play(FaultRule::on(Endpoint::List, Fault::status(500)).times(2));
+    let mut api = client(&mock_api, |api, _| api.requests_per_second = 10.0);
     let begun = Instant::now();
     assert_eq!(walk(&mut api).await.unwrap(), 5);
     assert!(begun.elapsed() >= Duration::from_millis(300), "{:?}", begun.elapsed());
@@ -97,13 +97,13 @@ async fn retries_keep_to_the_rate_too() {
 
 #[tokio::test]
 async fn what_goes_over_the_wire_is_what_the_documentation_asks_for() {
-    let stand_in = stand_in(25).await;
-    let mut api = client(&stand_in, as_configured);
+    let mock_api = mock_api(25).await;
+    let mut api = client(&mock_api, as_configured);
     walk(&mut api).await.unwrap();
-    let seen = stand_in.requests();
+    let seen = mock_api.requests();
     let token = &seen[0];
     assert_eq!((token.method.as_str(), token.path.as_str()), ("POST", "/oauth2/token"));
-    assert!(token.raw_body.contains("client_secret=stand-in~secret&"), "the tilde is sent as it is");
+    assert!(token.raw_body.contains("client_secret=mock~secret&"), "the tilde is sent as it is");
     assert_eq!(token.header("content-type"), Some("application/x-www-form-urlencoded"));
     assert_eq!(token.header("authorization"), None);
     for call in &seen[1..] {
@@ -118,65 +118,65 @@ async fn what_goes_over_the_wire_is_what_the_documentation_asks_for() {
 
 #[tokio::test]
 async fn one_token_serves_many_walks() {
-    let stand_in = stand_in(25).await;
-    let mut api = client(&stand_in, as_configured);
+    let mock_api = mock_api(25).await;
+    let mut api = client(&mock_api, as_configured);
     for _ in 0..5 {
         walk(&mut api).await.unwrap();
     }
-    assert_eq!(stand_in.tokens_given(), 1);
+    assert_eq!(mock_api.tokens_given(), 1);
     assert_eq!(api.token_attempts(), 1);
 }
 
 #[tokio::test]
 async fn a_page_that_is_forbidden_for_good_costs_one_token_a_run() {
-    let stand_in = stand_in(5).await;
-    stand_in.play(FaultRule::on(Endpoint::Single, Fault::status(401)).always());
-    let mut api = client(&stand_in, as_configured);
+    let mock_api = mock_api(5).await;
+    mock_api.play(FaultRule::on(Endpoint::Single, Fault::status(401)).always());
+    let mut api = client(&mock_api, as_configured);
     for run in 1..=3 {
         walk(&mut api).await.unwrap();
         let answer = api.lookup(QUICKSTART_PATH, "somebody", Deadline::none()).await;
         assert_eq!(answer.unwrap(), Lookup::Unclear { status: Some(401) });
-        assert_eq!(stand_in.tokens_given(), 1 + run);
+        assert_eq!(mock_api.tokens_given(), 1 + run);
     }
     assert_eq!(api.traffic().retries, 0, "a 401 that is asked again is no retry");
 }
 
 #[tokio::test]
 async fn an_answer_of_401_uses_up_no_attempt() {
-    let stand_in = stand_in(5).await;
-    stand_in.play(FaultRule::on(Endpoint::List, Fault::status(401)));
-    let mut api = client(&stand_in, |_, retry| retry.max_attempts = 1);
+    let mock_api = mock_api(5).await;
+    mock_api.play(FaultRule::on(Endpoint::List, Fault::status(401)));
+    let mut api = client(&mock_api, |_, retry| retry.max_attempts = 1);
     assert_eq!(walk(&mut api).await.unwrap(), 5);
 }
 
 #[tokio::test]
 async fn ids_that_no_url_can_name_are_not_asked_for() {
-    let stand_in = stand_in(5).await;
-    let mut api = client(&stand_in, as_configured);
+    let mock_api = mock_api(5).await;
+    let mut api = client(&mock_api, as_configured);
     for id in ["", ".", ".."] {
         let answer = api.lookup(QUICKSTART_PATH, id, Deadline::none()).await;
         assert_eq!(answer.unwrap(), Lookup::Listed, "{id:?}");
     }
-    assert_eq!(stand_in.requests().len(), 0);
+    assert_eq!(mock_api.requests().len(), 0);
     for id in ["a/b", "a b", "?x=1", "#", "%2e%2e", "ü~", "../me"] {
         let answer = api.lookup(QUICKSTART_PATH, id, Deadline::none()).await;
         assert_eq!(answer.unwrap(), Lookup::Gone, "{id:?}");
     }
-    let strays = stand_in.requests();
+    let strays = mock_api.requests();
     let outside = |path: &str| !path.starts_with("/v1/marketing-consents/") && path != "/oauth2/token";
     assert!(!strays.iter().any(|call| outside(&call.path)));
 }
 
 #[tokio::test]
 async fn when_the_server_names_a_time_the_caller_is_told_whatever_ended_the_attempts() {
-    let stand_in = stand_in(5).await;
-    let mut api = client(&stand_in, |_, retry| retry.max_attempts = 2);
-    stand_in.play(FaultRule::on(Endpoint::List, Fault::retry_after(429, "1")).always());
+    let mock_api = mock_api(5).await;
+    let mut api = client(&mock_api, |_, retry| retry.max_attempts = 2);
+    mock_api.play(FaultRule::on(Endpoint::List, Fault::retry_after(429, "1")).always());
     let now = tokio::time::Instant::now();
     let worn_out = walk(&mut api).await.unwrap_err();
     assert!(worn_out.not_before().unwrap() >= now + Duration::from_secs(2));
-    stand_in.clear_faults();
-    stand_in.play(FaultRule::on(Endpoint::List, Fault::retry_after(503, "7200")).always());
+    mock_api.clear_faults();
+    mock_api.play(FaultRule::on(Endpoint::List, Fault::retry_after(503, "7200")).always());
     let too_long = walk(&mut api).await.unwrap_err();
     assert!(too_long.not_before().unwrap() >= now + Duration::from_hours(2));
     assert_eq!((worn_out.exit().code(), too_long.exit().code()), (75, 75));
@@ -184,9 +184,9 @@ async fn when_the_server_names_a_time_the_caller_is_told_whatever_ended_the_atte
 
 #[tokio::test]
 async fn a_caller_may_give_up_at_any_time_and_come_back() {
-    let stand_in = stand_in(60).await;
-    stand_in.configure(|settings| settings.latency = Duration::from_millis(4));
-    let mut api = client(&stand_in, as_configured);
+    let mock_api = mock_api(60).await;
+    mock_api.configure(|settings| settings.latency = Duration::from_millis(4));
+    let mut api = client(&mock_api, as_configured);
     for patience in 0..40 {
         let given_up = tokio::time::timeout(Duration::from_millis(patience), walk(&mut api)).await;
         assert!(given_up.is_err() || given_up.unwrap().is_ok());
@@ -198,11 +198,11 @@ async fn a_caller_may_give_up_at_any_time_and_come_back() {
 
 #[tokio::test]
 async fn a_broken_connection_is_never_used_again() {
-    let stand_in = stand_in(60).await;
+    let mock_api = mock_api(60).await;
     for page in 1..=6 {
-        stand_in.play(FaultRule::on(Endpoint::List, Fault::CutBody { after: 9, reset: true }).page(page));
+        mock_api.play(FaultRule::on(Endpoint::List, Fault::CutBody { after: 9, reset: true }).page(page));
     }
-    let mut api = client(&stand_in, as_configured);
+    let mut api = client(&mock_api, as_configured);
     assert_eq!(walk(&mut api).await.unwrap(), 60);
     assert_eq!(api.traffic().retries, 6);
 }
@@ -212,8 +212,8 @@ async fn a_connection_that_the_server_closed_while_idle_costs_nothing_or_one_ret
     let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 12\r\n\r\n{\"items\":[]}";
     let turn = vec![Move::Request, Move::Send(answer.to_vec())];
     let raw = Raw::start(vec![turn]);
-    let stand_in = stand_in(0).await;
-    let mut api = client(&stand_in, |api, _| {
+    let mock_api = mock_api(0).await;
+    let mut api = client(&mock_api, |api, _| {
         api.base_url = raw.url().parse().unwrap();
     });
     for _ in 0..5 {
@@ -225,8 +225,8 @@ async fn a_connection_that_the_server_closed_while_idle_costs_nothing_or_one_ret
 #[tokio::test]
 async fn connections_are_kept_between_requests() {
     let raw = Raw::answering(b"HTTP/1.1 200 OK\r\ncontent-length: 12\r\n\r\n{\"items\":[]}");
-    let stand_in = stand_in(0).await;
-    let mut api = client(&stand_in, |api, _| {
+    let mock_api = mock_api(0).await;
+    let mut api = client(&mock_api, |api, _| {
         api.base_url = raw.url().parse().unwrap();
     });
     for _ in 0..20 {
@@ -237,26 +237,26 @@ async fn connections_are_kept_between_requests() {
 
 #[tokio::test]
 async fn a_heartbeat_follows_no_redirect_and_waits_for_nobody() {
-    let stand_in = stand_in(0).await;
+    let mock_api = mock_api(0).await;
     let elsewhere = Raw::silent();
     let location = elsewhere.url();
-    stand_in.play(FaultRule::on(Endpoint::Heartbeat, Fault::Redirect { status: 302, location }));
-    let url = stand_in.heartbeat_url().into();
+    mock_api.play(FaultRule::on(Endpoint::Heartbeat, Fault::Redirect { status: 302, location }));
+    let url = mock_api.heartbeat_url().into();
     assert!(Api::heartbeat(&url, "Tests/1").await.is_err());
     assert!(Api::heartbeat(&url, "Tests/1").await.is_ok());
-    stand_in.play(FaultRule::on(Endpoint::Heartbeat, Fault::status(500)));
+    mock_api.play(FaultRule::on(Endpoint::Heartbeat, Fault::status(500)));
     assert!(Api::heartbeat(&url, "Tests/1").await.is_err());
-    assert_eq!((elsewhere.connections(), stand_in.requests().len()), (0, 3));
+    assert_eq!((elsewhere.connections(), mock_api.requests().len()), (0, 3));
 }
 
 #[tokio::test]
 async fn a_rate_limit_is_waited_out() {
-    let stand_in = stand_in(60).await;
-    stand_in.configure(|settings| {
+    let mock_api = mock_api(60).await;
+    mock_api.configure(|settings| {
         settings.rate_limit =
             Some(RateLimit { requests: 4, window: Duration::from_millis(200), retry_after: None });
     });
-    let mut api = client(&stand_in, |_, retry| {
+    let mut api = client(&mock_api, |_, retry| {
         retry.rate_limit_delay = Duration::from_millis(250);
     });
     assert_eq!(walk(&mut api).await.unwrap(), 60);

@@ -1,7 +1,7 @@
 //! Bad items do not stop the good ones, and every item is accounted for.
 
 use serde_json::json;
-use understory_sync::demo::person;
+use understory_mock_api::person;
 
 use crate::support::World;
 

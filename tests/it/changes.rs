@@ -1,7 +1,7 @@
 //! What changed upstream changes here, and leaves a trace.
 
 use serde_json::{Value, json};
-use understory_sync::demo::person;
+use understory_mock_api::person;
 
 use crate::support::{Engine, World};
 

@@ -1,7 +1,7 @@
 //! `check` goes through configuration, database, token and API, and says for each what is right or how to cure it.
 
 use serde_json::json;
-use understory_sync::demo::{Endpoint, Fault, FaultRule, Route};
+use understory_mock_api::{Endpoint, Fault, FaultRule, Route};
 
 use crate::support::World;
 

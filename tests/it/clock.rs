@@ -1,7 +1,7 @@
 //! Times in the database: `changed_at` grows whatever the clock does, and a wrong clock stores nothing.
 
 use serde_json::json;
-use understory_sync::demo::{ServerDate, person};
+use understory_mock_api::{ServerDate, person};
 
 use crate::support::World;
 

@@ -124,7 +124,7 @@ async fn the_secret_may_come_from_a_file_or_from_systemd() {
     let world = world().await;
     let folder = world.home().join("credentials");
     std::fs::create_dir(&folder).unwrap();
-    std::fs::write(folder.join("client_secret"), "stand-in~secret\n").unwrap();
+    std::fs::write(folder.join("client_secret"), "mock~secret\n").unwrap();
     let secret = "UNDERSTORY_SYNC__AUTH__CLIENT_SECRET";
     let mut by_file = world.command(&["--run-once"]);
     by_file.env_remove(secret).env("UNDERSTORY_SYNC__AUTH__CLIENT_SECRET_FILE", folder.join("client_secret"));
@@ -156,6 +156,6 @@ async fn config_shows_the_effective_values_and_no_secret() {
     let world = world().await;
     let done = world.run(&["config"]).expect(0);
     assert!(done.stdout.contains("[redacted]"), "{}", done.stdout);
-    assert!(!done.output().contains("stand-in~secret"));
+    assert!(!done.output().contains("mock~secret"));
     assert!(done.stdout.contains("UNDERSTORY_SYNC__API__BASE_URL"), "{}", done.stdout);
 }

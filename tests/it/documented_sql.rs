@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use serde_json::json;
-use understory_sync::demo::person;
+use understory_mock_api::person;
 
 use crate::support::World;
 

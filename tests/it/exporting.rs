@@ -4,7 +4,7 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::process::Stdio;
 
 use serde_json::{Value, json};
-use understory_sync::demo::COMPANY_ID;
+use understory_mock_api::COMPANY_ID;
 
 use crate::support::{Engine, World};
 
@@ -210,7 +210,7 @@ on_both! {
         world.list_people(30);
         world.run_once().expect(0);
         for number in 0..20 {
-            assert!(world.api.remove(understory_sync::demo::person(1, number)["id"].as_str().unwrap()));
+            assert!(world.api.remove(understory_mock_api::person(1, number)["id"].as_str().unwrap()));
         }
         world.run_once().expect(65);
         let lines = |arguments: &[&str]| {

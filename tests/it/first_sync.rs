@@ -1,6 +1,6 @@
 //! The main job: every page of the list into the table, and nothing written where nothing changed.
 
-use understory_sync::demo::{End, Endpoint};
+use understory_mock_api::{End, Endpoint};
 
 use crate::support::{World, watch_writes, writes};
 

@@ -8,7 +8,7 @@ use std::process::Stdio;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use understory_sync::demo::COMPANY_ID;
+use understory_mock_api::COMPANY_ID;
 
 use crate::support::{Engine, World};
 

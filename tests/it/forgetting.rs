@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Stdio;
 
 use serde_json::json;
-use understory_sync::demo::{COMPANY_ID, Endpoint, Fault, FaultRule};
+use understory_mock_api::{COMPANY_ID, Endpoint, Fault, FaultRule};
 
 use crate::support::{Engine, World, until};
 

@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use understory_sync::demo::{Endpoint, Fault, FaultRule};
+use understory_mock_api::{Endpoint, Fault, FaultRule};
 
 use crate::support::{Engine, Running, World, until};
 

@@ -1,7 +1,7 @@
 //! Ids may come later, or not at all on the other path.
 
 use serde_json::json;
-use understory_sync::demo::{Ids, Route, person};
+use understory_mock_api::{Ids, Route, person};
 
 use crate::support::World;
 

@@ -1,7 +1,7 @@
 //! Incomplete is never absence: what breaks a pass, and what stands in the way of judging one.
 
 use serde_json::json;
-use understory_sync::demo::{COMPANY_ID, Endpoint, Fault, FaultRule};
+use understory_mock_api::{COMPANY_ID, Endpoint, Fault, FaultRule};
 
 use crate::support::World;
 

@@ -1,6 +1,6 @@
 //! Who is not listed any more: missing at once, removed when that is confirmed, returned at any time.
 
-use understory_sync::demo::{Endpoint, Fault, FaultRule};
+use understory_mock_api::{Endpoint, Fault, FaultRule};
 
 use crate::support::World;
 
@@ -26,7 +26,7 @@ async fn history(world: &World, id: &str) -> Vec<String> {
 }
 
 fn asked_for(world: &World) -> Vec<String> {
-    let single = |seen: &understory_sync::demo::Seen| seen.endpoint == Endpoint::Single;
+    let single = |seen: &understory_mock_api::Seen| seen.endpoint == Endpoint::Single;
     let seen = world.api.take_requests();
     seen.iter()
         .filter(|seen| single(seen))
@@ -176,7 +176,7 @@ on_both! {
     }
 
     async fn a_consent_without_id_has_no_page_and_is_removed_by_the_runs_alone(world: World) {
-        world.api.configure(|api| api.ids = understory_sync::demo::Ids::Nowhere);
+        world.api.configure(|api| api.ids = understory_mock_api::Ids::Nowhere);
         world.list_people(30);
         world.run_once().expect(0);
         let id = world.api.people(|people| people.ids()[4].clone());
@@ -189,16 +189,16 @@ on_both! {
     }
 
     async fn ids_that_come_later_keep_rows_and_history(world: World) {
-        world.api.configure(|api| api.ids = understory_sync::demo::Ids::Nowhere);
+        world.api.configure(|api| api.ids = understory_mock_api::Ids::Nowhere);
         world.list_people(150);
         world.run_once().expect(0);
-        world.api.configure(|api| api.ids = understory_sync::demo::Ids::Everywhere);
+        world.api.configure(|api| api.ids = understory_mock_api::Ids::Everywhere);
         world.run_once().expect(0);
         assert_eq!(world.last_run("added, updated, unchanged, missing, active").await, "0|150|0|0|150");
         assert_eq!(world.db.number("select count(*) from consents where consent_key like 'nk:%'").await, 0);
         assert_eq!(world.db.number("select count(*) from consent_history where consent_key like 'nk:%'").await, 0);
         // And on the other path they are not there again.
-        world.api.configure(|api| api.ids = understory_sync::demo::Ids::Nowhere);
+        world.api.configure(|api| api.ids = understory_mock_api::Ids::Nowhere);
         world.run_once().expect(0);
         assert_eq!(world.last_run("added, updated, unchanged, missing, active").await, "0|0|150|0|150");
         assert_eq!(world.db.number("select count(*) from consents where consent_id is null").await, 0);

@@ -1,7 +1,7 @@
 //! Log lines: one JSON object a line with stable names, one INFO line a run, its id on every line of it.
 
 use serde_json::Value;
-use understory_sync::demo::{Endpoint, Fault, FaultRule};
+use understory_mock_api::{Endpoint, Fault, FaultRule};
 
 use crate::support::{World, until};
 

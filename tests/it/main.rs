@@ -1,4 +1,4 @@
-//! The program from outside: the real binary against the stand-in of the API, on both databases, and the store's contract
+//! The program from outside: the real binary against the mock API, on both databases, and the store's contract
 //! where the binary cannot reach. One file a promise.
 #![expect(
     clippy::unwrap_used,

@@ -2,11 +2,11 @@
 
 use std::sync::{Arc, Mutex};
 
-use understory_sync::demo::{Endpoint, Fault, FaultRule};
+use understory_mock_api::{Endpoint, Fault, FaultRule};
 
 use crate::support::{Engine, World};
 
-/// Runs SQL from within the stand-in's own thread, while the program waits for a page.
+/// Runs SQL from within the mock API's own thread, while the program waits for a page.
 fn sql_in_mid_pass(world: &World, page: u64, sql: &'static str) {
     let url = world.db.url().to_owned();
     let work = move |_, _: &mut Vec<_>| {

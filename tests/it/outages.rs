@@ -5,7 +5,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use sqlx::{Connection as _, PgConnection};
-use understory_sync::demo::{Endpoint, Fault, FaultRule};
+use understory_mock_api::{Endpoint, Fault, FaultRule};
 
 use crate::support::{Engine, Running, World, until};
 

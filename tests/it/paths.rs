@@ -1,6 +1,6 @@
 //! Where the list is: the Quickstart's path, the newer one, or nowhere.
 
-use understory_sync::demo::{Endpoint, Fault, FaultRule, Route};
+use understory_mock_api::{Endpoint, Fault, FaultRule, Route};
 
 use crate::support::World;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::json;
-use understory_sync::demo::{COMPANY_ID, Endpoint, Fault, FaultRule};
+use understory_mock_api::{COMPANY_ID, Endpoint, Fault, FaultRule};
 
 use crate::support::World;
 

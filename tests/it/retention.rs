@@ -1,6 +1,6 @@
 //! Retention: personal data goes, the evidence stays, and nobody is lost by it.
 
-use understory_sync::demo::Ids;
+use understory_mock_api::Ids;
 
 use crate::support::World;
 

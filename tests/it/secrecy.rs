@@ -1,7 +1,7 @@
 //! No secret, token, cursor, name or e-mail in any output, at any level, whatever happens.
 
 use serde_json::json;
-use understory_sync::demo::{BodyKind, Endpoint, Fault, FaultRule, Step};
+use understory_mock_api::{BodyKind, Endpoint, Fault, FaultRule, Step};
 
 use crate::support::{Done, World};
 

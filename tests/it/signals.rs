@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use understory_sync::demo::{Endpoint, Fault, FaultRule};
+use understory_mock_api::{Endpoint, Fault, FaultRule};
 
 use crate::support::not_run::cannot_run;
 use crate::support::{Done, Engine, Running, World, until};

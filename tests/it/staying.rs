@@ -1,6 +1,6 @@
 //! After its start nothing ends the daemon but a signal, and a mistake of the installation ends it at its start.
 
-use understory_sync::demo::{BodyKind, Endpoint, Fault, FaultRule};
+use understory_mock_api::{BodyKind, Endpoint, Fault, FaultRule};
 
 use crate::support::{Engine, Running, World, try_administer, until};
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use understory_sync::demo::{Endpoint, Fault, FaultRule};
+use understory_mock_api::{Endpoint, Fault, FaultRule};
 
 use crate::support::{Engine, World};
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use understory_sync::demo::{Endpoint, Fault, FaultRule};
+use understory_mock_api::{Endpoint, Fault, FaultRule};
 
 use crate::support::{Running, World, until};
 

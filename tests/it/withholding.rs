@@ -1,6 +1,6 @@
 //! The guard: more missing at once than is likely is withheld, said, and let through by number only.
 
-use understory_sync::demo::{Endpoint, Fault, FaultRule};
+use understory_mock_api::{Endpoint, Fault, FaultRule};
 
 use crate::support::World;
 
@@ -58,7 +58,7 @@ on_both! {
         hide_first(&world, 50);
         let last = world.api.people(|people| people.ids()[49].clone());
         let _ = world.api.update(&last, |item| item["full_name"] = "New Name".into());
-        world.api.add(&serde_json::json!({"id": "new", "company_id": understory_sync::demo::COMPANY_ID, "email": "new@example.com"}));
+        world.api.add(&serde_json::json!({"id": "new", "company_id": understory_mock_api::COMPANY_ID, "email": "new@example.com"}));
         world.run_once().expect(65);
         assert_eq!(world.last_run("absence, added, updated, active").await, "withheld|1|1|101");
         assert_eq!(

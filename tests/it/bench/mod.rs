@@ -1,4 +1,4 @@
-//! A place to run the real program in: a stand-in of the API, a folder, an environment of its own.
+//! A place to run the real program in: a mock API, a folder, an environment of its own.
 
 pub(crate) mod cluster;
 pub(crate) mod mount;
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
-use understory_sync::demo::{Settings, StandIn, person};
+use understory_mock_api::{MockApi, MockSettings, person};
 
 use sql::Db;
 
@@ -50,9 +50,9 @@ impl Ran {
     }
 }
 
-/// The stand-in, a folder, and what every process of the program is given.
+/// The mock API, a folder, and what every process of the program is given.
 pub(crate) struct Bench {
-    pub(crate) api: StandIn,
+    pub(crate) api: MockApi,
     pub(crate) folder: TempDir,
     pub(crate) url: String,
     pub(crate) settings: Vec<(String, String)>,
@@ -62,7 +62,8 @@ impl Bench {
     /// So many people, so many on a page; the database will be a file in the folder.
     pub(crate) fn new(people: u64, page: usize) -> Self {
         let api =
-            StandIn::start_blocking(Settings { page_length: Some(page), ..Settings::default() }).unwrap();
+            MockApi::start_blocking(MockSettings { page_length: Some(page), ..MockSettings::default() })
+                .unwrap();
         api.people(|roster| roster.fill(1, 0..people));
         let folder = TempDir::with_prefix("understory-sync-test").unwrap();
         let url = format!("sqlite://{}", folder.path().join("consents.db").display());
@@ -92,8 +93,8 @@ impl Bench {
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.current_dir(self.folder.path());
         let settings = [
-            ("AUTH__CLIENT_ID", "stand-in-key".to_owned()),
-            ("AUTH__CLIENT_SECRET", "stand-in~secret".to_owned()),
+            ("AUTH__CLIENT_ID", "mock-key".to_owned()),
+            ("AUTH__CLIENT_SECRET", "mock~secret".to_owned()),
             ("AUTH__TOKEN_URL", self.api.token_url()),
             ("API__BASE_URL", self.api.base_url()),
             ("API__REQUESTS_PER_SECOND", "0".to_owned()),

@@ -1,6 +1,6 @@
 //! Answers with status 200 that are no page, or more of one than anybody wants.
 
-use understory_sync::demo::{Endpoint, Fault, FaultRule, Step};
+use understory_mock_api::{Endpoint, Fault, FaultRule, Step};
 
 use super::super::support::gzip;
 use super::scenario::{After, CLEAN, Scenario};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use understory_sync::demo::{Endpoint, Fault, FaultRule, Step};
+use understory_mock_api::{Endpoint, Fault, FaultRule, Step};
 
 use super::super::support::raw::Move;
 use super::scenario::{ATTEMPTS, After, CLEAN, PAGES, Scenario, Stage};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use understory_sync::demo::{End, Endpoint, Fault, FaultRule, When};
+use understory_mock_api::{End, Endpoint, Fault, FaultRule, When};
 
 use super::scenario::{CLEAN, ENDS_AT_THIRD, PAGES, Scenario};
 

@@ -1,7 +1,7 @@
 //! Items that are not as they should be, among good ones.
 
 use serde_json::{Value, json};
-use understory_sync::demo::{COMPANY_ID, Endpoint, Fault, FaultRule, Ids, person};
+use understory_mock_api::{COMPANY_ID, Endpoint, Fault, FaultRule, Ids, person};
 
 use super::scenario::{After, CLEAN, PAGES, Scenario, Stage};
 
@@ -181,7 +181,7 @@ fn duplicates() -> Vec<Scenario> {
 }
 
 fn changes() -> Vec<Scenario> {
-    let at_third = |name: &str, change: fn(&mut understory_sync::demo::Roster)| {
+    let at_third = |name: &str, change: fn(&mut understory_mock_api::Roster)| {
         Scenario::new(name, 0, CLEAN + 1, move |stage| {
             stage.play(FaultRule::on(Endpoint::List, Fault::change(change)).page(3));
         })
@@ -225,7 +225,7 @@ fn shrinking() -> Vec<Scenario> {
         only("a list of one in six", 10, 3),
         only("a list that lacks 21 of 60", 39, 5),
         Scenario::new("an empty list on the other path, the usual one gone", 65, 3, |stage| {
-            stage.configure(|settings| settings.grow = understory_sync::demo::Route::Gone(404));
+            stage.configure(|settings| settings.grow = understory_mock_api::Route::Gone(404));
             stage.world.list_people(0);
         }),
     ]

@@ -1,6 +1,6 @@
 //! The pages of single consents: what they say decides about removals, and never about the run.
 
-use understory_sync::demo::{Endpoint, Fault, FaultRule, Route};
+use understory_mock_api::{Endpoint, Fault, FaultRule, Route};
 
 use super::scenario::{After, CLEAN, Scenario};
 
@@ -25,7 +25,7 @@ pub(super) fn all() -> Vec<Scenario> {
     all.push(unclear(
         "a body cut short",
         1,
-        Fault::Raw(vec![understory_sync::demo::Step::Send(
+        Fault::Raw(vec![understory_mock_api::Step::Send(
             b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{".to_vec(),
         )]),
     ));
@@ -48,7 +48,7 @@ pub(super) fn all() -> Vec<Scenario> {
     all.push(gone("410", |_| Route::Gone(410)));
     all.push(
         Scenario::new("look-up: 404 with a body cut short", 0, CLEAN + 2, |stage| {
-            let steps = vec![understory_sync::demo::Step::Send(
+            let steps = vec![understory_mock_api::Step::Send(
                 b"HTTP/1.1 404 Not Found\r\ncontent-length: 100\r\n\r\n{".to_vec(),
             )];
             stage.play(FaultRule::on(Endpoint::Single, Fault::Raw(steps)).always());

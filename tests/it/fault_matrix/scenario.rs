@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
-use understory_sync::demo::{Endpoint, Fault, FaultRule, Seen, Settings, When};
+use understory_mock_api::{Endpoint, Fault, FaultRule, MockSettings, Seen, When};
 
 use super::super::support::raw::{Move, Raw};
 use super::super::support::tls::Gateway;
@@ -90,7 +90,7 @@ impl Stage {
         *self.gateway.borrow_mut() = Some(gateway);
     }
 
-    /// Connections that the stand-in knows nothing of: those to the bare server, and handshakes that came to nothing.
+    /// Connections that the mock API knows nothing of: those to the bare server, and handshakes that came to nothing.
     pub(super) fn bare_connections(&self) -> usize {
         let bare = self.bare.borrow().as_ref().map_or(0, Raw::connections);
         bare + self.gateway.borrow().as_ref().map_or(0, Gateway::refused)
@@ -101,8 +101,8 @@ impl Stage {
         self.gateway.borrow().as_ref().map_or(0, Gateway::heard)
     }
 
-    /// How the stand-in behaves in this scenario.
-    pub(super) fn configure(&self, change: impl FnOnce(&mut Settings)) {
+    /// How the mock API behaves in this scenario.
+    pub(super) fn configure(&self, change: impl FnOnce(&mut MockSettings)) {
         self.world.api.configure(change);
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::Value;
-use understory_sync::demo::{Endpoint, Seen};
+use understory_mock_api::{Endpoint, Seen};
 
 use super::super::support::{Done, Engine, World};
 use super::report::Row;
@@ -263,8 +263,8 @@ impl Findings {
 
 fn forbidden(seen: &[Seen]) -> Vec<(&'static str, String)> {
     let mut all = vec![
-        ("a secret", "stand-in~secret".to_owned()),
-        ("a secret", "stand-in%7Esecret".to_owned()),
+        ("a secret", "mock~secret".to_owned()),
+        ("a secret", "mock%7Esecret".to_owned()),
         ("a token", "ory_at_".to_owned()),
         ("a part of an answer", FOREIGN.to_owned()),
         ("an address", "@".to_owned()),
@@ -272,7 +272,7 @@ fn forbidden(seen: &[Seen]) -> Vec<(&'static str, String)> {
     let cursors = seen.iter().filter_map(|call| call.query("cursor"));
     all.extend(cursors.filter(|cursor| cursor.len() > 8).map(|cursor| ("a cursor", cursor.to_owned())));
     for number in (0..LISTED).chain(LEFT) {
-        let person = understory_sync::demo::person(1, number);
+        let person = understory_mock_api::person(1, number);
         if let Some(name) = person.get("full_name").and_then(Value::as_str) {
             all.push(("a name", name.to_owned()));
         }

@@ -1,6 +1,6 @@
 //! Every status that matters, once and always.
 
-use understory_sync::demo::{BodyKind, Endpoint, Fault, FaultRule, Route};
+use understory_mock_api::{BodyKind, Endpoint, Fault, FaultRule, Route};
 
 use super::scenario::{CLEAN, ENDS_AT_THIRD, NEVER_THIRD, Scenario};
 

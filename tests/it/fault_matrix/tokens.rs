@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use understory_sync::demo::{BodyKind, Endpoint, Fault, FaultRule, When};
+use understory_mock_api::{BodyKind, Endpoint, Fault, FaultRule, When};
 
 use super::scenario::{ATTEMPTS, After, CLEAN, PAGES, Scenario};
 
@@ -124,7 +124,7 @@ fn refusals() -> Vec<Scenario> {
     all.push(Scenario::token("status 403 with nothing", 75, 1, Fault::with_body(403, BodyKind::Empty)));
     all.push(
         Scenario::new("token: a wrong secret", 77, 1, |stage| {
-            stage.set("auth.client_secret", "stand-in~secrets");
+            stage.set("auth.client_secret", "mock~secrets");
         })
         .check(says("auth.client_secret")),
     );

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use understory_sync::demo::{Endpoint, Fault, FaultRule, RateLimit};
+use understory_mock_api::{Endpoint, Fault, FaultRule, RateLimit};
 use understory_sync::store::Timestamp;
 
 use super::scenario::{After, CLEAN, ENDS_AT_THIRD, Scenario};

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 /// Longer than anything here takes on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Looks again and again until something is so. For what another process or the stand-in does meanwhile.
+/// Looks again and again until something is so. For what another process or the mock API does meanwhile.
 pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {

@@ -1,4 +1,4 @@
-//! The world around the binary: a stand-in of the API, a database, a home, and variables.
+//! The world around the binary: a mock API, a database, a home, and variables.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -6,14 +6,14 @@ use std::path::Path;
 use std::process::Command;
 
 use tempfile::TempDir;
-use understory_sync::demo::{Settings, StandIn};
+use understory_mock_api::{MockApi, MockSettings};
 
 use super::{Done, Engine, Running, TestDb};
 
 /// Everything that one test of the binary needs; none shares anything with another.
 pub(crate) struct World {
     /// The API.
-    pub(crate) api: StandIn,
+    pub(crate) api: MockApi,
     /// The database.
     pub(crate) db: TestDb,
     home: TempDir,
@@ -21,9 +21,9 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// A stand-in that lists nobody, and an empty database.
+    /// A mock API that lists nobody, and an empty database.
     pub(crate) async fn on(engine: Engine) -> Self {
-        let api = StandIn::start(Settings::default()).await.unwrap();
+        let api = MockApi::start(MockSettings::default()).await.unwrap();
         let db = TestDb::on(engine).await;
         let world = Self { home: tempfile::tempdir().unwrap(), variables: RefCell::default(), api, db };
         world.set("auth.token_url", &world.api.token_url());
@@ -69,7 +69,7 @@ impl World {
         self.home.path()
     }
 
-    /// The binary with these arguments, in this world and nothing of the surrounding one. The key is the stand-in's own, unless a
+    /// The binary with these arguments, in this world and nothing of the surrounding one. The key is the mock API's own, unless a
     /// test has set another.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let key = self.api.settings();

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""A small stand-in of the API on loopback, for the tests of an installation: a token, pages of consents, and what a test wants otherwise.
+"""A small mock API on loopback, for the tests of an installation: a token, pages of consents, and what a test wants otherwise.
 
-stand_in.py SECRET [PORT]: prints its port, then serves until it is ended. POST /control with a form sets: people=N, latency=SECONDS (for each page),
+mock_api.py SECRET [PORT]: prints its port, then serves until it is ended. POST /control with a form sets: people=N, latency=SECONDS (for each page),
 refuse=1 (the token endpoint answers invalid_client). GET /seen tells how many requests of each kind came.
 """
 
@@ -55,13 +55,13 @@ class Handler(BaseHTTPRequestHandler):
         SEEN["token"] += 1
         if STATE["refuse"] or form.get("client_secret") != [SECRET]:
             return self.answer(401, {"error": "invalid_client", "error_description": "Client authentication failed"})
-        return self.answer(200, {"access_token": "stand-in-token", "expires_in": 3599, "token_type": "bearer", "scope": "openid marketing.read"})
+        return self.answer(200, {"access_token": "mock-token", "expires_in": 3599, "token_type": "bearer", "scope": "openid marketing.read"})
 
     def do_GET(self):
         url = urlparse(self.path)
         if url.path == "/seen":
             return self.answer(200, SEEN)
-        if self.headers.get("authorization") != "Bearer stand-in-token":
+        if self.headers.get("authorization") != "Bearer mock-token":
             return self.answer(401, {"code": "UNAUTHORIZED", "message": "no"})
         if url.path == "/v1/me":
             return self.answer(200, {"company_id": "company-1", "company_name": "Example", "user_id": "u", "email": "u@example.org"})

@@ -1,4 +1,4 @@
-//! The list of consents that the stand-in serves.
+//! The list of consents that the mock API serves.
 //!
 //! Items are kept as JSON text: it takes a quarter of the memory of parsed values, a page is made by joining it, and a test can
 //! list what no parser would take (a lone surrogate, a number of a hundred digits).

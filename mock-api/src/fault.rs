@@ -1,4 +1,4 @@
-//! Which faults the stand-in can play, and when.
+//! Which faults the mock API can play, and when.
 
 use std::fmt;
 use std::sync::Arc;
@@ -147,7 +147,7 @@ impl Fault {
 
     /// An error of the token endpoint (RFC 6749).
     pub fn oauth_error(status: u16, error: &str) -> Self {
-        let body = json!({"error": error, "error_description": "Played by the stand-in."});
+        let body = json!({"error": error, "error_description": "Played by the mock API."});
         Self::with_body(status, BodyKind::Json(body))
     }
 

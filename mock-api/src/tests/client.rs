@@ -4,7 +4,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::super::StandIn;
+use crate::MockApi;
 
 pub(super) struct Answer {
     /// 0: the connection ended before one came.
@@ -25,8 +25,8 @@ impl Answer {
 }
 
 /// The request as written; reads until the other side closes.
-pub(super) async fn raw(stand_in: &StandIn, request: &str) -> Answer {
-    let mut stream = TcpStream::connect(("127.0.0.1", stand_in.port())).await.unwrap();
+pub(super) async fn raw(mock_api: &MockApi, request: &str) -> Answer {
+    let mut stream = TcpStream::connect(("127.0.0.1", mock_api.port())).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut bytes = Vec::new();
     let reset = stream.read_to_end(&mut bytes).await.is_err();
@@ -40,9 +40,9 @@ pub(super) async fn raw(stand_in: &StandIn, request: &str) -> Answer {
     }
 }
 
-pub(super) async fn get(stand_in: &StandIn, path: &str, token: &str) -> Answer {
+pub(super) async fn get(mock_api: &MockApi, path: &str, token: &str) -> Answer {
     raw(
-        stand_in,
+        mock_api,
         &format!(
             "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nUser-Agent: t\r\n\
              Authorization: Bearer {token}\r\n\r\n"
@@ -51,13 +51,13 @@ pub(super) async fn get(stand_in: &StandIn, path: &str, token: &str) -> Answer {
     .await
 }
 
-pub(super) async fn post(stand_in: &StandIn, path: &str, form: &str) -> Answer {
-    post_as(stand_in, path, "application/x-www-form-urlencoded", form).await
+pub(super) async fn post(mock_api: &MockApi, path: &str, form: &str) -> Answer {
+    post_as(mock_api, path, "application/x-www-form-urlencoded", form).await
 }
 
-pub(super) async fn post_as(stand_in: &StandIn, path: &str, kind: &str, body: &str) -> Answer {
+pub(super) async fn post_as(mock_api: &MockApi, path: &str, kind: &str, body: &str) -> Answer {
     raw(
-        stand_in,
+        mock_api,
         &format!(
             "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nUser-Agent: t\r\n\
              Content-Type: {kind}\r\nContent-Length: {}\r\n\r\n{body}",

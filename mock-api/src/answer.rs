@@ -13,10 +13,9 @@ use super::deliver::{Delivery, deliver};
 use super::fault::{BodyKind, Fault, PageHook};
 use super::list;
 use super::oauth::{decode_pairs, grant, refusal};
-use super::settings::{Route, ServerDate};
+use super::settings::Route;
 use super::state::{Endpoint, Flight, Seen, Shared, State};
 use super::wire::{Wire, play};
-use crate::store::Timestamp;
 
 const GROW: &str = "/v1/grow/consents";
 const MARKETING: &str = "/v1/marketing-consents";
@@ -95,11 +94,7 @@ pub(super) async fn answer(
     let delivery = deliver(&shared, &call, &faults, flight.count);
     settle(&shared, number, &faults, &delivery);
     match delivery {
-        Delivery::Whole(reply) => {
-            let settings = &shared.lock().settings;
-            let date = if call.endpoint == Endpoint::Token { settings.token_date } else { settings.api_date };
-            dated(reply, date).into_response()
-        }
+        Delivery::Whole(reply) => reply.into_response(),
         Delivery::Raw(_, steps) => {
             if let Some(stream) = wire.take() {
                 tokio::spawn(async move {
@@ -110,19 +105,6 @@ pub(super) async fn answer(
             Response::default()
         }
     }
-}
-
-/// hyper adds the right date where none is given.
-fn dated(reply: Reply, date: ServerDate) -> Reply {
-    let off = match date {
-        ServerDate::Right => return reply,
-        ServerDate::Unreadable => return reply.with_header("date", "once upon a time"),
-        ServerDate::Off(seconds) => seconds,
-        ServerDate::Cached(age) => -i64::from(age),
-    };
-    let time = Timestamp::now().plus_millis(off * 1000).to_utc();
-    let reply = reply.with_header("date", &time.format("%a, %d %b %Y %H:%M:%S GMT").to_string());
-    if let ServerDate::Cached(age) = date { reply.with_header("age", &age.to_string()) } else { reply }
 }
 
 /// The latency of every answer, then what the faults add.
@@ -239,14 +221,14 @@ pub(super) fn true_reply(shared: &Shared, call: &Seen, faults: &[Fault], in_flig
                     let with_ids = list::with_ids(&state, call.path == MARKETING);
                     match list::draft(&mut state, call, faults) {
                         Ok(draft) => {
-                            // A hook may ask the stand-in itself, so that none runs under the lock.
+                            // A hook may ask the mock API itself, so that none runs under the lock.
                             drop(state);
                             draft.into_reply(&hooks, with_ids)
                         }
                         Err(reply) => reply,
                     }
                 }
-                Endpoint::Single => single(&state, call),
+                Endpoint::Single => single(&mut state, call),
                 _ => me(&state),
             }
         }
@@ -303,13 +285,17 @@ fn page_hooks(state: &State, faults: &[Fault]) -> Vec<PageHook> {
     state.page_hook.iter().cloned().chain(played).collect()
 }
 
-fn single(state: &State, call: &Seen) -> Reply {
+fn single(state: &mut State, call: &Seen) -> Reply {
     let id = single_id(&call.path).unwrap_or_default();
     let id = percent_encoding::percent_decode_str(id).decode_utf8_lossy();
-    state.roster.by_id(&id).map_or_else(
-        || Reply::error(404, "There is no such marketing consent."),
-        |item| Reply::new(200, "application/json", item.into()),
-    )
+    state.singles += 1;
+    let failing = state.settings.failing_pages.filter(|(every, _)| state.singles.is_multiple_of(*every));
+    let played = failing.map(|(_, status)| status).or_else(|| state.settings.page_status.get(&*id).copied());
+    match (played, state.roster.by_id(&id)) {
+        (Some(status), _) => Reply::error(status, "Played by the mock API."),
+        (None, Some(item)) => Reply::new(200, "application/json", item.into()),
+        (None, None) => Reply::error(state.settings.gone_status, "There is no such marketing consent."),
+    }
 }
 
 fn me(state: &State) -> Reply {
@@ -328,9 +314,9 @@ fn me(state: &State) -> Reply {
 pub(super) fn played(endpoint: Endpoint, status: u16, retry_after: Option<&str>, body: &BodyKind) -> Reply {
     let reply = match body {
         BodyKind::Documented if endpoint == Endpoint::Token => {
-            refusal(status, "server_error", "Played by the stand-in.")
+            refusal(status, "server_error", "Played by the mock API.")
         }
-        BodyKind::Documented => Reply::error(status, "Played by the stand-in."),
+        BodyKind::Documented => Reply::error(status, "Played by the mock API."),
         BodyKind::Html => Reply::new(
             status,
             "text/html; charset=utf-8",

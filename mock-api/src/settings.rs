@@ -1,5 +1,6 @@
-//! How the stand-in behaves while no fault is played.
+//! How the mock API behaves while no fault is played.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::people::COMPANY_ID;
@@ -45,6 +46,7 @@ pub enum ServerDate {
     Cached(u32),
     /// A text that is not a date.
     Unreadable,
+    Omitted,
 }
 
 /// More requests than this within the window are answered 429.
@@ -59,8 +61,8 @@ pub struct RateLimit {
 
 /// Everything that can be set. Has no `Debug`: it holds a secret, even if a made-up one.
 #[derive(Clone)]
-pub struct Settings {
-    /// 0: any free port of loopback. A fixed one lets a stopped stand-in come back at the same address.
+pub struct MockSettings {
+    /// 0: any free port of loopback. A fixed one lets a stopped mock API come back at the same address.
     pub port: u16,
     pub client_id: String,
     pub client_secret: String,
@@ -87,6 +89,12 @@ pub struct Settings {
     pub marketing: Route,
     /// `GET /v1/marketing-consents/{id}`
     pub single: Route,
+    /// What the page of a consent that does not exist answers.
+    pub gone_status: u16,
+    /// The pages of these ids answer this status instead.
+    pub page_status: BTreeMap<String, u16>,
+    /// Every nth request for a single consent, from the start of the server, answers this status: (n, status).
+    pub failing_pages: Option<(u64, u16)>,
     /// What `/v1/me` tells.
     pub company_id: String,
     /// What `/v1/me` tells.
@@ -102,12 +110,12 @@ pub struct Settings {
     pub max_concurrent: Option<usize>,
 }
 
-impl Default for Settings {
+impl Default for MockSettings {
     fn default() -> Self {
         Self {
             port: 0,
-            client_id: "stand-in-key".into(),
-            client_secret: "stand-in~secret".into(),
+            client_id: "mock-key".into(),
+            client_secret: "mock~secret".into(),
             scopes: vec!["openid".into(), "marketing.read".into()],
             audience: "https://api.understory.io".into(),
             token_life: Duration::from_secs(3_599),
@@ -120,6 +128,9 @@ impl Default for Settings {
             grow: Route::default(),
             marketing: Route::default(),
             single: Route::default(),
+            gone_status: 404,
+            page_status: BTreeMap::new(),
+            failing_pages: None,
             company_id: COMPANY_ID.into(),
             company_name: Some("Nøkken & Co".into()),
             latency: Duration::ZERO,

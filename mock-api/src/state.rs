@@ -1,4 +1,4 @@
-//! What the stand-in knows: its settings, who is listed, tokens and cursors given, faults to play, requests seen.
+//! What the mock API knows: its settings, who is listed, tokens and cursors given, faults to play, requests seen.
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::dice::Dice;
 use super::fault::{Fault, FaultRule, PageHook};
 use super::roster::Roster;
-use super::settings::{RateLimit, Settings};
+use super::settings::{MockSettings, RateLimit};
 
 /// Cursors kept before expired ones are swept out.
 const CURSORS_BEFORE_SWEEP: usize = 20_000;
@@ -107,7 +107,7 @@ pub(super) struct Place {
 
 /// The part behind the lock.
 pub(super) struct State {
-    pub(super) settings: Settings,
+    pub(super) settings: MockSettings,
     pub(super) roster: Roster,
     pub(super) rules: Vec<FaultRule>,
     pub(super) page_hook: Option<PageHook>,
@@ -119,6 +119,8 @@ pub(super) struct State {
     recent: VecDeque<Instant>,
     nonce: u64,
     minted: u64,
+    /// Requests for single consents.
+    pub(super) singles: u64,
 }
 
 impl State {
@@ -257,7 +259,7 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(settings: Settings) -> Self {
+    pub(super) fn new(settings: MockSettings) -> Self {
         let state = State {
             settings,
             roster: Roster::default(),
@@ -269,9 +271,10 @@ impl Shared {
             seen: Vec::new(),
             forgotten: 0,
             recent: VecDeque::new(),
-            // Tokens of one stand-in must mean nothing to another.
+            // Tokens of one mock API must mean nothing to another.
             nonce: RandomState::new().build_hasher().finish(),
             minted: 0,
+            singles: 0,
         };
         Self { state: Mutex::new(state), in_flight: AtomicUsize::new(0), most_in_flight: AtomicUsize::new(0) }
     }

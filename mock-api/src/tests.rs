@@ -1,42 +1,43 @@
-//! The program's tests believe in the stand-in, so that it is tested itself, over bare TCP.
+//! The program's tests believe in the mock API, so that it is tested itself, over bare TCP.
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 mod client;
 mod documented;
 mod faults;
+mod headers;
 
 use serde_json::{Value, json};
 
-use super::{Settings, StandIn, person};
+use crate::{MockApi, MockSettings, person};
 use client::{Answer, get, post};
 
-/// A stand-in with so many people.
-async fn with_people(settings: Settings, count: u64) -> StandIn {
-    let stand_in = StandIn::start(settings).await.unwrap();
-    stand_in.people(|people| people.fill(1, 0..count));
-    stand_in
+/// A mock API with so many people.
+async fn with_people(settings: MockSettings, count: u64) -> MockApi {
+    let mock_api = MockApi::start(settings).await.unwrap();
+    mock_api.people(|people| people.fill(1, 0..count));
+    mock_api
 }
 
 /// The form that the default settings accept.
 fn form(secret: &str) -> String {
     format!(
-        "grant_type=client_credentials&client_id=stand-in-key&client_secret={secret}\
+        "grant_type=client_credentials&client_id=mock-key&client_secret={secret}\
          &scope=openid%20marketing.read&audience=https%3A%2F%2Fapi.understory.io"
     )
 }
 
-async fn token(stand_in: &StandIn) -> String {
-    let answer = post(stand_in, "/oauth2/token", &form("stand-in~secret")).await;
+async fn token(mock_api: &MockApi) -> String {
+    let answer = post(mock_api, "/oauth2/token", &form("mock~secret")).await;
     answer.json()["access_token"].as_str().unwrap().to_owned()
 }
 
-async fn page(stand_in: &StandIn, token: &str, cursor: &str) -> Answer {
+async fn page(mock_api: &MockApi, token: &str, cursor: &str) -> Answer {
     let path = if cursor.is_empty() {
         "/v1/grow/consents".to_owned()
     } else {
         format!("/v1/grow/consents?cursor={}", escape(cursor))
     };
-    get(stand_in, &path, token).await
+    get(mock_api, &path, token).await
 }
 
 fn escape(text: &str) -> String {
@@ -44,10 +45,10 @@ fn escape(text: &str) -> String {
 }
 
 /// Every item of a walk, and the cursors on the way.
-async fn walk(stand_in: &StandIn, token: &str) -> (Vec<Value>, Vec<String>) {
+async fn walk(mock_api: &MockApi, token: &str) -> (Vec<Value>, Vec<String>) {
     let (mut items, mut cursors) = (Vec::new(), vec![String::new()]);
     loop {
-        let answer = page(stand_in, token, cursors.last().unwrap()).await;
+        let answer = page(mock_api, token, cursors.last().unwrap()).await;
         assert_eq!(answer.status, 200, "{}", answer.body);
         let json = answer.json();
         items.extend(json["items"].as_array().unwrap().iter().cloned());

@@ -1,6 +1,6 @@
 //! The connection under HTTP.
 //!
-//! A web framework writes only what HTTP allows. For everything else the stand-in takes the bare connection away from it: the
+//! A web framework writes only what HTTP allows. For everything else the mock API takes the bare connection away from it: the
 //! framework then finds it closed, and a task of its own plays the steps.
 
 use std::io;
@@ -123,7 +123,7 @@ async fn send_forever(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<()> {
     }
     loop {
         stream.write_all(bytes).await?;
-        // A client that reads fast must not starve the stand-in's other connections.
+        // A client that reads fast must not starve the mock API's other connections.
         tokio::task::yield_now().await;
     }
 }

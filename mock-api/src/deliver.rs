@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use super::answer::{Reply, played, true_reply};
 use super::fault::{Fault, Step};
 use super::list::refused_cursor;
-use super::state::{Seen, Shared};
+use super::settings::{MockSettings, ServerDate};
+use super::state::{Endpoint, Seen, Shared};
 
 /// An answer and its way out.
 pub(super) enum Delivery {
@@ -24,24 +25,64 @@ impl Delivery {
 }
 
 pub(super) fn deliver(shared: &Shared, call: &Seen, faults: &[Fault], in_flight: usize) -> Delivery {
+    let clock = clock_headers(&shared.lock().settings, call.endpoint);
+    match choose(shared, call, faults, in_flight, &clock) {
+        Delivery::Whole(mut reply) => {
+            let omitted = clock.is_empty();
+            reply.headers.extend(clock);
+            // The framework adds a date of its own.
+            if omitted { delivered_raw(&reply) } else { Delivery::Whole(reply) }
+        }
+        raw @ Delivery::Raw(..) => raw,
+    }
+}
+
+type Headers = Vec<(&'static str, String)>;
+
+/// `Date` and `Age` as the settings have them.
+fn clock_headers(settings: &MockSettings, endpoint: Endpoint) -> Headers {
+    let date = if endpoint == Endpoint::Token { settings.token_date } else { settings.api_date };
+    match date {
+        ServerDate::Right => vec![("date", http_date(0))],
+        ServerDate::Off(seconds) => vec![("date", http_date(seconds))],
+        ServerDate::Cached(age) => vec![("date", http_date(-i64::from(age))), ("age", age.to_string())],
+        ServerDate::Unreadable => vec![("date", "once upon a time".to_owned())],
+        ServerDate::Omitted => Vec::new(),
+    }
+}
+
+/// This machine's time plus so many seconds, as HTTP writes it.
+fn http_date(shift: i64) -> String {
+    #[expect(clippy::disallowed_methods, reason = "a server tells the time")]
+    let now = chrono::Utc::now();
+    let shifted = now + chrono::TimeDelta::seconds(shift);
+    shifted.format("%a, %d %b %Y %H:%M:%S GMT").to_string()
+}
+
+fn delivered_raw(reply: &Reply) -> Delivery {
+    let head = head_of(reply, Framing::Length(reply.body.len() as u64), &Vec::new());
+    Delivery::Raw(Some(reply.status), vec![Step::Send(head), Step::Send(reply.body.clone())])
+}
+
+fn choose(shared: &Shared, call: &Seen, faults: &[Fault], in_flight: usize, clock: &Headers) -> Delivery {
     for fault in faults {
         if let Fault::Change(hook) = fault {
             hook(&mut shared.lock().roster);
         }
     }
     let last = faults.last().filter(|fault| !fault.is_beside());
-    if let Some(delivery) = last.and_then(|fault| instead(call, fault)) {
+    if let Some(delivery) = last.and_then(|fault| instead(call, fault, clock)) {
         return delivery;
     }
     let reply = true_reply(shared, call, faults, in_flight);
     match last {
-        Some(fault) => spoiled(reply, fault),
+        Some(fault) => spoiled(reply, fault, clock),
         None => Delivery::Whole(reply),
     }
 }
 
 /// Faults that need no true answer.
-fn instead(call: &Seen, fault: &Fault) -> Option<Delivery> {
+fn instead(call: &Seen, fault: &Fault, clock: &Headers) -> Option<Delivery> {
     Some(match fault {
         Fault::Status { status, retry_after, body } => {
             Delivery::Whole(played(call.endpoint, *status, retry_after.as_deref(), body))
@@ -63,7 +104,7 @@ fn instead(call: &Seen, fault: &Fault) -> Option<Delivery> {
             Delivery::Raw(
                 Some(200),
                 vec![
-                    Step::Send(head_of(&head, Framing::Chunked)),
+                    Step::Send(head_of(&head, Framing::Chunked, clock)),
                     Step::Send(chunk(prefix)),
                     Step::Forever(chunk(then)),
                 ],
@@ -78,13 +119,13 @@ fn instead(call: &Seen, fault: &Fault) -> Option<Delivery> {
 }
 
 /// The true answer on a bad way.
-fn spoiled(reply: Reply, fault: &Fault) -> Delivery {
+fn spoiled(reply: Reply, fault: &Fault, clock: &Headers) -> Delivery {
     let length = reply.body.len() as u64;
     let start = |after: usize| reply.body[..after.min(reply.body.len())].to_vec();
     let steps = match fault {
         Fault::CutBody { after, reset } => {
             let mut steps =
-                vec![Step::Send(head_of(&reply, Framing::Length(length))), Step::Send(start(*after))];
+                vec![Step::Send(head_of(&reply, Framing::Length(length), clock)), Step::Send(start(*after))];
             if *reset {
                 // What was sent must have come before the reset throws it away.
                 steps.push(Step::Wait(std::time::Duration::from_millis(20)));
@@ -93,18 +134,18 @@ fn spoiled(reply: Reply, fault: &Fault) -> Delivery {
             steps
         }
         Fault::CutChunks { after } => {
-            vec![Step::Send(head_of(&reply, Framing::Chunked)), Step::Send(chunk(&start(*after)))]
+            vec![Step::Send(head_of(&reply, Framing::Chunked, clock)), Step::Send(chunk(&start(*after)))]
         }
         Fault::BrokenChunk { after } => vec![
-            Step::Send(head_of(&reply, Framing::Chunked)),
+            Step::Send(head_of(&reply, Framing::Chunked, clock)),
             Step::Send(chunk(&start(*after))),
             Step::Send(b"no length\r\n{}\r\n0\r\n\r\n".to_vec()),
         ],
         Fault::ContentLength(told) => {
-            vec![Step::Send(head_of(&reply, Framing::Length(*told))), Step::Send(reply.body.clone())]
+            vec![Step::Send(head_of(&reply, Framing::Length(*told), clock)), Step::Send(reply.body.clone())]
         }
         Fault::Drip { bytes, every } => {
-            let mut steps = vec![Step::Send(head_of(&reply, Framing::Length(length)))];
+            let mut steps = vec![Step::Send(head_of(&reply, Framing::Length(length), clock))];
             for drop in reply.body.chunks((*bytes).max(1)) {
                 steps.push(Step::Wait(*every));
                 steps.push(Step::Send(drop.to_vec()));
@@ -123,9 +164,9 @@ enum Framing {
     Chunked,
 }
 
-fn head_of(reply: &Reply, framing: Framing) -> Vec<u8> {
+fn head_of(reply: &Reply, framing: Framing, clock: &Headers) -> Vec<u8> {
     let mut head = format!("HTTP/1.1 {} Played\r\nconnection: close\r\n", reply.status);
-    for (name, value) in &reply.headers {
+    for (name, value) in reply.headers.iter().chain(clock) {
         let _ = write!(head, "{name}: {value}\r\n");
     }
     let _ = match framing {

@@ -1,4 +1,4 @@
-//! The handle of a running stand-in.
+//! The handle of a running mock API.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -13,40 +13,40 @@ use tokio_util::sync::CancellationToken;
 use super::answer::answer;
 use super::fault::{FaultRule, PageHook};
 use super::roster::Roster;
-use super::settings::{Route, Settings};
+use super::settings::{MockSettings, Route};
 use super::state::{Seen, Shared};
 use super::wire::{Door, Wire};
 
-/// A running stand-in of the API, on loopback. It ends when this is dropped.
+/// A running mock API, on loopback. It ends when this is dropped.
 ///
 /// It runs on a thread of its own, so that it answers while the caller's thread is busy or blocked, and so that a test's paused
 /// clock does not stop it.
-pub struct StandIn {
+pub struct MockApi {
     shared: Arc<Shared>,
     address: SocketAddr,
     stopping: CancellationToken,
     stopped: Option<oneshot::Receiver<()>>,
 }
 
-impl StandIn {
+impl MockApi {
     /// Starts one; it answers when this returns.
-    pub async fn start(settings: Settings) -> io::Result<Self> {
-        let (stand_in, ready) = Self::launch(settings)?;
+    pub async fn start(settings: MockSettings) -> io::Result<Self> {
+        let (mock_api, ready) = Self::launch(settings)?;
         ready.await.map_err(|_| died())?;
-        Ok(stand_in)
+        Ok(mock_api)
     }
 
-    /// Like [`StandIn::start`], for callers without a runtime; must not be called from within one.
+    /// Like [`MockApi::start`], for callers without a runtime; must not be called from within one.
     ///
     /// # Errors
-    /// Those of [`StandIn::start`].
-    pub fn start_blocking(settings: Settings) -> io::Result<Self> {
-        let (stand_in, ready) = Self::launch(settings)?;
+    /// Those of [`MockApi::start`].
+    pub fn start_blocking(settings: MockSettings) -> io::Result<Self> {
+        let (mock_api, ready) = Self::launch(settings)?;
         ready.blocking_recv().map_err(|_| died())?;
-        Ok(stand_in)
+        Ok(mock_api)
     }
 
-    fn launch(settings: Settings) -> io::Result<(Self, oneshot::Receiver<()>)> {
+    fn launch(settings: MockSettings) -> io::Result<(Self, oneshot::Receiver<()>)> {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, settings.port))?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
@@ -56,15 +56,15 @@ impl StandIn {
         let (tell_stopped, stopped) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
         let server = serve(listener, Arc::clone(&shared), stopping.clone(), tell_ready);
-        std::thread::Builder::new().name("stand-in".into()).spawn(move || {
+        std::thread::Builder::new().name("mock-api".into()).spawn(move || {
             // An error here means that nobody was told "ready", which the caller sees.
             let _ = runtime.block_on(server);
             // Every connection, hanging ones too, ends with the runtime.
             drop(runtime);
             let _ = tell_stopped.send(());
         })?;
-        let stand_in = Self { shared, address, stopping, stopped: Some(stopped) };
-        Ok((stand_in, ready))
+        let mock_api = Self { shared, address, stopping, stopped: Some(stopped) };
+        Ok((mock_api, ready))
     }
 
     /// Ends it; when this returns the port is closed and every connection with it.
@@ -96,12 +96,12 @@ impl StandIn {
         format!("{}/heartbeat", self.base_url())
     }
 
-    pub fn settings(&self) -> Settings {
+    pub fn settings(&self) -> MockSettings {
         self.shared.lock().settings.clone()
     }
 
     /// Changes the settings while it runs (all but the port).
-    pub fn configure(&self, change: impl FnOnce(&mut Settings)) {
+    pub fn configure(&self, change: impl FnOnce(&mut MockSettings)) {
         change(&mut self.shared.lock().settings);
     }
 
@@ -194,14 +194,14 @@ impl StandIn {
     }
 }
 
-impl Drop for StandIn {
+impl Drop for MockApi {
     fn drop(&mut self) {
         self.stopping.cancel();
     }
 }
 
 fn died() -> io::Error {
-    io::Error::other("the stand-in ended before it could answer")
+    io::Error::other("the mock API ended before it could answer")
 }
 
 async fn serve(
