@@ -118,7 +118,7 @@ pub fn open(path: &Path) -> io::Result<File> {
 }
 
 /// As [`open`], and refuses whatever is not a regular file.
-fn open_regular(path: &Path) -> io::Result<File> {
+pub fn open_regular(path: &Path) -> io::Result<File> {
     let file = open(path)?;
     if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::from(io::ErrorKind::InvalidInput)) }
 }
@@ -160,13 +160,21 @@ fn name_in(table: &str, number: u32) -> Option<String> {
 
 /// A device or a pipe, which a file moved into its place would end, for everybody on this machine.
 pub fn is_special(path: &Path) -> bool {
-    std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
+    !is_foreign_link(path)
+        && std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir())
 }
 
-/// Without links in the way to it, also where the file itself is not there.
+/// A link of somebody else's, which would lead what is written elsewhere: it is replaced, not followed.
+fn is_foreign_link(path: &Path) -> bool {
+    std::fs::symlink_metadata(path)
+        .is_ok_and(|link| link.is_symlink() && link.uid() != caller() && link.uid() != 0)
+}
+
+/// Where a file is written: without links in the way to it, also where the file itself is not there.
 pub fn resolved(path: &Path) -> PathBuf {
-    let path = follow_links(path);
-    if let Ok(path) = path.canonicalize() {
+    let is_foreign = is_foreign_link(path);
+    let path = if is_foreign { path.to_path_buf() } else { follow_links(path) };
+    if let (false, Ok(path)) = (is_foreign, path.canonicalize()) {
         return path;
     }
     match (folder_of(&path).canonicalize(), path.file_name()) {
@@ -274,6 +282,21 @@ mod tests {
         assert!(!is_own_group(4_000_001, 4_000_002));
         let other = name_in("/etc/group", 1).unwrap();
         assert!(!is_own_group(0, 1), "root's files of the group {other}");
+    }
+
+    #[test]
+    fn a_link_of_another_user_is_not_followed_to_what_it_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().canonicalize().unwrap();
+        let (link, database) = (folder.join("out.csv"), folder.join("a.db"));
+        std::fs::write(&database, "").unwrap();
+        symlink(&database, &link).unwrap();
+        assert_eq!(resolved(&link), database);
+        if caller() == 0 {
+            std::os::unix::fs::lchown(&link, Some(4711), None).unwrap();
+            assert_eq!(resolved(&link), link);
+            assert!(is_part_of_database(&link, &database), "it is refused all the same");
+        }
     }
 
     #[test]

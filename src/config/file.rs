@@ -21,7 +21,8 @@ pub(super) type Settings = Vec<(&'static str, Setting)>;
 /// Finds the file and its text: the one that is named, else the first of the usual ones, else none.
 pub(super) fn find(sources: &Sources<'_>) -> Result<Option<(PathBuf, String)>, Problem> {
     if let Some((path, origin)) = named(sources) {
-        return match file::open(&path).map_err(|error| cannot_read(&error)).and_then(read) {
+        // It may well be a pipe that a shell opened.
+        return match File::open(&path).map_err(|error| cannot_read(&error)).and_then(read) {
             Ok(text) => Ok(Some((path, text))),
             Err(what) => Err(unreadable(&path, Some(origin), &what)),
         };

@@ -7,6 +7,8 @@ use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
+
 use super::error::{StoreError, WriteCause};
 use crate::file::{caller, folder_of};
 
@@ -72,7 +74,9 @@ fn open_private(path: &Path) -> io::Result<File> {
             Ok(file)
         }
         Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {
-            let file = OpenOptions::new().read(true).write(true).open(path)?;
+            // A link there is nobody's that we know.
+            let flags = OFlags::NOFOLLOW.bits().cast_signed();
+            let file = OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)?;
             if file.metadata()?.len() == 0 {
                 file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
             }
