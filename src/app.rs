@@ -102,6 +102,7 @@ fn run(cli: &Cli, format: &Cell<LogFormat>) -> Result<Exit, CommandError> {
         }
         _ => drop(out),
     }
+    require_file_limit()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -110,6 +111,20 @@ fn run(cli: &Cli, format: &Cell<LogFormat>) -> Result<Exit, CommandError> {
     // A blocking look-up of a host name must not hold up the end.
     runtime.shutdown_background();
     exit
+}
+
+/// The runtime and the handling of signals end in a panic where no file can be opened.
+fn require_file_limit() -> Result<(), CommandError> {
+    const NEEDED: u64 = 32;
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    match limit.filter(|limit| *limit < NEEDED) {
+        None => Ok(()),
+        Some(limit) => {
+            let cause =
+                io::Error::other(format!("{limit} open files are allowed (ulimit -n), {NEEDED} are needed"));
+            Err(CommandError::Io { what: "cannot start", cause })
+        }
+    }
 }
 
 fn dispatch(cli: &Cli, runtime: &Runtime, format: &Cell<LogFormat>) -> Result<Exit, CommandError> {

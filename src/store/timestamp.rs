@@ -7,7 +7,18 @@ use chrono::{DateTime, SubsecRound as _, Utc};
 use serde::{Serialize, Serializer};
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
+use sqlx::postgres::PgValueFormat;
 use sqlx::{Decode, Encode, Postgres, Sqlite, Type};
+
+/// 2000-01-01, from where PostgreSQL counts microseconds; `infinity` is the last number of them, which the driver's own reading
+/// of it does not survive.
+const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
+
+/// The last instant that has a text of fixed width.
+const LAST: DateTime<Utc> = match DateTime::from_timestamp_millis(253_402_300_799_999) {
+    Some(at) => at,
+    None => DateTime::<Utc>::MAX_UTC,
+};
 
 /// A UTC instant in whole milliseconds, `YYYY-MM-DDTHH:MM:SS.sssZ` as text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -110,6 +121,12 @@ impl Encode<'_, Postgres> for Timestamp {
 
 impl<'r> Decode<'r, Postgres> for Timestamp {
     fn decode(value: <Postgres as sqlx::Database>::ValueRef<'r>) -> Result<Self, BoxDynError> {
-        Ok(Self::new(<DateTime<Utc> as Decode<Postgres>>::decode(value)?))
+        if value.format() == PgValueFormat::Text {
+            return Ok(Self::new(<DateTime<Utc> as Decode<Postgres>>::decode(value)?));
+        }
+        let micros = <i64 as Decode<Postgres>>::decode(value)?;
+        let since_1970 = micros.saturating_add(POSTGRES_EPOCH_MICROS);
+        let last = if micros < 0 { DateTime::<Utc>::MIN_UTC } else { LAST };
+        Ok(Self::new(DateTime::from_timestamp_micros(since_1970).filter(|at| *at <= LAST).unwrap_or(last)))
     }
 }

@@ -234,3 +234,13 @@ on_both! {
         world.run(&["export", "--format", "jsonl", "--excel"]).expect(2);
     }
 }
+
+#[tokio::test]
+async fn a_time_without_end_is_written_and_no_panic() {
+    let world = World::on(Engine::Postgres).await;
+    world.list_people(3);
+    world.run_once().expect(0);
+    world.db.execute("update consents set changed_at = 'infinity', first_seen_at = '-infinity'").await;
+    let done = world.run(&["export", "--format", "jsonl"]).expect(0);
+    assert_eq!(done.stdout.matches("9999-12-31T23:59:59.999Z").count(), 3, "{}", done.stdout);
+}

@@ -221,3 +221,13 @@ async fn as_process_1_it_stops_as_well() {
     assert!(sent.unwrap().success());
     ends_within(unshare, IDLE).expect(0);
 }
+
+#[tokio::test]
+async fn a_limit_of_a_few_open_files_is_told_and_no_panic() {
+    let world = crate::support::World::on(crate::support::Engine::Sqlite).await;
+    for limit in [6, 12, 31] {
+        let command = world.command_after(&format!("ulimit -n {limit}"), &["--run-once"]);
+        crate::support::run(command).expect(74).says("open files are allowed (ulimit -n)");
+    }
+    crate::support::run(world.command_after("ulimit -n 32", &["--run-once"])).expect(0);
+}
