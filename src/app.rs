@@ -8,7 +8,7 @@ mod serve;
 
 use std::cell::Cell;
 use std::ffi::OsString;
-use std::io::{self, BufReader, Write as _};
+use std::io::{self, BufReader, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -174,8 +174,7 @@ async fn on_database(command: &Command, config: Config) -> Result<Exit, CommandE
         Command::Migrate => command::migrate::run(&config, &mut out).await,
         Command::Export(args) => command::export::run(&config, args).await,
         Command::Forget(args) => {
-            let mut input = BufReader::new(io::stdin());
-            let emails = command::forget::addresses(args.who.expose_secret(), &mut input)?;
+            let emails = addresses(args.who.expose_secret())?;
             if args.undo {
                 command::forget::undo(&config, &emails, &mut out).await
             } else {
@@ -189,6 +188,15 @@ async fn on_database(command: &Command, config: Config) -> Result<Exit, CommandE
         Command::Backup { file } => command::backup::run(&config, file, &mut out).await,
         _ => Ok(Exit::Done),
     }
+}
+
+/// Whom a command is about: the argument, or what is typed or sent to standard input.
+fn addresses(who: &str) -> Result<Vec<command::forget::Given>, CommandError> {
+    let input = io::stdin();
+    if who == "-" && input.is_terminal() {
+        let _ = writeln!(io::stderr(), "One address a line; end with Ctrl-D:");
+    }
+    command::forget::addresses(who, &mut BufReader::new(input))
 }
 
 /// A command that is told to stop ends with 75; what it was doing in the database is rolled back with its connection.

@@ -109,7 +109,8 @@ pub enum Command {
 
     /// Erase a person everywhere in the database, for good
     ///
-    /// Only a salted hash of the address is kept, so that no later run brings the person back.
+    /// Says how many of the addresses the database held, and which other rows name them. Salted hashes of the address and of
+    /// the consent ids are kept, so that no later run brings the person back.
     Forget(ForgetArgs),
 
     /// A consistent copy of a SQLite database, while the daemon runs
@@ -223,7 +224,7 @@ pub struct ForgetArgs {
     #[arg(long)]
     pub undo: bool,
 
-    /// The address; - reads one a line from standard input, which keeps it out of the process list
+    /// The address, with --undo also a consent id; - reads one a line from standard input, which keeps it out of the process list
     #[arg(value_name = "EMAIL|-", value_parser = secret)]
     pub who: SecretString,
 }

@@ -77,6 +77,8 @@ create table suppressed_ids (
     created_at timestamptz not null,
     primary key (id_hash, email_hash)
 );
+-- Which consents version 0.1 erased is not known: whoever is still listed has not consented anew by that alone.
+insert into suppressed_ids (id_hash, email_hash, created_at) select '', email_hash, created_at from suppressions;
 
 -- Internal: suppressed addresses that are listed under an id that was not erased: the person may have consented anew.
 create table renewed_consents (

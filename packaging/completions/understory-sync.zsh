@@ -115,7 +115,7 @@ _arguments "${_arguments_options[@]}" : \
 '--undo[Allow the person again\: the next run that lists them brings them back]' \
 '-h[Print help (see more with '\''--help'\'')]' \
 '--help[Print help (see more with '\''--help'\'')]' \
-':who -- The address; - reads one a line from standard input, which keeps it out of the process list:_default' \
+':who -- The address, with --undo also a consent id; - reads one a line from standard input, which keeps it out of the process list:_default' \
 && ret=0
 ;;
 (backup)

@@ -24,6 +24,9 @@ pub enum CommandError {
     /// The command that `changes --as` hands the lines to.
     #[error("the reader's command {0}; its cursor stays where it was")]
     Reader(String),
+    /// One line of what was read.
+    #[error("line {line}: {what} (nothing was done)")]
+    Line { line: usize, what: &'static str },
     /// A file or a stream of the system.
     #[error("{what}: {cause}")]
     Io { what: &'static str, cause: io::Error },
@@ -41,7 +44,7 @@ impl CommandError {
             Self::Store(error) => error.exit(),
             Self::Api(error) => error.exit(),
             Self::Run(failure) => failure.exit(),
-            Self::Usage(_) => Exit::Usage,
+            Self::Usage(_) | Self::Line { .. } => Exit::Usage,
             Self::Listen { .. } => Exit::Config,
             Self::Io { .. } if self.is_closed_pipe() => Exit::Done,
             Self::Io { .. } => Exit::Write,
@@ -61,6 +64,10 @@ impl CommandError {
             Self::Store(error) => error.hint().map(str::to_owned),
             Self::Api(error) => error.hint(),
             Self::Run(failure) => failure.hint(),
+            Self::Line { .. } => Some(
+                "give one address a line, as plain text in UTF-8, without quotation marks or columns"
+                    .to_owned(),
+            ),
             Self::Usage(_) => Some("see `understory-sync --help`".to_owned()),
             Self::Reader(_) => {
                 Some("correct the command; the next reading gives it the same lines again".to_owned())

@@ -1,51 +1,85 @@
 //! `forget`: erase a person everywhere in the database, or lift that again.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, Write};
 use std::time::Duration;
 
 use super::error::CommandError;
 use crate::config::Config;
 use crate::exit::Exit;
-use crate::store::{Bounds, Store, Timestamp};
+use crate::store::{Bounds, ForgetOutcome, Forgotten, Store, Timestamp};
 
 /// How long a run may take to end before the command gives up.
 pub(super) const PATIENCE: Duration = Duration::from_mins(1);
 
-/// The addresses: the argument, or one a line from standard input.
-pub fn addresses(who: &str, input: &mut dyn BufRead) -> Result<Vec<String>, CommandError> {
-    let mut emails = Vec::new();
+/// Keys that are named at most.
+const KEYS_NAMED: usize = 20;
+
+/// A text that somebody was given by, and the line that it stood on.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Given {
+    pub line: usize,
+    pub text: String,
+}
+
+/// The addresses: the argument, or one a line from standard input. Whatever a row may hold as its address is one.
+pub fn addresses(who: &str, input: &mut dyn BufRead) -> Result<Vec<Given>, CommandError> {
+    let mut given = Vec::new();
     if who == "-" {
-        for line in input.lines() {
-            let line =
-                line.map_err(|cause| CommandError::Io { what: "cannot read standard input", cause })?;
-            emails.push(line.trim().to_owned());
+        for (index, bytes) in input.split(b'\n').enumerate() {
+            let bytes =
+                bytes.map_err(|cause| CommandError::Io { what: "cannot read standard input", cause })?;
+            let line = index + 1;
+            let text = String::from_utf8(bytes)
+                .map_err(|_| CommandError::Line { line, what: "this is not text in UTF-8" })?;
+            let text = text.strip_prefix('\u{feff}').filter(|_| index == 0).unwrap_or(&text);
+            given.push(Given { line, text: text.trim().to_owned() });
         }
-        emails.retain(|email| !email.is_empty());
+        given.retain(|given| !given.text.is_empty());
     } else {
-        emails.push(who.trim().to_owned());
+        given.push(Given { line: 1, text: who.trim().to_owned() });
     }
-    if emails.is_empty() {
-        return Err(CommandError::Usage("no address was given: forget reads one a line"));
+    if given.iter().all(|given| given.text.is_empty()) {
+        return Err(CommandError::Usage("no address was given"));
     }
-    if emails.iter().any(|email| !email.contains('@') || email.contains(char::is_whitespace)) {
-        return Err(CommandError::Usage("this is no e-mail address (nothing was erased)"));
-    }
-    Ok(emails)
+    Ok(given)
+}
+
+fn texts(given: &[Given]) -> Vec<String> {
+    given.iter().map(|given| given.text.clone()).collect()
 }
 
 /// Erases and says what, in numbers.
 ///
 /// # Errors
 /// What the database says; where a reader keeps old pages, everything is erased, but bytes remain until it ends.
-pub async fn erase(config: &Config, emails: &[String], out: &mut dyn Write) -> Result<Exit, CommandError> {
+pub async fn erase(config: &Config, given: &[Given], out: &mut dyn Write) -> Result<Exit, CommandError> {
+    Store::require(&config.database).await?;
     let (mut store, lease) = Store::open_between_runs(&config.database, PATIENCE, Bounds::COMMAND).await?;
-    let done = store.forget(&lease, emails, Timestamp::now()).await;
+    let place = store.place();
+    let done = store.forget(&lease, &texts(given), Timestamp::now()).await;
     let wiped = match &done {
-        Ok(_) => store.wipe().await,
-        Err(_) => Ok(()),
+        Ok(ForgetOutcome::Done(_)) => store.wipe().await,
+        _ => Ok(()),
     };
     finish(store, &lease).await;
-    let done = done?;
+    match done? {
+        ForgetOutcome::NotAnAddress { index } => {
+            let line = given.get(index).map_or(0, |given| given.line);
+            let what = "this matches no row, and a quotation mark, a comma or a control character is in it";
+            Err(CommandError::Line { line, what })
+        }
+        ForgetOutcome::Done(forgotten) => {
+            tell(&place, &forgotten, out)?;
+            wiped?;
+            Ok(Exit::Done)
+        }
+    }
+}
+
+fn tell(place: &str, done: &Forgotten, out: &mut dyn Write) -> Result<(), CommandError> {
+    writeln!(out, "database: {place}")?;
+    writeln!(out, "found: {} of {}", done.found, counted(done.addresses, "address", "addresses"))?;
     writeln!(
         out,
         "erased: {} in consents, {} in consent_changes, {} in rejected_items",
@@ -53,22 +87,63 @@ pub async fn erase(config: &Config, emails: &[String], out: &mut dyn Write) -> R
     )?;
     writeln!(
         out,
-        "suppressed: {} ({} before): no later run brings them back; only a salted hash is kept",
+        "suppressed: {} ({} before): no later run brings them back; only salted hashes are kept",
         done.suppressed, done.suppressed_before
     )?;
-    wiped?;
-    Ok(Exit::Done)
+    if done.natural_keys > 0 {
+        writeln!(
+            out,
+            "{} made from an address (nk:) without a salt; the change feed keeps it for retention.erasures, then it is gone",
+            counted(done.natural_keys, "erased key is", "erased keys are")
+        )?;
+    }
+    let others: BTreeSet<&str> = done.renamed.iter().chain(&done.mentions).map(String::as_str).collect();
+    if others.is_empty() {
+        return Ok(());
+    }
+    let (rows, keys) = (counted(others.len(), "other row", "other rows"), named(&others));
+    writeln!(out, "also found in {rows}, which were left: {keys}")?;
+    if !done.renamed.is_empty() {
+        let keys: BTreeSet<&str> = done.renamed.iter().map(String::as_str).collect();
+        writeln!(
+            out,
+            "  the address was erased from their history, they have another one now: {}",
+            named(&keys)
+        )?;
+    }
+    if !done.mentions.is_empty() {
+        let keys: BTreeSet<&str> = done.mentions.iter().map(String::as_str).collect();
+        let keys = named(&keys);
+        writeln!(
+            out,
+            "  they name the address in other data, and are not updated while Understory lists it there: {keys}"
+        )?;
+    }
+    Ok(())
 }
 
-pub async fn undo(config: &Config, emails: &[String], out: &mut dyn Write) -> Result<Exit, CommandError> {
+fn named(keys: &BTreeSet<&str>) -> String {
+    let named: Vec<&str> = keys.iter().take(KEYS_NAMED).copied().collect();
+    let more = if keys.len() > KEYS_NAMED { ", …" } else { "" };
+    format!("{}{more}", named.join(", "))
+}
+
+fn counted(n: usize, one: &str, many: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { many })
+}
+
+pub async fn undo(config: &Config, given: &[Given], out: &mut dyn Write) -> Result<Exit, CommandError> {
+    Store::require(&config.database).await?;
     let (mut store, lease) = Store::open_between_runs(&config.database, PATIENCE, Bounds::COMMAND).await?;
-    let lifted = store.unforget(&lease, emails, Timestamp::now()).await;
+    let place = store.place();
+    let lifted = store.unforget(&lease, &texts(given), Timestamp::now()).await;
     finish(store, &lease).await;
     let lifted = lifted?;
+    writeln!(out, "database: {place}")?;
     writeln!(
         out,
         "no longer suppressed: {lifted} of {}; who is still listed comes back with the next run",
-        emails.len()
+        given.len()
     )?;
     Ok(Exit::Done)
 }
@@ -86,14 +161,18 @@ mod tests {
 
     #[test]
     fn addresses_come_from_the_argument_or_one_a_line() {
-        let from = |who: &str, input: &str| addresses(who, &mut input.as_bytes()).ok();
-        assert_eq!(from(" a@example.com ", ""), Some(vec!["a@example.com".to_owned()]));
-        assert_eq!(
-            from("-", "a@example.com\r\n\n  b@example.com\n"),
-            Some(vec!["a@example.com".to_owned(), "b@example.com".to_owned()])
-        );
-        assert_eq!(from("-", "\n\n"), None);
-        assert_eq!(from("bob", ""), None);
-        assert_eq!(from("-", "a@example.com b@example.com\n"), None);
+        let from = |who: &str, input: &[u8]| {
+            let given = addresses(who, &mut &*input).ok()?;
+            Some(given.into_iter().map(|given| (given.line, given.text)).collect::<Vec<_>>())
+        };
+        let given =
+            |lines: &[(usize, &str)]| Some(lines.iter().map(|(n, t)| (*n, (*t).to_owned())).collect());
+        assert_eq!(from(" a@example.com ", b""), given(&[(1, "a@example.com")]));
+        let file = "\u{feff}a@example.com\r\n\n  no address \nb@example.com".as_bytes();
+        assert_eq!(from("-", file), given(&[(1, "a@example.com"), (3, "no address"), (4, "b@example.com")]));
+        assert_eq!(from("bob", b""), given(&[(1, "bob")]));
+        assert_eq!(from("-", b"\n\n"), None);
+        assert_eq!(from(" ", b""), None);
+        assert_eq!(from("-", b"a@example.com\n\xff\xfe"), None);
     }
 }

@@ -15,6 +15,9 @@ use super::text::{counted, duration, relative, thousands, utc};
 /// Runs shown in the terminal.
 const RUNS_SHOWN: usize = 10;
 
+/// Ids named in one note.
+const IDS_NAMED: usize = 10;
+
 /// Everything that a report is made of.
 #[derive(Debug, Clone, Copy)]
 pub struct View<'a> {
@@ -102,6 +105,7 @@ impl View<'_> {
             self.failure_note(),
             self.blocked_note(),
             self.rejected_note(),
+            self.renewed_note(),
             self.slow_note(),
             self.restored_note(),
         ]
@@ -168,6 +172,22 @@ impl View<'_> {
                 "select reason, count(*) from rejected_items where resolved_at is null group by reason"
                     .to_owned(),
             ),
+        })
+    }
+
+    fn renewed_note(&self) -> Option<Note> {
+        let ids = &self.snapshot.renewed;
+        let first = ids.first()?;
+        let named: Vec<&str> = ids.iter().take(IDS_NAMED).map(String::as_str).collect();
+        let more = if ids.len() > IDS_NAMED { ", …" } else { "" };
+        Some(Note {
+            text: format!(
+                "{} given consent since: Understory lists {}{more}, which {} not erased with them. They stay suppressed. To let one in again:",
+                counted(self.snapshot.renewed_people, "erased person has", "erased people have"),
+                named.join(", "),
+                if ids.len() == 1 { "was" } else { "were" }
+            ),
+            command: Some(format!("understory-sync forget --undo {first}")),
         })
     }
 
@@ -286,6 +306,7 @@ impl View<'_> {
             "consents": self.snapshot.consents,
             "withheld": self.snapshot.withheld,
             "rejected_items": self.snapshot.rejected_items,
+            "renewed_consents": self.snapshot.renewed,
             "last_complete": self.snapshot.last_complete,
             "last_judged_at": self.snapshot.last_judged_at,
             "warnings": warnings,

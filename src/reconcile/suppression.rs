@@ -26,6 +26,11 @@ pub(super) enum Suppressed {
     Mention,
 }
 
+/// A text of such letters alone is an address or none; it holds none among other words.
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"@._%+-".contains(&byte)
+}
+
 impl Suppressions {
     /// `ids`: (`id_hash`, `email_hash`).
     pub fn new(addresses: HashSet<String>, ids: Vec<(String, String)>) -> Self {
@@ -51,6 +56,8 @@ impl Suppressions {
         }
         let others = [&consent.full_name, &consent.source, &consent.refs, &consent.extra];
         let others = others.into_iter().filter_map(|text| text.as_deref());
+        let email = Some(consent.email.as_ref()).filter(|email| !email.bytes().all(is_plain));
+        let others = others.chain(email);
         // A name may equal what somebody else has as an odd address: only real addresses count here.
         let wanted = |text: &str| text.contains('@') && self.hash_of(salt, text).is_some();
         let mut naming = others.filter(|text| text.contains('@'));

@@ -1,5 +1,7 @@
 //! The end of a run: what absence means for the rows, and the last state of the run row, in one transaction.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 
 use super::bulk::on_keys;
@@ -39,6 +41,8 @@ pub struct Ending {
     pub rejects_seen: Vec<i64>,
     /// Whether some on record were not held.
     pub rejects_gone: bool,
+    /// Consents of erased people under ids that were not erased, and the hash of their address.
+    pub renewed: BTreeMap<String, String>,
 }
 
 impl Store {
@@ -130,6 +134,7 @@ impl Store {
             let mut row = last.clone();
             mark_rows(conn, run, ending, &mut row, now, &place).await?;
             resolve_rejects(conn, run.row.id, ending, now, &place).await?;
+            record_renewed(conn, run.row.id, ending, now).await.map_err(|error| from_sqlx(&error, &place))?;
             execute!(
                 conn,
                 "update sync_state set endpoint = coalesce($1, endpoint) where id = 1",
@@ -344,4 +349,19 @@ async fn resolve_rejects(
         execute!(conn, GONE, run_id, now).map_err(failed)?;
     }
     Ok(())
+}
+
+/// Who is listed under a new id now, and since when.
+async fn record_renewed(
+    conn: &mut Conn,
+    run_id: i64,
+    ending: &Ending,
+    now: Timestamp,
+) -> Result<(), sqlx::Error> {
+    const LISTED: &str = "insert into renewed_consents (consent_id, email_hash, first_seen_at, last_run_id) values ($1, $2, $3, $4) \
+         on conflict (consent_id) do update set email_hash = excluded.email_hash, last_run_id = excluded.last_run_id";
+    for (id, email_hash) in &ending.renewed {
+        execute!(conn, LISTED, id, email_hash, now, run_id)?;
+    }
+    execute!(conn, "delete from renewed_consents where last_run_id <> $1", run_id).map(drop)
 }

@@ -1,20 +1,39 @@
 //! Erasing a person everywhere, and keeping no more than a salted hash so that no later run brings them back.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::bulk::on_keys;
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+
 use super::conn::{Conn, execute, row, rows};
 use super::error::{StoreError, from_sqlx};
 use super::lease::Lease;
-use super::write::WriteContext;
-use super::{Store, Timestamp};
-use crate::consent::{MAX_ADDRESSES, any_address, normalized_email};
+use super::location::Location;
+use super::trace::{Pair, Traces};
+use super::write::next_changed_at;
+use super::{Bounds, Store, Timestamp};
+use crate::config;
+use crate::consent::address;
 use crate::hash::Salt;
 
-/// What was erased, in numbers.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ForgetOutcome {
+    Done(Forgotten),
+    /// Nothing was done: the text with this index matches nothing and does not look like an address.
+    NotAnAddress {
+        index: usize,
+    },
+}
+
+/// What was erased, in numbers, and what was left.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Forgotten {
+    /// Different addresses that were given.
+    pub addresses: usize,
+    /// How many of them the database held.
+    pub found: usize,
     /// Rows of `consents`.
     pub consents: u64,
     /// Rows of `consent_changes`.
@@ -25,60 +44,75 @@ pub struct Forgotten {
     pub suppressed: u64,
     /// Addresses that were there before.
     pub suppressed_before: u64,
+    /// Erased keys that are an unsalted hash of the address.
+    pub natural_keys: usize,
+    /// Rows that had the address once and have another one by now: only their history was erased.
+    pub renamed: BTreeSet<String>,
+    /// Other rows that name the address in something else; they were left.
+    pub mentions: BTreeSet<String>,
 }
 
-/// Rows looked at in one query.
-const CHUNK_ROWS: i64 = 10_000;
-
 impl Store {
-    /// Erases everything that belongs to these addresses, in any case of letters, and suppresses them.
+    /// For a command that has nothing to do where there is no database yet: makes none.
+    ///
+    /// # Errors
+    /// [`StoreError::Absent`]; else what the database says.
+    pub async fn require(database: &config::Database) -> Result<(), StoreError> {
+        match Self::open_to_read(database, Bounds::COMMAND).await {
+            Ok(Some(store)) => {
+                store.close().await;
+                Ok(())
+            }
+            Ok(None) => Err(StoreError::Absent { place: Location::new(database)?.place() }),
+            Err(StoreError::Older { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Erases everything that belongs to these addresses, however they are spelt, and suppresses them.
     pub async fn forget(
         &mut self,
         lease: &Lease,
-        emails: &[String],
+        texts: &[String],
         now: Timestamp,
-    ) -> Result<Forgotten, StoreError> {
+    ) -> Result<ForgetOutcome, StoreError> {
         let place = self.place();
-        let wanted: HashSet<String> = emails.iter().map(|email| normalized_email(email)).collect();
+        let addresses: HashSet<String> = texts.iter().map(|text| address(text).into_owned()).collect();
         self.write(async |conn| {
             lease.renew(conn, now, &place).await?;
-            // Nothing is written to a row, so no new value of changed_at is taken.
-            let context = WriteContext { run_id: 0, changed_at: now, place: &place };
-            let mut forgotten = Forgotten::default();
-            suppress(conn, &context, &wanted, now, &mut forgotten).await?;
-            let mut keys = keys_in_consents(conn, &context, &wanted).await?;
-            let changes = changes_of(conn, &context, &wanted).await?;
-            keys.sort_unstable();
-            forgotten.changes = erase_changes(conn, &context, &keys, &changes).await?;
-            forgotten.consents = count_of(conn, &context, &keys).await?;
-            on_keys(conn, &context, ERASE_CHECKS, &keys).await?;
-            on_keys(conn, &context, ERASE_CONSENTS, &keys).await?;
-            forgotten.rejects = erase_rejects(conn, &context, &wanted).await?;
-            Ok(forgotten)
+            let salt = salt(conn, &place).await?;
+            let traces = Traces::find(conn, &addresses, &place).await?;
+            if let Some(index) = not_an_address(conn, texts, &traces, &salt, &place).await? {
+                return Ok(ForgetOutcome::NotAnAddress { index });
+            }
+            let mut forgotten = forgotten(&addresses, &traces);
+            suppress(conn, &addresses, &traces, &salt, now, &mut forgotten)
+                .await
+                .map_err(|error| from_sqlx(&error, &place))?;
+            erase(conn, &traces, &mut forgotten).await.map_err(|error| from_sqlx(&error, &place))?;
+            leave_erased_lines(conn, &traces, now, &place).await?;
+            Ok(ForgetOutcome::Done(forgotten))
         })
         .await
     }
 
-    /// Lifts the suppression of these addresses and tells how many there were.
+    /// Lifts the suppression of these addresses and consent ids, with all that was erased with them. Tells how many of them
+    /// were suppressed.
     pub async fn unforget(
         &mut self,
         lease: &Lease,
-        emails: &[String],
+        texts: &[String],
         now: Timestamp,
     ) -> Result<u64, StoreError> {
         let place = self.place();
         self.write(async |conn| {
-            let failed = |error: sqlx::Error| from_sqlx(&error, &place);
             lease.renew(conn, now, &place).await?;
             let salt = salt(conn, &place).await?;
             let mut lifted = 0;
-            for email in emails {
-                let hash = salt.address(email);
-                lifted +=
-                    execute!(conn, "delete from suppressions where email_hash = $1", hash).map_err(failed)?;
+            for text in texts {
+                lifted += lift(conn, &salt, text).await.map_err(|error| from_sqlx(&error, &place))?;
             }
-            execute!(conn, "update sync_state set suppression_no = suppression_no + 1 where id = 1")
-                .map_err(failed)?;
+            execute!(conn, BUMP).map_err(|error| from_sqlx(&error, &place))?;
             Ok(lifted)
         })
         .await
@@ -137,138 +171,195 @@ impl Store {
     }
 }
 
-async fn salt(conn: &mut Conn, place: &str) -> Result<Salt, StoreError> {
+/// A run that is on finds out by it that what it holds in memory may bring somebody back.
+const BUMP: &str = "update sync_state set suppression_no = suppression_no + 1 where id = 1";
+
+pub(super) async fn salt(conn: &mut Conn, place: &str) -> Result<Salt, StoreError> {
     let (salt,): (Vec<u8>,) =
         row!(conn, "select salt from sync_state where id = 1").map_err(|error| from_sqlx(&error, place))?;
     Ok(Salt::new(salt))
 }
 
-async fn suppress(
+/// The first text that matches nothing and holds what a cell of a spreadsheet or a broken file would: erasing nobody in
+/// silence would be the worst answer to it.
+async fn not_an_address(
     conn: &mut Conn,
-    context: &WriteContext<'_>,
-    wanted: &HashSet<String>,
-    now: Timestamp,
-    forgotten: &mut Forgotten,
-) -> Result<(), StoreError> {
-    const SUPPRESS: &str = "insert into suppressions (email_hash, created_at) values ($1, $2) on conflict (email_hash) do nothing";
-    let failed = |error: sqlx::Error| context.failed(&error);
-    let salt = salt(conn, context.place).await?;
-    for email in wanted {
-        let new = execute!(conn, SUPPRESS, salt.address(email), now).map_err(failed)?;
-        forgotten.suppressed += new;
-        forgotten.suppressed_before += 1 - new.min(1);
-    }
-    execute!(conn, "update sync_state set suppression_no = suppression_no + 1 where id = 1")
-        .map_err(failed)?;
-    Ok(())
-}
-
-/// SQL folds letters by locale or not at all, so every address is compared here, a stretch of the table at a time.
-async fn keys_in_consents(
-    conn: &mut Conn,
-    context: &WriteContext<'_>,
-    wanted: &HashSet<String>,
-) -> Result<Vec<String>, StoreError> {
-    const NEXT_CHUNK: &str =
-        "select consent_key, email from consents where consent_key > $1 order by consent_key limit $2";
-    let mut keys = Vec::new();
-    let mut last = String::new();
-    loop {
-        let found: Vec<(String, Option<String>)> =
-            rows!(conn, NEXT_CHUNK, &last, CHUNK_ROWS).map_err(|error| context.failed(&error))?;
-        let Some((key, _)) = found.last() else {
-            return Ok(keys);
-        };
-        last.clone_from(key);
-        keys.extend(found.into_iter().filter_map(|(key, email)| {
-            wanted.contains(&normalized_email(&email.unwrap_or_default())).then_some(key)
-        }));
-    }
-}
-
-/// Lines of history that hold the address though their row has another one by now.
-async fn changes_of(
-    conn: &mut Conn,
-    context: &WriteContext<'_>,
-    wanted: &HashSet<String>,
-) -> Result<Vec<i64>, StoreError> {
-    const SQLITE: &str = "select id, before ->> 'email' from consent_changes \
-         where id > $1 and before is not null order by id limit $2";
-    let mut ids = Vec::new();
-    let mut last = 0;
-    loop {
-        let found: Vec<(i64, Option<String>)> =
-            rows!(conn, SQLITE, last, CHUNK_ROWS).map_err(|error| context.failed(&error))?;
-        let Some((id, _)) = found.last() else {
-            return Ok(ids);
-        };
-        last = *id;
-        ids.extend(found.into_iter().filter_map(|(id, email)| {
-            wanted.contains(&normalized_email(&email.unwrap_or_default())).then_some(id)
-        }));
-    }
-}
-
-async fn erase_changes(
-    conn: &mut Conn,
-    context: &WriteContext<'_>,
-    keys: &[String],
-    ids: &[i64],
-) -> Result<u64, StoreError> {
-    let mut erased = 0;
-    for id in ids {
-        erased += execute!(conn, "delete from consent_changes where id = $1", *id)
-            .map_err(|error| context.failed(&error))?;
-    }
-    for key in keys {
-        erased += execute!(conn, "delete from consent_changes where consent_key = $1", key)
-            .map_err(|error| context.failed(&error))?;
-    }
-    Ok(erased)
-}
-
-const ERASE_CHECKS: (&str, &str) = (
-    "delete from consent_checks where consent_key in (select value from json_each($1)) \
-     and $2 is not null and $3 is not null",
-    "delete from consent_checks where consent_key = any($1) and $2::timestamptz is not null and $3::bigint is not null",
-);
-
-const ERASE_CONSENTS: (&str, &str) = (
-    "delete from consents where consent_key in (select value from json_each($1)) and $2 is not null and $3 is not null",
-    "delete from consents where consent_key = any($1) and $2::timestamptz is not null and $3::bigint is not null",
-);
-
-async fn count_of(conn: &mut Conn, context: &WriteContext<'_>, keys: &[String]) -> Result<u64, StoreError> {
-    let mut count = 0;
-    for key in keys {
-        let (n,): (i64,) = row!(conn, "select count(*) from consents where consent_key = $1", key)
-            .map_err(|error| context.failed(&error))?;
-        count += n.cast_unsigned();
-    }
-    Ok(count)
-}
-
-async fn erase_rejects(
-    conn: &mut Conn,
-    context: &WriteContext<'_>,
-    wanted: &HashSet<String>,
-) -> Result<u64, StoreError> {
-    const NEXT_CHUNK: &str = "select id, item from rejected_items where id > $1 order by id limit $2";
-    let is_wanted = |text: &str| wanted.contains(&normalized_email(text));
-    let mut erased = 0;
-    let mut last = 0;
-    loop {
-        let found: Vec<(i64, String)> =
-            rows!(conn, NEXT_CHUNK, last, 500_i64).map_err(|error| context.failed(&error))?;
-        let Some((id, _)) = found.last() else {
-            return Ok(erased);
-        };
-        last = *id;
-        for (id, item) in found {
-            if any_address(&item, MAX_ADDRESSES * 100, is_wanted) {
-                erased += execute!(conn, "delete from rejected_items where id = $1", id)
-                    .map_err(|error| context.failed(&error))?;
+    texts: &[String],
+    traces: &Traces,
+    salt: &Salt,
+    place: &str,
+) -> Result<Option<usize>, StoreError> {
+    let is_odd =
+        |text: &str| text.contains(|letter: char| letter == '"' || letter == ',' || letter.is_control());
+    for (index, text) in texts.iter().enumerate() {
+        if is_odd(text) && !traces.found.contains(address(text).as_ref()) {
+            let suppressed = suppressions_of(conn, salt, text).await;
+            if suppressed.map_err(|error| from_sqlx(&error, place))?.is_empty() {
+                return Ok(Some(index));
             }
         }
     }
+    Ok(None)
+}
+
+fn forgotten(addresses: &HashSet<String>, traces: &Traces) -> Forgotten {
+    let keys = traces.own.iter().flat_map(|row| [Some(&row.consent_key), row.previous_key.as_ref()]);
+    Forgotten {
+        addresses: addresses.len(),
+        found: traces.found.len(),
+        natural_keys: keys.flatten().filter(|key| key.starts_with("nk:")).count(),
+        renamed: traces.former.iter().map(|(_, key)| key.clone()).collect(),
+        mentions: traces.mentions.clone(),
+        ..Forgotten::default()
+    }
+}
+
+/// Keeps the hashes of the addresses and of the consent ids that are erased with them. Rejected items of these ids go at once.
+async fn suppress(
+    conn: &mut Conn,
+    addresses: &HashSet<String>,
+    traces: &Traces,
+    salt: &Salt,
+    now: Timestamp,
+    forgotten: &mut Forgotten,
+) -> Result<(), sqlx::Error> {
+    const ADDRESS: &str = "insert into suppressions (email_hash, created_at) values ($1, $2) on conflict (email_hash) do nothing";
+    const RENEWED: &str = "select consent_id from renewed_consents where email_hash = $1";
+    let mut ids: HashMap<&str, Vec<String>> = HashMap::new();
+    for row in &traces.own {
+        ids.entry(&row.address).or_default().extend(row.consent_id.clone());
+    }
+    for address in addresses {
+        let hash = salt.address(address);
+        let mut ids = ids.remove(address.as_str()).unwrap_or_default();
+        for older in salt.addresses(address) {
+            let renewed: Vec<(String,)> = rows!(conn, RENEWED, &older)?;
+            ids.extend(renewed.into_iter().map(|(id,)| id));
+            execute!(conn, "delete from renewed_consents where email_hash = $1", older)?;
+        }
+        let new = execute!(conn, ADDRESS, &hash, now)?;
+        forgotten.suppressed += new;
+        forgotten.suppressed_before += 1 - new.min(1);
+        for id in ids {
+            forgotten.rejects += suppress_id(conn, salt, &id, &hash, now).await?;
+        }
+    }
+    execute!(conn, BUMP).map(drop)
+}
+
+async fn suppress_id(
+    conn: &mut Conn,
+    salt: &Salt,
+    id: &str,
+    email_hash: &str,
+    now: Timestamp,
+) -> Result<u64, sqlx::Error> {
+    const ID: &str = "insert into suppressed_ids (id_hash, email_hash, created_at) values ($1, $2, $3) \
+         on conflict (id_hash, email_hash) do nothing";
+    execute!(conn, ID, salt.id(id), email_hash, now)?;
+    // A rejected item of the same id, whatever else it holds; its fingerprint is made of the id (api/wire.rs).
+    let fingerprint = Sha256::new().chain_update(b"id:").chain_update(id).finalize();
+    execute!(conn, "delete from rejected_items where fingerprint = $1", fingerprint.as_slice())
+}
+
+/// What is kept by the key of a row.
+const ERASE_BY_KEY: [Pair; 4] = [
+    (
+        "delete from consents where consent_key in (select value from json_each($1))",
+        "delete from consents where consent_key = any($1)",
+    ),
+    (
+        "delete from consent_checks where consent_key in (select value from json_each($1))",
+        "delete from consent_checks where consent_key = any($1)",
+    ),
+    (
+        "delete from pending_returns where consent_key in (select value from json_each($1))",
+        "delete from pending_returns where consent_key = any($1)",
+    ),
+    (
+        "delete from rejected_listings where consent_key in (select value from json_each($1))",
+        "delete from rejected_listings where consent_key = any($1)",
+    ),
+];
+
+const ERASE_HISTORY: Pair = (
+    "delete from consent_changes where consent_key in (select value from json_each($1))",
+    "delete from consent_changes where consent_key = any($1)",
+);
+
+async fn erase(conn: &mut Conn, traces: &Traces, forgotten: &mut Forgotten) -> Result<(), sqlx::Error> {
+    let keys: Vec<&str> = traces.own.iter().map(|row| row.consent_key.as_str()).collect();
+    let [consents, others @ ..] = ERASE_BY_KEY;
+    forgotten.consents = on_keys(conn, consents, &keys).await?;
+    for sql in others {
+        on_keys(conn, sql, &keys).await?;
+    }
+    forgotten.changes = on_keys(conn, ERASE_HISTORY, &keys).await?;
+    for (id, _) in &traces.former {
+        forgotten.changes += execute!(conn, "delete from consent_changes where id = $1", *id)?;
+    }
+    for id in &traces.rejects {
+        forgotten.rejects += execute!(conn, "delete from rejected_items where id = $1", *id)?;
+    }
+    Ok(())
+}
+
+/// One line a row for readers of the change feed, which tells its key and nothing else.
+async fn leave_erased_lines(
+    conn: &mut Conn,
+    traces: &Traces,
+    now: Timestamp,
+    place: &str,
+) -> Result<(), StoreError> {
+    const LINE: &str = "insert into consent_changes (consent_key, previous_key, run_id, changed_at, change) \
+         values ($1, $2, null, $3, 'erased')";
+    if traces.own.is_empty() {
+        return Ok(());
+    }
+    let changed_at = next_changed_at(conn, now, place).await?;
+    for row in &traces.own {
+        execute!(conn, LINE, &row.consent_key, &row.previous_key, changed_at)
+            .map_err(|error| from_sqlx(&error, place))?;
+    }
+    Ok(())
+}
+
+async fn on_keys(conn: &mut Conn, (sqlite, postgres): Pair, keys: &[&str]) -> Result<u64, sqlx::Error> {
+    match conn {
+        Conn::Sqlite(c) => {
+            let done = sqlx::query(sqlite).bind(json!(keys).to_string()).execute(&mut **c).await?;
+            Ok(done.rows_affected())
+        }
+        Conn::Postgres(c) => {
+            let done = sqlx::query(postgres).bind(keys).persistent(false).execute(&mut **c).await?;
+            Ok(done.rows_affected())
+        }
+    }
+}
+
+/// The hashes in `suppressions` under which this address, or whoever had this consent id, stands.
+async fn suppressions_of(conn: &mut Conn, salt: &Salt, text: &str) -> Result<BTreeSet<String>, sqlx::Error> {
+    const ADDRESS: &str = "select email_hash from suppressions where email_hash = $1";
+    const ID: &str = "select email_hash from suppressed_ids where id_hash = $1";
+    const RENEWED: &str = "select email_hash from renewed_consents where consent_id = $1";
+    let mut found: Vec<(String,)> = Vec::new();
+    for hash in salt.addresses(text) {
+        found.extend::<Vec<_>>(rows!(conn, ADDRESS, hash)?);
+    }
+    found.extend::<Vec<_>>(rows!(conn, ID, salt.id(text))?);
+    // PostgreSQL takes no NUL, and no id holds one.
+    if !text.contains('\0') {
+        found.extend::<Vec<_>>(rows!(conn, RENEWED, text)?);
+    }
+    Ok(found.into_iter().map(|(hash,)| hash).collect())
+}
+
+async fn lift(conn: &mut Conn, salt: &Salt, text: &str) -> Result<u64, sqlx::Error> {
+    let hashes = suppressions_of(conn, salt, text).await?;
+    for hash in &hashes {
+        execute!(conn, "delete from suppressions where email_hash = $1", hash)?;
+        execute!(conn, "delete from suppressed_ids where email_hash = $1", hash)?;
+        execute!(conn, "delete from renewed_consents where email_hash = $1", hash)?;
+    }
+    Ok(u64::from(!hashes.is_empty()))
 }

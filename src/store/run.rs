@@ -82,6 +82,10 @@ pub struct Snapshot {
     /// Rows with `withheld_since`.
     pub withheld: i64,
     pub rejected_items: i64,
+    /// Ids under which erased people are listed, though these were not erased.
+    pub renewed: Vec<String>,
+    /// How many people these are.
+    pub renewed_people: i64,
     /// (`finished_at`, `active`) of complete runs, oldest first, thinned to at most 400 points.
     pub active_over_time: Vec<(Timestamp, i64)>,
     /// Named readers of the change feed.

@@ -43,6 +43,10 @@ impl Store {
                     .map_err(failed)?;
             let (restored_at,): (Option<Timestamp>,) =
                 row!(conn, "select restored_at from sync_state where id = 1").map_err(failed)?;
+            let renewed: Vec<(String,)> =
+                rows!(conn, "select consent_id from renewed_consents order by consent_id").map_err(failed)?;
+            let (renewed_people,): (i64,) =
+                row!(conn, "select count(distinct email_hash) from renewed_consents").map_err(failed)?;
             Ok(Snapshot {
                 runs: newest,
                 last_complete: complete.into_iter().next(),
@@ -50,6 +54,8 @@ impl Store {
                 consents: counts(conn, &place).await?,
                 withheld,
                 rejected_items,
+                renewed_people,
+                renewed: renewed.into_iter().map(|(id,)| id).collect(),
                 active_over_time,
                 readers: super::feed::readers(conn, Timestamp::now(), &place).await?,
                 restored_at,

@@ -121,7 +121,7 @@ impl Store {
 }
 
 const PRUNE_CHANGES: &str = "delete from consent_changes where id in \
-     (select id from consent_changes where changed_at < $1 order by id limit $2)";
+     (select id from consent_changes where changed_at < $1 and run_id is not null order by id limit $2)";
 
 /// A run row that another row names stays, and so do the newest complete and the newest judged one: health is read there.
 const PRUNE_RUNS: &str = "delete from sync_runs where id in (\
@@ -129,7 +129,7 @@ const PRUNE_RUNS: &str = "delete from sync_runs where id in (\
      and r.id < (select coalesce(max(id), 0) from sync_runs where outcome = 'succeeded') \
      and r.id <> (select coalesce(max(id), 0) from sync_runs where outcome = 'succeeded' and absence = 'judged') \
      and r.id not in (select first_run_id from consents union select changed_run_id from consents \
-     union select run_id from consent_changes union select first_run_id from rejected_items \
+     union select run_id from consent_changes where run_id is not null union select first_run_id from rejected_items \
      union select last_run_id from rejected_items) order by r.id limit $2)";
 
 const PRUNE_REJECTS: &str = "delete from rejected_items where id in \

@@ -37,6 +37,7 @@ impl Syncer {
             confirm_runs: removal.confirm_runs,
             rejects_seen: walked.pass.rejects().seen().collect(),
             rejects_gone: walked.pass.rejects().any_gone(),
+            renewed: walked.pass.renewed().clone(),
             ..Ending::default()
         };
         let mut not_before = None;

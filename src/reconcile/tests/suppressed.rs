@@ -57,6 +57,7 @@ fn an_item_of_an_erased_person_is_counted_and_stored_nowhere() {
         (consent(None, "no address", None), true),
         (consent(Some("new"), "new@example.com", Some(r#"{"cc":["To <josé@bücher.example>"]}"#)), true),
         (consent(Some("new"), "new@example.com", Some(r#"{"cc":["anna@example.com"]}"#)), false),
+        (consent(Some("new"), "José <josé@bücher.example>", None), true),
         (rejected(Some("old"), "{}"), true),
         (rejected(None, r#"{"email":"jos\u00e9\u0040b\u00fccher.example"}"#), true),
         (rejected(None, r#"{"email":"No address"}"#), true),

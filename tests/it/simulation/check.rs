@@ -37,7 +37,8 @@ pub(super) enum Step {
 
 pub(super) struct Checker {
     before: Model,
-    pub(super) forgotten: HashSet<u8>,
+    /// With the ids that were erased.
+    pub(super) forgotten: BTreeMap<u8, HashSet<String>>,
     /// Judged runs in a row without the row.
     absent: BTreeMap<String, u32>,
     blocked: u32,
@@ -52,7 +53,7 @@ impl Checker {
     pub(super) fn new(model: &Model) -> Self {
         Self {
             before: model.clone(),
-            forgotten: HashSet::new(),
+            forgotten: BTreeMap::new(),
             absent: BTreeMap::new(),
             blocked: 0,
             confirm_runs: 2,
@@ -63,7 +64,13 @@ impl Checker {
     }
 
     pub(super) fn is_forgotten(&self, who: u8) -> bool {
-        self.forgotten.contains(&who)
+        self.forgotten.contains_key(&who)
+    }
+
+    /// Whether an item with this address and this id may be stored nowhere.
+    pub(super) fn is_suppressed(&self, who: u8, id: Option<&str>) -> bool {
+        self.is_forgotten(who)
+            || id.is_some_and(|id| self.forgotten.values().any(|erased| erased.contains(id)))
     }
 
     pub(super) fn after(&mut self, now: &Model, step: &Step) {
@@ -99,7 +106,14 @@ impl Checker {
                 }
                 assert_eq!(now.rows.len(), before.rows.len());
             }
-            Step::Forget => assert!(touched.is_empty(), "somebody else's row was touched"),
+            Step::Forget => {
+                assert!(touched.is_empty(), "somebody else's row was touched");
+                for row in before.rows.values().filter(|row| !now.rows.contains_key(&row.key)) {
+                    let told =
+                        now.changes.iter().any(|change| change.key == row.key && change.kind == "erased");
+                    assert!(told, "readers of the feed never hear of an erasure");
+                }
+            }
         }
         if self.whole_history {
             Self::history_tells_the_state(now, &touched);
@@ -229,7 +243,9 @@ impl Checker {
     fn history_tells_the_state(now: &Model, touched: &[&Rc<Row>]) {
         for row in touched {
             let mut state = "active";
-            for change in now.changes.iter().filter(|change| change.key == row.key) {
+            let of_row = now.changes.iter().filter(|change| change.key == row.key);
+            // What was erased before the row was added anew.
+            for change in of_row.filter(|change| change.kind != "erased") {
                 state = match (state, change.kind) {
                     ("active", "updated") | ("missing" | "removed", "returned") => "active",
                     ("active", "missing") => "missing",
@@ -250,7 +266,7 @@ impl Checker {
         if self.forgotten.is_empty() {
             return;
         }
-        let addresses: HashSet<String> = self.forgotten.iter().map(|who| email(*who, 1)).collect();
+        let addresses: HashSet<String> = self.forgotten.keys().map(|who| email(*who, 1)).collect();
         for row in now.rows.values() {
             let there =
                 row.email.as_deref().is_some_and(|email| addresses.contains(&normalized_email(email)));

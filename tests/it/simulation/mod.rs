@@ -121,7 +121,7 @@ fn come_right(life: &mut Simulation<'_>) {
     for entry in &life.world.list {
         let (world::Entry::Good { email, .. } | world::Entry::Bad { email, .. }) = entry;
         match life.world.item(entry) {
-            _ if life.check.is_forgotten(*email) => {}
+            Item::Consent(consent) if life.check.is_suppressed(*email, consent.consent_id.as_deref()) => {}
             Item::Consent(consent)
                 if life.company.as_ref().is_none_or(|ours| *ours == consent.company_id) =>
             {

@@ -4,11 +4,11 @@ mod finish;
 mod upkeep;
 mod write;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::rc::Rc;
 
 use serde_json::json;
-use understory_sync::consent::{natural_hash_of, natural_key};
+use understory_sync::consent::{natural_hash_of, natural_key, normalized_email};
 use understory_sync::hash::{RowHash, Salt};
 use understory_sync::reconcile::{
     Known, KnownReject, KnownRejects, Namesake, Namesakes, RowState, Suppressions,
@@ -65,7 +65,7 @@ impl Row {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Change {
     pub(super) key: String,
-    pub(super) run: i64,
+    pub(super) run: Option<i64>,
     pub(super) at: Timestamp,
     pub(super) kind: &'static str,
     pub(super) before: Option<String>,
@@ -98,6 +98,8 @@ pub(super) struct Model {
     next_reject: i64,
     next_run: i64,
     pub(super) suppressions: BTreeMap<String, Timestamp>,
+    /// Hash of the id, hash of the address.
+    pub(super) suppressed_ids: BTreeSet<(String, String)>,
     pub(super) checks: BTreeMap<String, Timestamp>,
     pub(super) last_changed_at: Timestamp,
     pub(super) judged_runs: i64,
@@ -124,6 +126,7 @@ impl Model {
             next_reject: 1,
             next_run: 1,
             suppressions: BTreeMap::new(),
+            suppressed_ids: BTreeSet::new(),
             checks: BTreeMap::new(),
             last_changed_at: Timestamp::default(),
             judged_runs: 0,
@@ -131,6 +134,13 @@ impl Model {
             suppression_no: 0,
             fence: 0,
         }
+    }
+
+    /// The rows with this address, in normal form.
+    pub(super) fn rows_of<'a>(&'a self, address: &'a str) -> impl Iterator<Item = &'a Rc<Row>> {
+        self.rows
+            .values()
+            .filter(move |row| row.email.as_deref().is_some_and(|email| normalized_email(email) == address))
     }
 
     pub(super) fn active(&self) -> usize {
@@ -183,7 +193,10 @@ impl Model {
         Loaded {
             known,
             rejects,
-            suppressed: Suppressions::new(self.suppressions.keys().cloned().collect(), Vec::new()),
+            suppressed: Suppressions::new(
+                self.suppressions.keys().cloned().collect(),
+                self.suppressed_ids.iter().cloned().collect(),
+            ),
             salt: self.salt.clone(),
             endpoint: self.endpoint.clone(),
             blocked_in_a_row: u32::try_from(blocked).unwrap(),

@@ -230,10 +230,14 @@ impl Simulation<'_> {
 
     fn note(&mut self, listed: &mut Listed, items: &[Item<'_>], entries: &[Entry]) {
         for (item, entry) in items.iter().zip(entries) {
+            let id = match item {
+                Item::Rejected(rejected) => rejected.id.as_deref(),
+                Item::Consent(consent) => consent.consent_id.as_deref(),
+            };
             let address = match entry {
                 Entry::Good { email, .. } | Entry::Bad { email, .. } => *email,
             };
-            if self.check.is_forgotten(address) {
+            if self.check.is_suppressed(address, id) {
                 continue;
             }
             match item {
@@ -300,7 +304,9 @@ impl Simulation<'_> {
 
     pub(super) fn forget(&mut self, who: u8) {
         let now = self.now();
-        self.check.forgotten.insert(who);
+        let address = email(who, 1);
+        let theirs = self.twin.model.rows_of(&address).filter_map(|row| row.id.clone());
+        self.check.forgotten.entry(who).or_default().extend(theirs);
         self.meet("forgotten");
         self.twin.forget(&email(who, 0), now);
         self.check.after(&self.twin.model, &Step::Forget);

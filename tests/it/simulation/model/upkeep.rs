@@ -8,7 +8,7 @@ use understory_sync::consent::{MAX_ADDRESSES, any_address, normalized_email};
 use understory_sync::hash::RowHash;
 use understory_sync::store::{RunRow, Timestamp};
 
-use super::{Model, Row};
+use super::{Change, Model, Row};
 
 impl Model {
     pub(in super::super) fn retain(&mut self, run: i64, retention: &Retention, now: Timestamp) {
@@ -26,7 +26,7 @@ impl Model {
             self.rejects.retain(|reject| reject.resolved_at.is_none_or(|at| at >= until));
         }
         if let Some(until) = retention.history.map(before) {
-            self.changes.retain(|change| change.at >= until);
+            self.changes.retain(|change| change.at >= until || change.run.is_none());
             self.prune_runs(until);
         }
     }
@@ -43,7 +43,7 @@ impl Model {
         let (complete, judged) = (last(&|_| true), last(&|run| run.absence.as_deref() == Some("judged")));
         let mut named: HashSet<i64> =
             self.rows.values().flat_map(|row| [row.first_run, row.changed_run]).collect();
-        named.extend(self.changes.iter().map(|change| change.run));
+        named.extend(self.changes.iter().filter_map(|change| change.run));
         named.extend(self.rejects.iter().flat_map(|reject| [reject.first_run, reject.last_run]));
         self.runs.retain(|run| {
             let old = run.finished_at.is_some_and(|at| at < until) && run.outcome != "running";
@@ -77,8 +77,10 @@ impl Model {
         let wanted = normalized_email(email);
         self.suppressions.entry(self.salt.address(email)).or_insert(now);
         let is = |text: Option<&str>| text.is_some_and(|text| normalized_email(text) == wanted);
-        let gone: HashSet<String> =
-            self.rows.values().filter(|row| is(row.email.as_deref())).map(|row| row.key.clone()).collect();
+        let own: Vec<Rc<Row>> = self.rows_of(&wanted).cloned().collect();
+        let gone: HashSet<String> = own.iter().map(|row| row.key.clone()).collect();
+        let ids = own.iter().filter_map(|row| row.id.as_ref());
+        self.suppressed_ids.extend(ids.map(|id| (self.salt.id(id), self.salt.address(email))));
         self.changes.retain(|change| {
             let before: Option<serde_json::Value> =
                 change.before.as_ref().map(|text| serde_json::from_str(text).unwrap());
@@ -86,12 +88,19 @@ impl Model {
         });
         self.rows.retain(|key, _| !gone.contains(key));
         self.checks.retain(|key, _| !gone.contains(key));
+        if !own.is_empty() {
+            let at = self.next_changed_at(now);
+            let line = |key: String| Rc::new(Change { key, run: None, at, kind: "erased", before: None });
+            self.changes.extend(gone.into_iter().map(line));
+        }
         self.rejects.retain(|reject| !any_address(&reject.item, MAX_ADDRESSES, |text| is(Some(text))));
     }
 
     pub(in super::super) fn unforget(&mut self, email: &str) {
         self.fence += 1;
         self.suppression_no += 1;
-        self.suppressions.remove(&self.salt.address(email));
+        let hash = self.salt.address(email);
+        self.suppressions.remove(&hash);
+        self.suppressed_ids.retain(|(_, of)| *of != hash);
     }
 }

@@ -96,7 +96,7 @@ impl Model {
         kind: &'static str,
         before: Option<String>,
     ) {
-        self.changes.push(Rc::new(Change { key: key.to_owned(), run, at, kind, before }));
+        self.changes.push(Rc::new(Change { key: key.to_owned(), run: Some(run), at, kind, before }));
     }
 
     pub(super) fn follow(&mut self, old: &str, new: &str) {

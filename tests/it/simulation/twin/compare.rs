@@ -59,10 +59,12 @@ impl Twin {
         };
         let mut expected = others("check", &model.checks);
         expected.extend(others("suppression", &model.suppressions));
+        expected.extend(model.suppressed_ids.iter().map(|(id, email)| format!("id|{id}|{email}")));
         expected.push(format!("state|{}|{}", model.judged_runs, model.last_changed_at));
         let real = db.texts(
             "select 'check|' || consent_key || '|' || checked_at as t from consent_checks union all \
              select 'suppression|' || email_hash || '|' || created_at from suppressions union all \
+             select 'id|' || id_hash || '|' || email_hash from suppressed_ids union all \
              select 'state|' || judged_runs || '|' || last_changed_at from sync_state order by 1",
         );
         expected.sort();
@@ -78,7 +80,7 @@ fn compare_lists(db: &mut Db, model: &Model) {
         .map(|change| {
             [
                 change.key.clone(),
-                change.run.to_string(),
+                change.run.map_or_else(|| "-".to_owned(), |run| run.to_string()),
                 change.at.to_string(),
                 change.kind.to_owned(),
                 text(change.before.as_ref()),
@@ -87,7 +89,7 @@ fn compare_lists(db: &mut Db, model: &Model) {
         })
         .collect();
     changes.sort();
-    let mut real = db.texts("select concat_ws('|', consent_key, run_id, changed_at, change, coalesce(before, '-')) from consent_changes");
+    let mut real = db.texts("select concat_ws('|', consent_key, coalesce(run_id, '-'), changed_at, change, coalesce(before, '-')) from consent_changes");
     real.sort();
     assert_eq!(real, changes);
     let runs: Vec<String> = model

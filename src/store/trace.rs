@@ -1,0 +1,188 @@
+//! Where a person is found: as the owner of a row, in history, in rejected items, and in what others hold.
+
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashSet};
+
+use serde_json::json;
+
+use super::conn::{Conn, rows};
+use super::error::{StoreError, from_sqlx};
+use crate::consent::{MAX_ADDRESSES, address, any_address};
+
+/// Rows looked at in one query: each may hold megabytes.
+const CHUNK_ROWS: i64 = 200;
+
+/// Nobody waits for an API here: a crowded text is looked at longer than in a run.
+const MAX_CANDIDATES: usize = MAX_ADDRESSES * 100;
+
+/// One statement for each engine.
+pub(super) type Pair = (&'static str, &'static str);
+
+/// A row of theirs.
+#[derive(Debug, sqlx::FromRow)]
+pub(super) struct OwnRow {
+    pub(super) consent_key: String,
+    pub(super) consent_id: Option<String>,
+    pub(super) previous_key: Option<String>,
+    pub(super) address: String,
+}
+
+/// Everything that holds one of the addresses.
+#[derive(Debug, Default)]
+pub(super) struct Traces {
+    pub(super) own: Vec<OwnRow>,
+    /// Lines of history that hold the address as their own, with the key of a row that has another one by now.
+    pub(super) former: Vec<(i64, String)>,
+    /// `rejected_items.id`
+    pub(super) rejects: Vec<i64>,
+    /// Keys of other rows that name the address, now or in their history.
+    pub(super) mentions: BTreeSet<String>,
+    /// Which of the addresses were found.
+    pub(super) found: HashSet<String>,
+}
+
+const OWN_ROWS: Pair = (
+    "select consent_key, consent_id, previous_key, address from consents \
+     where address in (select value from json_each($1)) order by first_seen_at, consent_key",
+    "select consent_key, consent_id, previous_key, address from consents \
+     where address = any($1) order by first_seen_at, consent_key",
+);
+
+// What is read of other rows is everything but a usual address of their own, and only where an address may stand in it.
+const OTHER_ROWS: Pair = (
+    "select consent_key, other from (select consent_key, coalesce(refs, '') || ' ' || coalesce(extra, '') || ' ' || \
+     coalesce(full_name, '') || ' ' || coalesce(source, '') || \
+     case when email glob '*[^A-Za-z0-9._%+@-]*' then ' ' || email else '' end as other \
+     from consents where consent_key > $1) as t where other like '%@%' order by consent_key limit $2",
+    "select consent_key, other from (select consent_key, coalesce(refs::text, '') || ' ' || coalesce(extra::text, '') || ' ' || \
+     coalesce(full_name, '') || ' ' || coalesce(source, '') || \
+     case when email ~ '[^A-Za-z0-9._%+@-]' then ' ' || email else '' end as other \
+     from consents where consent_key > $1) as t where other like '%@%' order by consent_key limit $2",
+);
+
+const HISTORY: Pair = (
+    "select id, consent_key, email, case when other like '%@%' then other end from (select id, consent_key, \
+     before ->> 'email' as email, coalesce(before ->> 'refs', '') || ' ' || coalesce(before ->> 'extra', '') || ' ' || \
+     coalesce(before ->> 'full_name', '') || ' ' || coalesce(before ->> 'source', '') || \
+     case when before ->> 'email' glob '*[^A-Za-z0-9._%+@-]*' then ' ' || (before ->> 'email') else '' end as other \
+     from consent_changes where id > $1 and before is not null order by id limit $2) as t order by id",
+    "select id, consent_key, email, case when other like '%@%' then other end from (select id, consent_key, \
+     before ->> 'email' as email, coalesce(before ->> 'refs', '') || ' ' || coalesce(before ->> 'extra', '') || ' ' || \
+     coalesce(before ->> 'full_name', '') || ' ' || coalesce(before ->> 'source', '') || \
+     case when before ->> 'email' ~ '[^A-Za-z0-9._%+@-]' then ' ' || (before ->> 'email') else '' end as other \
+     from consent_changes where id > $1 and before is not null order by id limit $2) as t order by id",
+);
+
+impl Traces {
+    /// Looks for these addresses, in normal form, in every table.
+    pub(super) async fn find(
+        conn: &mut Conn,
+        addresses: &HashSet<String>,
+        place: &str,
+    ) -> Result<Self, StoreError> {
+        let failed = |error: sqlx::Error| from_sqlx(&error, place);
+        let mut traces = Self { own: own_rows(conn, addresses).await.map_err(failed)?, ..Self::default() };
+        traces.found.extend(traces.own.iter().map(|row| row.address.clone()));
+        traces.find_in_history(conn, addresses).await.map_err(failed)?;
+        traces.find_in_other_rows(conn, addresses).await.map_err(failed)?;
+        traces.find_in_rejects(conn, addresses).await.map_err(failed)?;
+        let own: HashSet<&str> = traces.own.iter().map(|row| row.consent_key.as_str()).collect();
+        traces.former.retain(|(_, key)| !own.contains(key.as_str()));
+        traces.mentions.retain(|key| !own.contains(key.as_str()));
+        Ok(traces)
+    }
+
+    async fn find_in_history(
+        &mut self,
+        conn: &mut Conn,
+        addresses: &HashSet<String>,
+    ) -> Result<(), sqlx::Error> {
+        type Line = (i64, String, Option<String>, Option<String>);
+        let mut last = 0;
+        loop {
+            let lines: Vec<Line> = match conn {
+                Conn::Sqlite(_) => rows!(conn, HISTORY.0, last, CHUNK_ROWS)?,
+                Conn::Postgres(_) => rows!(conn, HISTORY.1, last, CHUNK_ROWS)?,
+            };
+            let Some((id, ..)) = lines.last() else { return Ok(()) };
+            last = *id;
+            for (id, key, email, other) in lines {
+                if let Some(owner) = email.and_then(|email| addresses.get(address(&email).as_ref())) {
+                    self.found.insert(owner.clone());
+                    self.former.push((id, key));
+                } else if other.is_some_and(|other| !addresses_in(&other, addresses).is_empty()) {
+                    self.mentions.insert(key);
+                }
+            }
+        }
+    }
+
+    async fn find_in_other_rows(
+        &mut self,
+        conn: &mut Conn,
+        addresses: &HashSet<String>,
+    ) -> Result<(), sqlx::Error> {
+        let mut last = String::new();
+        loop {
+            let found: Vec<(String, String)> = match conn {
+                Conn::Sqlite(_) => rows!(conn, OTHER_ROWS.0, &last, CHUNK_ROWS)?,
+                Conn::Postgres(_) => rows!(conn, OTHER_ROWS.1, &last, CHUNK_ROWS)?,
+            };
+            let Some((key, _)) = found.last() else { return Ok(()) };
+            last.clone_from(key);
+            let naming = found.into_iter().filter(|(_, text)| !addresses_in(text, addresses).is_empty());
+            self.mentions.extend(naming.map(|(key, _)| key));
+        }
+    }
+
+    async fn find_in_rejects(
+        &mut self,
+        conn: &mut Conn,
+        addresses: &HashSet<String>,
+    ) -> Result<(), sqlx::Error> {
+        const NEXT_CHUNK: &str = "select id, item from rejected_items where id > $1 order by id limit $2";
+        let mut last = 0;
+        loop {
+            let items: Vec<(i64, String)> = rows!(conn, NEXT_CHUNK, last, CHUNK_ROWS)?;
+            let Some((id, _)) = items.last() else { return Ok(()) };
+            last = *id;
+            for (id, item) in items {
+                let found = texts_in(&item, addresses);
+                if !found.is_empty() {
+                    self.rejects.push(id);
+                    self.found.extend(found);
+                }
+            }
+        }
+    }
+}
+
+async fn own_rows(conn: &mut Conn, addresses: &HashSet<String>) -> Result<Vec<OwnRow>, sqlx::Error> {
+    // PostgreSQL takes no NUL, and no row holds one.
+    let list: Vec<&String> = addresses.iter().filter(|text| !text.contains('\0')).collect();
+    match conn {
+        Conn::Sqlite(c) => sqlx::query_as(OWN_ROWS.0).bind(json!(list).to_string()).fetch_all(&mut **c).await,
+        Conn::Postgres(c) => {
+            sqlx::query_as(OWN_ROWS.1).bind(list).persistent(false).fetch_all(&mut **c).await
+        }
+    }
+}
+
+/// Which of these a rejected item holds, as a whole text or as an address among other words.
+fn texts_in(item: &str, wanted: &HashSet<String>) -> HashSet<String> {
+    let found = RefCell::new(HashSet::new());
+    any_address(item, MAX_CANDIDATES, |text| {
+        if let Some(text) = wanted.get(address(text).as_ref()) {
+            found.borrow_mut().insert(text.clone());
+        }
+        false
+    });
+    found.into_inner()
+}
+
+/// The same of what somebody else's row holds, where a name may equal an odd address.
+fn addresses_in(text: &str, wanted: &HashSet<String>) -> HashSet<String> {
+    let mut found = texts_in(text, wanted);
+    found.retain(|text| text.contains('@'));
+    found
+}
