@@ -23,7 +23,8 @@ pub struct Bounds {
     pub after_deadline: Duration,
     /// After a use that was given up: for all that follows together, such as recording the end of the run.
     pub last: Duration,
-    until: Option<Instant>,
+    /// Nothing goes on after this.
+    pub until: Option<Instant>,
 }
 
 impl Bounds {

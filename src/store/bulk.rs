@@ -7,12 +7,13 @@ use std::borrow::Cow;
 use serde::Serialize;
 use serde_json::json;
 use serde_json::value::RawValue;
+use sqlx::PgConnection;
 
 use super::conn::{Conn, execute};
 use super::error::StoreError;
 use super::insert::{Columns, SqliteQuery, bind_row};
 use super::write::WriteContext;
-use crate::consent::Consent;
+use crate::consent::{Consent, Rejected};
 use crate::hash::RowHash;
 
 /// Text that SQLite is given as a value of its own: taken out of a JSON list it would be held many times over.
@@ -168,12 +169,13 @@ pub(super) async fn update(
     if writes.is_empty() {
         return Ok(());
     }
-    match conn {
+    let stored = match conn {
         Conn::Sqlite(c) => {
             let (large, small): (Vec<_>, Vec<_>) = writes.iter().partition(|row| row.consent.bytes() > LARGE);
+            let mut stored = 0;
             for row in large {
                 let done = update_large(row, context).execute(&mut **c).await;
-                done.map_err(|error| context.failed(&error))?;
+                stored += done.map_err(|error| context.failed(&error))?.rows_affected();
             }
             let rows: Vec<_> = small
                 .iter()
@@ -197,7 +199,7 @@ pub(super) async fn update(
                 .collect();
             let list = serde_json::Value::from(rows).to_string();
             let query = sqlx::query(UPDATE_SQLITE).bind(list).bind(context.changed_at).bind(context.run_id);
-            query.execute(&mut **c).await.map(drop)
+            query.execute(&mut **c).await.map(|done| stored + done.rows_affected())
         }
         Conn::Postgres(c) => {
             let rows = Columns::new(writes.iter().map(|row| (row.key, &row.consent, row.hash, row.natural)));
@@ -207,10 +209,11 @@ pub(super) async fn update(
                 .bind(context.changed_at)
                 .bind(context.run_id)
                 .bind(&old_keys);
-            query.persistent(false).execute(&mut **c).await.map(drop)
+            query.persistent(false).execute(&mut **c).await.map(|done| done.rows_affected())
         }
     }
-    .map_err(|error| context.failed(&error))
+    .map_err(|error| context.failed(&error))?;
+    context.must_have_stored(stored, writes.len())
 }
 
 /// Makes rows active again whose content stays.
@@ -227,45 +230,145 @@ pub(super) async fn relist(
     if keys.is_empty() {
         return Ok(());
     }
-    on_keys(conn, context, (SQLITE, POSTGRES), keys).await
+    let stored = on_keys(conn, context, (SQLITE, POSTGRES), keys).await?;
+    context.must_have_stored(stored, keys.len())
 }
 
-/// A statement over a list of keys ($1) with `changed_at` ($2) and the run ($3).
+/// A statement over a list of keys ($1) with `changed_at` ($2) and the run ($3), and how many rows it wrote.
 pub(super) async fn on_keys(
     conn: &mut Conn,
     context: &WriteContext<'_>,
-    (sqlite, postgres): (&'static str, &'static str),
+    (sqlite, postgres): Pair,
     keys: &[String],
-) -> Result<(), StoreError> {
+) -> Result<u64, StoreError> {
     match conn {
         Conn::Sqlite(c) => {
             let query = sqlx::query(sqlite)
                 .bind(json!(keys).to_string())
                 .bind(context.changed_at)
                 .bind(context.run_id);
-            query.execute(&mut **c).await.map(drop)
+            query.execute(&mut **c).await.map(|done| done.rows_affected())
         }
         Conn::Postgres(c) => {
             let query = sqlx::query(postgres).bind(keys).bind(context.changed_at).bind(context.run_id);
-            query.persistent(false).execute(&mut **c).await.map(drop)
+            query.persistent(false).execute(&mut **c).await.map(|done| done.rows_affected())
         }
     }
     .map_err(|error| context.failed(&error))
 }
 
-/// Lets the history follow rows whose key changes.
+/// A statement for SQLite, and the same for PostgreSQL.
+pub(super) type Pair = (&'static str, &'static str);
+
+const DELETE_CHECKS: Pair = (
+    "delete from consent_checks where consent_key in (select value from json_each($1)) \
+     and $2 is not null and $3 is not null",
+    "delete from consent_checks where consent_key = any($1) and $2::timestamptz is not null and $3::bigint is not null",
+);
+
+/// Drops the notes about when the pages of these consents were asked for.
+pub(super) async fn delete_checks(
+    conn: &mut Conn,
+    context: &WriteContext<'_>,
+    keys: &[String],
+) -> Result<(), StoreError> {
+    on_keys(conn, context, DELETE_CHECKS, keys).await.map(drop)
+}
+
+/// Lets the history follow rows whose key changes: pairs of the old and the new one.
 pub(super) async fn follow_keys(
     conn: &mut Conn,
     context: &WriteContext<'_>,
     moves: &[(String, String)],
 ) -> Result<(), StoreError> {
-    for (old, new) in moves {
-        execute!(conn, "update consent_changes set consent_key = $2 where consent_key = $1", old, new)
-            .map_err(|error| context.failed(&error))?;
-        execute!(conn, "delete from consent_checks where consent_key = $1", old)
-            .map_err(|error| context.failed(&error))?;
+    const SQLITE: &str = "update consent_changes set consent_key = v.value ->> 1 from json_each($1) as v \
+         where consent_key = v.value ->> 0";
+    const POSTGRES: &str = "update consent_changes as c set consent_key = v.new_key \
+         from unnest($1::text[], $2::text[]) as v(old_key, new_key) where c.consent_key = v.old_key";
+    if moves.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let (old, new): (Vec<String>, Vec<String>) = moves.iter().cloned().unzip();
+    match conn {
+        Conn::Sqlite(c) => {
+            sqlx::query(SQLITE).bind(json!(moves).to_string()).execute(&mut **c).await.map(drop)
+        }
+        Conn::Postgres(c) => {
+            let query = sqlx::query(POSTGRES).bind(&old).bind(&new).persistent(false);
+            query.execute(&mut **c).await.map(drop)
+        }
+    }
+    .map_err(|error| context.failed(&error))?;
+    delete_checks(conn, context, &old).await
+}
+
+/// Writes distinct rejected items and tells how many rows that were. First the records that are there: an insert that finds
+/// one would spend an id.
+pub(super) async fn write_rejects(
+    conn: &mut Conn,
+    context: &WriteContext<'_>,
+    rejects: &[&Rejected],
+) -> Result<u64, StoreError> {
+    match conn {
+        // In this process a statement costs no way, and a text that is bound alone is held once.
+        Conn::Sqlite(_) => {
+            let mut stored = 0;
+            for reject in rejects {
+                stored += write_reject(conn, context, reject).await?;
+            }
+            Ok(stored)
+        }
+        Conn::Postgres(c) => {
+            let done = write_rejects_postgres(c, context.run_id, rejects).await;
+            done.map_err(|error| context.failed(&error))
+        }
+    }
+}
+
+async fn write_reject(
+    conn: &mut Conn,
+    context: &WriteContext<'_>,
+    reject: &Rejected,
+) -> Result<u64, StoreError> {
+    const AGAIN: &str = "update rejected_items set last_run_id = $1, resolved_at = null, reason = $2, item = $3 \
+         where fingerprint = $4";
+    const REJECT: &str = "insert into rejected_items (first_run_id, last_run_id, reason, item, has_id, fingerprint) \
+         values ($1, $1, $2, $3, $5, $4)";
+    let failed = |error: sqlx::Error| context.failed(&error);
+    let reason = reject.reason.to_string();
+    let fingerprint = reject.fingerprint.as_slice();
+    match execute!(conn, AGAIN, context.run_id, &reason, &reject.item, fingerprint).map_err(failed)? {
+        0 => {
+            let has_id = i64::from(reject.id.is_some());
+            execute!(conn, REJECT, context.run_id, &reason, &reject.item, fingerprint, has_id).map_err(failed)
+        }
+        again => Ok(again),
+    }
+}
+
+async fn write_rejects_postgres(
+    conn: &mut PgConnection,
+    run_id: i64,
+    rejects: &[&Rejected],
+) -> Result<u64, sqlx::Error> {
+    const AGAIN: &str = "update rejected_items as r set last_run_id = $1, resolved_at = null, reason = v.reason, item = v.item \
+         from unnest($2::bytea[], $3::text[], $4::text[]) as v(fingerprint, reason, item) \
+         where r.fingerprint = v.fingerprint";
+    const NEW: &str = "insert into rejected_items (first_run_id, last_run_id, reason, item, has_id, fingerprint) \
+         select $1, $1, v.reason, v.item, v.has_id, v.fingerprint \
+         from unnest($2::bytea[], $3::text[], $4::text[], $5::bigint[]) as v(fingerprint, reason, item, has_id) \
+         where not exists (select 1 from rejected_items as r where r.fingerprint = v.fingerprint)";
+    let fingerprints: Vec<&[u8]> = rejects.iter().map(|reject| reject.fingerprint.as_slice()).collect();
+    let reasons: Vec<String> = rejects.iter().map(|reject| reject.reason.to_string()).collect();
+    let items: Vec<&str> = rejects.iter().map(|reject| reject.item.as_str()).collect();
+    let has_id: Vec<i64> = rejects.iter().map(|reject| i64::from(reject.id.is_some())).collect();
+    let again = sqlx::query(AGAIN).bind(run_id).bind(&fingerprints).bind(&reasons).bind(&items);
+    let again = again.persistent(false).execute(&mut *conn).await?.rows_affected();
+    if again == rejects.len() as u64 {
+        return Ok(again);
+    }
+    let new = sqlx::query(NEW).bind(run_id).bind(&fingerprints).bind(&reasons).bind(&items).bind(&has_id);
+    Ok(again + new.persistent(false).execute(conn).await?.rows_affected())
 }
 
 /// Adds lines to `consent_changes`.
@@ -284,11 +387,12 @@ pub(super) async fn record(
     if changes.is_empty() {
         return Ok(());
     }
-    match conn {
+    let stored = match conn {
         Conn::Sqlite(c) => {
             let is_large =
                 |change: &&HistoryLine| change.before.as_ref().is_some_and(|text| text.len() > LARGE);
             let (large, small): (Vec<_>, Vec<_>) = changes.iter().partition(is_large);
+            let mut stored = 0;
             for change in large {
                 let query = sqlx::query(SQLITE_LARGE)
                     .bind(&change.consent_key)
@@ -297,13 +401,13 @@ pub(super) async fn record(
                     .bind(change.kind)
                     .bind(&change.before);
                 let done = query.execute(&mut **c).await;
-                done.map_err(|error| context.failed(&error))?;
+                stored += done.map_err(|error| context.failed(&error))?.rows_affected();
             }
             let list: Vec<_> =
                 small.iter().map(|change| json!([change.consent_key, change.kind, change.before])).collect();
             let list = serde_json::Value::from(list).to_string();
             let query = sqlx::query(SQLITE).bind(list).bind(context.changed_at).bind(context.run_id);
-            query.execute(&mut **c).await.map(drop)
+            query.execute(&mut **c).await.map(|done| stored + done.rows_affected())
         }
         Conn::Postgres(c) => {
             let keys: Vec<&str> = changes.iter().map(|change| change.consent_key.as_str()).collect();
@@ -311,8 +415,9 @@ pub(super) async fn record(
             let before: Vec<Option<&str>> = changes.iter().map(|change| change.before.as_deref()).collect();
             let query = sqlx::query(POSTGRES).bind(&keys).bind(&kinds).bind(&before);
             let query = query.bind(context.changed_at).bind(context.run_id).persistent(false);
-            query.execute(&mut **c).await.map(drop)
+            query.execute(&mut **c).await.map(|done| done.rows_affected())
         }
     }
-    .map_err(|error| context.failed(&error))
+    .map_err(|error| context.failed(&error))?;
+    context.must_have_stored(stored, changes.len())
 }

@@ -46,6 +46,26 @@ pub enum StoreError {
     /// An applied migration differs from the one in this program.
     #[error("the schema in {place} was made by a different build (migration {version} differs)")]
     Altered { place: String, version: i64 },
+    /// Our tables without the record of how they were made.
+    #[error("{place} holds our tables, but its table _sqlx_migrations is empty or incomplete")]
+    MigrationsLost { place: String },
+    /// A table that always holds a row.
+    #[error("the table sync_state in {place} is empty")]
+    StateLost { place: String },
+    #[error("{place} stores text as {encoding}, not as UTF8")]
+    Encoding { place: String, encoding: String },
+    /// A pooler that allows no transactions.
+    #[error("{place} is a pooler in statement mode, which allows no transactions")]
+    StatementPooling { place: String },
+    /// Something in the database swallows rows without an error.
+    #[error("the database {place} took {stored} of {sent} rows: a trigger or a rule drops the others")]
+    RowsDropped { place: String, stored: u64, sent: u64 },
+    /// What was committed is not there any more.
+    #[error("the database {place} has forgotten what it acknowledged in this run")]
+    Forgetful { place: String },
+    /// An id that the database itself has given to a new row.
+    #[error("an id for a new row is in use already in {place} ({code})")]
+    IdInUse { place: String, code: String },
     /// The schema is older than this program, and the command does not change it.
     #[error("the schema in {place} is older than this program")]
     Older { place: String },
@@ -135,14 +155,24 @@ impl StoreError {
             | Self::Newer { .. }
             | Self::Older { .. }
             | Self::Altered { .. }
+            | Self::MigrationsLost { .. }
+            | Self::StateLost { .. }
+            | Self::Encoding { .. }
+            | Self::StatementPooling { .. }
             | Self::SqliteOnly(_)
             | Self::NoSuchDatabase { .. } => Exit::Config,
             Self::Corrupt { .. } | Self::Cursor(_) => Exit::Data,
-            Self::Write { .. } | Self::Target { .. } | Self::Statement { .. } => Exit::Write,
+            // Nothing is wrong with what was received: the database does not store it.
+            Self::Write { .. }
+            | Self::Target { .. }
+            | Self::Statement { .. }
+            | Self::RowsDropped { .. }
+            | Self::IdInUse { .. } => Exit::Write,
             Self::Lost { .. }
             | Self::Unreachable { .. }
             | Self::Locked { .. }
             | Self::Contended { .. }
+            | Self::Forgetful { .. }
             | Self::Busy { .. }
             | Self::ReaderBusy { .. }
             | Self::ReaderInTheWay { .. }
@@ -175,6 +205,24 @@ impl StoreError {
                 "install the newer program again, or restore the backup from before the upgrade"
             }
             Self::Older { .. } => "run `understory-sync migrate`",
+            Self::MigrationsLost { .. } | Self::StateLost { .. } => {
+                "restore the last backup, or let database.url name a new database; this one was left as it is"
+            }
+            Self::Encoding { .. } => {
+                "create the database anew: `createdb --encoding=UTF8 --template=template0 NAME`"
+            }
+            Self::StatementPooling { .. } => {
+                "set pool_mode to transaction or session, or connect to the server itself"
+            }
+            Self::RowsDropped { .. } => {
+                "find the trigger, rule or row-level policy on our tables that drops rows, and remove it; nothing of this transaction was stored"
+            }
+            Self::Forgetful { .. } => {
+                "did the server fail over to a replica that was behind? The next run puts back what is missing"
+            }
+            Self::IdInUse { .. } => {
+                "a sequence is behind its table and the user may not set it: grant UPDATE on the sequences, or set them with setval()"
+            }
             Self::Altered { .. } => "use a released build; the database was left as it is",
             Self::NoSuchDatabase { .. } => "create it (`createdb NAME`), or correct database.url",
             Self::Corrupt { .. } => {
@@ -232,6 +280,11 @@ impl StoreError {
     /// Whether a new connection may help.
     pub(super) fn is_connection_lost(&self) -> bool {
         matches!(self, Self::Unreachable { .. })
+    }
+
+    /// Whether a sequence may be behind its table.
+    pub(super) fn is_id_in_use(&self) -> bool {
+        matches!(self, Self::IdInUse { .. })
     }
 
     /// Whether the same transaction may go through when tried again.

@@ -301,8 +301,11 @@ async fn mark(
     (history, rows): Mark,
     keys: &[String],
 ) -> Result<(), StoreError> {
-    on_keys(conn, context, history, keys).await?;
-    on_keys(conn, context, rows, keys).await
+    for sql in [history, rows] {
+        let stored = on_keys(conn, context, sql, keys).await?;
+        context.must_have_stored(stored, keys.len())?;
+    }
+    Ok(())
 }
 
 async fn record_checks(

@@ -54,14 +54,15 @@ const INSERT_POSTGRES: &str = "insert into consents (consent_key, consent_id, co
      $9::text[], $10::bigint[], $11::text[]) as v(consent_key, consent_id, company_id, email, full_name, source, refs, \
      extra, row_hash, natural_hash, address)";
 
-/// Inserts new rows, one at the least.
+/// Inserts new rows, one at the least, and tells how many the database took.
 pub(super) async fn insert(
     conn: &mut Conn,
     context: &WriteContext<'_>,
     puts: &[&Upsert],
-) -> Result<(), StoreError> {
+) -> Result<u64, StoreError> {
     match conn {
         Conn::Sqlite(c) => {
+            let mut stored = 0;
             let (many, rest) = puts.as_chunks::<16>();
             let statements = many
                 .iter()
@@ -73,8 +74,9 @@ pub(super) async fn insert(
                     query = bind_row(query, &put.key, &put.consent, put.hash, put.natural);
                 }
                 let done = query.bind(context.changed_at).bind(context.run_id).execute(&mut **c).await;
-                done.map_err(|error| context.failed(&error))?;
+                stored += done.map_err(|error| context.failed(&error))?.rows_affected();
             }
+            Ok(stored)
         }
         Conn::Postgres(c) => {
             let consents =
@@ -86,10 +88,9 @@ pub(super) async fn insert(
                 .persistent(false)
                 .execute(&mut **c)
                 .await;
-            done.map_err(|error| context.failed(&error))?;
+            Ok(done.map_err(|error| context.failed(&error))?.rows_affected())
         }
     }
-    Ok(())
 }
 
 pub(super) type SqliteQuery<'q> = sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;

@@ -216,21 +216,26 @@ async fn try_acquire(
     now: Timestamp,
     place: &str,
 ) -> Result<Option<i64>, StoreError> {
+    const RESTORE: &str = "insert into sync_lease (name, fence, expires_at) select 'sync', 0, $1 \
+         where not exists (select 1 from sync_lease where name = 'sync')";
     let failed = |error: sqlx::Error| from_sqlx(&error, place);
-    let taken: Vec<(i64,)> = match conn {
-        Conn::Sqlite(c) => {
-            let until = now.plus_millis(LEASE_SECONDS.cast_signed() * 1000);
-            sqlx::query_as(ACQUIRE_SQLITE)
-                .bind(holder)
-                .bind(until)
-                .fetch_all(&mut **c)
-                .await
-                .map_err(failed)?
-        }
-        Conn::Postgres(_) => {
-            conn.raw("set local lock_timeout = '1s'").await.map_err(failed)?;
-            rows!(conn, ACQUIRE_POSTGRES, holder).map_err(failed)?
-        }
+    if matches!(conn, Conn::Postgres(_)) {
+        conn.raw("set local lock_timeout = '1s'").await.map_err(failed)?;
+    }
+    let taken = update_lease(conn, holder, now).await.map_err(failed)?;
+    // Somebody has emptied the table.
+    if taken.is_none() && execute!(conn, RESTORE, Timestamp::default()).map_err(failed)? > 0 {
+        return update_lease(conn, holder, now).await.map_err(failed);
+    }
+    Ok(taken)
+}
+
+async fn update_lease(conn: &mut Conn, holder: &str, now: Timestamp) -> Result<Option<i64>, sqlx::Error> {
+    let taken: Vec<(i64,)> = if matches!(conn, Conn::Sqlite(_)) {
+        let until = now.plus_millis(LEASE_SECONDS.cast_signed() * 1000);
+        rows!(conn, ACQUIRE_SQLITE, holder, until)?
+    } else {
+        rows!(conn, ACQUIRE_POSTGRES, holder)?
     };
     Ok(taken.first().map(|(fence,)| *fence))
 }

@@ -34,11 +34,12 @@ pub(super) async fn inspect(conn: &mut Conn, place: &str) -> Result<Schema, Stor
             &SQLITE
         }
         Conn::Postgres(_) => {
-            let (migrated, consents): (bool, bool) = row!(
-                conn,
-                "select to_regclass('_sqlx_migrations') is not null, to_regclass('consents') is not null"
-            )
-            .map_err(failed)?;
+            const LOOK: &str = "select to_regclass('_sqlx_migrations') is not null, to_regclass('consents') is not null, \
+                 coalesce(current_setting('server_encoding', true), 'UTF8')";
+            let (migrated, consents, encoding): (bool, bool, String) = row!(conn, LOOK).map_err(failed)?;
+            if encoding != "UTF8" {
+                return Err(StoreError::Encoding { place: place.to_owned(), encoding });
+            }
             match (migrated, consents) {
                 (true, true) => &POSTGRES,
                 (false, false) => return Ok(Schema::Absent),
@@ -61,6 +62,16 @@ pub(super) async fn inspect(conn: &mut Conn, place: &str) -> Result<Schema, Stor
             }
             Some(_) => {}
         }
+    }
+    // One that is missing between others, or all of them, was not left out by us.
+    let known = migrator.iter().map(|known| known.version);
+    if applied.is_empty() || !known.take(applied.len()).eq(applied.iter().map(|(version, _)| *version)) {
+        return Err(StoreError::MigrationsLost { place: place.to_owned() });
+    }
+    let (state,): (bool,) =
+        row!(conn, "select exists (select 1 from sync_state where id = 1)").map_err(failed)?;
+    if !state {
+        return Err(StoreError::StateLost { place: place.to_owned() });
     }
     Ok(if applied.len() < migrator.iter().count() { Schema::Older } else { Schema::Current })
 }

@@ -7,8 +7,8 @@ use futures_util::task::AtomicWaker;
 use tokio::time::Instant;
 
 use super::Store;
-use super::conn::{Access, Conn, Intent};
-use super::error::StoreError;
+use super::conn::{Access, Conn, Intent, execute};
+use super::error::{StoreError, from_sqlx};
 use super::location::Location;
 
 /// How often a transaction is tried again after a conflict or a lost connection.
@@ -117,9 +117,14 @@ impl Session {
         mut work: impl AsyncFnMut(&mut Conn) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let mut tried = 0;
+        let mut advanced = false;
         loop {
             match self.try_transaction(intent, &mut work).await {
                 Ok(value) => return Ok(value),
+                Err(error) if error.is_id_in_use() && !advanced => {
+                    advanced = true;
+                    self.try_transaction(Intent::Write, &mut advance_sequences).await.map_err(|_| error)?;
+                }
                 Err(error) => self.repair(error, &mut tried).await?,
             }
         }
@@ -162,4 +167,20 @@ impl Session {
         tokio::time::sleep(Duration::from_millis(50 << (*tried).min(6))).await;
         Ok(())
     }
+}
+
+/// PostgreSQL: sequences that are behind their tables, as after a restore of the rows alone, go on behind the last id.
+async fn advance_sequences(conn: &mut Conn) -> Result<(), StoreError> {
+    const TABLES: [&str; 3] = [
+        "select setval(s, greatest(nextval(s), (select max(id) from sync_runs))) \
+         from (select pg_get_serial_sequence('sync_runs', 'id')::regclass as s) as q",
+        "select setval(s, greatest(nextval(s), (select max(id) from consent_changes))) \
+         from (select pg_get_serial_sequence('consent_changes', 'id')::regclass as s) as q",
+        "select setval(s, greatest(nextval(s), (select max(id) from rejected_items))) \
+         from (select pg_get_serial_sequence('rejected_items', 'id')::regclass as s) as q",
+    ];
+    for table in TABLES {
+        execute!(conn, table).map_err(|error| from_sqlx(&error, ""))?;
+    }
+    Ok(())
 }

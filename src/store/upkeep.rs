@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::bulk::on_keys;
+use super::bulk::{self, on_keys};
 use super::conn::{Conn, execute, row, rows};
 use super::error::{StoreError, from_sqlx};
 use super::lease::Lease;
@@ -165,30 +165,49 @@ async fn erase_batch(
     let context = WriteContext { run_id, changed_at: next_changed_at(conn, now, place).await?, place };
     let keys: Vec<String> = old.iter().map(|(key, _)| key.clone()).collect();
     on_keys(conn, &context, TEXTS, &keys).await?;
-    for (key, nameless) in &old {
-        erase_row(conn, &context, key, *nameless, &salt).await?;
-    }
-    Ok(old.len() as u64)
+    let erased: Vec<Erased> = old
+        .into_iter()
+        .map(|(key, nameless)| {
+            let new_key = if nameless { salt.erased_key(&key) } else { key.clone() };
+            let hash = crate::hash::RowHash { key: salt.key(&new_key), content: 0 };
+            (key, new_key, hash.to_hex())
+        })
+        .collect();
+    erase_rows(conn, &context, &erased).await?;
+    bulk::delete_checks(conn, &context, &keys).await?;
+    let moved = erased.into_iter().filter(|(key, new_key, _)| key != new_key);
+    let moved: Vec<_> = moved.map(|(key, new_key, _)| (key, new_key)).collect();
+    bulk::follow_keys(conn, &context, &moved).await?;
+    Ok(keys.len() as u64)
 }
 
-async fn erase_row(
-    conn: &mut Conn,
-    context: &WriteContext<'_>,
-    key: &str,
-    nameless: bool,
-    salt: &Salt,
-) -> Result<(), StoreError> {
-    const ERASE: &str = "update consents set consent_key = $2, email = null, address = null, full_name = null, refs = null, extra = null, \
-         row_hash = $3, natural_hash = null, erased_at = $4, changed_at = $4, changed_run_id = $5 where consent_key = $1";
-    let failed = |error: sqlx::Error| context.failed(&error);
-    let new_key = if nameless { salt.erased_key(key) } else { key.to_owned() };
-    let hash = crate::hash::RowHash { key: salt.key(&new_key), content: 0 };
-    execute!(conn, ERASE, key, &new_key, hash.to_hex(), context.changed_at, context.run_id)
-        .map_err(failed)?;
-    execute!(conn, "delete from consent_checks where consent_key = $1", key).map_err(failed)?;
-    if nameless {
-        execute!(conn, "update consent_changes set consent_key = $2 where consent_key = $1", key, &new_key)
-            .map_err(failed)?;
+/// The key of a row, the key that it gets, and its hash.
+type Erased = (String, String, String);
+
+async fn erase_rows(conn: &mut Conn, context: &WriteContext<'_>, rows: &[Erased]) -> Result<(), StoreError> {
+    const SQLITE: &str = "update or fail consents set consent_key = v.value ->> 1, row_hash = v.value ->> 2, email = null, \
+         address = null, full_name = null, refs = null, extra = null, natural_hash = null, erased_at = $2, changed_at = $2, \
+         changed_run_id = $3 from json_each($1) as v where consents.consent_key = v.value ->> 0";
+    const POSTGRES: &str = "update consents as c set consent_key = v.new_key, row_hash = v.row_hash, email = null, \
+         address = null, full_name = null, refs = null, extra = null, natural_hash = null, erased_at = $2, changed_at = $2, \
+         changed_run_id = $3 from unnest($1::text[], $4::text[], $5::text[]) as v(old_key, new_key, row_hash) \
+         where c.consent_key = v.old_key";
+    let stored = match conn {
+        Conn::Sqlite(c) => {
+            let list = serde_json::json!(rows).to_string();
+            let query = sqlx::query(SQLITE).bind(list).bind(context.changed_at).bind(context.run_id);
+            query.execute(&mut **c).await.map(|done| done.rows_affected())
+        }
+        Conn::Postgres(c) => {
+            let column = |pick: fn(&Erased) -> &String| -> Vec<&str> {
+                rows.iter().map(|row| pick(row).as_str()).collect()
+            };
+            let (old, new, hashes) = (column(|row| &row.0), column(|row| &row.1), column(|row| &row.2));
+            let query = sqlx::query(POSTGRES).bind(&old).bind(context.changed_at).bind(context.run_id);
+            let query = query.bind(&new).bind(&hashes).persistent(false);
+            query.execute(&mut **c).await.map(|done| done.rows_affected())
+        }
     }
-    Ok(())
+    .map_err(|error| context.failed(&error))?;
+    context.must_have_stored(stored, rows.len())
 }

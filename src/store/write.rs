@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::bulk::{self, HistoryLine, RowUpdate, WrittenRow};
-use super::conn::{Conn, execute, row};
+use super::conn::{Conn, execute, row, rows};
 use super::error::{StoreError, from_sqlx};
 use super::insert;
 use super::lease::Run;
@@ -26,6 +26,19 @@ impl WriteContext<'_> {
     pub(super) fn failed(&self, error: &sqlx::Error) -> StoreError {
         from_sqlx(error, self.place)
     }
+
+    /// Whether the database stored what it was sent: a trigger, a rule or a row-level policy drops rows without an error.
+    pub(super) fn must_have_stored(&self, stored: u64, sent: usize) -> Result<(), StoreError> {
+        must_have_stored(stored, sent, self.place)
+    }
+}
+
+fn must_have_stored(stored: u64, sent: usize, place: &str) -> Result<(), StoreError> {
+    let sent = sent as u64;
+    if stored < sent {
+        return Err(StoreError::RowsDropped { place: place.to_owned(), stored, sent });
+    }
+    Ok(())
 }
 
 const SAVE_RUN: &str = "update sync_runs set batches = $2, endpoint = $3, pages = $4, items = $5, added = $6, updated = $7, \
@@ -40,7 +53,7 @@ pub(super) async fn save_run(
     batches: i64,
     place: &str,
 ) -> Result<(), StoreError> {
-    execute!(
+    let saved = execute!(
         conn,
         SAVE_RUN,
         row.id,
@@ -68,7 +81,7 @@ pub(super) async fn save_run(
         &row.error
     )
     .map_err(|error| from_sqlx(&error, place))?;
-    Ok(())
+    must_have_stored(saved, 1, place)
 }
 
 /// The next value of `changed_at`: one for each transaction, greater than any committed before, whatever the clock does.
@@ -83,12 +96,16 @@ pub(super) async fn next_changed_at(
     let (last,): (Timestamp,) =
         row!(conn, "select last_changed_at from sync_state where id = 1").map_err(failed)?;
     let next = now.max(last.plus_millis(1));
-    execute!(conn, "update sync_state set last_changed_at = $1 where id = 1", next).map_err(failed)?;
+    let kept = execute!(conn, "update sync_state set last_changed_at = $1 where id = 1", next);
+    must_have_stored(kept.map_err(failed)?, 1, place)?;
     super::feed::log_transaction(conn, next).await.map_err(failed)?;
     Ok(next)
 }
 
 /// Proves the lease and tells whether this transaction went through in an earlier try, whose answer got lost.
+///
+/// # Errors
+/// [`StoreError::Forgetful`] where earlier transactions of this run are gone: the server failed over to a replica that was behind.
 pub(super) async fn check_replay(
     conn: &mut Conn,
     run: &Run,
@@ -97,9 +114,12 @@ pub(super) async fn check_replay(
 ) -> Result<bool, StoreError> {
     run.lease.renew(conn, now, place).await?;
     let failed = |error: sqlx::Error| from_sqlx(&error, place);
-    let (batches,): (i64,) =
-        row!(conn, "select batches from sync_runs where id = $1", run.row.id).map_err(failed)?;
-    Ok(batches > run.batches)
+    let found: Vec<(i64,)> =
+        rows!(conn, "select batches from sync_runs where id = $1", run.row.id).map_err(failed)?;
+    match found.first() {
+        Some((batches,)) if *batches >= run.batches => Ok(*batches > run.batches),
+        _ => Err(StoreError::Forgetful { place: place.to_owned() }),
+    }
 }
 
 /// Text that is written by one statement at the most, the last row apart: on its way to the database it is held several times.
@@ -188,23 +208,28 @@ async fn write_rejects(
     context: &WriteContext<'_>,
     rejects: &[Rejected],
 ) -> Result<(), StoreError> {
-    // First the record that is there: an insert that finds it would spend an id.
-    const AGAIN: &str = "update rejected_items set last_run_id = $1, resolved_at = null, reason = $2, item = $3 \
-         where fingerprint = $4";
-    const REJECT: &str = "insert into rejected_items (first_run_id, last_run_id, reason, item, has_id, fingerprint) \
-         values ($1, $1, $2, $3, $5, $4)";
-    for reject in rejects {
-        let reason = reject.reason.to_string();
-        let fingerprint = reject.fingerprint.as_slice();
-        let again = execute!(conn, AGAIN, context.run_id, &reason, &reject.item, fingerprint)
-            .map_err(|error| context.failed(&error))?;
-        if again == 0 {
-            let has_id = i64::from(reject.id.is_some());
-            execute!(conn, REJECT, context.run_id, &reason, &reject.item, fingerprint, has_id)
-                .map_err(|error| context.failed(&error))?;
-        }
+    let mut seen = HashSet::new();
+    let distinct: Vec<&Rejected> = rejects.iter().filter(|reject| seen.insert(&reject.fingerprint)).collect();
+    for segment in segments(&distinct, |reject| reject.item.len()) {
+        let stored = bulk::write_rejects(conn, context, segment).await?;
+        context.must_have_stored(stored, segment.len())?;
     }
     Ok(())
+}
+
+/// Rows for one statement each: [`SEGMENT_BYTES`] and the last row.
+fn segments<T>(mut rest: &[T], bytes_of: impl Fn(&T) -> usize) -> impl Iterator<Item = &[T]> {
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fits = rest.iter().take_while(|row| {
+            let before = bytes;
+            bytes += bytes_of(row);
+            before < SEGMENT_BYTES
+        });
+        let (now, later) = rest.split_at(fits.count());
+        rest = later;
+        (!now.is_empty()).then_some(now)
+    })
 }
 
 /// Remembers whose consents the database holds, for as long as it exists.
@@ -273,17 +298,9 @@ async fn write_rows(
 
 /// In statements of [`SEGMENT_BYTES`].
 async fn insert_all(conn: &mut Conn, context: &WriteContext<'_>, puts: &[&Upsert]) -> Result<(), StoreError> {
-    let mut rest = puts;
-    while !rest.is_empty() {
-        let mut bytes = 0;
-        let fits = rest.iter().take_while(|put| {
-            let before = bytes;
-            bytes += put.key.len() + put.consent.bytes();
-            before < SEGMENT_BYTES
-        });
-        let (now, later) = rest.split_at(fits.count());
-        insert::insert(conn, context, now).await?;
-        rest = later;
+    for segment in segments(puts, |put| put.key.len() + put.consent.bytes()) {
+        let stored = insert::insert(conn, context, segment).await?;
+        context.must_have_stored(stored, segment.len())?;
     }
     Ok(())
 }

@@ -32,9 +32,12 @@ const MAY_NAME: [(&str, &str); 22] = [
     ("snapshots", ""),
 ];
 
+/// The name of a new schema cannot be bound; the server itself quotes it.
+const SCHEMA_NAME: &str = "src/store/conn.rs";
+
 /// Where a crate may be named.
 const CRATES: [(&str, &str); 4] = [
-    // SQL that is put together at run time: nowhere.
+    // SQL that is put together at run time: nowhere, except in `SCHEMA_NAME`.
     ("AssertSqlSafe", ""),
     ("reqwest", "api"),
     ("sqlx", "store"),
@@ -86,7 +89,8 @@ fn nothing_imports_upward_and_each_foreign_crate_has_its_place() {
             for (name, places) in CRATES {
                 let names_it =
                     line.split(|c: char| !(c.is_alphanumeric() || c == '_')).any(|word| word == name);
-                let fine = places.split(' ').any(|place| place == module);
+                let quoted = name == "AssertSqlSafe" && file.ends_with(SCHEMA_NAME);
+                let fine = quoted || places.split(' ').any(|place| place == module);
                 assert!(!names_it || fine, "{}: {name} is named: {line}", file.display());
             }
         }

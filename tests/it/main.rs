@@ -17,6 +17,7 @@
 mod support;
 
 mod a_million;
+mod accidents;
 mod api_client;
 mod bad_items;
 mod bench;
@@ -62,6 +63,7 @@ mod schedule;
 mod schema;
 mod secrecy;
 mod signals;
+mod silent_database;
 mod simulation;
 mod staying;
 mod strangers;

@@ -10,13 +10,18 @@ use crate::bench::cluster::{Cluster, free_port, unprivileged};
 use crate::bench::sql::Db;
 use crate::bench::{Bench, wait_until};
 
-struct Pooler {
+pub(crate) struct Pooler {
     child: Child,
     port: u16,
 }
 
 impl Pooler {
     fn new(cluster: &Cluster, size: u32) -> Self {
+        Self::in_mode(cluster, size, "transaction")
+    }
+
+    /// `transaction`, `statement`
+    pub(crate) fn in_mode(cluster: &Cluster, size: u32, mode: &str) -> Self {
         let program = ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer", "/usr/local/bin/pgbouncer"]
             .map(Path::new)
             .into_iter()
@@ -29,7 +34,7 @@ impl Pooler {
         let file = folder.join("pgbouncer.ini");
         let text = format!(
             "[databases]\nsync = host=127.0.0.1 port={} dbname=sync\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\
-             unix_socket_dir =\nauth_type = trust\nauth_file = {}\npool_mode = transaction\ndefault_pool_size = {size}\n\
+             unix_socket_dir =\nauth_type = trust\nauth_file = {}\npool_mode = {mode}\ndefault_pool_size = {size}\n\
              max_client_conn = 50\nlogfile = {}\n",
             cluster.port,
             users.display(),
@@ -52,7 +57,7 @@ impl Pooler {
         pooler
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("postgres://owner@127.0.0.1:{}/sync", self.port)
     }
 }

@@ -4,6 +4,9 @@ use std::io;
 
 use super::{StoreError, WriteCause};
 
+/// What PgBouncer says of a transaction in statement mode; its SQLSTATE is that of any broken connection.
+const STATEMENT_POOLING: &str = "statement pooling mode";
+
 /// Turns a driver's error into ours, dropping its text.
 pub(in crate::store) fn from_sqlx(error: &sqlx::Error, place: &str) -> StoreError {
     let place = place.to_owned();
@@ -12,6 +15,8 @@ pub(in crate::store) fn from_sqlx(error: &sqlx::Error, place: &str) -> StoreErro
             let code = db.code().unwrap_or_default().into_owned();
             if db.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some() {
                 sqlite(&code, place)
+            } else if db.message().contains(STATEMENT_POOLING) {
+                StoreError::StatementPooling { place }
             } else {
                 postgres(code, place)
             }
@@ -90,6 +95,7 @@ fn postgres(code: String, place: String) -> StoreError {
         "58030" => StoreError::Write { place, cause: WriteCause::Io },
         "40001" | "40P01" | "40003" => StoreError::Contended { place, code },
         "55P03" => StoreError::Locked { place },
+        "23505" => StoreError::IdInUse { place, code },
         "XX001" | "XX002" => StoreError::Corrupt { place, code },
         _ if ["08", "53", "57"].iter().any(|class| code.starts_with(class)) || code == "25P03" => {
             StoreError::Unreachable { place, cause: format!("SQLSTATE {code}") }

@@ -68,6 +68,12 @@ impl Cluster {
         self.folder.path().join("data")
     }
 
+    /// The server's first process.
+    pub(crate) fn postmaster(&self) -> String {
+        let text = fs::read_to_string(self.data().join("postmaster.pid")).unwrap();
+        text.lines().next().unwrap().to_owned()
+    }
+
     /// Where its socket is, and where files for it may lie.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()

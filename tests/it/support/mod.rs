@@ -3,6 +3,7 @@
 pub(crate) mod certificates;
 mod db;
 pub(crate) mod gzip;
+pub(crate) mod link;
 pub(crate) mod not_run;
 mod program;
 pub(crate) mod raw;
