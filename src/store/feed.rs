@@ -151,8 +151,16 @@ const STATE: &str = "select coalesce(feed_id, '') as feed_id, feed_file, last_ch
 
 const LINES: &str = "select f.changed_at, f.consent_key, f.previous_key, f.state, f.email, f.full_name, f.source, f.withheld, \
      f.mailable, coalesce((select l.nonce from feed_log l where l.changed_at = f.changed_at), '0') as nonce \
-     from consent_feed f where (f.changed_at, f.consent_key) > ($1, $2) and f.changed_at <= $3 \
-     order by f.changed_at, f.consent_key limit $4";
+     from consent_feed f where (f.changed_at, f.consent_key) > ($1, $2) and (f.changed_at, f.consent_key) <= ($3, $4) \
+     order by f.changed_at, f.consent_key limit $5";
+
+/// Where the next page ends, read from the index alone: a view of two tables is sorted as a whole, however few lines of it
+/// are wanted.
+const PAGE_END: &str = "select changed_at, consent_key from consents where (changed_at, consent_key) > ($1, $2) \
+     and changed_at <= $3 order by changed_at, consent_key limit 1 offset $4";
+
+/// Behind every key.
+const LAST_KEY: &str = "\u{10ffff}";
 
 const LOG_SQLITE: &str = "insert into feed_log (changed_at, nonce) values ($1, lower(hex(randomblob(8))))";
 const LOG_POSTGRES: &str = "insert into feed_log (changed_at, nonce) \
@@ -259,8 +267,13 @@ impl Store {
     ) -> Result<Vec<FeedLine>, StoreError> {
         let place = self.place();
         self.read(async |conn| {
-            rows!(conn, LINES, cursor.changed_at, &cursor.consent_key, feed.until, PAGE_LINES)
-                .map_err(|error| from_sqlx(&error, &place))
+            let failed = |error: sqlx::Error| from_sqlx(&error, &place);
+            let (at, key) = (cursor.changed_at, &cursor.consent_key);
+            let end: Vec<(Timestamp, String)> =
+                rows!(conn, PAGE_END, at, key, feed.until, PAGE_LINES - 1).map_err(failed)?;
+            let (end_at, end_key) =
+                end.into_iter().next().unwrap_or_else(|| (feed.until, LAST_KEY.to_owned()));
+            rows!(conn, LINES, at, key, end_at, end_key, PAGE_LINES).map_err(failed)
         })
         .await
     }
