@@ -162,9 +162,6 @@ pub enum RejectReason {
     /// Nested deeper than can be stored.
     #[error("the item is nested too deeply")]
     TooDeep,
-    /// The scan held its id before, with another address.
-    #[error("duplicate_id")]
-    DuplicateId,
 }
 
 /// An item that cannot be used.
