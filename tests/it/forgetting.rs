@@ -270,8 +270,8 @@ on_both! {
     }
 
     async fn what_waits_for_the_person_is_erased_too(world: World) {
-        world.api.add(&json!({"id": "e", "company_id": COMPANY_ID, "email": "e@example.com"}));
         world.list_people(2);
+        world.api.add(&json!({"id": "e", "company_id": COMPANY_ID, "email": "e@example.com"}));
         world.run_once().expect(0);
         let at = world.db.value("select max(changed_at) from consents").await;
         world.db.execute(&format!(
