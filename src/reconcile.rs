@@ -2,7 +2,7 @@
 //!
 //! Pure: no clock, no socket, no database. A pass is told what the database holds ([`Known`]), is given one page after the
 //! other, says for each what is to be written ([`Batch`]), and at the end who was not listed and whether that may count
-//! ([`judge`]).
+//! ([`evaluate_removals`]).
 
 mod guard;
 mod known;
@@ -100,7 +100,7 @@ pub struct Upsert {
     pub kind: UpsertKind,
 }
 
-/// Which row a [`Put`] goes to.
+/// Which row a [`Upsert`] goes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum UpsertKind {
     Add,
