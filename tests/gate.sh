@@ -82,9 +82,9 @@ chmod +x "$work/gate/tests"/*.sh
 printf '#!/bin/sh\n' >"$work/bin/cargo"
 gate() { clean PATH="$work/bin:$PATH" "$@" "$work/gate/.ci/run" 2>/dev/null | tail -1 | sed 's/[0-9]* s\b/N s/'; }
 same "everything was run" "$(gate CI=true)" "== all good, N s; not run: none (0)"
-printf '#!/bin/bash\nset -e\nsource tests/lib.sh\nnot_run image "no docker"\n' >"$work/gate/tests/docker.sh"
+printf '#!/bin/bash\nset -e\nsource tests/lib.sh\nnot_run image "no docker"\n' >"$work/gate/tests/systemd.sh"
 same "what was not is named" "$(gate)" "== all good, N s; not run: image (no docker) (1)"
-same "in CI it fails" "$(gate CI=true || true)" '== FAILED in step "image" after N s (exit 1)'
+same "in CI it fails" "$(gate CI=true || true)" '== FAILED in step "units under a booted systemd" after N s (exit 1)'
 for script in $steps; do
     printf '#!/bin/sh\nexit 3\n' >"$work/gate/$script"
     expect "a failure of $script fails the gate" test "$(code gate)" != 0

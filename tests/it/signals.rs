@@ -92,10 +92,15 @@ async fn no_core_is_dumped_whatever_the_limit() {
 async fn a_closed_terminal_stops_a_command_unless_it_was_started_to_outlive_it() {
     let world = World::on(Engine::Sqlite).await;
     world.run_once().expect(0);
-    let (stopped, lock) = waiting_backup(&world, "true", 1).await;
-    stopped.signal("HUP");
-    ends_within(stopped, BUSY).expect(75).says("interrupted");
-    drop(lock);
+    // Where whoever runs the tests ignores the signal, so does every command of theirs.
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    if ignored.is_none_or(|mask| u64::from_str_radix(mask.trim(), 16).unwrap() & 1 == 0) {
+        let (stopped, lock) = waiting_backup(&world, "true", 1).await;
+        stopped.signal("HUP");
+        ends_within(stopped, BUSY).expect(75).says("interrupted");
+        drop(lock);
+    }
     let (outlives, lock) = waiting_backup(&world, "trap '' HUP", 15).await;
     outlives.signal("HUP");
     drop(lock);
