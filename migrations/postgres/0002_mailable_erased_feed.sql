@@ -109,7 +109,9 @@ create table notifications (
     event     text    not null primary key,
     since     timestamptz not null,
     sent_at   timestamptz,
-    amount    bigint not null default 0
+    amount    bigint not null default 0,
+    failed_at timestamptz,
+    error     text
 );
 
 alter table sync_state add column accepted_removals bigint;

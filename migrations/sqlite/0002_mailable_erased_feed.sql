@@ -103,7 +103,9 @@ create table notifications (
     event     text    not null primary key,
     since     text    not null,
     sent_at   text,
-    amount    integer not null default 0
+    amount    integer not null default 0,
+    failed_at text,
+    error     text
 ) strict;
 
 alter table sync_state add column accepted_removals integer;

@@ -8,6 +8,7 @@ use super::walk::Complete;
 use super::{Progress, RunError, RunOptions, RunReport, Syncer, fail};
 use crate::api::{Lookup, QUICKSTART_PATH};
 use crate::exit::Exit;
+use crate::invocation::Invocation;
 use crate::reconcile::{Absence, Evidence, Pass, evaluate_removals};
 use crate::store::{Candidate, Ending, Run, RunRow, Store, Timestamp};
 
@@ -150,8 +151,8 @@ pub(super) fn conclude(row: &mut RunRow, absence: Absence, evidence: &Evidence) 
                 "and the list holds nobody at all who can be stored"
             };
             let message = format!(
-                "removals withheld: {n} of {of} active consents are not listed any more, {why}; none was marked missing. If this is right, run `understory-sync --run-once \
-                 --accept-removals {n}`"
+                "removals withheld: {n} of {of} active consents are not listed any more, {why}; none was marked missing. If they really left, run: {}",
+                Invocation::current().line_then_run(&format!("accept-removals {n}"))
             );
             row.error = Some(message.clone());
             (Some(message), Exit::Data)
