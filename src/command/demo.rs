@@ -81,11 +81,12 @@ fn config(api: &DemoApi, database: &Path) -> io::Result<Config> {
     .into_iter()
     .collect();
     let sources = Sources {
-        file: None,
+        // Nothing of an installation: with its file, a demo would use its heartbeat and its notifications.
+        file: Some(Path::new("/dev/null")),
         environment: &environment,
         log_level: None,
         log_format: None,
-        working_dir: Path::new("."),
+        working_dir: Path::new("/"),
         caller: caller(),
         now: Timestamp::now().to_utc(),
     };
