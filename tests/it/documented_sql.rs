@@ -55,3 +55,12 @@ on_both! {
         }
     }
 }
+
+#[tokio::test]
+async fn every_recipe_of_the_readme_is_one_statement_with_rows_on_the_demos_database() {
+    let (world, _) = crate::demo::played().await;
+    for recipe in recipes("README.md") {
+        assert!(!recipe.contains(';'), "more than one statement: {recipe}");
+        assert!(!world.db.query(&recipe).await.is_empty(), "no answer to {recipe}");
+    }
+}
