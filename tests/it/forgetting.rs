@@ -277,7 +277,7 @@ on_both! {
         world.db.execute(&format!(
             "insert into consent_checks (consent_key, checked_at) values ('e', '{at}'), ('o', '{at}'); \
              insert into pending_returns (consent_key, listed_since, listed_runs, last_run_id) values ('e', '{at}', 1, 1), ('o', '{at}', 1, 1); \
-             insert into rejected_listings (consent_key, runs, skipped) values ('e', 1, 0), ('o', 1, 0)"
+             insert into rejected_listings (consent_key, runs, skipped, last_run_id) values ('e', 1, 0, 1), ('o', 1, 0, 1)"
         )).await;
         world.run(&["forget", "e@example.com"]).expect(0);
         for table in ["consent_checks", "pending_returns", "rejected_listings"] {
