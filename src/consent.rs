@@ -162,6 +162,9 @@ pub enum RejectReason {
     /// Nested deeper than can be stored.
     #[error("the item is nested too deeply")]
     TooDeep,
+    /// The scan held its id before, with another address.
+    #[error("duplicate_id")]
+    DuplicateId,
 }
 
 /// An item that cannot be used.

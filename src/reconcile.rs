@@ -2,20 +2,22 @@
 //!
 //! Pure: no clock, no socket, no database. A pass is told what the database holds ([`Known`]), is given one page after the
 //! other, says for each what is to be written ([`Batch`]), and at the end who was not listed and whether that may count
-//! ([`evaluate_removals`]).
+//! ([`Guard`]).
 
 mod guard;
 mod known;
 mod pass;
+mod pending;
 mod reject;
 mod suppression;
 
 #[cfg(test)]
 mod tests;
 
-pub use guard::{Absence, Evidence, evaluate_removals};
+pub use guard::{Absence, Evidence, Guard};
 pub use known::{Known, RowState};
-pub use pass::{Namesake, Namesakes, Pass, ScanSettings};
+pub use pass::{Answers, Namesake, Pass, Question, Questions, ScanSettings};
+pub use pending::{KnownPending, PendingReturn, PendingReturns};
 pub use reject::{KnownReject, KnownRejects};
 pub use suppression::Suppressions;
 
@@ -31,6 +33,20 @@ pub struct Batch {
     pub writes: Vec<RowWrite>,
     /// Items that cannot be used and are not on record yet.
     pub rejects: Vec<Rejected>,
+    /// Items whose id the scan held before; neither counted nor written yet.
+    pub repeats: Vec<Repeat>,
+}
+
+/// An item whose id the scan held before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repeat {
+    pub key: String,
+    /// Its place on the page.
+    pub number: usize,
+    /// In its normal form.
+    pub address: String,
+    /// Hash of the first one's address, where the first one is not stored.
+    pub first: Option<u64>,
 }
 
 /// How the items of a pass count (contract, section 4, `sync_runs`).
@@ -43,6 +59,8 @@ pub struct Tally {
     pub unchanged: u64,
     /// Known as missing or removed.
     pub returned: u64,
+    /// Known as removed or erased; their return is not confirmed.
+    pub returns_pending: u64,
     /// Stored already in this pass.
     pub duplicates: u64,
     pub rejected: u64,
@@ -58,6 +76,7 @@ impl Tally {
         self.updated += other.updated;
         self.unchanged += other.unchanged;
         self.returned += other.returned;
+        self.returns_pending += other.returns_pending;
         self.duplicates += other.duplicates;
         self.rejected += other.rejected;
         self.suppressed += other.suppressed;
@@ -72,8 +91,10 @@ pub enum RowWrite {
     /// A row that counts as listed though no item was stored to it: it is active again, its content stays.
     MarkListed {
         key: String,
-        /// It was missing or removed (else only withheld).
+        /// It was missing (else only withheld).
         returns: bool,
+        /// The item that lists it counts as its return.
+        counts: bool,
     },
 }
 
@@ -98,9 +119,11 @@ pub struct Upsert {
     pub natural: i64,
     /// Which row it goes to.
     pub kind: UpsertKind,
+    /// The item counts as what becomes of this row; else as the return of another one.
+    pub counts: bool,
 }
 
-/// Which row a [`Upsert`] goes to.
+/// Which row an [`Upsert`] goes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum UpsertKind {
     Add,
@@ -130,5 +153,6 @@ impl Batch {
         self.tally.add(&other.tally);
         self.writes.append(&mut other.writes);
         self.rejects.append(&mut other.rejects);
+        self.repeats.append(&mut other.repeats);
     }
 }

@@ -7,11 +7,15 @@ mod clock;
 mod dry;
 mod ending;
 mod error;
+mod lookup;
+mod target;
+mod unwritten;
 mod wait;
 mod walk;
 
 pub use dry::{DryReport, PlannedChange};
 pub use error::{Failure, RunError};
+pub use lookup::LookupCounts;
 pub use walk::companies;
 
 use std::time::Duration;
@@ -23,8 +27,11 @@ use tracing::Instrument as _;
 use crate::api::{Api, ApiError, Deadline, Endpoint, Traffic};
 use crate::config::Config;
 use crate::exit::Exit;
-use crate::store::{Bounds, Lease, Run, RunRow, Store, StoreError, Timestamp, Trigger, identity, new_holder};
+use crate::store::{
+    Acceptance, Bounds, Lease, Run, RunRow, Store, StoreError, Timestamp, Trigger, identity, new_holder,
+};
 use clock::ClockCheck;
+use target::Target;
 use wait::Wait;
 
 /// How long a run that is told to stop may still try to begin.
@@ -46,10 +53,10 @@ pub struct Progress {
 }
 
 /// What this run may do that others may not.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RunOptions {
     /// `--accept-removals`
-    pub accept_removals: Option<u64>,
+    pub acceptance: Option<Acceptance>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +75,7 @@ pub struct Syncer {
     config: Config,
     api: Api,
     progress_every: Duration,
+    lookups: LookupCounts,
     /// One name for all runs: a lease that could not be given back, because the server went away, is taken up again by the next run.
     holder: String,
     database_expected: bool,
@@ -87,6 +95,7 @@ impl Syncer {
             config,
             api,
             progress_every: Duration::MAX,
+            lookups: LookupCounts::default(),
             holder: new_holder(),
             database_expected: false,
             clock,
@@ -102,6 +111,11 @@ impl Syncer {
     /// Other limits for the database than [`Bounds::RUN`].
     pub fn with_bounds(self, bounds: Bounds) -> Self {
         Self { bounds, ..self }
+    }
+
+    /// Look-ups since the process began.
+    pub fn lookups(&self) -> LookupCounts {
+        self.lookups
     }
 
     /// Requests since the process began.
@@ -128,7 +142,7 @@ impl Syncer {
     pub async fn run_once(
         &mut self,
         trigger: Trigger,
-        options: RunOptions,
+        options: &RunOptions,
         cancel: &CancellationToken,
         progress: &dyn Fn(Progress),
     ) -> Result<RunReport, Failure> {
@@ -167,13 +181,14 @@ impl Syncer {
         &mut self,
         store: &mut Store,
         mut run: Run,
-        options: RunOptions,
+        options: &RunOptions,
         wait: &Wait<'_>,
         before: &Traffic,
     ) -> Result<RunReport, Failure> {
         let lease = run.lease().clone();
         let passed = {
-            let pass = self.pass(store, &mut run, options, wait);
+            let mut target = Target::Database { store: &mut *store, run: &mut run };
+            let pass = Box::pin(self.pass(&mut target, options, wait));
             tokio::select! {
                 biased;
                 passed = pass => Some(passed),
@@ -188,7 +203,7 @@ impl Syncer {
         count_requests(&mut run.row, before, self.api.traffic());
         let clock_checked = run.clock_checked;
         let result = match ending {
-            Ok(ending) => self.complete(store, run, ending).await,
+            Ok(ending) => Box::pin(self.complete(store, run, ending, options, wait, before)).await,
             Err(error) => Err(fail(store, run, error).await),
         };
         self.clean_up(store, &lease, clock_checked, &result).await;

@@ -1,26 +1,42 @@
 //! Questions about one thing: is this consent still there, whose key is this.
 //!
-//! Owns what the answers mean for a removal: only 404 and 410 say that a consent is gone, and only 200 that it is there.
+//! Owns what the answers mean for removals and returns: 400, 404 and 410 say that a consent is gone, only 200 with an object
+//! of its id that it is there.
 
-use super::cause::Endpoint;
+use tokio::time::Instant;
+use url::Url;
+
+use super::cause::{Cause, Endpoint};
 use super::client::Want;
 use super::error::ApiError;
 use super::json::{self, BadBody, Raw};
-use super::retry::{Deadline, Fault};
-use super::{Api, QUICKSTART_PATH, REFERENCE_PATH, token};
+use super::request::verdict;
+use super::retry::{Attempt, Deadline, Fault};
+use super::{Api, REFERENCE_PATH, token};
 
 /// What the page of a single consent said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lookup {
-    /// 200: it is there.
-    Listed,
-    /// 404 or 410: it is not.
+    /// 200 and an object with its id: it is there.
+    There,
+    /// 400, 404 or 410: it is not.
     Gone,
-    /// Anything else; the caller asks no further.
+    /// Anything else.
     Unclear {
-        /// The status, where there was one.
-        status: Option<u16>,
+        /// Before when the API wants no further request.
+        not_before: Option<Instant>,
     },
+}
+
+impl Lookup {
+    /// As in `consent_checks.answer` and the metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::There => "there",
+            Self::Gone => "gone",
+            Self::Unclear { .. } => "unclear",
+        }
+    }
 }
 
 /// Whose key it is (`/v1/me`).
@@ -38,36 +54,23 @@ impl std::fmt::Debug for Me {
 }
 
 impl Api {
-    /// Asks for one consent, once (a 401 apart): removals can wait for the next run.
-    ///
-    /// # Errors
-    /// Only where the URL cannot be put together. All else, a token that cannot be had included, is
-    /// [`Lookup::Unclear`]: it ends the look-ups, not the run.
-    pub async fn lookup(
-        &mut self,
-        list_path: &str,
-        id: &str,
-        deadline: Deadline,
-    ) -> Result<Lookup, ApiError> {
+    /// Asks for one consent, retried as any request. Nothing that goes wrong ends more than this look-up, a token that cannot
+    /// be had included.
+    pub async fn lookup(&mut self, id: &str, deadline: Deadline) -> Lookup {
         // URLs have no way to name such a segment: every client resolves it, encoded or not, and would ask for the list.
-        // Nothing is asked, and the row stays missing.
         if matches!(id, "" | "." | "..") {
-            return Ok(Lookup::Listed);
+            return Lookup::Unclear { not_before: None };
         }
-        let path = match list_path {
-            QUICKSTART_PATH | REFERENCE_PATH => REFERENCE_PATH,
-            fixed => fixed.trim_end_matches('/'),
+        let path = format!("{REFERENCE_PATH}/{}", token::encoded(id));
+        let Ok(url) = self.url(Endpoint::Consent, &path, "") else {
+            return Lookup::Unclear { not_before: None };
         };
-        let url = self.url(Endpoint::Consent, &format!("{path}/{}", token::encoded(id)), "")?;
-        // Read and thrown away, so that the connection serves the next look-up.
-        let want = Want { limit: self.max_bytes, with: |status| matches!(status, 200 | 404 | 410) };
-        let answer = self.send_renewing(Endpoint::Consent, &url, want, &mut false, deadline).await;
-        Ok(match answer.map(|answer| answer.status) {
-            Ok(200) => Lookup::Listed,
-            Ok(404 | 410) => Lookup::Gone,
-            Ok(status) => Lookup::Unclear { status: Some(status) },
-            Err(Fault::Final(_) | Fault::Passing { .. }) => Lookup::Unclear { status: None },
-        })
+        let policy = self.policy.clone();
+        let mut attempt = AskForConsent { api: self, url, id, deadline, renewed: false };
+        match policy.run(Endpoint::Consent, deadline, &mut attempt).await {
+            Ok(answer) => answer,
+            Err(error) => Lookup::Unclear { not_before: error.not_before() },
+        }
     }
 
     /// Asks whose key this is.
@@ -75,6 +78,51 @@ impl Api {
         let url = self.url(Endpoint::Me, "/v1/me", "")?;
         self.get(Endpoint::Me, &url, me, deadline).await
     }
+}
+
+/// A request for the page of one consent.
+struct AskForConsent<'a> {
+    api: &'a mut Api,
+    url: Url,
+    id: &'a str,
+    deadline: Deadline,
+    renewed: bool,
+}
+
+impl Attempt for AskForConsent<'_> {
+    type Output = Lookup;
+
+    async fn make(&mut self, number: u32) -> Result<Lookup, Fault> {
+        let endpoint = Endpoint::Consent;
+        self.api.count_retry(number);
+        // Read and thrown away where it says nothing, so that the connection serves the next look-up.
+        let want = Want { limit: self.api.max_bytes, with: |status| matches!(status, 200 | 400 | 404 | 410) };
+        let answer =
+            self.api.send_renewing(endpoint, &self.url, want, &mut self.renewed, self.deadline).await?;
+        if matches!(answer.status, 400 | 404 | 410) {
+            return Ok(Lookup::Gone);
+        }
+        verdict(endpoint, &answer)?;
+        match has_id(answer.body, self.id) {
+            Ok(true) => Ok(Lookup::There),
+            Ok(false) | Err(BadBody::Shape(_)) => Ok(Lookup::Unclear { not_before: None }),
+            Err(BadBody::NotJson) => Err(Cause::NotJson.into()),
+        }
+    }
+}
+
+/// Whether a body is an object of this consent.
+fn has_id(body: Vec<u8>, id: &str) -> Result<bool, BadBody> {
+    let (text, _) = json::text(body)?;
+    let text = json::checked(&text)?;
+    let Some(members) = json::members(text) else {
+        return Ok(false);
+    };
+    let found = members.iter().rev().find(|(key, _)| key == "id").map(|(_, value)| *value);
+    Ok(found.is_some_and(|value| match value.string() {
+        Some(text) => text == id,
+        None => value.integer() == Some(id),
+    }))
 }
 
 fn me(body: Vec<u8>) -> Result<Me, BadBody> {

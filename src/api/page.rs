@@ -10,7 +10,7 @@ mod usual;
 
 use super::json::{self, BadBody, Raw, Scanner};
 use super::wire;
-use crate::consent::{Cursor, Item, Page};
+use crate::consent::{Cursor, Item, Page, RejectReason, Rejected};
 use usual::{List, Spots};
 
 /// A page may come back with more items than were asked for, but not with any number of them.
@@ -78,6 +78,12 @@ impl RawPage {
     fn read_any(&self, items: &[Range<usize>]) -> Vec<Item<'_>> {
         let texts = items.iter().filter_map(|item| self.body.get(item.clone()));
         texts.filter_map(wire::item).collect()
+    }
+
+    /// The item at this place, as it was received, as one that cannot be used.
+    pub fn reject(&self, number: usize, id: &str, reason: RejectReason) -> Option<Rejected> {
+        let (items, _) = outline(&self.body).ok()?;
+        wire::reject(self.body.get(items.get(number)?.clone())?, id, reason)
     }
 
     /// Whether the slow way finds what the fast one does.

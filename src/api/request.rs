@@ -137,7 +137,7 @@ impl Api {
         self.token.as_ref().is_some_and(|token| token.is_fresh(Instant::now()))
     }
 
-    fn count_retry(&mut self, attempt: u32) {
+    pub(super) fn count_retry(&mut self, attempt: u32) {
         if attempt > 1 {
             self.traffic.retries += 1;
         }
@@ -192,7 +192,7 @@ fn passes(status: u16) -> bool {
 }
 
 /// What a status means, 200 being the only good one.
-fn verdict(endpoint: Endpoint, answer: &Answer) -> Result<(), Fault> {
+pub(super) fn verdict(endpoint: Endpoint, answer: &Answer) -> Result<(), Fault> {
     let status = answer.status;
     if passes(status) {
         return Err(Fault::Passing { cause: Cause::Status(status), asked: answer.asked_wait });

@@ -129,6 +129,14 @@ fn consent<'a>(mut fields: Fields<'a>, id: Option<Cow<'a, str>>) -> Result<Conse
 }
 
 /// What makes it the same item again is its id, else its canonical text; what is too deep for one is taken as it stands.
+/// An item that can be used by itself, but not in this scan.
+pub(super) fn reject(text: &str, id: &str, reason: RejectReason) -> Option<Rejected> {
+    match rejected(text, Some(Cow::Borrowed(id)), reason) {
+        Item::Rejected(rejected) => Some(rejected),
+        Item::Consent(_) => None,
+    }
+}
+
 fn rejected(raw: &str, id: Option<Cow<'_, str>>, reason: RejectReason) -> Item<'static> {
     let mut hash = Sha256::new();
     match (&id, json::canonical(raw, MAX_DEPTH)) {

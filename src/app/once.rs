@@ -14,7 +14,7 @@ use crate::exit::Exit;
 use crate::lifecycle::Role;
 use crate::observe::progress::Progress;
 use crate::observe::{logging, report};
-use crate::store::{RunRow, Trigger, identity};
+use crate::store::{Acceptance, RunRow, Trigger, identity};
 use crate::sync::{RunOptions, RunReport, Syncer};
 
 /// A heartbeat takes no longer.
@@ -31,11 +31,12 @@ pub(super) async fn run(cli: &Cli, loaded: Loaded) -> Result<Exit, CommandError>
     logging::begin(&log, progress.clone());
     let signals = listen(Role::Command)?;
     warn(&loaded);
-    let options = RunOptions { accept_removals: cli.run.accept_removals };
+    let acceptance = |removals| Acceptance { removals, by: crate::host::operator(), at: None };
+    let options = RunOptions { acceptance: cli.run.accept_removals.map(acceptance) };
     let config = loaded.config;
     let mut syncer = Syncer::new(config.clone())?;
     if cli.run.dry_run {
-        return dry_run(&mut syncer, options, &signals.stop, quiet).await;
+        return dry_run(&mut syncer, &options, &signals.stop, quiet).await;
     }
     let watched = config.log.format == LogFormat::Text && io::stderr().is_terminal();
     let log = |row: &RunRow| {
@@ -50,7 +51,7 @@ pub(super) async fn run(cli: &Cli, loaded: Loaded) -> Result<Exit, CommandError>
     };
     progress.begin();
     let tell = |now: crate::sync::Progress| progress.show(now.pages, now.items);
-    let done = syncer.run_once(Trigger::Once, options, &signals.stop, &tell).await;
+    let done = syncer.run_once(Trigger::Once, &options, &signals.stop, &tell).await;
     progress.end();
     let report = match done {
         Ok(report) => report,
@@ -134,7 +135,7 @@ pub(super) fn log_message(report: &RunReport) {
 
 async fn dry_run(
     syncer: &mut Syncer,
-    options: RunOptions,
+    options: &RunOptions,
     stop: &CancellationToken,
     quiet: bool,
 ) -> Result<Exit, CommandError> {
@@ -164,6 +165,6 @@ async fn dry_run(
 pub(super) async fn quietly(config: &Config) -> Result<RunRow, CommandError> {
     let mut syncer = Syncer::new(config.clone())?;
     let done =
-        syncer.run_once(Trigger::Once, RunOptions::default(), &CancellationToken::new(), &|_| {}).await;
+        syncer.run_once(Trigger::Once, &RunOptions::default(), &CancellationToken::new(), &|_| {}).await;
     Ok(done?.row)
 }

@@ -20,7 +20,7 @@ use crate::observe::progress::Progress;
 use crate::observe::{http, logging, report};
 use crate::schedule::{Scheduler, Ticks, jitter};
 use crate::store::{Bounds, RunRow, Snapshot, Store, StoreError, Timestamp, Trigger, identity};
-use crate::sync::{Failure, RunError, RunOptions, RunReport, Syncer};
+use crate::sync::{Failure, LookupCounts, RunError, RunOptions, RunReport, Syncer};
 
 /// Runs looked at to tell how the last one ended.
 const SEEN_AT_START: u32 = 5;
@@ -51,6 +51,7 @@ pub(super) async fn run(loaded: Loaded) -> Result<Exit, CommandError> {
         watchdog: watchdog.clone(),
         signals: signals.clone(),
         seen: Traffic::default(),
+        seen_lookups: LookupCounts::default(),
     };
     let scheduler = Scheduler::start(ticks(&work.config))
         .await
@@ -175,6 +176,7 @@ struct Work {
     watchdog: Watchdog,
     signals: Signals,
     seen: Traffic,
+    seen_lookups: LookupCounts,
 }
 
 impl Work {
@@ -183,7 +185,7 @@ impl Work {
         let watchdog = self.watchdog.clone();
         let ping = |_| watchdog.ping();
         let stop = &self.signals.stop;
-        let done = self.syncer.run_once(trigger, RunOptions::default(), stop, &ping).await;
+        let done = self.syncer.run_once(trigger, &RunOptions::default(), stop, &ping).await;
         self.count_requests();
         let outcome = match done {
             Ok(report) => {
@@ -253,6 +255,11 @@ impl Work {
             self.metrics.observe_http(endpoint, status, more);
         }
         self.seen = now;
+        let (now, before) = (self.syncer.lookups(), self.seen_lookups);
+        self.metrics.observe_lookups("there", now.there - before.there);
+        self.metrics.observe_lookups("gone", now.gone - before.gone);
+        self.metrics.observe_lookups("unclear", now.unclear - before.unclear);
+        self.seen_lookups = now;
     }
 }
 

@@ -30,6 +30,7 @@ const BUCKETS: [f64; 12] = [0.1, 0.5, 1.0, 2.5, 5.0, 15.0, 30.0, 60.0, 300.0, 90
 
 const READER_LAG: &str = "# HELP understory_sync_feed_reader_lag_seconds Age of the oldest change that a reader of the change feed \
      has not taken, 0 where it has them all.\n# TYPE understory_sync_feed_reader_lag_seconds gauge\n";
+const LOOKUPS: [&str; 3] = ["there", "gone", "unclear"];
 
 type Labels<const N: usize> = [(&'static str, String); N];
 type Seconds = Gauge<f64, AtomicU64>;
@@ -49,6 +50,8 @@ pub struct Metrics {
     http_requests: Family<Labels<2>, Counter>,
     http_retries: Counter,
     token_requests: Counter,
+    lookups: Family<Labels<1>, Counter>,
+    returns_pending: Gauge,
     reader_lag: Family<Labels<1>, Gauge>,
 }
 
@@ -75,6 +78,8 @@ impl Metrics {
             http_requests: Family::default(),
             http_retries: Counter::default(),
             token_requests: Counter::default(),
+            lookups: Family::default(),
+            returns_pending: Gauge::default(),
             reader_lag: Family::default(),
         };
         metrics.register_runs();
@@ -119,6 +124,11 @@ impl Metrics {
             self.withheld.clone(),
         );
         r.register(
+            "returns_pending",
+            "Listed consents whose return waits for confirmation",
+            self.returns_pending.clone(),
+        );
+        r.register(
             "feed_reader_lag_seconds",
             "Age of the oldest change that a reader of the change feed has not taken, 0 where it has them all",
             self.reader_lag.clone(),
@@ -134,6 +144,7 @@ impl Metrics {
         );
         r.register("http_retries", "Requests that repeated a failed one", self.http_retries.clone());
         r.register("token_requests", "Requests for an access token", self.token_requests.clone());
+        r.register("lookups", "Pages of single consents asked for, by answer", self.lookups.clone());
     }
 
     fn begin_at_zero(&self) {
@@ -145,6 +156,9 @@ impl Metrics {
         }
         for change in CHANGES {
             drop(self.changes.get_or_create(&[("change", change.to_owned())]));
+        }
+        for answer in LOOKUPS {
+            self.observe_lookups(answer, 0);
         }
         for endpoint in ENDPOINTS {
             for status in ["200", "error"] {
@@ -175,6 +189,11 @@ impl Metrics {
             .inc_by(more);
     }
 
+    /// So many more look-ups with this answer.
+    pub fn observe_lookups(&self, answer: &'static str, more: u64) {
+        self.lookups.get_or_create(&[("answer", answer.to_owned())]).inc_by(more);
+    }
+
     pub fn observe_retries(&self, more: u64) {
         self.http_retries.inc_by(more);
     }
@@ -192,6 +211,7 @@ impl Metrics {
             self.consents.get_or_create(&[("state", state.to_owned())]).set(count);
         }
         self.withheld.set(snapshot.withheld);
+        self.returns_pending.set(snapshot.returns_pending);
         self.reader_lag.clear();
         for reader in &snapshot.readers {
             self.reader_lag.get_or_create(&[("reader", reader.name.clone())]).set(reader.lag_seconds);
@@ -319,7 +339,7 @@ mod tests {
                 assert!(families.iter().any(|family| name.starts_with(family.as_str())), "{line}");
             }
         }
-        assert_eq!(families.len(), 14);
+        assert_eq!(families.len(), 16);
         assert!(page.ends_with('\n') && !page.contains("# EOF"));
     }
 }

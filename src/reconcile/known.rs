@@ -6,29 +6,41 @@ use std::hash::{BuildHasherDefault, Hasher};
 use crate::hash::RowHash;
 
 /// The state of a row as far as a pass needs it.
-#[expect(clippy::struct_excessive_bools, reason = "four facts that do not depend on each other")]
+#[expect(clippy::struct_excessive_bools, reason = "facts that do not depend on each other")]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RowState {
     /// `missing_since` or `removed_at` set.
     pub unlisted: bool,
+    /// `removed_at` set.
+    pub removed: bool,
     /// `withheld_since` set.
     pub withheld: bool,
     /// `erased_at` set.
     pub erased: bool,
     /// Keyed by its natural key.
     pub natural: bool,
+    /// Written by an earlier scan of this run.
+    pub written: bool,
 }
 
 const UNLISTED: u64 = 1;
 const WITHHELD: u64 = 2;
 const ERASED: u64 = 4;
 const NATURAL: u64 = 8;
+const REMOVED: u64 = 16;
+const WRITTEN: u64 = 32;
 /// Counts as listed by this pass.
-const LISTED: u64 = 16;
+const LISTED: u64 = 64;
 /// An item of this pass was stored to it.
-const STORED: u64 = 32;
+const STORED: u64 = 128;
+/// That item had its id.
+const BY_ID: u64 = 256;
 /// Its key was taken over in this pass: the row goes on under another key.
-const TAKEN: u64 = 64;
+const TAKEN: u64 = 512;
+/// A rejected item of this pass has its id.
+const REJECTED: u64 = 1024;
+/// All of them; of the content's hash the other 52 bits are known.
+const FLAGS: u64 = (1 << 12) - 1;
 
 /// On the average, at the least.
 const ROWS_PER_BUCKET: usize = 8;
@@ -36,7 +48,7 @@ const ROWS_PER_BUCKET: usize = 8;
 /// Every row of the database by its hashes, with what this pass has seen of it.
 #[derive(Debug, Default)]
 pub struct Known {
-    /// (hash of the key, 56 bits hash of the content and 8 flags), sorted once loaded.
+    /// (hash of the key, 52 bits of the content's hash and 12 flags), sorted once loaded.
     rows: Vec<(u64, u64)>,
     /// Where in `rows` the keys begin whose first bits are 0, 1, 2 and so on, and the end.
     buckets: Vec<u32>,
@@ -68,8 +80,10 @@ impl Known {
         let flags = flag(state.unlisted, UNLISTED)
             | flag(state.withheld, WITHHELD)
             | flag(state.erased, ERASED)
-            | flag(state.natural, NATURAL);
-        self.rows.push((hash.key, hash.content << 8 | flags));
+            | flag(state.natural, NATURAL)
+            | flag(state.removed, REMOVED)
+            | flag(state.written, WRITTEN);
+        self.rows.push((hash.key, (hash.content << 8) & !FLAGS | flags));
         self.active += u64::from(!state.unlisted);
         self.natural += u64::from(state.natural);
         self.ids += u64::from(!state.natural);
@@ -89,6 +103,11 @@ impl Known {
         }
         let end = u32::try_from(self.rows.len()).unwrap_or(u32::MAX);
         self.buckets.resize(buckets + 1, end);
+    }
+
+    /// Whether two rows have the same hash of their key: one of them would never be found again.
+    pub fn has_equal_keys(&self) -> bool {
+        self.rows.windows(2).any(|pair| pair[0].0 == pair[1].0)
     }
 
     /// Rows that were active when the pass began.
@@ -130,7 +149,7 @@ impl Known {
     }
 
     pub(super) fn same_content(&self, slot: Slot, content: u64) -> bool {
-        self.rows[slot.0].1 >> 8 == content
+        (self.rows[slot.0].1 ^ content << 8) & !FLAGS == 0
     }
 
     fn has(&self, slot: Slot, bit: u64) -> bool {
@@ -139,6 +158,36 @@ impl Known {
 
     pub(super) fn is_unlisted(&self, slot: Slot) -> bool {
         self.has(slot, UNLISTED)
+    }
+
+    /// It was so before the pass, or the pass has listed it.
+    pub(super) fn is_active(&self, slot: Slot) -> bool {
+        self.rows[slot.0].1 & (UNLISTED | LISTED) != UNLISTED
+    }
+
+    /// Its removal was recorded: it does not return at once.
+    pub(super) fn is_removed(&self, slot: Slot) -> bool {
+        self.has(slot, REMOVED)
+    }
+
+    pub(super) fn is_written(&self, slot: Slot) -> bool {
+        self.has(slot, WRITTEN)
+    }
+
+    pub(super) fn is_stored_by_id(&self, slot: Slot) -> bool {
+        self.has(slot, BY_ID)
+    }
+
+    pub(super) fn store_by_id(&mut self, slot: Slot) {
+        self.rows[slot.0].1 |= BY_ID;
+    }
+
+    pub(super) fn reject(&mut self, slot: Slot) {
+        self.rows[slot.0].1 |= REJECTED;
+    }
+
+    pub(super) fn is_rejected_missing(&self, slot: Slot) -> bool {
+        self.rows[slot.0].1 & (REJECTED | UNLISTED | REMOVED | LISTED) == REJECTED | UNLISTED
     }
 
     pub(super) fn is_withheld(&self, slot: Slot) -> bool {
@@ -197,24 +246,20 @@ impl Known {
         self.ids += 1;
     }
 
-    /// Active rows that this pass did not list.
-    pub fn unlisted_active(&self) -> u64 {
-        self.rows.iter().filter(|row| row.1 & (UNLISTED | LISTED) == 0).count() as u64
-    }
-
-    pub fn unlisted_active_rows(&self) -> impl Iterator<Item = RowHash> + '_ {
+    /// Active rows that this pass did not list: the hash of the key, whether a rejected item has their id, and whether the
+    /// guard keeps them active already.
+    pub(super) fn unlisted(&self) -> impl Iterator<Item = (u64, bool, bool)> + '_ {
         self.rows
             .iter()
             .filter(|row| row.1 & (UNLISTED | LISTED) == 0)
-            .map(|row| RowHash { key: row.0, content: row.1 >> 8 })
+            .map(|row| (row.0, row.1 & REJECTED != 0, row.1 & WITHHELD != 0))
     }
 
-    /// Of those, the ones that the guard does not keep active already.
-    pub fn newly_withheld_rows(&self) -> impl Iterator<Item = RowHash> + '_ {
-        self.rows
-            .iter()
-            .filter(|row| row.1 & (UNLISTED | LISTED | WITHHELD) == 0)
-            .map(|row| RowHash { key: row.0, content: row.1 >> 8 })
+    /// Missing rows that only a rejected item listed.
+    pub(super) fn rejected_missing(&self) -> impl Iterator<Item = u64> + '_ {
+        let rejected =
+            |row: &&(u64, u64)| row.1 & (REJECTED | UNLISTED | REMOVED | LISTED) == REJECTED | UNLISTED;
+        self.rows.iter().filter(rejected).map(|row| row.0)
     }
 }
 

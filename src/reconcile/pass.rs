@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::known::{Known, Slot};
+use super::pending::PendingReturns;
 use super::reject::KnownRejects;
 use super::suppression::{Suppressed, Suppressions};
-use super::{Batch, RowWrite, Upsert, UpsertKind};
+use super::{Batch, Repeat, RowWrite, Tally, Upsert, UpsertKind};
 use crate::consent::{Consent, Item, Page, Rejected};
 use crate::hash::{RowHash, Salt};
 
@@ -16,16 +17,33 @@ pub struct ScanSettings {
     /// `api.company_id`
     pub company_id: Option<String>,
     pub suppressed: Suppressions,
+    /// Active rows, by the hash of their key, that a rejected item has kept for as many runs as it may.
+    pub exhausted: HashSet<u64>,
 }
+
+/// A natural key that the store is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    pub natural_key: String,
+    /// What retention would have made of it, where it made something of any.
+    pub erased_key: Option<String>,
+}
+
+pub type Questions = Vec<Question>;
 
 /// A row that has the natural key that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Namesake {
     pub consent_key: String,
+    /// In milliseconds; 0 where its removal was not recorded.
+    pub removed_at: i64,
 }
 
 /// Rows by natural key, the first seen first.
-pub type Namesakes = HashMap<String, Vec<Namesake>>;
+pub type Answers = HashMap<String, Vec<Namesake>>;
+
+/// How many consents are asked for to see whether pages can be used.
+const CONTROLS: usize = 3;
 
 /// One walk through the list.
 #[derive(Debug)]
@@ -33,14 +51,34 @@ pub struct Pass {
     settings: ScanSettings,
     known: Known,
     rejects: KnownRejects,
+    pending: PendingReturns,
     lists_somebody: bool,
+    controls: Vec<String>,
+    pending_controls: Vec<String>,
     renewed: BTreeMap<String, String>,
+}
+
+/// Where an item with an id goes that has no row of its own.
+enum Origin {
+    New,
+    TakeOver(UpsertKind),
+    /// The row of its natural key was removed or erased.
+    Removed,
 }
 
 impl Pass {
     /// A walk from the start over what the database holds.
-    pub fn new(settings: ScanSettings, known: Known, rejects: KnownRejects) -> Self {
-        Self { settings, known, rejects, lists_somebody: false, renewed: BTreeMap::new() }
+    pub fn new(settings: ScanSettings, known: Known, rejects: KnownRejects, pending: PendingReturns) -> Self {
+        Self {
+            settings,
+            known,
+            rejects,
+            pending,
+            lists_somebody: false,
+            controls: Vec::new(),
+            pending_controls: Vec::new(),
+            renewed: BTreeMap::new(),
+        }
     }
 
     /// What the pass has seen of the rows.
@@ -63,6 +101,50 @@ impl Pass {
         &self.renewed
     }
 
+    /// Takes out the returns that the scan met.
+    pub fn take_pending(&mut self) -> PendingReturns {
+        std::mem::take(&mut self.pending)
+    }
+
+    /// Consents that the scan listed, by their ids: those whose return is in doubt only where there are not enough others.
+    pub fn controls(&self) -> Vec<String> {
+        self.controls.iter().chain(&self.pending_controls).take(CONTROLS).cloned().collect()
+    }
+
+    /// The hashes of the keys of active rows that the scan did not list and that no rejected item keeps.
+    pub fn own_rows(&self) -> impl Iterator<Item = u64> + '_ {
+        self.own().map(|(key, _)| key)
+    }
+
+    /// Of those, the ones that the guard does not keep active already.
+    pub fn newly_withheld_rows(&self) -> impl Iterator<Item = u64> + '_ {
+        self.own().filter(|(_, withheld)| !withheld).map(|(key, _)| key)
+    }
+
+    fn own(&self) -> impl Iterator<Item = (u64, bool)> + '_ {
+        let exhausted = &self.settings.exhausted;
+        let own = move |(key, rejected, withheld): (u64, bool, bool)| {
+            (!rejected || exhausted.contains(&key)).then_some((key, withheld))
+        };
+        self.known.unlisted().filter_map(own)
+    }
+
+    /// Active rows that only a rejected item listed.
+    pub fn rejected_active_rows(&self) -> impl Iterator<Item = u64> + '_ {
+        self.known.unlisted().filter(|(_, rejected, _)| *rejected).map(|(key, ..)| key)
+    }
+
+    /// Missing rows that only a rejected item listed.
+    pub fn rejected_missing_rows(&self) -> impl Iterator<Item = u64> + '_ {
+        self.known.rejected_missing()
+    }
+
+    /// Whether only a rejected item listed the missing row with this key.
+    pub fn is_rejected_missing(&self, key: &str) -> bool {
+        let slot = self.known.find(self.settings.salt.key(key));
+        slot.is_some_and(|slot| self.known.is_rejected_missing(slot))
+    }
+
     /// Whether the row with this key is one that the pass has not listed.
     pub fn is_unlisted(&self, key: &str) -> bool {
         self.known.find(self.settings.salt.key(key)).is_some_and(|slot| !self.known.is_listed(slot))
@@ -70,7 +152,7 @@ impl Pass {
 
     /// The natural keys that the store must be asked for before [`Pass::process_page`]: an item without id lists every row of its
     /// natural key, and rows with an id are not found by it otherwise.
-    pub fn questions(&self, page: &Page<'_>) -> Vec<String> {
+    pub fn questions(&self, page: &Page<'_>) -> Questions {
         if !self.known.has_ids() {
             return Vec::new();
         }
@@ -79,18 +161,37 @@ impl Pass {
             _ => None,
         });
         let unique: HashSet<String> = nameless.collect();
-        unique.into_iter().collect()
+        let erased = self.known.has_erased_natural();
+        let question = |natural_key: String| Question {
+            erased_key: erased.then(|| self.settings.salt.erased_key(&natural_key)),
+            natural_key,
+        };
+        unique.into_iter().map(question).collect()
     }
 
-    pub fn process_page(&mut self, page: Page<'_>, namesakes: &Namesakes) -> Batch {
+    /// Whether an item has another address than the first one with its id, which the database stores by now under this one.
+    pub fn is_other_address(&self, repeat: &Repeat, stored: Option<&str>) -> bool {
+        let first = repeat.first.or_else(|| stored.map(|address| self.settings.salt.key(address)));
+        first.is_some_and(|first| first != self.settings.salt.key(&repeat.address))
+    }
+
+    /// An item that is listed a second time under another address.
+    pub fn process_repeat(&mut self, rejected: Rejected) -> Batch {
+        let mut batch = Batch::default();
+        self.process_rejected(rejected, &mut batch);
+        batch
+    }
+
+    pub fn process_page(&mut self, page: Page<'_>, namesakes: &Answers) -> Batch {
         let mut batch = Batch::default();
         batch.tally.pages = 1;
         batch.tally.items = page.items.len() as u64;
         let mut index = PageIndex::new(&page);
-        for item in page.items {
+        for (number, item) in page.items.into_iter().enumerate() {
             match item {
                 Item::Rejected(rejected) => self.process_rejected(rejected, &mut batch),
                 Item::Consent(consent) => {
+                    index.number = number;
                     self.process_consent(consent, namesakes, &mut index, &mut batch);
                 }
             }
@@ -107,7 +208,7 @@ impl Pass {
         if let Some(id) = &rejected.id
             && let Some(slot) = self.known.find(self.settings.salt.key(id))
         {
-            self.mark_listed(slot, id, batch);
+            self.known.reject(slot);
         }
         if self.rejects.record(&rejected.fingerprint, rejected.id.is_none()) {
             batch.rejects.push(rejected);
@@ -117,7 +218,7 @@ impl Pass {
     fn process_consent(
         &mut self,
         consent: Consent<'_>,
-        namesakes: &Namesakes,
+        namesakes: &Answers,
         index: &mut PageIndex,
         batch: &mut Batch,
     ) {
@@ -152,7 +253,7 @@ impl Pass {
                 if let Some(slot) = self.known.find(self.settings.salt.key(&key))
                     && !self.known.is_unlisted(slot)
                 {
-                    self.mark_listed(slot, &key, batch);
+                    self.mark_listed(&key, batch);
                 }
             }
         }
@@ -166,45 +267,123 @@ impl Pass {
         batch: &mut Batch,
     ) {
         let hash = self.settings.salt.key(key);
-        if self.known.is_fresh(hash) {
-            batch.tally.duplicates += 1;
+        let waits = self.pending.get(hash);
+        if waits.is_none()
+            && self.controls.len() < CONTROLS
+            && is_askable(key)
+            && !self.controls.iter().any(|control| control == key)
+        {
+            self.controls.push(key.to_owned());
+        }
+        if let Some(waiting) = waits {
+            if waiting.by_id {
+                Self::repeat(key, Some(waiting.address), &consent, index, batch);
+            } else {
+                batch.tally.duplicates += 1;
+            }
+        } else if self.known.is_fresh(hash) {
+            Self::repeat(key, None, &consent, index, batch);
         } else if let Some(slot) = self.known.find(hash) {
-            if !self.known.is_stored(slot) {
-                index.record_upsert(&consent, key);
-            }
-            self.upsert_known(slot, key, hash, consent, batch);
-        } else if let Some(kind) = self.row_to_take_over(hash, &consent) {
-            index.record_upsert(&consent, key);
-            if let UpsertKind::TakeOver { old_key, .. } = &kind {
-                index.record_move(old_key, key);
-            }
-            self.push_upsert(key, hash, consent, kind, batch);
+            self.process_item_of_row(slot, key, hash, consent, index, batch);
         } else {
-            index.record_upsert(&consent, key);
-            self.known.add(hash, false);
-            self.push_upsert(key, hash, consent, UpsertKind::Add, batch);
+            match self.origin(hash, &consent) {
+                Origin::New => {
+                    index.record_upsert(&consent, key);
+                    self.known.add(hash, false);
+                    self.push_upsert(key, hash, consent, UpsertKind::Add, batch);
+                }
+                Origin::TakeOver(kind) => {
+                    index.record_upsert(&consent, key);
+                    if let UpsertKind::TakeOver { old_key, .. } = &kind {
+                        index.record_move(old_key, key);
+                    }
+                    self.push_upsert(key, hash, consent, kind, batch);
+                }
+                Origin::Removed => self.wait_for_return(key, key, true, consent, UpsertKind::Add, batch),
+            }
         }
     }
 
+    fn process_item_of_row(
+        &mut self,
+        slot: Slot,
+        key: &str,
+        hash: u64,
+        consent: Consent<'_>,
+        index: &mut PageIndex,
+        batch: &mut Batch,
+    ) {
+        if self.known.is_stored_by_id(slot) {
+            Self::repeat(key, None, &consent, index, batch);
+        } else if self.known.is_stored(slot) {
+            batch.tally.duplicates += 1;
+        } else if self.known.is_removed(slot) {
+            self.wait_for_return(key, key, true, consent, UpsertKind::Change { returns: true }, batch);
+        } else {
+            index.record_upsert(&consent, key);
+            self.upsert_known(slot, key, hash, consent, batch);
+            self.known.store_by_id(slot);
+        }
+    }
+
+    /// An id that the scan holds twice: whether the addresses are the same is seen when the first is stored.
+    fn repeat(key: &str, first: Option<u64>, consent: &Consent<'_>, index: &PageIndex, batch: &mut Batch) {
+        let address = consent.address().into_owned();
+        batch.repeats.push(Repeat { key: key.to_owned(), number: index.number, address, first });
+    }
+
+    /// Stores nothing of an item until the return of its row is confirmed (contract, section 5.6.4).
+    fn wait_for_return(
+        &mut self,
+        waiting_key: &str,
+        key: &str,
+        by_id: bool,
+        consent: Consent<'_>,
+        kind: UpsertKind,
+        batch: &mut Batch,
+    ) {
+        let waiting = self.settings.salt.key(waiting_key);
+        if self.pending.get(waiting).is_some() {
+            batch.tally.duplicates += 1;
+            return;
+        }
+        batch.tally.returns_pending += 1;
+        if by_id && is_askable(key) {
+            self.controls.retain(|control| control != key);
+            if self.pending_controls.len() < CONTROLS {
+                self.pending_controls.push(key.to_owned());
+            }
+        }
+        let address = self.settings.salt.key(&consent.address());
+        let write = self.upsert(key, self.settings.salt.key(key), consent, kind);
+        self.pending.add(waiting, waiting_key.to_owned(), by_id, address, write);
+    }
+
     /// The row of the natural key that this id takes over, if there is one (contract, section 5.8).
-    fn row_to_take_over(&mut self, new: u64, consent: &Consent<'_>) -> Option<UpsertKind> {
+    fn origin(&mut self, new: u64, consent: &Consent<'_>) -> Origin {
         if !self.known.has_natural() {
-            return None;
+            return Origin::New;
         }
         let natural_key = consent.natural_key();
         let natural = self.settings.salt.key(&natural_key);
         if self.known.is_fresh(natural) {
             self.known.rename_fresh(natural, new);
-            return Some(UpsertKind::TakeOver { old_key: natural_key, keep_content: true, returns: false });
+            return Origin::TakeOver(UpsertKind::TakeOver {
+                old_key: natural_key,
+                keep_content: true,
+                returns: false,
+            });
         }
-        let (slot, old_key) = match self.known.find(natural) {
-            Some(slot) => (slot, natural_key),
-            None => self.erased_row(&natural_key)?,
+        let Some(slot) = self.known.find(natural) else {
+            return if self.erased_row(&natural_key).is_some() { Origin::Removed } else { Origin::New };
         };
+        if self.known.is_removed(slot) {
+            return Origin::Removed;
+        }
         let keep_content = self.known.is_stored(slot);
         let returns = self.known.is_unlisted(slot) && !self.known.is_listed(slot);
         self.known.take_over(slot, new);
-        Some(UpsertKind::TakeOver { old_key, keep_content, returns })
+        Origin::TakeOver(UpsertKind::TakeOver { old_key: natural_key, keep_content, returns })
     }
 
     /// What retention left of a natural key.
@@ -217,51 +396,120 @@ impl Pass {
         self.known.is_erased(slot).then_some((slot, key))
     }
 
+    /// Contract, section 5.8: it lists the active and missing rows of its natural key, only where there are none the one removed
+    /// last, and is stored to the first of them.
     fn process_item_without_id(
         &mut self,
         consent: Consent<'_>,
-        namesakes: &Namesakes,
+        namesakes: &Answers,
         index: &PageIndex,
         batch: &mut Batch,
     ) {
         let natural_key = consent.natural_key();
-        let stored: &[Namesake] = namesakes.get(&natural_key).map_or(&[], Vec::as_slice);
-        let mut rows = index.still(stored, &natural_key);
-        let first = rows.next().or_else(|| index.first(&natural_key));
-        for key in rows {
-            if let Some(slot) = self.known.find(self.settings.salt.key(key)) {
-                self.mark_listed(slot, key, batch);
+        let stored = namesakes.get(&natural_key).map_or(&[][..], Vec::as_slice);
+        let rows = self.rows_of(&natural_key, stored, index);
+        if let Some((first, others)) = rows.split_first() {
+            let returned = others.iter().filter(|key| self.mark_listed(key, batch)).count();
+            let (before, tally) = (batch.writes.len(), batch.tally);
+            self.store_to(first, consent, batch);
+            if returned > 0 {
+                count_as_return(batch, before, tally);
+            }
+            return;
+        }
+        if let Some((slot, key)) = self.last_removed(&natural_key, stored) {
+            let natural = key.starts_with("nk:") && key != natural_key;
+            let (new_key, kind) = if natural {
+                let returns = true;
+                let kind = UpsertKind::TakeOver { old_key: key.clone(), keep_content: false, returns };
+                (natural_key.clone(), kind)
+            } else {
+                (key.clone(), UpsertKind::Change { returns: true })
+            };
+            if self.known.is_removed(slot) {
+                self.wait_for_return(&key, &new_key, false, consent, kind, batch);
+            } else {
+                let hash = self.settings.salt.key(&new_key);
+                self.known.take_over(slot, hash);
+                self.push_upsert(&new_key, hash, consent, kind, batch);
+            }
+            return;
+        }
+        let hash = self.settings.salt.key(&natural_key);
+        self.known.add(hash, true);
+        self.push_upsert(&natural_key, hash, consent, UpsertKind::Add, batch);
+    }
+
+    /// The keys of the active and missing rows of a natural key, the active ones first.
+    fn rows_of(&self, natural_key: &str, stored: &[Namesake], index: &PageIndex) -> Vec<String> {
+        let (mut active, mut missing): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
+        let alone = [natural_key];
+        let own = alone.into_iter().filter(|key| !stored.iter().any(|row| row.consent_key == *key));
+        for key in index.still(stored, natural_key).chain(own) {
+            let hash = self.settings.salt.key(key);
+            if self.known.is_fresh(hash) {
+                active.push(key.to_owned());
+            } else if let Some(slot) = self.known.find(hash) {
+                if self.known.is_active(slot) {
+                    active.push(key.to_owned());
+                } else if !self.known.is_removed(slot) && !self.known.is_erased(slot) {
+                    missing.push(key.to_owned());
+                }
             }
         }
-        let key = first.unwrap_or(&natural_key);
+        if let Some(first) = index.first(natural_key)
+            && !active.iter().any(|key| key == first)
+        {
+            missing.retain(|key| key != first);
+            active.push(first.to_owned());
+        }
+        active.append(&mut missing);
+        active
+    }
+
+    /// The row of a natural key that was removed last, or what retention left of one.
+    fn last_removed(&self, natural_key: &str, stored: &[Namesake]) -> Option<(Slot, String)> {
+        let find = |key: &str| self.known.find(self.settings.salt.key(key));
+        let mut last: Option<&Namesake> = None;
+        let left = |slot: Slot| self.known.is_removed(slot) || self.known.is_erased(slot);
+        for row in stored {
+            if find(&row.consent_key).is_some_and(left)
+                && last.is_none_or(|last| row.removed_at > last.removed_at)
+            {
+                last = Some(row);
+            }
+        }
+        if let Some(row) = last
+            && let Some(slot) = find(&row.consent_key)
+        {
+            return Some((slot, row.consent_key.clone()));
+        }
+        let row = find(natural_key).filter(|slot| left(*slot)).map(|slot| (slot, natural_key.to_owned()));
+        row.or_else(|| self.erased_row(natural_key))
+    }
+
+    /// Stores an item without id to a row that is active or missing.
+    fn store_to(&mut self, key: &str, consent: Consent<'_>, batch: &mut Batch) {
         let hash = self.settings.salt.key(key);
-        if self.known.is_fresh(hash) {
-            batch.tally.duplicates += 1;
-        } else if let Some(slot) = self.known.find(hash) {
-            self.upsert_known(slot, key, hash, consent, batch);
-        } else if let Some((slot, old_key)) = self.erased_row(&natural_key) {
-            self.known.take_over(slot, hash);
-            let kind = UpsertKind::TakeOver { old_key, keep_content: false, returns: true };
-            self.push_upsert(key, hash, consent, kind, batch);
-        } else {
-            self.known.add(hash, true);
-            self.push_upsert(key, hash, consent, UpsertKind::Add, batch);
+        match self.known.find(hash) {
+            _ if self.known.is_fresh(hash) => batch.tally.duplicates += 1,
+            Some(slot) if self.known.is_stored(slot) => batch.tally.duplicates += 1,
+            Some(slot) => self.upsert_known(slot, key, hash, consent, batch),
+            None => batch.tally.duplicates += 1,
         }
     }
 
     fn upsert_known(&mut self, slot: Slot, key: &str, hash: u64, consent: Consent<'_>, batch: &mut Batch) {
-        if self.known.is_stored(slot) {
-            batch.tally.duplicates += 1;
-            return;
-        }
         let returns = self.known.is_unlisted(slot) && !self.known.is_listed(slot);
         let withheld = self.known.is_withheld(slot) && !self.known.is_listed(slot);
         self.known.store(slot);
         let now = self.settings.salt.content(&consent);
         if self.known.same_content(slot, now) && !returns {
-            batch.tally.unchanged += 1;
+            // A row that an earlier scan of this run wrote is counted already.
+            batch.tally.unchanged += u64::from(!self.known.is_written(slot));
             if withheld {
-                batch.writes.push(RowWrite::MarkListed { key: key.to_owned(), returns: false });
+                let listed = RowWrite::MarkListed { key: key.to_owned(), returns: false, counts: false };
+                batch.writes.push(listed);
             }
             return;
         }
@@ -269,33 +517,69 @@ impl Pass {
     }
 
     fn push_upsert(&self, key: &str, hash: u64, consent: Consent<'_>, kind: UpsertKind, batch: &mut Batch) {
-        let natural = consent.natural_hash();
-        let hash = RowHash { key: hash, content: self.settings.salt.content(&consent) };
-        batch.writes.push(RowWrite::Upsert(Box::new(Upsert {
-            key: key.to_owned(),
-            consent: consent.into_owned(),
-            hash,
-            natural,
-            kind,
-        })));
+        batch.writes.push(RowWrite::Upsert(Box::new(self.upsert(key, hash, consent, kind))));
     }
 
-    /// Counts as listed without an item of its own. What retention erased stays erased: there is no address to write to.
-    fn mark_listed(&mut self, slot: Slot, key: &str, batch: &mut Batch) {
+    fn upsert(&self, key: &str, hash: u64, consent: Consent<'_>, kind: UpsertKind) -> Upsert {
+        Upsert {
+            key: key.to_owned(),
+            natural: consent.natural_hash(),
+            hash: RowHash { key: hash, content: self.settings.salt.content(&consent) },
+            consent: consent.into_owned(),
+            kind,
+            counts: true,
+        }
+    }
+
+    /// Counts as listed without an item of its own. True: the row is active again by that. What retention erased stays erased:
+    /// there is no address to write to.
+    fn mark_listed(&mut self, key: &str, batch: &mut Batch) -> bool {
+        let Some(slot) = self.known.find(self.settings.salt.key(key)) else {
+            return false;
+        };
         if self.known.is_listed(slot) || self.known.is_erased(slot) {
-            return;
+            return false;
         }
         let returns = self.known.is_unlisted(slot);
         if returns || self.known.is_withheld(slot) {
-            batch.writes.push(RowWrite::MarkListed { key: key.to_owned(), returns });
+            batch.writes.push(RowWrite::MarkListed { key: key.to_owned(), returns, counts: false });
         }
         self.known.list(slot);
+        returns
+    }
+}
+
+/// URLs have no way to name such a segment: every client resolves it, encoded or not, and would ask for the list.
+fn is_askable(id: &str) -> bool {
+    !matches!(id, "." | "..")
+}
+
+/// An item by which another row than its own returned counts as that return, and only once: items add up.
+fn count_as_return(batch: &mut Batch, own: usize, before: Tally) {
+    let (others, own) = batch.writes.split_at_mut(own);
+    for op in own {
+        if let RowWrite::Upsert(put) = op {
+            if matches!(put.kind, UpsertKind::Change { returns: true }) {
+                return;
+            }
+            put.counts = false;
+        }
+    }
+    batch.tally = before;
+    let other = others.iter_mut().rev().find_map(|op| match op {
+        RowWrite::MarkListed { returns: true, counts, .. } => Some(counts),
+        _ => None,
+    });
+    if let Some(counts) = other {
+        *counts = true;
     }
 }
 
 /// What this very page has done to rows with an id, which the store cannot know yet.
 struct PageIndex {
     mixed: bool,
+    /// The item that is processed.
+    number: usize,
     /// The first of this page with this natural key.
     first: HashMap<String, String>,
     /// The natural key of a row from now on.
@@ -309,7 +593,7 @@ impl PageIndex {
         let nameless =
             |item: &Item<'_>| matches!(item, Item::Consent(consent) if consent.consent_id.is_none());
         let mixed = page.items.iter().any(nameless) && !page.items.iter().all(nameless);
-        Self { mixed, first: HashMap::new(), natural: HashMap::new(), moved: HashMap::new() }
+        Self { mixed, number: 0, first: HashMap::new(), natural: HashMap::new(), moved: HashMap::new() }
     }
 
     /// An item was stored to this row.

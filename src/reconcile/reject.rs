@@ -11,17 +11,27 @@ pub struct KnownReject {
     pub resolved: bool,
 }
 
+/// New rejected items that one run stores at the most (contract, section 5.14).
+const MAX_NEW: usize = 10_000;
+
 /// `rejected_items` by the first 8 bytes of the fingerprint.
 #[derive(Debug, Default)]
 pub struct KnownRejects {
     rows: HashMap<u64, (KnownReject, bool)>,
     new_nameless: bool,
+    /// Items that this run has stored as new.
+    new: usize,
 }
 
 impl KnownRejects {
     /// Takes a row of the database.
     pub fn push(&mut self, fingerprint: &[u8], row: KnownReject) {
         self.rows.insert(short(fingerprint), (row, false));
+    }
+
+    /// So many were stored as new by an earlier scan of this run.
+    pub fn count_new(&mut self, new: usize) {
+        self.new += new;
     }
 
     /// Notes an item; true where the record is to be written (a new item, or one that was resolved).
@@ -32,6 +42,10 @@ impl KnownRejects {
             write
         } else {
             self.new_nameless |= nameless;
+            if self.new >= MAX_NEW {
+                return false;
+            }
+            self.new += 1;
             self.rows.insert(short(fingerprint), (KnownReject { id: 0, resolved: false }, true));
             true
         }

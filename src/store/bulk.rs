@@ -39,6 +39,15 @@ impl WrittenRow {
         self.unlisted
     }
 
+    /// Retention has taken its content.
+    pub(super) fn is_erased(&self) -> bool {
+        self.email.is_none()
+    }
+
+    pub(super) fn has_content(&self, content: u64) -> bool {
+        RowHash::from_hex(self.row_hash.as_bytes()).is_some_and(|hash| hash.content == content)
+    }
+
     /// For `consent_changes.before`.
     pub(super) fn before(&self) -> String {
         let before = Before {
@@ -98,6 +107,8 @@ pub(super) struct RowUpdate<'a> {
     pub(super) consent: Consent<'a>,
     pub(super) hash: RowHash,
     pub(super) natural: i64,
+    /// The natural key that an id takes over.
+    pub(super) previous_key: Option<String>,
 }
 
 /// A line of `consent_changes`.
@@ -105,6 +116,7 @@ pub(super) struct HistoryLine {
     pub(super) consent_key: String,
     pub(super) kind: &'static str,
     pub(super) before: Option<String>,
+    pub(super) previous_key: Option<String>,
 }
 
 const READ_SQLITE: &str = "select consent_key, consent_id, company_id, email, full_name, source, refs, extra, row_hash, \
@@ -135,26 +147,28 @@ pub(super) async fn read(
 const UPDATE_SQLITE: &str = "update or fail consents set consent_key = v.value ->> 1, consent_id = v.value ->> 2, \
      company_id = v.value ->> 3, email = v.value ->> 4, full_name = v.value ->> 5, source = v.value ->> 6, \
      refs = v.value ->> 7, extra = v.value ->> 8, row_hash = v.value ->> 9, natural_hash = v.value ->> 10, address = v.value ->> 11, \
-     missing_since = null, withheld_since = null, removed_at = null, erased_at = null, missing_judged = null, \
+     missing_since = null, withheld_since = null, removed_at = null, erased_at = null, missing_judged = null, missing_run_at = null, \
+     previous_key = coalesce(v.value ->> 12, previous_key), \
      changed_at = $2, changed_run_id = $3 from json_each($1) as v where consents.consent_key = v.value ->> 0";
 
 const UPDATE_POSTGRES: &str = "update consents as c set consent_key = v.consent_key, consent_id = v.consent_id, \
      company_id = v.company_id, email = v.email, full_name = v.full_name, source = v.source, refs = v.refs::jsonb, \
      extra = v.extra::jsonb, row_hash = v.row_hash, natural_hash = v.natural_hash, address = v.address, \
-     missing_since = null, withheld_since = null, removed_at = null, erased_at = null, missing_judged = null, \
-     changed_at = $12, changed_run_id = $13 \
+     missing_since = null, withheld_since = null, removed_at = null, erased_at = null, missing_judged = null, missing_run_at = null, \
+     previous_key = coalesce(v.previous_key, c.previous_key), changed_at = $12, changed_run_id = $13 \
      from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], \
-     $9::text[], $10::bigint[], $11::text[], $14::text[]) as v(consent_key, consent_id, company_id, email, full_name, source, \
-     refs, extra, row_hash, natural_hash, address, old_key) where c.consent_key = v.old_key";
+     $9::text[], $10::bigint[], $11::text[], $14::text[], $15::text[]) as v(consent_key, consent_id, company_id, email, full_name, source, \
+     refs, extra, row_hash, natural_hash, address, old_key, previous_key) where c.consent_key = v.old_key";
 
 const UPDATE_SQLITE_LARGE: &str = "update consents set consent_key = ?, consent_id = ?, company_id = ?, email = ?, \
      full_name = ?, source = ?, refs = ?, extra = ?, row_hash = ?, natural_hash = ?, address = ?, \
-     missing_since = null, withheld_since = null, removed_at = null, erased_at = null, missing_judged = null, \
-     changed_at = ?, changed_run_id = ? where consent_key = ?";
+     missing_since = null, withheld_since = null, removed_at = null, erased_at = null, missing_judged = null, missing_run_at = null, \
+     previous_key = coalesce(?, previous_key), changed_at = ?, changed_run_id = ? where consent_key = ?";
 
 fn update_large<'q>(row: &'q RowUpdate<'_>, context: &WriteContext<'_>) -> SqliteQuery<'q> {
     let query = sqlx::query(UPDATE_SQLITE_LARGE);
     bind_row(query, row.key, &row.consent, row.hash, row.natural)
+        .bind(&row.previous_key)
         .bind(context.changed_at)
         .bind(context.run_id)
         .bind(&row.old_key)
@@ -193,7 +207,8 @@ pub(super) async fn update(
                         consent.extra,
                         row.hash.to_hex(),
                         row.natural,
-                        consent.address()
+                        consent.address(),
+                        row.previous_key
                     ])
                 })
                 .collect();
@@ -208,7 +223,8 @@ pub(super) async fn update(
                 .bind(sqlx::query(UPDATE_POSTGRES))
                 .bind(context.changed_at)
                 .bind(context.run_id)
-                .bind(&old_keys);
+                .bind(&old_keys)
+                .bind(writes.iter().map(|row| row.previous_key.as_deref()).collect::<Vec<_>>());
             query.persistent(false).execute(&mut **c).await.map(|done| done.rows_affected())
         }
     }
@@ -223,10 +239,10 @@ pub(super) async fn relist(
     keys: &[String],
 ) -> Result<(), StoreError> {
     const SQLITE: &str = "update or fail consents set missing_since = null, withheld_since = null, removed_at = null, \
-         missing_judged = null, changed_at = $2, changed_run_id = $3 \
+         missing_judged = null, missing_run_at = null, changed_at = $2, changed_run_id = $3 \
          where consent_key in (select value from json_each($1))";
     const POSTGRES: &str = "update consents set missing_since = null, withheld_since = null, removed_at = null, \
-         missing_judged = null, changed_at = $2, changed_run_id = $3 where consent_key = any($1)";
+         missing_judged = null, missing_run_at = null, changed_at = $2, changed_run_id = $3 where consent_key = any($1)";
     if keys.is_empty() {
         return Ok(());
     }
@@ -377,13 +393,14 @@ pub(super) async fn record(
     context: &WriteContext<'_>,
     changes: &[HistoryLine],
 ) -> Result<(), StoreError> {
-    const SQLITE: &str = "insert or fail into consent_changes (consent_key, run_id, changed_at, change, before) \
-         select value ->> 0, $3, $2, value ->> 1, value ->> 2 from json_each($1)";
-    const SQLITE_LARGE: &str = "insert into consent_changes (consent_key, run_id, changed_at, change, before) \
-         values (?, ?, ?, ?, ?)";
-    const POSTGRES: &str = "insert into consent_changes (consent_key, run_id, changed_at, change, before) \
-         select v.consent_key, $5, $4, v.change, v.before::jsonb \
-         from unnest($1::text[], $2::text[], $3::text[]) as v(consent_key, change, before)";
+    const SQLITE: &str = "insert or fail into consent_changes \
+         (consent_key, run_id, changed_at, change, before, previous_key) \
+         select value ->> 0, $3, $2, value ->> 1, value ->> 2, value ->> 3 from json_each($1)";
+    const SQLITE_LARGE: &str = "insert into consent_changes (consent_key, run_id, changed_at, change, before, previous_key) \
+         values (?, ?, ?, ?, ?, ?)";
+    const POSTGRES: &str = "insert into consent_changes (consent_key, run_id, changed_at, change, before, previous_key) \
+         select v.consent_key, $6, $5, v.change, v.before::jsonb, v.previous_key \
+         from unnest($1::text[], $2::text[], $3::text[], $4::text[]) as v(consent_key, change, before, previous_key)";
     if changes.is_empty() {
         return Ok(());
     }
@@ -399,12 +416,15 @@ pub(super) async fn record(
                     .bind(context.run_id)
                     .bind(context.changed_at)
                     .bind(change.kind)
-                    .bind(&change.before);
+                    .bind(&change.before)
+                    .bind(&change.previous_key);
                 let done = query.execute(&mut **c).await;
                 stored += done.map_err(|error| context.failed(&error))?.rows_affected();
             }
-            let list: Vec<_> =
-                small.iter().map(|change| json!([change.consent_key, change.kind, change.before])).collect();
+            let list: Vec<_> = small
+                .iter()
+                .map(|change| json!([change.consent_key, change.kind, change.before, change.previous_key]))
+                .collect();
             let list = serde_json::Value::from(list).to_string();
             let query = sqlx::query(SQLITE).bind(list).bind(context.changed_at).bind(context.run_id);
             query.execute(&mut **c).await.map(|done| stored + done.rows_affected())
@@ -413,7 +433,9 @@ pub(super) async fn record(
             let keys: Vec<&str> = changes.iter().map(|change| change.consent_key.as_str()).collect();
             let kinds: Vec<&str> = changes.iter().map(|change| change.kind).collect();
             let before: Vec<Option<&str>> = changes.iter().map(|change| change.before.as_deref()).collect();
-            let query = sqlx::query(POSTGRES).bind(&keys).bind(&kinds).bind(&before);
+            let previous: Vec<Option<&str>> =
+                changes.iter().map(|change| change.previous_key.as_deref()).collect();
+            let query = sqlx::query(POSTGRES).bind(&keys).bind(&kinds).bind(&before).bind(&previous);
             let query = query.bind(context.changed_at).bind(context.run_id).persistent(false);
             query.execute(&mut **c).await.map(|done| done.rows_affected())
         }

@@ -5,38 +5,57 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use super::bulk::on_keys;
-use super::conn::{Conn, execute, row, rows};
+use super::conn::{Conn, execute, row};
 use super::error::{StoreError, from_sqlx};
+use super::evaluation::{Acceptance, CHUNK, acceptance, hex_keys};
 use super::lease::Run;
-use super::write::{WriteContext, check_replay, next_changed_at, save_run};
+use super::write::{WriteContext, check_replay, next_changed_at, save_run, write_rows};
 use super::{RunRow, Store, Timestamp};
-use crate::hash::RowHash;
+use crate::reconcile::RowWrite;
 
-/// Keys or hashes in one statement.
-const CHUNK: usize = 20_000;
-
-/// A missing consent whose removal this run would confirm, if its own page agrees.
-#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
-pub struct Candidate {
+/// What the page of a row said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checked {
     pub consent_key: String,
-    /// What its page is asked by.
-    pub consent_id: String,
+    /// `there`, `gone`, `unclear`
+    pub answer: &'static str,
 }
 
 /// What the end of a complete run writes besides the run row.
+#[expect(clippy::struct_excessive_bools, reason = "facts that do not depend on each other")]
 #[derive(Debug, Default)]
 pub struct Ending {
     /// Absence was judged: the number of judged runs grows.
     pub judged: bool,
+    /// Rows that are missing because they were not listed.
     pub missing: Vec<String>,
-    /// Rows that the guard keeps active from now on.
+    /// They are missing by an acceptance, which the guard does not hold against later runs.
+    pub accepted: bool,
+    /// The acceptance by which it was decided, where one was asked for: while it is another, nothing is written.
+    pub acceptance: Option<Option<Acceptance>>,
+    /// The acceptance that the database keeps is used up.
+    pub uses_acceptance: bool,
+    /// Unlisted rows that are missing because their page is gone.
+    pub gone: Vec<String>,
+    /// Rows that stay active though unlisted, from now on.
     pub withheld: Vec<String>,
-    /// Rows with an id whose page is gone.
+    /// Rows whose removal is confirmed.
     pub removed: Vec<String>,
+    /// What is stored of removed rows whose return is confirmed.
+    pub returned: Vec<RowWrite>,
+    /// Keys of listed items whose return is not confirmed.
+    pub pending: Vec<String>,
+    /// Of those, the ones whose page was asked for.
+    pub pending_checked: Vec<String>,
     /// Rows whose page was asked for.
-    pub checked: Vec<String>,
-    /// Rows without an id are removed after so many judged runs.
-    pub confirm_runs: u32,
+    pub checked: Vec<Checked>,
+    /// A control look-up found its page.
+    pub pages_usable: bool,
+    /// Active and missing rows, by the hash of their key, that only a rejected item listed.
+    pub rejected_active: Vec<u64>,
+    pub rejected_missing: Vec<u64>,
+    /// `rejected_listings` holds rows already.
+    pub has_rejected_listings: bool,
     /// Rejected items on record that the pass held again.
     pub rejects_seen: Vec<i64>,
     /// Whether some on record were not held.
@@ -46,73 +65,8 @@ pub struct Ending {
 }
 
 impl Store {
-    /// The keys of rows by their hashes, in no order.
-    pub async fn keys_of(&mut self, hashes: &[RowHash]) -> Result<Vec<String>, StoreError> {
-        const SQLITE: &str =
-            "select consent_key from consents where row_hash in (select value from json_each($1))";
-        const POSTGRES: &str =
-            "select consent_key from consents where row_hash in (select unnest($1::text[]))";
-        let place = self.place();
-        self.read(async |conn| {
-            let mut keys = Vec::with_capacity(hashes.len());
-            for chunk in hashes.chunks(CHUNK) {
-                let list: Vec<String> = chunk.iter().map(|hash| hash.to_hex()).collect();
-                let found: Vec<(String,)> = match conn {
-                    Conn::Sqlite(c) => {
-                        sqlx::query_as(SQLITE).bind(json!(list).to_string()).fetch_all(&mut **c).await
-                    }
-                    Conn::Postgres(c) => {
-                        sqlx::query_as(POSTGRES).bind(list).persistent(false).fetch_all(&mut **c).await
-                    }
-                }
-                .map_err(|error| from_sqlx(&error, &place))?;
-                keys.extend(found.into_iter().map(|(key,)| key));
-            }
-            Ok(keys)
-        })
-        .await
-    }
-
-    /// Missing rows with an id that were absent from enough judged runs, this one included; those unasked longest first.
-    pub async fn candidates(&mut self, confirm_runs: u32, most: u32) -> Result<Vec<Candidate>, StoreError> {
-        const CANDIDATES: &str = "select c.consent_key, c.consent_id from consents c \
-             left join consent_checks k on k.consent_key = c.consent_key \
-             where c.missing_since is not null and c.removed_at is null and c.consent_id is not null \
-             and c.missing_judged <= (select judged_runs from sync_state where id = 1) + 2 - $1 \
-             order by (k.checked_at is not null), k.checked_at, c.missing_judged, c.consent_key limit $2";
-        let place = self.place();
-        self.read(async |conn| {
-            rows!(conn, CANDIDATES, i64::from(confirm_runs), i64::from(most))
-                .map_err(|error| from_sqlx(&error, &place))
-        })
-        .await
-    }
-
-    /// Missing rows without an id that were absent from enough judged runs, this one included.
-    pub async fn nameless_candidates(&mut self, confirm_runs: u32) -> Result<Vec<String>, StoreError> {
-        let place = self.place();
-        self.read(async |conn| {
-            let (judged_runs,): (i64,) = row!(conn, "select judged_runs from sync_state where id = 1")
-                .map_err(|error| from_sqlx(&error, &place))?;
-            nameless_removals(conn, confirm_runs, judged_runs + 1, &place).await
-        })
-        .await
-    }
-
-    /// Whether an item without a usable id was rejected for the first time in this run.
-    pub async fn has_new_nameless_reject(&mut self, run: &Run) -> Result<bool, StoreError> {
-        const NAMELESS: &str =
-            "select exists (select 1 from rejected_items where first_run_id = $1 and has_id = 0)";
-        let place = self.place();
-        let id = run.row.id;
-        self.read(async |conn| {
-            let (found,): (bool,) = row!(conn, NAMELESS, id).map_err(|error| from_sqlx(&error, &place))?;
-            Ok(found)
-        })
-        .await
-    }
-
-    /// Ends a complete run: marks, counters, outcome. All of it or nothing.
+    /// Ends a complete run: marks, returns, counters, outcome, use of an acceptance. All of it or nothing. None: another
+    /// acceptance has come or gone meanwhile, and nothing was written.
     ///
     /// # Errors
     /// As [`Store::write_batch`].
@@ -122,28 +76,32 @@ impl Store {
         last: RunRow,
         ending: &Ending,
         now: Timestamp,
-    ) -> Result<RunRow, StoreError> {
+    ) -> Result<Option<RunRow>, StoreError> {
         let place = self.place();
         let mut done: Option<RunRow> = None;
         self.write(async |conn| {
             if check_replay(conn, run, now, &place).await?
                 && let Some(row) = &done
             {
-                return Ok(row.clone());
+                return Ok(Some(row.clone()));
+            }
+            if let Some(expected) = &ending.acceptance
+                && *expected != acceptance(conn, run.row.started_at, &place).await?
+            {
+                return Ok(None);
             }
             let mut row = last.clone();
             mark_rows(conn, run, ending, &mut row, now, &place).await?;
+            let context = WriteContext { run_id: run.row.id, changed_at: now, place: &place };
+            record_checks(conn, &context, ending).await?;
+            record_pending(conn, &context, ending).await?;
+            record_rejected_listings(conn, &context, ending).await?;
             resolve_rejects(conn, run.row.id, ending, now, &place).await?;
             record_renewed(conn, run.row.id, ending, now).await.map_err(|error| from_sqlx(&error, &place))?;
-            execute!(
-                conn,
-                "update sync_state set endpoint = coalesce($1, endpoint) where id = 1",
-                &row.endpoint
-            )
-            .map_err(|error| from_sqlx(&error, &place))?;
+            save_state(conn, &context, ending, &row).await?;
             save_run(conn, &row, run.batches + 1, &place).await?;
             done = Some(row.clone());
-            Ok(row)
+            Ok(Some(row))
         })
         .await
     }
@@ -160,7 +118,11 @@ impl Store {
         const ENDED: &str = "update sync_runs set outcome = $2, finished_at = $3, error = $4, requests = $5, retries = $6 where id = $1";
         let place = self.place();
         self.write(async |conn| {
-            let ahead = check_replay(conn, run, now, &place).await?;
+            // What a database has forgotten cannot be counted any more, but that the run failed can still be told.
+            let ahead = match check_replay(conn, run, now, &place).await {
+                Err(StoreError::Forgetful { .. }) => true,
+                checked => checked?,
+            };
             execute!(
                 conn,
                 "update sync_state set endpoint = coalesce($1, endpoint) where id = 1",
@@ -199,59 +161,43 @@ async fn mark_rows(
     now: Timestamp,
     place: &str,
 ) -> Result<(), StoreError> {
+    const JUDGED: &str =
+        "update sync_state set judged_runs = judged_runs + $1 where id = 1 returning judged_runs";
+    const FIRST_JUDGED: &str =
+        "update consents set missing_judged = $1 where missing_since is not null and missing_judged is null";
     let failed = |error: sqlx::Error| from_sqlx(&error, place);
-    let judged_runs = if ending.judged {
-        let bumped = "update sync_state set judged_runs = judged_runs + 1 where id = 1 returning judged_runs";
-        let (judged_runs,): (i64,) = row!(conn, bumped).map_err(failed)?;
-        judged_runs
-    } else {
-        0
-    };
-    let nameless = if ending.judged {
-        nameless_removals(conn, ending.confirm_runs, judged_runs, place).await?
-    } else {
-        Vec::new()
-    };
-    if !(ending.missing.is_empty()
-        && ending.withheld.is_empty()
-        && ending.removed.is_empty()
-        && nameless.is_empty())
-    {
-        let changed_at = next_changed_at(conn, now, place).await?;
-        let context = WriteContext { run_id: run.row.id, changed_at, place };
-        for keys in ending.missing.chunks(CHUNK) {
-            mark(conn, &context, MISSING, keys).await?;
-        }
-        execute!(
-            conn,
-            "update consents set missing_judged = $1 where missing_since is not null and missing_judged is null",
-            judged_runs
-        )
-        .map_err(failed)?;
-        for keys in ending.withheld.chunks(CHUNK) {
-            on_keys(conn, &context, WITHHELD, keys).await?;
-        }
-        for keys in ending.removed.chunks(CHUNK).chain(nameless.chunks(CHUNK)) {
-            mark(conn, &context, REMOVED, keys).await?;
-        }
-        row.missing += ending.missing.len().cast_signed() as i64;
-        row.removed += (ending.removed.len() + nameless.len()).cast_signed() as i64;
+    if ending.judged {
+        let _: (i64,) = row!(conn, JUDGED, 1_i64).map_err(failed)?;
     }
-    record_checks(conn, ending, now, place).await
-}
-
-/// Rows without an id have no page of their own: the number of runs decides alone.
-async fn nameless_removals(
-    conn: &mut Conn,
-    confirm_runs: u32,
-    judged_runs: i64,
-    place: &str,
-) -> Result<Vec<String>, StoreError> {
-    const NAMELESS: &str = "select consent_key from consents where missing_since is not null and removed_at is null \
-         and consent_id is null and missing_judged <= $1";
-    let found: Vec<(String,)> = rows!(conn, NAMELESS, judged_runs + 1 - i64::from(confirm_runs))
-        .map_err(|error| from_sqlx(&error, place))?;
-    Ok(found.into_iter().map(|(key,)| key).collect())
+    let lists = [&ending.missing, &ending.gone, &ending.withheld, &ending.removed];
+    if lists.iter().all(|keys| keys.is_empty()) && ending.returned.is_empty() {
+        return Ok(());
+    }
+    let changed_at = next_changed_at(conn, now, place).await?;
+    let context = WriteContext { run_id: run.row.id, changed_at, place };
+    let written = write_rows(conn, &context, &ending.returned).await?;
+    row.count(&written);
+    let missing = if ending.accepted { GONE } else { MISSING };
+    for keys in ending.missing.chunks(CHUNK) {
+        mark(conn, &context, missing, keys).await?;
+    }
+    for keys in ending.gone.chunks(CHUNK) {
+        mark(conn, &context, GONE, keys).await?;
+    }
+    if !(ending.missing.is_empty() && ending.gone.is_empty()) {
+        // The first judged run without the row: this one, or else the next.
+        let (judged_runs,): (i64,) = row!(conn, JUDGED, 0_i64).map_err(failed)?;
+        execute!(conn, FIRST_JUDGED, judged_runs + i64::from(!ending.judged)).map_err(failed)?;
+    }
+    for keys in ending.withheld.chunks(CHUNK) {
+        on_keys(conn, &context, WITHHELD, keys).await?;
+    }
+    for keys in ending.removed.chunks(CHUNK) {
+        mark(conn, &context, REMOVED, keys).await?;
+    }
+    row.missing += (ending.missing.len() + ending.gone.len()).cast_signed() as i64;
+    row.removed += ending.removed.len().cast_signed() as i64;
+    Ok(())
 }
 
 type Pair = (&'static str, &'static str);
@@ -266,6 +212,18 @@ const MISSING: Mark = (
         "insert into consent_changes (consent_key, run_id, changed_at, change) \
          select key, $3, $2, 'missing' from unnest($1::text[]) as k(key)",
     ),
+    (
+        "update consents set missing_since = $2, withheld_since = null, changed_at = $2, changed_run_id = $3, \
+         missing_run_at = (select started_at from sync_runs where id = $3) \
+         where consent_key in (select value from json_each($1))",
+        "update consents set missing_since = $2, withheld_since = null, changed_at = $2, changed_run_id = $3, \
+         missing_run_at = (select started_at from sync_runs where id = $3) where consent_key = any($1)",
+    ),
+);
+
+/// The guard does not count what a page or an acceptance said.
+const GONE: Mark = (
+    MISSING.0,
     (
         "update consents set missing_since = $2, withheld_since = null, changed_at = $2, changed_run_id = $3 \
          where consent_key in (select value from json_each($1))",
@@ -310,14 +268,148 @@ async fn mark(
 
 async fn record_checks(
     conn: &mut Conn,
+    context: &WriteContext<'_>,
     ending: &Ending,
-    now: Timestamp,
-    place: &str,
 ) -> Result<(), StoreError> {
-    const CHECKED: &str = "insert into consent_checks (consent_key, checked_at) values ($1, $2) \
-         on conflict (consent_key) do update set checked_at = excluded.checked_at";
-    for key in &ending.checked {
-        execute!(conn, CHECKED, key, now).map_err(|error| from_sqlx(&error, place))?;
+    const SQLITE: &str = "insert into consent_checks (consent_key, checked_at, answer, answered_since) \
+         select value ->> 0, $2, value ->> 1, $2 from json_each($1) where true \
+         on conflict (consent_key) do update set checked_at = excluded.checked_at, answer = excluded.answer, \
+         answered_since = case when consent_checks.answer = excluded.answer then consent_checks.answered_since \
+         else excluded.answered_since end";
+    const POSTGRES: &str = "insert into consent_checks (consent_key, checked_at, answer, answered_since) \
+         select key, $3, answer, $3 from unnest($1::text[], $2::text[]) as k(key, answer) \
+         on conflict (consent_key) do update set checked_at = excluded.checked_at, answer = excluded.answer, \
+         answered_since = case when consent_checks.answer = excluded.answer then consent_checks.answered_since \
+         else excluded.answered_since end";
+    // An answer is of no use once its row is listed or removed.
+    const STALE: &str = "delete from consent_checks where not exists (select 1 from consents c \
+         where c.consent_key = consent_checks.consent_key and c.removed_at is null \
+         and (c.missing_since is not null or c.withheld_since is not null))";
+    if !ending.checked.is_empty() {
+        let pairs = ending.checked.iter().map(|check| (check.consent_key.as_str(), check.answer));
+        match conn {
+            Conn::Sqlite(c) => {
+                let list = json!(pairs.collect::<Vec<_>>()).to_string();
+                let query = sqlx::query(SQLITE).bind(list).bind(context.changed_at);
+                query.execute(&mut **c).await.map(drop)
+            }
+            Conn::Postgres(c) => {
+                let (keys, answers): (Vec<&str>, Vec<&str>) = pairs.unzip();
+                let query = sqlx::query(POSTGRES).bind(keys).bind(answers).bind(context.changed_at);
+                query.persistent(false).execute(&mut **c).await.map(drop)
+            }
+        }
+        .map_err(|error| context.failed(&error))?;
+    }
+    execute!(conn, STALE).map_err(|error| context.failed(&error))?;
+    Ok(())
+}
+
+/// Which listed items wait for the confirmation of their return.
+async fn record_pending(
+    conn: &mut Conn,
+    context: &WriteContext<'_>,
+    ending: &Ending,
+) -> Result<(), StoreError> {
+    const LISTED: Pair = (
+        "insert into pending_returns (consent_key, listed_since, listed_runs, last_run_id) \
+         select value, $2, 1, $3 from json_each($1) where true \
+         on conflict (consent_key) do update set listed_runs = pending_returns.listed_runs + 1, \
+         last_run_id = excluded.last_run_id",
+        "insert into pending_returns (consent_key, listed_since, listed_runs, last_run_id) \
+         select key, $2, 1, $3 from unnest($1::text[]) as k(key) \
+         on conflict (consent_key) do update set listed_runs = pending_returns.listed_runs + 1, \
+         last_run_id = excluded.last_run_id",
+    );
+    const CHECKED: Pair = (
+        "update pending_returns set checked_at = $2 where last_run_id = $3 \
+         and consent_key in (select value from json_each($1))",
+        "update pending_returns set checked_at = $2 where last_run_id = $3 and consent_key = any($1)",
+    );
+    // The guard forgets whoever is listed again.
+    const SEEN: Pair = (
+        "update consents set missing_run_at = null where missing_run_at is not null \
+         and consent_key in (select value from json_each($1)) and $2 is not null and $3 is not null",
+        "update consents set missing_run_at = null where missing_run_at is not null \
+         and consent_key = any($1) and $2::timestamptz is not null and $3::bigint is not null",
+    );
+    for keys in ending.pending.chunks(CHUNK) {
+        on_keys(conn, context, LISTED, keys).await?;
+        on_keys(conn, context, SEEN, keys).await?;
+    }
+    for keys in ending.pending_checked.chunks(CHUNK) {
+        on_keys(conn, context, CHECKED, keys).await?;
+    }
+    execute!(conn, "delete from pending_returns where last_run_id <> $1", context.run_id)
+        .map_err(|error| context.failed(&error))?;
+    Ok(())
+}
+
+/// For how many runs rejected items have kept their rows, or their rows from being confirmed.
+async fn record_rejected_listings(
+    conn: &mut Conn,
+    context: &WriteContext<'_>,
+    ending: &Ending,
+) -> Result<(), StoreError> {
+    const ACTIVE: Pair = (
+        "insert into rejected_listings (consent_key, runs, skipped, last_run_id) \
+         select consent_key, 1, 0, $3 from consents where $2 is not null \
+         and substr(row_hash, 1, 16) in (select value from json_each($1)) \
+         on conflict (consent_key) do update set runs = rejected_listings.runs + 1, last_run_id = excluded.last_run_id",
+        "insert into rejected_listings (consent_key, runs, skipped, last_run_id) \
+         select consent_key, 1, 0, $3 from consents where $2::timestamptz is not null \
+         and substr(row_hash, 1, 16) = any($1) \
+         on conflict (consent_key) do update set runs = rejected_listings.runs + 1, last_run_id = excluded.last_run_id",
+    );
+    const MISSING: Pair = (
+        "insert into rejected_listings (consent_key, runs, skipped, last_run_id) \
+         select consent_key, 0, 1, $3 from consents where $2 is not null \
+         and substr(row_hash, 1, 16) in (select value from json_each($1)) \
+         on conflict (consent_key) do update set skipped = rejected_listings.skipped + 1, last_run_id = excluded.last_run_id",
+        "insert into rejected_listings (consent_key, runs, skipped, last_run_id) \
+         select consent_key, 0, 1, $3 from consents where $2::timestamptz is not null \
+         and substr(row_hash, 1, 16) = any($1) \
+         on conflict (consent_key) do update set skipped = rejected_listings.skipped + 1, last_run_id = excluded.last_run_id",
+    );
+    const STALE: &str = "delete from rejected_listings where not exists (select 1 from consents c \
+         where c.consent_key = rejected_listings.consent_key and c.removed_at is null \
+         and (c.missing_since is null and rejected_listings.skipped = 0 and rejected_listings.last_run_id = $1 \
+         or c.missing_since is not null and rejected_listings.skipped > 0))";
+    if ending.rejected_active.is_empty()
+        && ending.rejected_missing.is_empty()
+        && !ending.has_rejected_listings
+    {
+        return Ok(());
+    }
+    for hashes in ending.rejected_active.chunks(CHUNK) {
+        on_keys(conn, context, ACTIVE, &hex_keys(hashes)).await?;
+    }
+    if ending.judged {
+        for hashes in ending.rejected_missing.chunks(CHUNK) {
+            on_keys(conn, context, MISSING, &hex_keys(hashes)).await?;
+        }
+    }
+    execute!(conn, STALE, context.run_id).map_err(|error| context.failed(&error))?;
+    Ok(())
+}
+
+async fn save_state(
+    conn: &mut Conn,
+    context: &WriteContext<'_>,
+    ending: &Ending,
+    row: &RunRow,
+) -> Result<(), StoreError> {
+    const USE: &str =
+        "update sync_state set accepted_removals = null, accepted_by = null, accepted_at = null where id = 1";
+    let failed = |error: sqlx::Error| context.failed(&error);
+    execute!(conn, "update sync_state set endpoint = coalesce($1, endpoint) where id = 1", &row.endpoint)
+        .map_err(failed)?;
+    if ending.pages_usable {
+        execute!(conn, "update sync_state set pages_usable_at = $1 where id = 1", context.changed_at)
+            .map_err(failed)?;
+    }
+    if ending.uses_acceptance {
+        execute!(conn, USE).map_err(failed)?;
     }
     Ok(())
 }

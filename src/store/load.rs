@@ -1,5 +1,7 @@
 //! What a pass needs to know before it begins: the rows in 16 bytes each, the rejected items, the suppressions, the state.
 
+use std::collections::{HashMap, HashSet};
+
 use futures_util::TryStreamExt as _;
 
 use super::conn::{Conn, row, rows};
@@ -7,7 +9,9 @@ use super::error::{StoreError, from_sqlx};
 use super::{Store, Timestamp};
 use crate::consent::natural_hash_of;
 use crate::hash::{ROW_HASH_DIGITS, RowHash, Salt};
-use crate::reconcile::{Known, KnownReject, KnownRejects, Namesake, Namesakes, RowState, Suppressions};
+use crate::reconcile::{
+    Answers, Known, KnownPending, KnownReject, KnownRejects, Namesake, Questions, RowState, Suppressions,
+};
 
 /// What the database knows when a pass begins.
 #[derive(Debug)]
@@ -21,8 +25,12 @@ pub struct Loaded {
     pub endpoint: Option<String>,
     /// Complete runs in a row, the newest backwards, that were blocked.
     pub blocked_in_a_row: u32,
-    /// How many runs have judged absence.
-    pub judged_runs: i64,
+    /// `pending_returns`, by the hash of the key.
+    pub pending: HashMap<u64, KnownPending>,
+    /// Active rows, by the hash of their key, that a rejected item has kept for two complete runs in a row.
+    pub exhausted: HashSet<u64>,
+    /// `rejected_listings` holds rows.
+    pub has_rejected_listings: bool,
 }
 
 impl Loaded {
@@ -35,38 +43,45 @@ impl Loaded {
             salt: Salt::new(Vec::new()),
             endpoint: None,
             blocked_in_a_row: 0,
-            judged_runs: 0,
+            pending: HashMap::new(),
+            exhausted: HashSet::new(),
+            has_rejected_listings: false,
         }
     }
 }
 
 // The hashes of many rows come as one value: a million single rows would cost the driver more than the whole walk. A row that
-// is not simply active under an id has a letter for its state before its hash, 'g' and up. SQLite: in stretches of the table.
-// PostgreSQL: in 256 groups over one scan.
+// is not simply active under an id has letters for its state before its hash: 'w' and up for one that is removed or was
+// written by this run, then 'g' and up. SQLite: in stretches of the table. PostgreSQL: in 256 groups over one scan.
 const ROWS_SQLITE: &str = "select group_concat(case when missing_since is null and removed_at is null \
-     and withheld_since is null and erased_at is null and consent_id is not null then row_hash \
-     else char(103 + (missing_since is not null or removed_at is not null) + 2 * (withheld_since is not null) \
+     and withheld_since is null and erased_at is null and consent_id is not null and changed_run_id <> $3 then row_hash \
+     else char(119 + (removed_at is not null) + 2 * (changed_run_id = $3), \
+     103 + (missing_since is not null or removed_at is not null) + 2 * (withheld_since is not null) \
      + 4 * (erased_at is not null) + 8 * (consent_id is null)) || row_hash end, '') \
      from consents where rowid >= $1 and rowid < $2";
 
 const ROWS_POSTGRES: &str = "select string_agg(case when missing_since is null and removed_at is null \
-     and withheld_since is null and erased_at is null and consent_id is not null then row_hash \
-     else chr(103 + (missing_since is not null or removed_at is not null)::int + 2 * (withheld_since is not null)::int \
+     and withheld_since is null and erased_at is null and consent_id is not null and changed_run_id <> $1 then row_hash \
+     else chr(119 + (removed_at is not null)::int + 2 * (changed_run_id = $1)::int) \
+     || chr(103 + (missing_since is not null or removed_at is not null)::int + 2 * (withheld_since is not null)::int \
      + 4 * (erased_at is not null)::int + 8 * (consent_id is null)::int) || row_hash end, '') \
      from consents group by substr(row_hash, 1, 2)";
 
 const CHUNK_ROWS: i64 = 16_384;
 
+/// Complete runs in a row for which a rejected item keeps its row active (contract, section 5.5).
+const MAX_REJECTED_RUNS: i64 = 2;
+
 impl Store {
-    /// Reads all of it, in one view of the database.
+    /// Reads all of it for this run, in one view of the database.
     ///
     /// # Errors
     /// What the database says; [`StoreError::Corrupt`] where an internal column is not what this program wrote.
-    pub async fn load(&mut self) -> Result<Loaded, StoreError> {
+    pub async fn load(&mut self, run_id: i64) -> Result<Loaded, StoreError> {
         let place = self.place();
         self.read(async |conn| {
-            let known = load_rows(conn, &place).await?;
-            let rejects = load_rejects(conn, &place).await?;
+            let known = load_rows(conn, run_id, &place).await?;
+            let rejects = load_rejects(conn, run_id, &place).await?;
             load_state(conn, known, rejects, &place).await
         })
         .await
@@ -104,39 +119,74 @@ impl Store {
     }
 
     /// The rows that have these natural keys, the first seen first.
-    pub async fn namesakes(&mut self, natural_keys: &[String]) -> Result<Namesakes, StoreError> {
-        const SQLITE: &str = "select consent_key, company_id, email, source from consents \
-             where natural_hash in (select value from json_each($1)) order by first_seen_at, consent_key";
-        const POSTGRES: &str = "select consent_key, company_id, email, source from consents \
-             where natural_hash = any($1) order by first_seen_at, consent_key";
-        type Found = (String, String, Option<String>, Option<String>);
-        let hashes: Vec<i64> = natural_keys.iter().filter_map(|key| natural_hash_of(key)).collect();
+    pub async fn namesakes(&mut self, questions: &Questions) -> Result<Answers, StoreError> {
+        const SQLITE: &str = "select consent_key, company_id, email, source, removed_at from consents \
+             where natural_hash in (select value from json_each($1)) \
+             or consent_key in (select value from json_each($2)) order by first_seen_at, consent_key";
+        const POSTGRES: &str = "select consent_key, company_id, email, source, removed_at from consents \
+             where natural_hash = any($1) or consent_key = any($2) order by first_seen_at, consent_key";
+        type Found = (String, String, Option<String>, Option<String>, Option<Timestamp>);
+        let hashes: Vec<i64> =
+            questions.iter().filter_map(|question| natural_hash_of(&question.natural_key)).collect();
+        let erased: HashMap<&str, &str> = questions
+            .iter()
+            .filter_map(|question| Some((question.erased_key.as_deref()?, question.natural_key.as_str())))
+            .collect();
+        let erased_keys: Vec<&str> = erased.keys().copied().collect();
         let place = self.place();
         let found: Vec<Found> = self
             .read(async |conn| {
                 match conn {
                     Conn::Sqlite(c) => {
-                        let list = serde_json::json!(hashes).to_string();
-                        sqlx::query_as(SQLITE).bind(list).fetch_all(&mut **c).await
+                        let query = sqlx::query_as(SQLITE).bind(serde_json::json!(hashes).to_string());
+                        query.bind(serde_json::json!(erased_keys).to_string()).fetch_all(&mut **c).await
                     }
                     Conn::Postgres(c) => {
-                        sqlx::query_as(POSTGRES).bind(&hashes).persistent(false).fetch_all(&mut **c).await
+                        let query = sqlx::query_as(POSTGRES).bind(&hashes).bind(&erased_keys);
+                        query.persistent(false).fetch_all(&mut **c).await
                     }
                 }
                 .map_err(|error| from_sqlx(&error, &place))
             })
             .await?;
-        let mut namesakes = Namesakes::new();
-        for (consent_key, company_id, email, source) in found {
-            let natural_key =
-                crate::consent::natural_key(&company_id, &email.unwrap_or_default(), source.as_deref());
-            namesakes.entry(natural_key).or_default().push(Namesake { consent_key });
+        let mut answers = Answers::new();
+        for (consent_key, company_id, email, source, removed_at) in found {
+            let natural_key = match (erased.get(consent_key.as_str()), email) {
+                (Some(natural_key), _) => (*natural_key).to_owned(),
+                (None, Some(email)) => crate::consent::natural_key(&company_id, &email, source.as_deref()),
+                (None, None) => continue,
+            };
+            let removed_at = removed_at.map_or(0, Timestamp::millis);
+            answers.entry(natural_key).or_default().push(Namesake { consent_key, removed_at });
         }
-        Ok(namesakes)
+        Ok(answers)
+    }
+
+    /// The addresses of rows, in their normal form, by key.
+    pub async fn addresses(&mut self, keys: &[String]) -> Result<HashMap<String, String>, StoreError> {
+        const SQLITE: &str = "select consent_key, address from consents \
+             where consent_key in (select value from json_each($1)) and address is not null";
+        const POSTGRES: &str =
+            "select consent_key, address from consents where consent_key = any($1) and address is not null";
+        let place = self.place();
+        self.read(async |conn| {
+            let found: Vec<(String, String)> = match conn {
+                Conn::Sqlite(c) => {
+                    let list = serde_json::json!(keys).to_string();
+                    sqlx::query_as(SQLITE).bind(list).fetch_all(&mut **c).await
+                }
+                Conn::Postgres(c) => {
+                    sqlx::query_as(POSTGRES).bind(keys).persistent(false).fetch_all(&mut **c).await
+                }
+            }
+            .map_err(|error| from_sqlx(&error, &place))?;
+            Ok(found.into_iter().collect())
+        })
+        .await
     }
 }
 
-async fn load_rows(conn: &mut Conn, place: &str) -> Result<Known, StoreError> {
+async fn load_rows(conn: &mut Conn, run_id: i64, place: &str) -> Result<Known, StoreError> {
     let failed = |error: sqlx::Error| from_sqlx(&error, place);
     let (count,): (i64,) = row!(conn, "select count(*) from consents").map_err(failed)?;
     let mut known = Known::with_capacity(usize::try_from(count).unwrap_or(0));
@@ -146,8 +196,8 @@ async fn load_rows(conn: &mut Conn, place: &str) -> Result<Known, StoreError> {
             let (mut low, high): (i64, i64) =
                 sqlx::query_as(bounds).fetch_one(&mut **c).await.map_err(failed)?;
             while low <= high {
-                let stretch =
-                    sqlx::query_as(ROWS_SQLITE).bind(low).bind(low + CHUNK_ROWS).fetch_all(&mut **c);
+                let stretch = sqlx::query_as(ROWS_SQLITE).bind(low).bind(low + CHUNK_ROWS).bind(run_id);
+                let stretch = stretch.fetch_all(&mut **c);
                 let stretch: Vec<(Option<String>,)> = stretch.await.map_err(failed)?;
                 for (rows,) in stretch {
                     push(&mut known, &rows.unwrap_or_default(), place)?;
@@ -156,13 +206,21 @@ async fn load_rows(conn: &mut Conn, place: &str) -> Result<Known, StoreError> {
             }
         }
         Conn::Postgres(c) => {
-            let mut groups = sqlx::query_as::<_, (String,)>(ROWS_POSTGRES).persistent(false).fetch(&mut **c);
+            let groups = sqlx::query_as::<_, (String,)>(ROWS_POSTGRES).bind(run_id).persistent(false);
+            let mut groups = groups.fetch(&mut **c);
             while let Some((rows,)) = groups.try_next().await.map_err(failed)? {
                 push(&mut known, &rows, place)?;
             }
         }
     }
     known.loaded();
+    if known.has_equal_keys() {
+        // One of the two would never be found again.
+        return Err(StoreError::Corrupt {
+            place: place.to_owned(),
+            code: "two equal values of consents.row_hash".to_owned(),
+        });
+    }
     Ok(known)
 }
 
@@ -170,16 +228,20 @@ fn push(known: &mut Known, rows: &str, place: &str) -> Result<(), StoreError> {
     let corrupt = || StoreError::Corrupt { place: place.to_owned(), code: "consents.row_hash".to_owned() };
     let mut rest = rows.as_bytes();
     while let Some(&first) = rest.first() {
-        let letter = first.checked_sub(b'g');
-        let digits = rest.split_at_checked(usize::from(letter.is_some()));
-        let (hash, after) =
-            digits.and_then(|(_, digits)| digits.split_at_checked(ROW_HASH_DIGITS)).ok_or_else(corrupt)?;
-        let state = letter.unwrap_or_default();
+        let letters = if first < b'g' { 0 } else { 2 };
+        let (letters, digits) = rest.split_at_checked(letters).ok_or_else(corrupt)?;
+        let (hash, after) = digits.split_at_checked(ROW_HASH_DIGITS).ok_or_else(corrupt)?;
+        let (high, low) = match letters {
+            [high, low] => (high.wrapping_sub(b'w'), low.wrapping_sub(b'g')),
+            _ => (0, 0),
+        };
         let state = RowState {
-            unlisted: state & 1 != 0,
-            withheld: state & 2 != 0,
-            erased: state & 4 != 0,
-            natural: state & 8 != 0,
+            unlisted: low & 1 != 0,
+            withheld: low & 2 != 0,
+            erased: low & 4 != 0,
+            natural: low & 8 != 0,
+            removed: high & 1 != 0,
+            written: high & 2 != 0,
         };
         known.push(RowHash::from_hex(hash).ok_or_else(corrupt)?, state);
         rest = after;
@@ -187,12 +249,14 @@ fn push(known: &mut Known, rows: &str, place: &str) -> Result<(), StoreError> {
     Ok(())
 }
 
-async fn load_rejects(conn: &mut Conn, place: &str) -> Result<KnownRejects, StoreError> {
-    type Reject = (i64, Vec<u8>, Option<Timestamp>);
-    let found: Vec<Reject> = rows!(conn, "select id, fingerprint, resolved_at from rejected_items")
-        .map_err(|error| from_sqlx(&error, place))?;
+async fn load_rejects(conn: &mut Conn, run_id: i64, place: &str) -> Result<KnownRejects, StoreError> {
+    type Reject = (i64, Vec<u8>, Option<Timestamp>, i64);
+    let found: Vec<Reject> =
+        rows!(conn, "select id, fingerprint, resolved_at, first_run_id from rejected_items")
+            .map_err(|error| from_sqlx(&error, place))?;
     let mut rejects = KnownRejects::default();
-    for (id, fingerprint, resolved_at) in found {
+    rejects.count_new(found.iter().filter(|(.., first_run_id)| *first_run_id == run_id).count());
+    for (id, fingerprint, resolved_at, _) in found {
         rejects.push(&fingerprint, KnownReject { id, resolved: resolved_at.is_some() });
     }
     Ok(rejects)
@@ -204,23 +268,43 @@ async fn load_state(
     rejects: KnownRejects,
     place: &str,
 ) -> Result<Loaded, StoreError> {
+    type Pending = (String, Timestamp, i64, Option<Timestamp>);
     let failed = |error: sqlx::Error| from_sqlx(&error, place);
-    let (salt, endpoint, judged_runs): (Vec<u8>, Option<String>, i64) =
-        row!(conn, "select salt, endpoint, judged_runs from sync_state where id = 1").map_err(failed)?;
+    let (salt, endpoint): (Vec<u8>, Option<String>) =
+        row!(conn, "select salt, endpoint from sync_state where id = 1").map_err(failed)?;
+    let salt = Salt::new(salt);
     let suppressed: Vec<(String,)> = rows!(conn, "select email_hash from suppressions").map_err(failed)?;
     let ids: Vec<(String, String)> =
         rows!(conn, "select id_hash, email_hash from suppressed_ids").map_err(failed)?;
     let complete: Vec<(Option<String>,)> =
         rows!(conn, "select absence from sync_runs where outcome = 'succeeded' order by id desc limit 2")
             .map_err(failed)?;
+    let pending: Vec<Pending> =
+        rows!(conn, "select consent_key, listed_since, listed_runs, checked_at from pending_returns")
+            .map_err(failed)?;
+    let listings: Vec<(String, i64)> =
+        rows!(conn, "select consent_key, runs from rejected_listings").map_err(failed)?;
     let blocked = complete.iter().take_while(|(absence,)| absence.as_deref() == Some("blocked")).count();
     Ok(Loaded {
         known,
         rejects,
         suppressed: Suppressions::new(suppressed.into_iter().map(|(hash,)| hash).collect(), ids),
-        salt: Salt::new(salt),
         endpoint,
         blocked_in_a_row: u32::try_from(blocked).unwrap_or(2),
-        judged_runs,
+        pending: pending
+            .into_iter()
+            .map(|(key, since, listed_runs, checked_at)| {
+                let checked_at = checked_at.map(Timestamp::millis);
+                let known = KnownPending { listed_since: since.millis(), listed_runs, checked_at };
+                (salt.key(&key), known)
+            })
+            .collect(),
+        has_rejected_listings: !listings.is_empty(),
+        exhausted: listings
+            .into_iter()
+            .filter(|(_, runs)| *runs >= MAX_REJECTED_RUNS)
+            .map(|(key, _)| salt.key(&key))
+            .collect(),
+        salt,
     })
 }

@@ -49,6 +49,8 @@ pub struct RunRow {
     /// Items equal to their row.
     pub unchanged: i64,
     pub returned: i64,
+    /// Items whose row was removed or erased, and whose return is not confirmed.
+    pub returns_pending: i64,
     /// Items whose row was stored already in this pass.
     pub duplicates: i64,
     /// Items that cannot be used.
@@ -60,6 +62,9 @@ pub struct RunRow {
     pub removed: i64,
     /// Active rows not listed that the guard kept.
     pub removals_withheld: i64,
+    /// Removals that an acceptance let through, and who gave it.
+    pub accepted_removals: Option<i64>,
+    pub accepted_by: Option<String>,
     /// Active rows after the run.
     pub active: Option<i64>,
     pub requests: i64,
@@ -86,6 +91,14 @@ pub struct Snapshot {
     pub renewed: Vec<String>,
     /// How many people these are.
     pub renewed_people: i64,
+    /// Listed items whose return waits for confirmation.
+    pub returns_pending: i64,
+    /// Missing consents whose own page answers 200, and since when the first of them.
+    pub unlisted_there: i64,
+    pub unlisted_there_since: Option<Timestamp>,
+    /// Missing consents whose page gave no clear answer.
+    pub lookups_unclear: i64,
+    pub lookups_unclear_since: Option<Timestamp>,
     /// (`finished_at`, `active`) of complete runs, oldest first, thinned to at most 400 points.
     pub active_over_time: Vec<(Timestamp, i64)>,
     /// Named readers of the change feed.
@@ -115,6 +128,7 @@ impl RunRow {
             (&mut self.updated, tally.updated),
             (&mut self.unchanged, tally.unchanged),
             (&mut self.returned, tally.returned),
+            (&mut self.returns_pending, tally.returns_pending),
             (&mut self.duplicates, tally.duplicates),
             (&mut self.rejected, tally.rejected),
             (&mut self.suppressed, tally.suppressed),
@@ -130,6 +144,7 @@ impl RunRow {
         self.pages = 0;
         self.items = 0;
         self.unchanged = 0;
+        self.returns_pending = 0;
         self.duplicates = 0;
         self.rejected = 0;
         self.suppressed = 0;

@@ -9,7 +9,8 @@ macro_rules! run_columns {
     ($tail:literal) => {
         concat!(
             "select id, started_at, finished_at, outcome, absence, trigger, endpoint, pages, items, added, updated, unchanged, ",
-            "returned, duplicates, rejected, suppressed, foreign_items, missing, removed, removals_withheld, active, requests, ",
+            "returned, returns_pending, duplicates, rejected, suppressed, foreign_items, missing, removed, removals_withheld, accepted_removals, ",
+            "accepted_by, active, requests, ",
             "retries, error from sync_runs ",
             $tail
         )
@@ -24,6 +25,11 @@ const LAST_JUDGED: &str = "select finished_at from sync_runs where absence = 'ju
 const OVER_TIME: &str = "select finished_at, active from (select finished_at, active, row_number() over (order by id desc) as n, \
      count(*) over () as total from sync_runs where outcome = 'succeeded' and active is not null and finished_at is not null) t \
      where (n - 1) % (total / 400 + 1) = 0 order by n desc";
+
+/// Missing consents whose page answered so, and since when the first of them.
+const LOOKUPS: &str = "select count(*), min(k.answered_since) from consent_checks k \
+     join consents c on c.consent_key = k.consent_key \
+     where c.missing_since is not null and c.removed_at is null and k.answer = $1";
 
 impl Store {
     /// The state in one view: the newest `runs` runs, the counts, the curve.
@@ -47,6 +53,12 @@ impl Store {
                 rows!(conn, "select consent_id from renewed_consents order by consent_id").map_err(failed)?;
             let (renewed_people,): (i64,) =
                 row!(conn, "select count(distinct email_hash) from renewed_consents").map_err(failed)?;
+            let (returns_pending,): (i64,) =
+                row!(conn, "select count(*) from pending_returns").map_err(failed)?;
+            let (unlisted_there, unlisted_there_since): (i64, Option<Timestamp>) =
+                row!(conn, LOOKUPS, "there").map_err(failed)?;
+            let (lookups_unclear, lookups_unclear_since): (i64, Option<Timestamp>) =
+                row!(conn, LOOKUPS, "unclear").map_err(failed)?;
             Ok(Snapshot {
                 runs: newest,
                 last_complete: complete.into_iter().next(),
@@ -56,6 +68,11 @@ impl Store {
                 rejected_items,
                 renewed_people,
                 renewed: renewed.into_iter().map(|(id,)| id).collect(),
+                returns_pending,
+                unlisted_there,
+                unlisted_there_since,
+                lookups_unclear,
+                lookups_unclear_since,
                 active_over_time,
                 readers: super::feed::readers(conn, Timestamp::now(), &place).await?,
                 restored_at,

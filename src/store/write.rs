@@ -44,7 +44,7 @@ fn must_have_stored(stored: u64, sent: usize, place: &str) -> Result<(), StoreEr
 const SAVE_RUN: &str = "update sync_runs set batches = $2, endpoint = $3, pages = $4, items = $5, added = $6, updated = $7, \
      unchanged = $8, returned = $9, duplicates = $10, rejected = $11, suppressed = $12, foreign_items = $13, missing = $14, \
      removed = $15, removals_withheld = $16, active = $17, requests = $18, retries = $19, outcome = $20, absence = $21, \
-     finished_at = $22, error = $23 where id = $1";
+     finished_at = $22, error = $23, returns_pending = $24, accepted_removals = $25, accepted_by = $26 where id = $1";
 
 /// Writes the row of the run as it stands.
 pub(super) async fn save_run(
@@ -78,7 +78,10 @@ pub(super) async fn save_run(
         &row.outcome,
         &row.absence,
         row.finished_at,
-        &row.error
+        &row.error,
+        row.returns_pending,
+        row.accepted_removals,
+        &row.accepted_by
     )
     .map_err(|error| from_sqlx(&error, place))?;
     must_have_stored(saved, 1, place)
@@ -254,7 +257,7 @@ async fn record_companies(
 }
 
 /// Writes the rows and tells how many were added, updated and returned.
-async fn write_rows(
+pub(super) async fn write_rows(
     conn: &mut Conn,
     context: &WriteContext<'_>,
     writes: &[RowWrite],
@@ -323,7 +326,10 @@ async fn change_rows(
     for (from, op) in segment {
         match (rows.remove(*from), op) {
             (Some(row), RowWrite::Upsert(put)) => plan.put(row, put, tally),
-            (Some(row), RowWrite::MarkListed { .. }) => plan.relist(row),
+            (Some(row), RowWrite::MarkListed { counts, .. }) => {
+                tally.returned += u64::from(*counts && row.is_unlisted());
+                plan.relist(row);
+            }
             // The hash of another key was taken for this one's: it is new after all.
             (None, RowWrite::Upsert(put)) => {
                 unknown.push(Upsert { kind: UpsertKind::Add, ..(**put).clone() });
@@ -351,20 +357,26 @@ struct Plan<'a> {
 impl<'a> Plan<'a> {
     fn put(&mut self, row: WrittenRow, put: &'a Upsert, tally: &mut Tally) {
         let returned = row.is_unlisted();
-        let (change, before) = if returned {
-            tally.returned += 1;
-            ("returned", None)
-        } else {
-            tally.updated += 1;
-            ("updated", Some(row.before()))
-        };
-        self.changes.push(HistoryLine { consent_key: put.key.clone(), kind: change, before });
+        let takes_over = matches!(put.kind, UpsertKind::TakeOver { .. });
+        let changed = takes_over || !row.has_content(put.hash.content);
+        let before = (changed && !row.is_erased()).then(|| row.before());
+        let (count, kind) =
+            if returned { (&mut tally.returned, "returned") } else { (&mut tally.updated, "updated") };
+        *count += u64::from(put.counts);
+        let previous_key = (put.consent.consent_id.is_some() && takes_over).then(|| row.consent_key.clone());
+        self.changes.push(HistoryLine {
+            consent_key: put.key.clone(),
+            kind,
+            before,
+            previous_key: previous_key.clone(),
+        });
         let mut write = RowUpdate {
             old_key: row.consent_key.clone(),
             key: &put.key,
             consent: put.consent.borrowed(),
             hash: put.hash,
             natural: put.natural,
+            previous_key,
         };
         if let UpsertKind::TakeOver { old_key, keep_content, .. } = &put.kind {
             self.moves.push((old_key.clone(), put.key.clone()));
@@ -388,6 +400,7 @@ impl<'a> Plan<'a> {
                 consent_key: row.consent_key.clone(),
                 kind: "returned",
                 before: None,
+                previous_key: None,
             });
         }
         self.relisted.push(row.consent_key);

@@ -1,169 +1,320 @@
-//! The end of a complete walk: what absence means, single look-ups, the last transaction.
+//! The end of a complete scan: what absence means, who returns, the last transaction.
 
-use tokio::time::Instant;
+use std::time::Duration;
 
 use super::error::Failure;
+use super::lookup::Lookups;
+use super::target::Target;
 use super::wait::Wait;
-use super::walk::Complete;
-use super::{Progress, RunError, RunOptions, RunReport, Syncer, fail};
-use crate::api::{Lookup, QUICKSTART_PATH};
+use super::{RunError, RunOptions, RunReport, Syncer, count_requests, fail};
+use crate::api::Traffic;
 use crate::exit::Exit;
-use crate::reconcile::{Absence, Evidence, Pass, evaluate_removals};
-use crate::store::{Candidate, Ending, Run, RunRow, Store, Timestamp};
+use crate::reconcile::{Absence, Evidence, Guard, Pass, PendingReturn, RowWrite};
+use crate::store::{Acceptance, Candidate, Checked, Ending, Run, RunRow, Standing, Store, Timestamp};
 
-/// A walk from the start to the end, all of it stored.
+/// A scan from the start to the end, all of it stored, and what was asked for since.
 pub(super) struct Walked {
-    pub(super) pass: Pass,
-    pub(super) active_before: u64,
-    pub(super) blocked_in_a_row: u32,
+    pass: Pass,
+    active_before: u64,
+    blocked_in_a_row: u32,
+    pub(super) has_rejected_listings: bool,
+    returns: Vec<PendingReturn>,
+    lookups: Lookups,
+}
+
+/// A complete run that waits to be recorded.
+pub(super) struct Complete {
+    pub(super) row: RunRow,
+    pub(super) ending: Ending,
+    pub(super) message: Option<String>,
+    pub(super) exit: Exit,
+    walked: Walked,
+}
+
+/// What was decided about absence.
+struct Decision {
+    absence: Absence,
+    /// After look-ups.
+    evidence: Evidence,
+    /// By which acceptance the guard was passed.
+    accepted: Option<Acceptance>,
+    /// The guard's rule held, so that an acceptance counts.
+    held: bool,
+    gone: Vec<String>,
+}
+
+/// An acceptance that comes or goes while a run ends is looked at again, so often.
+const MAX_DECISIONS: u32 = 5;
+
+pub(super) fn before(now: Timestamp, age: Duration) -> Timestamp {
+    now.plus_millis(-i64::try_from(age.as_millis()).unwrap_or(i64::MAX))
+}
+
+impl Walked {
+    pub(super) fn new(mut pass: Pass, active_before: u64, blocked_in_a_row: u32) -> Self {
+        let returns = pass.take_pending().into_sorted();
+        let lookups = Lookups::default();
+        Self { pass, active_before, blocked_in_a_row, has_rejected_listings: false, returns, lookups }
+    }
+
+    fn evidence(&self, standing: &Standing) -> Evidence {
+        Evidence {
+            active: self.active_before,
+            own: self.pass.own_rows().count() as u64,
+            back: standing.back,
+            lists_somebody: self.pass.lists_somebody(),
+            new_nameless_reject: standing.new_nameless_reject || self.pass.rejects().has_new_nameless(),
+            blocked_in_a_row: self.blocked_in_a_row,
+        }
+    }
+
+    /// A rejected item that has the row's id takes this run out of the count towards its removal.
+    fn may_confirm(&self, candidate: &Candidate) -> bool {
+        self.pass.is_unlisted(&candidate.consent_key)
+            && (candidate.overdue || !self.pass.is_rejected_missing(&candidate.consent_key))
+    }
+
+    /// What the pages of rows said, for `consent_checks`.
+    fn checked(&self) -> Vec<Checked> {
+        let returns = |key: &String| self.returns.binary_search_by(|item| item.key.cmp(key)).is_ok();
+        let rows = self.lookups.answers.iter().filter(|(key, _)| !returns(key));
+        rows.map(|(key, answer)| Checked { consent_key: key.clone(), answer: answer.as_str() }).collect()
+    }
 }
 
 impl Syncer {
-    /// Decides about absence and asks for the pages of those whose removal this run would confirm.
+    /// Decides about absence and returns, asking for pages where that may help.
     pub(super) async fn decide(
         &mut self,
-        store: &mut Store,
-        run: &mut Run,
-        walked: Walked,
-        options: RunOptions,
+        target: &mut Target<'_>,
+        mut walked: Walked,
+        options: &RunOptions,
         wait: &Wait<'_>,
     ) -> Result<Complete, RunError> {
-        let new_nameless_reject = store.has_new_nameless_reject(run).await?;
-        let evidence = walked.evidence(new_nameless_reject, options.accept_removals);
-        let removal = &self.config.removal;
-        let absence = evaluate_removals(&evidence, removal.max_percent, removal.min_count);
-        let known = walked.pass.known();
+        let listed: Vec<String> = walked.returns.iter().map(|item| item.key.clone()).collect();
+        let standing = target.standing(&listed).await?;
+        let decision = self.decide_absence(target, &mut walked, &standing, options, wait).await?;
+        self.look_up_returns(target, &mut walked, wait).await?;
         let mut ending = Ending {
-            confirm_runs: removal.confirm_runs,
+            judged: decision.absence == Absence::Judged,
+            accepted: decision.accepted.is_some(),
+            rejected_active: walked.pass.rejected_active_rows().collect(),
+            rejected_missing: walked.pass.rejected_missing_rows().collect(),
+            has_rejected_listings: walked.has_rejected_listings,
             rejects_seen: walked.pass.rejects().seen().collect(),
             rejects_gone: walked.pass.rejects().any_gone(),
             renewed: walked.pass.renewed().clone(),
             ..Ending::default()
         };
-        let mut not_before = None;
-        match absence {
-            Absence::Judged => {
-                ending.judged = true;
-                ending.missing = store.keys_of(&known.unlisted_active_rows().collect::<Vec<_>>()).await?;
-                let candidates = store.candidates(removal.confirm_runs, removal.max_checks).await?;
-                not_before = self.look_up(store, run, candidates, &mut ending, wait).await?;
-            }
-            Absence::Withheld => {
-                ending.withheld = store.keys_of(&known.newly_withheld_rows().collect::<Vec<_>>()).await?;
-            }
-            Absence::Blocked => {}
+        let by_option = decision.accepted.as_ref().is_some_and(|acceptance| acceptance.at.is_none());
+        if decision.held && !by_option {
+            ending.acceptance = Some(standing.acceptance.clone());
+            ending.uses_acceptance = ending.judged && ending.accepted;
         }
-        let mut row = run.row.clone();
-        row.active = Some(known.active_now().cast_signed() - ending.missing.len().cast_signed() as i64);
-        let (message, exit) = conclude(&mut row, absence, &evidence);
-        Ok(Complete { row, ending, message, exit, not_before })
+        let is_gone = |key: &String| decision.gone.contains(key);
+        if ending.judged {
+            ending.missing = target.keys_of(walked.pass.own_rows()).await?;
+            ending.missing.retain(|key| !is_gone(key));
+            ending.removed = self.confirm(target, &mut walked, &standing, wait).await?;
+        } else {
+            ending.withheld = target.keys_of(walked.pass.newly_withheld_rows()).await?;
+            ending.withheld.retain(|key| !is_gone(key));
+        }
+        let due = self.due(target);
+        for item in &walked.returns {
+            let there = walked.lookups.is(&item.key, "there");
+            match &item.write {
+                Some(write) if there || due.is_some_and(|due| item.is_listed_since(due.millis())) => {
+                    ending.returned.push(RowWrite::Upsert(write.clone()));
+                }
+                _ => ending.pending.push(item.key.clone()),
+            }
+        }
+        let asked = |key: &&String| walked.lookups.answers.contains_key(*key);
+        ending.pending_checked = ending.pending.iter().filter(asked).cloned().collect();
+        ending.checked = walked.checked();
+        ending.pages_usable = walked.lookups.usable == Some(true);
+        ending.gone.clone_from(&decision.gone);
+        let mut row = target.row().clone();
+        let left = (ending.missing.len() + ending.gone.len()).cast_signed() as i64;
+        let returned = ending.returned.len().cast_signed() as i64;
+        row.active = Some(walked.pass.known().active_now().cast_signed() - left + returned);
+        row.returns_pending -= returned;
+        let (message, exit) = conclude(&mut row, &decision);
+        Ok(Complete { row, ending, message, exit, walked })
     }
 
-    /// Asks for the page of each candidate: 404 or 410 confirms the removal, 200 keeps the row missing, anything else ends
-    /// the look-ups, not the run (contract 5.6). Tells before when the API wants no further request.
-    async fn look_up(
+    /// Judges the rows that were not listed; where they stay active, their pages are asked for first.
+    async fn decide_absence(
         &mut self,
-        store: &mut Store,
-        run: &mut Run,
-        candidates: Vec<Candidate>,
-        ending: &mut Ending,
+        target: &mut Target<'_>,
+        walked: &mut Walked,
+        standing: &Standing,
+        options: &RunOptions,
         wait: &Wait<'_>,
-    ) -> Result<Option<Instant>, RunError> {
-        let list_path = run.row.endpoint.clone().unwrap_or_else(|| QUICKSTART_PATH.to_owned());
-        for candidate in candidates {
-            let id = &candidate.consent_id;
-            let asking = self.api.lookup(&list_path, id, wait.api_deadline());
-            let Some(answer) = wait.await_with_lease(asking, store, run).await? else {
-                if wait.cancel.is_cancelled() {
-                    return Err(RunError::Interrupted);
-                }
-                break;
-            };
-            match answer {
-                Ok(Lookup::Gone) => ending.removed.push(candidate.consent_key.clone()),
-                Ok(Lookup::Listed) => {}
-                Ok(Lookup::Unclear { .. }) => {
-                    // It has had its turn: one page that always fails must not keep all others from theirs.
-                    ending.checked.push(candidate.consent_key);
-                    tracing::warn!(
-                        "the page of a single consent gave no clear answer; the other removals wait for the next run"
-                    );
-                    break;
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "the pages of single consents could not be asked for; the other removals wait for the next run");
-                    return Ok(error.not_before());
-                }
-            }
-            ending.checked.push(candidate.consent_key);
-            (wait.progress)(Progress {
-                run_id: run.row.id,
-                pages: run.row.pages.cast_unsigned(),
-                items: run.row.items.cast_unsigned(),
-            });
-            store.renew_lease_if_due(run, Timestamp::now()).await?;
+    ) -> Result<Decision, RunError> {
+        let removal = &self.config.removal;
+        let guard = Guard { max_percent: removal.max_percent, min_count: removal.min_count };
+        let mut evidence = walked.evidence(standing);
+        let held = guard.holds(&evidence);
+        let enough = |acceptance: &&Acceptance| acceptance.removals >= evidence.own;
+        let accepted = options.acceptance.as_ref().filter(enough);
+        let accepted = accepted.or_else(|| standing.acceptance.as_ref().filter(enough));
+        let accepted = accepted.filter(|_| held).cloned();
+        let mut gone = Vec::new();
+        if guard.evaluate(&evidence, accepted.is_some()) != Absence::Judged {
+            let most = usize::try_from(removal.max_checks).unwrap_or(usize::MAX);
+            let candidates = target.unlisted_candidates(walked.pass.own_rows(), most).await?;
+            let keys: Vec<String> = candidates.into_iter().map(|candidate| candidate.consent_key).collect();
+            let controls = walked.pass.controls();
+            self.look_up(target, &mut walked.lookups, &controls, keys.iter().cloned(), wait).await?;
+            gone = keys.into_iter().filter(|key| walked.lookups.is(key, "gone")).collect();
+            evidence.own -= gone.len() as u64;
         }
-        Ok(None)
+        let absence = guard.evaluate(&evidence, accepted.is_some());
+        let accepted = accepted.filter(|_| absence == Absence::Judged);
+        Ok(Decision { absence, evidence, accepted, held, gone })
     }
 
+    async fn look_up_returns(
+        &mut self,
+        target: &mut Target<'_>,
+        walked: &mut Walked,
+        wait: &Wait<'_>,
+    ) -> Result<(), RunError> {
+        let due = self.due(target);
+        let mut waiting: Vec<&PendingReturn> = walked
+            .returns
+            .iter()
+            .filter(|item| item.has_page() && item.write.is_some())
+            .filter(|item| !due.is_some_and(|due| item.is_listed_since(due.millis())))
+            .collect();
+        waiting.sort_by_key(|item| item.known.and_then(|known| known.checked_at));
+        let keys: Vec<String> = waiting.into_iter().map(|item| item.key.clone()).collect();
+        let controls = walked.pass.controls();
+        self.look_up(target, &mut walked.lookups, &controls, keys.into_iter(), wait).await
+    }
+
+    /// The missing rows whose removal this run confirms: by their page, or, where there is none, by the time.
+    async fn confirm(
+        &mut self,
+        target: &mut Target<'_>,
+        walked: &mut Walked,
+        standing: &Standing,
+        wait: &Wait<'_>,
+    ) -> Result<Vec<String>, RunError> {
+        let (confirm_runs, max_checks) = (self.config.removal.confirm_runs, self.config.removal.max_checks);
+        let judged_runs = standing.judged_runs;
+        let Some(store) = target.store() else { return Ok(Vec::new()) };
+        let most = usize::try_from(max_checks).unwrap_or(usize::MAX);
+        let most = most.saturating_add(walked.pass.rejected_missing_rows().count());
+        let mut candidates = store.candidates(judged_runs, confirm_runs, most).await?;
+        candidates.retain(|candidate| walked.may_confirm(candidate));
+        let controls = walked.pass.controls();
+        let keys: Vec<String> = candidates.into_iter().map(|candidate| candidate.consent_key).collect();
+        self.look_up(target, &mut walked.lookups, &controls, keys.iter().cloned(), wait).await?;
+        let mut removed: Vec<String> =
+            keys.into_iter().filter(|key| walked.lookups.is(key, "gone")).collect();
+        let due = self.due(target);
+        if let (Some(due), Some(store)) = (due, target.store()) {
+            let usable =
+                walked.lookups.usable == Some(true) || standing.pages_usable_at.is_some_and(|at| at > due);
+            let overdue = store.overdue_rows(judged_runs, confirm_runs, due).await?;
+            let by_time = |candidate: &Candidate| {
+                (candidate.consent_id.is_none() || !usable) && walked.may_confirm(candidate)
+            };
+            let by_time = overdue.into_iter().filter(by_time).map(|candidate| candidate.consent_key);
+            removed.extend(by_time.filter(|key| !walked.lookups.is(key, "gone")));
+        }
+        Ok(removed)
+    }
+
+    /// What began before then has lasted for `removal.confirm_after`; None where the clock was not checked.
+    fn due(&self, target: &mut Target<'_>) -> Option<Timestamp> {
+        let checked = *target.clock_checked();
+        checked.then(|| before(Timestamp::now(), self.config.removal.confirm_after))
+    }
+
+    /// Records a complete run. Where an acceptance came or went meanwhile, it is decided anew.
     pub(super) async fn complete(
         &mut self,
         store: &mut Store,
-        run: Run,
-        complete: Complete,
+        mut run: Run,
+        mut complete: Complete,
+        options: &RunOptions,
+        wait: &Wait<'_>,
+        traffic: &Traffic,
     ) -> Result<RunReport, Failure> {
-        let Complete { mut row, ending, message, exit, not_before } = complete;
-        row.requests = run.row.requests;
-        row.retries = run.row.retries;
-        match store.finish(&run, row, &ending, Timestamp::now()).await {
-            Ok(row) => Ok(RunReport { row, exit, message, not_before }),
-            Err(error) => Err(fail(store, run, error.into()).await),
+        for _ in 0..MAX_DECISIONS {
+            let Complete { mut row, ending, message, exit, walked } = complete;
+            count_requests(&mut row, traffic, self.api.traffic());
+            (run.row.requests, run.row.retries) = (row.requests, row.retries);
+            match store.finish(&run, row, &ending, Timestamp::now()).await {
+                Ok(Some(row)) => {
+                    let not_before = walked.lookups.not_before;
+                    return Ok(RunReport { row, exit, message, not_before });
+                }
+                Ok(None) => {}
+                Err(error) => return Err(fail(store, run, error.into()).await),
+            }
+            let target = &mut Target::Database { store, run: &mut run };
+            complete = match Box::pin(self.decide(target, walked, options, wait)).await {
+                Ok(complete) => complete,
+                Err(error) => return Err(fail(store, run, error).await),
+            };
         }
-    }
-}
-
-impl Walked {
-    pub(super) fn evidence(&self, new_nameless_reject: bool, accepted: Option<u64>) -> Evidence {
-        Evidence {
-            active: self.active_before,
-            unlisted: self.pass.known().unlisted_active(),
-            lists_somebody: self.pass.lists_somebody(),
-            new_nameless_reject,
-            blocked_in_a_row: self.blocked_in_a_row,
-            accepted,
-        }
+        Err(fail(store, run, RunError::AcceptanceChanges).await)
     }
 }
 
 /// Completes the row and says what the figures alone do not.
-pub(super) fn conclude(row: &mut RunRow, absence: Absence, evidence: &Evidence) -> (Option<String>, Exit) {
+fn conclude(row: &mut RunRow, decision: &Decision) -> (Option<String>, Exit) {
     "succeeded".clone_into(&mut row.outcome);
-    row.absence = Some(absence.as_str().to_owned());
+    row.absence = Some(decision.absence.as_str().to_owned());
     row.finished_at = Some(Timestamp::now());
-    match absence {
-        Absence::Judged => (None, Exit::Done),
+    let evidence = &decision.evidence;
+    match decision.absence {
+        Absence::Judged => {
+            if let Some(acceptance) = &decision.accepted {
+                row.accepted_removals = Some(evidence.own.cast_signed());
+                row.accepted_by = Some(acceptance.by.clone());
+            }
+            (None, Exit::Done)
+        }
         Absence::Withheld => {
-            row.removals_withheld = evidence.unlisted.cast_signed();
-            let (n, of) = (evidence.unlisted, evidence.active);
-            let why = if evidence.lists_somebody {
-                "which is more than the guard lets through at once"
-            } else {
-                "and the list holds nobody at all who can be stored"
-            };
-            let message = format!(
-                "removals withheld: {n} of {of} active consents are not listed any more, {why}; none was marked missing. If this is right, run `understory-sync --run-once \
-                 --accept-removals {n}`"
-            );
+            row.removals_withheld = evidence.own.cast_signed();
+            let message = withheld(evidence);
             row.error = Some(message.clone());
             (Some(message), Exit::Data)
         }
         Absence::Blocked => {
-            let n = evidence.unlisted;
+            let people = match evidence.own {
+                1 => "the person who is no longer listed".to_owned(),
+                n => format!("one of the {n} people no longer listed"),
+            };
             let message = format!(
-                "absence not judged: an item without a usable id was rejected for the first time, and it may be one of the \
-                 {n} active consents that are not listed; see rejected_items"
+                "removals not evaluated: a record without an id was rejected and could be {people}; see rejected_items"
             );
             (Some(message), Exit::Done)
         }
     }
+}
+
+fn withheld(evidence: &Evidence) -> String {
+    let (own, n) = (evidence.own, evidence.own + evidence.back);
+    let of = evidence.active + evidence.back;
+    let since = if evidence.back > 0 {
+        format!(" ({} of them left the list in the last 24 hours before this run)", evidence.back)
+    } else {
+        String::new()
+    };
+    let why = if evidence.lists_somebody {
+        "more than removal.max_percent and removal.min_count allow within 24 hours"
+    } else {
+        "and the list names nobody who can be stored"
+    };
+    format!(
+        "removals withheld: {n} of {of} active consents are no longer listed{since}, {why}; {own} stay active. If they really \
+         left, run `understory-sync --run-once --accept-removals {own}`"
+    )
 }

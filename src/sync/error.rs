@@ -27,6 +27,9 @@ pub enum RunError {
     /// The walk was refused a cursor again and again.
     #[error("the API refused a cursor of its own three times in one run (status 400)")]
     CursorRefused,
+    /// An acceptance of removals was given or withdrawn again and again while the run ended.
+    #[error("the acceptance of removals changed again and again while the run ended")]
+    AcceptanceChanges,
     #[error("interrupted: told to stop in the middle of the run")]
     Interrupted,
     /// `schedule.run_timeout`
@@ -47,9 +50,11 @@ impl RunError {
             Self::Api(error) => error.exit(),
             Self::Store(error) => error.exit(),
             Self::OtherCompany | Self::OtherCompanysDatabase => Exit::Data,
-            Self::CursorRefused | Self::Interrupted | Self::Timeout { .. } | Self::WrongClock { .. } => {
-                Exit::Retry
-            }
+            Self::CursorRefused
+            | Self::AcceptanceChanges
+            | Self::Interrupted
+            | Self::Timeout { .. }
+            | Self::WrongClock { .. } => Exit::Retry,
         }
     }
 
@@ -67,7 +72,7 @@ impl RunError {
                 "correct api.company_id, or let database.url name a new database for this company".to_owned(),
             ),
             Self::CursorRefused => Some("the next run tries again; cursors are short-lived, so a faster api.requests_per_second can help".to_owned()),
-            Self::Interrupted => None,
+            Self::Interrupted | Self::AcceptanceChanges => None,
             Self::WrongClock { .. } => {
                 Some("set this machine's clock, for example with NTP; the next run tries again".to_owned())
             }

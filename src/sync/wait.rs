@@ -6,8 +6,9 @@ use std::time::Duration;
 use tokio::time::{Instant, Interval};
 use tokio_util::sync::CancellationToken;
 
+use super::target::Target;
 use super::{Progress, RunError};
-use crate::store::{Run, RunRow, Store, StoreError, Timestamp};
+use crate::store::RunRow;
 
 /// The lease is looked at, and progress told, at least so often.
 const MAX_PROGRESS_INTERVAL: Duration = Duration::from_secs(15);
@@ -33,9 +34,8 @@ impl Wait<'_> {
     pub(super) async fn await_with_lease<T>(
         &self,
         step: impl Future<Output = T>,
-        store: &mut Store,
-        run: &mut Run,
-    ) -> Result<Option<T>, StoreError> {
+        target: &mut Target<'_>,
+    ) -> Result<Option<T>, RunError> {
         let mut step = pin!(step);
         let mut tell = self.progress_interval();
         loop {
@@ -46,11 +46,11 @@ impl Wait<'_> {
                 _ = tell.tick() => {}
             }
             (self.progress)(Progress {
-                run_id: run.row.id,
-                pages: run.row.pages.cast_unsigned(),
-                items: run.row.items.cast_unsigned(),
+                run_id: target.row().id,
+                pages: target.row().pages.cast_unsigned(),
+                items: target.row().items.cast_unsigned(),
             });
-            store.renew_lease_if_due(run, Timestamp::now()).await?;
+            target.renew_lease_if_due().await?;
         }
     }
 

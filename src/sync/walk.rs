@@ -7,14 +7,15 @@ use std::time::Duration;
 use futures_util::future::{MaybeDone, maybe_done};
 use tokio::time::Instant;
 
-use super::ending::Walked;
+use super::ending::{Complete, Walked, before};
+use super::target::Target;
 use super::wait::Wait;
 use super::{Progress, RunError, RunOptions, Syncer};
 use crate::api::{ApiError, Paths, QUICKSTART_PATH, REFERENCE_PATH, RawPage};
 use crate::config::ConsentsPath;
-use crate::consent::{Item, Page};
-use crate::reconcile::{Batch, Namesakes, Pass, RowWrite, ScanSettings};
-use crate::store::{Ending, Loaded, Run, RunRow, Store, Timestamp};
+use crate::consent::{Item, Page, RejectReason};
+use crate::reconcile::{Answers, Batch, Pass, PendingReturns, Repeat, RowWrite, ScanSettings, Tally};
+use crate::store::{Loaded, Timestamp};
 
 /// A walk whose cursor is refused begins anew, so often.
 const MAX_RESTARTS: u32 = 2;
@@ -31,37 +32,28 @@ const BATCH_BYTES: usize = 2 * 1024 * 1024;
 /// A page with more text than this is done with before the next one is asked for: memory does not hold two of any size.
 const PREFETCH_MAX_BYTES: usize = 1024 * 1024;
 
-/// A complete run that waits to be recorded.
-pub(super) struct Complete {
-    pub(super) row: RunRow,
-    pub(super) ending: Ending,
-    pub(super) message: Option<String>,
-    pub(super) exit: crate::exit::Exit,
-    pub(super) not_before: Option<Instant>,
-}
-
 impl Syncer {
     /// Reads to the end and decides what absence means. Everything but the end is stored.
     pub(super) async fn pass(
         &mut self,
-        store: &mut Store,
-        run: &mut Run,
-        options: RunOptions,
+        target: &mut Target<'_>,
+        options: &RunOptions,
         wait: &Wait<'_>,
     ) -> Result<Complete, RunError> {
-        let mut active_before = None;
         for restarts in 0.. {
-            let loaded = store.load().await?;
-            let of = *active_before.get_or_insert(loaded.known.active_before());
+            let loaded = target.load().await?;
+            let active_before = loaded.known.active_before();
             let blocked_in_a_row = loaded.blocked_in_a_row;
-            match Box::pin(self.walk(store, run, loaded, wait)).await {
+            let has_rejected_listings = loaded.has_rejected_listings;
+            match Box::pin(self.walk(target, loaded, wait)).await {
                 Ok(pass) => {
-                    let walked = Walked { pass, active_before: of, blocked_in_a_row };
-                    return self.decide(store, run, walked, options, wait).await;
+                    let mut walked = Walked::new(pass, active_before, blocked_in_a_row);
+                    walked.has_rejected_listings = has_rejected_listings;
+                    return Box::pin(self.decide(target, walked, options, wait)).await;
                 }
                 Err(RunError::Api(ApiError::CursorRefused)) if restarts < MAX_RESTARTS => {
                     tracing::warn!("the API refused a cursor of its own; the walk begins anew");
-                    run.row.restart();
+                    target.row().restart();
                 }
                 Err(RunError::Api(ApiError::CursorRefused)) => break,
                 Err(error) => return Err(error),
@@ -84,12 +76,11 @@ impl Syncer {
 
     async fn walk(
         &mut self,
-        store: &mut Store,
-        run: &mut Run,
+        target: &mut Target<'_>,
         loaded: Loaded,
         wait: &Wait<'_>,
     ) -> Result<Pass, RunError> {
-        if let Some(company) = &self.config.api.company_id
+        if let (Some(company), Some(store)) = (&self.config.api.company_id, target.store())
             && store.knows_other_company(company).await?
         {
             return Err(RunError::OtherCompanysDatabase);
@@ -100,8 +91,11 @@ impl Syncer {
             salt: loaded.salt,
             company_id: self.config.api.company_id.clone(),
             suppressed: loaded.suppressed,
+            exhausted: loaded.exhausted,
         };
-        let mut pass = Pass::new(settings, loaded.known, loaded.rejects);
+        let due = before(Timestamp::now(), self.config.removal.confirm_after);
+        let returns = PendingReturns::new(loaded.pending, Some(due.millis()));
+        let mut pass = Pass::new(settings, loaded.known, loaded.rejects, returns);
         // Where a company is set, its items are picked one by one.
         let mut pending = PendingBatch::new(self.config.api.company_id.is_some());
         let mut walk = self.api.walk(paths, wait.api_deadline());
@@ -109,35 +103,36 @@ impl Syncer {
         let mut clock_compared = false;
         loop {
             if let Some(page) = received.take_if(|page| !pending.may_prefetch(page)) {
-                process_page(page, &mut pass, store, run, &mut pending, wait).await?;
+                process_page(page, &mut pass, target, &mut pending, wait).await?;
             }
             let arrived = {
                 let mut next = pin!(maybe_done(walk.next_page()));
                 if let Some(page) = received.take() {
-                    let taken = process_page(page, &mut pass, store, run, &mut pending, wait);
+                    let taken = process_page(page, &mut pass, target, &mut pending, wait);
                     run_while_prefetching(next.as_mut(), taken).await?;
                 }
-                await_page(next, store, run, &mut pending, wait).await
+                await_page(next, target, &mut pending, wait).await
             };
-            if arrived.is_ok() && run.row.endpoint.as_deref() != Some(walk.endpoint()) {
+            if arrived.is_ok() && target.row().endpoint.as_deref() != Some(walk.endpoint()) {
                 log_endpoint(walk.endpoint(), remembered.as_deref());
-                run.row.endpoint = Some(walk.endpoint().to_owned());
+                target.row().endpoint = Some(walk.endpoint().to_owned());
             }
             if arrived.is_ok() && !std::mem::replace(&mut clock_compared, true) {
-                run.clock_checked = self.clock.check(walk.server_times(), Some(store)).await?;
+                let checked = self.clock.check(walk.server_times(), target.store()).await?;
+                *target.clock_checked() = checked;
             }
             received = match arrived {
                 Ok(Some(page)) => Some(page),
                 Ok(None) => break,
                 Err(error) => {
                     // What was received before is good, and stays.
-                    pending.flush_pending(store, run).await?;
+                    pending.flush_pending(target).await?;
                     return Err(error);
                 }
             };
         }
         pending.trusted = true;
-        pending.flush_pending(store, run).await?;
+        pending.flush_pending(target).await?;
         Ok(pass)
     }
 }
@@ -154,28 +149,60 @@ fn log_endpoint(endpoint: &str, remembered: Option<&str>) {
 async fn process_page(
     raw: RawPage,
     pass: &mut Pass,
-    store: &mut Store,
-    run: &mut Run,
+    target: &mut Target<'_>,
     pending: &mut PendingBatch,
     wait: &Wait<'_>,
 ) -> Result<(), RunError> {
     // The client sends the next request in a task of its own: that comes first.
     tokio::task::yield_now().await;
     let page = raw.read();
-    pending.check_company(store, &page).await?;
+    pending.check_company(target, &page).await?;
     let questions = pass.questions(&page);
-    let namesakes = if questions.is_empty() {
-        Namesakes::new()
+    let answers = if questions.is_empty() {
+        Answers::new()
     } else {
-        pending.flush_pending(store, run).await?;
-        store.namesakes(&questions).await?
+        pending.flush_pending(target).await?;
+        target.namesakes(&questions).await?
     };
-    pending.push(pass.process_page(page, &namesakes));
+    let mut batch = pass.process_page(page, &answers);
+    let repeats = std::mem::take(&mut batch.repeats);
+    pending.push(batch);
+    if !repeats.is_empty() {
+        process_repeats(&repeats, &raw, pass, target, pending).await?;
+    }
     drop(raw);
-    run.row.active = Some(pass.known().active_now().cast_signed());
-    pending.flush_if_due(store, run).await?;
-    store.renew_lease_if_due(run, Timestamp::now()).await?;
-    (wait.progress)(pending.progress(run.row.id));
+    target.row().active = Some(pass.known().active_now().cast_signed());
+    pending.flush_if_due(target).await?;
+    target.renew_lease_if_due().await?;
+    (wait.progress)(pending.progress(target.row().id));
+    Ok(())
+}
+
+/// Items whose id the scan held before: duplicates, or rejected where the first one has another address.
+async fn process_repeats(
+    repeats: &[Repeat],
+    raw: &RawPage,
+    pass: &mut Pass,
+    target: &mut Target<'_>,
+    pending: &mut PendingBatch,
+) -> Result<(), RunError> {
+    // The first one may still wait to be stored.
+    pending.flush_pending(target).await?;
+    let keys: Vec<String> = repeats.iter().map(|repeat| repeat.key.clone()).collect();
+    let addresses = target.addresses(&keys).await?;
+    for repeat in repeats {
+        let would =
+            target.would_have_address(&repeat.key, &repeat.address).filter(|_| repeat.first.is_none());
+        let other = match would {
+            Some(same) => !same,
+            None => pass.is_other_address(repeat, addresses.get(&repeat.key).map(String::as_str)),
+        };
+        let rejected = other.then(|| raw.reject(repeat.number, &repeat.key, RejectReason::DuplicateId));
+        pending.push(match rejected.flatten() {
+            Some(rejected) => pass.process_repeat(rejected),
+            None => Batch { tally: Tally { duplicates: 1, ..Tally::default() }, ..Batch::default() },
+        });
+    }
     Ok(())
 }
 
@@ -196,8 +223,7 @@ async fn run_while_prefetching<N: Future, T>(
 /// Waits for the page. Meanwhile pages that waited long enough are stored and the lease is renewed.
 async fn await_page<N: Future<Output = Result<Option<RawPage>, ApiError>>>(
     mut next: Pin<&mut MaybeDone<N>>,
-    store: &mut Store,
-    run: &mut Run,
+    target: &mut Target<'_>,
     pending: &mut PendingBatch,
     wait: &Wait<'_>,
 ) -> Result<Option<RawPage>, RunError> {
@@ -206,14 +232,14 @@ async fn await_page<N: Future<Output = Result<Option<RawPage>, ApiError>>>(
         let due = pending.due();
         tokio::select! {
             biased;
-            () = wait.over() => return Err(wait.reason(&run.row)),
+            () = wait.over() => return Err(wait.reason(target.row())),
             () = &mut next => break,
             () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
-                pending.flush_pending(store, run).await?;
+                pending.flush_pending(target).await?;
             }
             _ = tell.tick() => {
-                (wait.progress)(pending.progress(run.row.id));
-                store.renew_lease_if_due(run, Timestamp::now()).await?;
+                (wait.progress)(pending.progress(target.row().id));
+                target.renew_lease_if_due().await?;
             }
         }
     }
@@ -262,36 +288,31 @@ impl PendingBatch {
         self.since.filter(|_| self.trusted).map(|since| since + BATCH_DELAY)
     }
 
-    async fn flush_if_due(&mut self, store: &mut Store, run: &mut Run) -> Result<(), RunError> {
+    async fn flush_if_due(&mut self, target: &mut Target<'_>) -> Result<(), RunError> {
         let rows = self.batch.writes.len() + self.batch.rejects.len();
         let many = rows >= BATCH_ROWS;
         let full = many || self.bytes >= BATCH_BYTES;
         // So many rejected items and not one that can be used: they belong to nobody, and memory has an end.
         self.trusted |= many && self.batch.writes.is_empty();
         if (full && self.trusted) || self.due().is_some_and(|due| Instant::now() >= due) {
-            self.flush_pending(store, run).await?;
+            self.flush_pending(target).await?;
         }
         Ok(())
     }
 
     /// Stores what there is. Pages without anything to write are only counted: they cost no transaction.
-    async fn flush_pending(&mut self, store: &mut Store, run: &mut Run) -> Result<(), RunError> {
+    async fn flush_pending(&mut self, target: &mut Target<'_>) -> Result<(), RunError> {
         if !self.trusted {
             return Ok(());
         }
         self.since = None;
         self.bytes = 0;
         let batch = std::mem::take(&mut self.batch);
-        if batch.is_empty() {
-            run.row.count(&batch.tally);
-        } else {
-            store.write_batch(run, &batch, Timestamp::now()).await?;
-        }
-        Ok(())
+        target.write(&batch).await
     }
 
     /// The first page with an item that can be used must share a company with the database (contract, `api.company_id`).
-    async fn check_company(&mut self, store: &mut Store, page: &Page<'_>) -> Result<(), RunError> {
+    async fn check_company(&mut self, target: &mut Target<'_>, page: &Page<'_>) -> Result<(), RunError> {
         if self.trusted {
             return Ok(());
         }
@@ -299,7 +320,9 @@ impl PendingBatch {
         if companies.is_empty() {
             return Ok(());
         }
-        if !store.knows_company(&companies).await? {
+        if let Some(store) = target.store()
+            && !store.knows_company(&companies).await?
+        {
             return Err(RunError::OtherCompany);
         }
         self.trusted = true;

@@ -134,8 +134,8 @@ async fn a_page_that_is_forbidden_for_good_costs_one_token_a_run() {
     let mut api = client(&mock_api, as_configured);
     for run in 1..=3 {
         walk(&mut api).await.unwrap();
-        let answer = api.lookup(QUICKSTART_PATH, "somebody", Deadline::none()).await;
-        assert_eq!(answer.unwrap(), Lookup::Unclear { status: Some(401) });
+        let answer = api.lookup("somebody", Deadline::none()).await;
+        assert_eq!(answer, Lookup::Unclear { not_before: None });
         assert_eq!(mock_api.tokens_given(), 1 + run);
     }
     assert_eq!(api.traffic().retries, 0, "a 401 that is asked again is no retry");
@@ -154,13 +154,13 @@ async fn ids_that_no_url_can_name_are_not_asked_for() {
     let mock_api = mock_api(5).await;
     let mut api = client(&mock_api, as_configured);
     for id in ["", ".", ".."] {
-        let answer = api.lookup(QUICKSTART_PATH, id, Deadline::none()).await;
-        assert_eq!(answer.unwrap(), Lookup::Listed, "{id:?}");
+        let answer = api.lookup(id, Deadline::none()).await;
+        assert_eq!(answer, Lookup::Unclear { not_before: None }, "{id:?}");
     }
     assert_eq!(mock_api.requests().len(), 0);
     for id in ["a/b", "a b", "?x=1", "#", "%2e%2e", "ü~", "../me"] {
-        let answer = api.lookup(QUICKSTART_PATH, id, Deadline::none()).await;
-        assert_eq!(answer.unwrap(), Lookup::Gone, "{id:?}");
+        let answer = api.lookup(id, Deadline::none()).await;
+        assert_eq!(answer, Lookup::Gone, "{id:?}");
     }
     let strays = mock_api.requests();
     let outside = |path: &str| !path.starts_with("/v1/marketing-consents/") && path != "/oauth2/token";
@@ -268,7 +268,7 @@ fn futures_are_send(api: &'static mut Api) {
     fn sendable(_: impl Send) {}
     let none = Deadline::none();
     sendable(api.ensure_token(none));
-    sendable(api.lookup("", "", none));
+    sendable(api.lookup("", none));
     sendable(api.me(none));
     let mut walk = api.walk(auto(), none);
     sendable(walk.next_page());

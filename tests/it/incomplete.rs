@@ -72,14 +72,19 @@ on_both! {
         let _ = world.api.update(&id, |item| { item.as_object_mut().unwrap().remove("email"); });
         let gone = world.api.people(|people| people.ids()[6].clone());
         let _ = world.api.remove(&gone);
-        for run in 0..3 {
+        for run in 0..2 {
             world.run_once().expect(0);
             assert_eq!(world.last_run("absence, rejected, active").await, "judged|1|119");
             assert_eq!(world.db.number(&format!("select count(*) from active_consents where consent_key = '{id}'")).await, 1, "{run}");
         }
+        // Not for ever: an upstream may blank the address of who withdrew.
+        for _ in 0..2 {
+            world.run_once().expect(0);
+            assert_eq!(world.last_run("absence, rejected, active").await, "judged|1|118");
+        }
         assert_eq!(world.db.count("rejected_items").await, 1);
         assert_eq!(world.db.value("select reason, first_run_id, last_run_id, resolved_at from rejected_items").await,
-            "email is missing or not a non-empty text|2|4|-");
+            "email is missing or not a non-empty text|2|5|-");
         let _ = world.api.update(&id, |item| item["email"] = "fixed@example.com".into());
         world.run_once().expect(0);
         assert_eq!(world.db.number("select count(*) from rejected_items where resolved_at is not null").await, 1);
@@ -88,8 +93,13 @@ on_both! {
     async fn a_bad_item_without_id_blocks_two_runs_at_the_most(world: World) {
         world.list_people(50);
         world.run_once().expect(0);
-        let gone = world.api.people(|people| people.ids()[6].clone());
-        let _ = world.api.remove(&gone);
+        let hide = |index: usize| {
+            world.api.people(|people| {
+                let id = people.ids()[index].clone();
+                people.list(&id, false)
+            })
+        };
+        assert!(hide(6));
         // One that never changes blocks once.
         world.api.add(&json!({"company_id": COMPANY_ID, "email": "  "}));
         world.run_once().expect(0).says("rejected");
@@ -98,8 +108,7 @@ on_both! {
         world.run_once().expect(0);
         assert_eq!(world.last_run("absence, rejected, active").await, "judged|1|49");
         // A new one in every run blocks twice.
-        let next = world.api.people(|people| people.ids()[7].clone());
-        let _ = world.api.remove(&next);
+        assert!(hide(7));
         let absences = async |number: i32| {
             world.api.add(&json!({"company_id": COMPANY_ID, "email": number}));
             world.run_once().expect(0);
@@ -108,7 +117,8 @@ on_both! {
         assert_eq!(absences(1).await, "blocked|49");
         assert_eq!(absences(2).await, "blocked|49");
         assert_eq!(absences(3).await, "judged|48");
-        assert_eq!(absences(4).await, "blocked|48");
+        // Nobody is unlisted any more.
+        assert_eq!(absences(4).await, "judged|48");
     }
 
     async fn another_companys_key_is_refused_before_anything_is_written(world: World) {

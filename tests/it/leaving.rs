@@ -1,6 +1,6 @@
 //! Who is not listed any more: missing at once, removed when that is confirmed, returned at any time.
 
-use understory_mock_api::{Endpoint, Fault, FaultRule};
+use understory_mock_api::{Endpoint, Fault, FaultRule, When};
 
 use crate::support::World;
 
@@ -28,9 +28,12 @@ async fn history(world: &World, id: &str) -> Vec<String> {
 fn asked_for(world: &World) -> Vec<String> {
     let single = |seen: &understory_mock_api::Seen| seen.endpoint == Endpoint::Single;
     let seen = world.api.take_requests();
+    // The controls, who are listed, come before all others.
+    let listed = world.api.people(|people| people.ids());
     seen.iter()
         .filter(|seen| single(seen))
         .map(|seen| seen.path.rsplit('/').next().unwrap().to_owned())
+        .filter(|id| !listed.contains(id))
         .collect()
 }
 
@@ -89,6 +92,69 @@ on_both! {
         assert_eq!(history(&world, &id).await, ["1|added", "2|missing", "3|returned", "4|missing"]);
     }
 
+    async fn who_was_removed_returns_by_their_page_or_by_being_listed_for_long_enough(world: World) {
+        world.list_people(120);
+        world.run_once().expect(0);
+        let ids = world.api.people(|people| people.ids()[..30].to_vec());
+        let items = world.api.people(|people| people.items()[..30].to_vec());
+        for id in &ids[..20] {
+            let _ = world.api.remove(id);
+        }
+        world.run_once().expect(0);
+        world.run_once().expect(0);
+        assert_eq!(world.last_run("removed").await, "20");
+        // One stale list, while their pages still say that they are gone.
+        for item in &items[..20] {
+            world.api.add(item);
+        }
+        for id in &ids[..20] {
+            let path = format!("/v1/marketing-consents/{id}");
+            world.api.play(FaultRule::on(Endpoint::Single, Fault::status(404)).path(&path).always());
+        }
+        world.run_once().expect(0);
+        assert_eq!(world.last_run("returned, returns_pending, unchanged, items, active").await, "0|20|100|120|100");
+        assert_eq!(world.db.count("pending_returns").await, 20);
+        assert_eq!(asked_for(&world), [""; 0]);
+        // Listed for confirm_after, by every complete run.
+        world.set("removal.confirm_after", "1h");
+        world.run_once().expect(0);
+        assert_eq!(world.last_run("returned, returns_pending").await, "0|20");
+        let earlier = if world.db.is_postgres() { "now() - interval '2 hours'" } else { "'2020-01-01T00:00:00.000Z'" };
+        world.db.execute(&format!("update pending_returns set listed_since = {earlier}")).await;
+        world.run_once().expect(0);
+        assert_eq!(world.last_run("returned, returns_pending, active").await, "20|0|120");
+        assert_eq!(world.db.count("pending_returns").await, 0);
+        // And by its own page at once.
+        world.api.clear_faults();
+        let _ = world.api.remove(&ids[25]);
+        world.run_once().expect(0);
+        world.run_once().expect(0);
+        assert_eq!(world.last_run("removed").await, "1");
+        world.api.add(&items[25]);
+        world.run_once().expect(0);
+        assert_eq!(world.last_run("returned, returns_pending, active").await, "1|0|120");
+    }
+
+    async fn without_pages_a_removal_is_recorded_after_confirm_after(world: World) {
+        world.list_people(40);
+        world.run_once().expect(0);
+        let id = world.api.people(|people| people.ids()[7].clone());
+        let _ = world.api.remove(&id);
+        // Every page answers so, those of the listed too.
+        world.api.play(FaultRule::on(Endpoint::Single, Fault::status(400)).always());
+        for _ in 0..4 {
+            world.run_once().expect(0);
+            assert_eq!(state(&world, &id).await, "missing ");
+        }
+        world.set("removal.confirm_after", "1h");
+        world.run_once().expect(0);
+        assert_eq!(state(&world, &id).await, "missing ");
+        let earlier = if world.db.is_postgres() { "now() - interval '2 hours'" } else { "'2020-01-01T00:00:00.000Z'" };
+        world.db.execute(&format!("update consents set missing_since = {earlier} where missing_since is not null")).await;
+        world.run_once().expect(0);
+        assert_eq!(state(&world, &id).await, "missing removed ");
+    }
+
     async fn who_still_answers_by_id_stays_missing_for_ever(world: World) {
         world.list_people(40);
         world.run_once().expect(0);
@@ -116,7 +182,10 @@ on_both! {
         world.api.clear_faults();
         world.api.play(FaultRule::on(Endpoint::List, Fault::json(r#"{"items":[]}"#)));
         world.run_once().expect(65);
-        world.api.play(FaultRule::on(Endpoint::List, Fault::rewrite(|_, items| items.push(7.into()))));
+        world.api.play(FaultRule::on(Endpoint::List, Fault::rewrite(|_, items| {
+            items.push(7.into());
+            items.remove(0);
+        })));
         world.run_once().expect(0);
         assert_eq!(world.last_run("absence").await, "blocked");
         world.run_once().expect(0);
@@ -126,7 +195,7 @@ on_both! {
         assert_eq!(history(&world, &id).await, ["1|added", "2|missing", "7|removed"]);
     }
 
-    async fn an_unclear_answer_ends_the_look_ups_and_not_the_run(world: World) {
+    async fn three_unclear_answers_end_the_look_ups_and_not_the_run(world: World) {
         world.list_people(60);
         world.run_once().expect(0);
         let gone: Vec<String> = world.api.people(|people| people.ids()[..6].to_vec());
@@ -134,15 +203,17 @@ on_both! {
             let _ = world.api.remove(id);
         }
         world.run_once().expect(0);
-        for (status, asked) in [(500, 1), (429, 1), (403, 1), (401, 2)] {
-            world.api.play(FaultRule::on(Endpoint::Single, Fault::status(status)).always());
+        world.set("retry.max_attempts", "1");
+        for (status, asked) in [(500, 3), (429, 1), (403, 3), (401, 6)] {
+            let rule = FaultRule::on(Endpoint::Single, Fault::status(status)).when(When::FromNth(2));
+            world.api.play(rule.always());
             let _ = world.api.take_requests();
             world.run_once().expect(0);
             assert_eq!(asked_for(&world).len(), asked, "{status}: a 401 is worth one new token");
             assert_eq!(world.last_run("outcome, absence, removed").await, "succeeded|judged|0", "{status}");
             world.api.clear_faults();
         }
-        // Those that had no turn yet come first: 4 were asked in vain.
+        // Those that had no turn yet come first.
         world.set("removal.max_checks", "2");
         let _ = world.api.take_requests();
         world.run_once().expect(0);
@@ -175,7 +246,7 @@ on_both! {
         }
     }
 
-    async fn a_consent_without_id_has_no_page_and_is_removed_by_the_runs_alone(world: World) {
+    async fn a_consent_without_id_has_no_page_and_is_removed_by_the_time(world: World) {
         world.api.configure(|api| api.ids = understory_mock_api::Ids::Nowhere);
         world.list_people(30);
         world.run_once().expect(0);
@@ -183,6 +254,9 @@ on_both! {
         let _ = world.api.remove(&id);
         world.run_once().expect(0);
         assert_eq!(world.last_run("missing, removed").await, "1|0");
+        world.run_once().expect(0);
+        assert_eq!(world.last_run("missing, removed").await, "0|0");
+        world.set("removal.confirm_after", "0s");
         world.run_once().expect(0);
         assert_eq!(world.last_run("missing, removed").await, "0|1");
         assert_eq!(asked_for(&world), [""; 0]);
@@ -197,6 +271,9 @@ on_both! {
         assert_eq!(world.last_run("added, updated, unchanged, missing, active").await, "0|150|0|0|150");
         assert_eq!(world.db.number("select count(*) from consents where consent_key like 'nk:%'").await, 0);
         assert_eq!(world.db.number("select count(*) from consent_history where consent_key like 'nk:%'").await, 0);
+        let follows = "select count(*) from consents c join consent_changes h on h.consent_key = c.consent_key \
+             where c.previous_key like 'nk:%' and h.previous_key = c.previous_key and h.change = 'updated'";
+        assert_eq!(world.db.number(follows).await, 150);
         // And on the other path they are not there again.
         world.api.configure(|api| api.ids = understory_mock_api::Ids::Nowhere);
         world.run_once().expect(0);

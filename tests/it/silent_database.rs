@@ -72,7 +72,8 @@ fn syncer(config: Config, bounds: Bounds) -> Syncer {
 
 async fn run(syncer: &mut Syncer) -> Result<RunReport, Failure> {
     let cancel = CancellationToken::new();
-    let run = syncer.run_once(Trigger::Once, RunOptions::default(), &cancel, &|_| {});
+    let options = RunOptions::default();
+    let run = syncer.run_once(Trigger::Once, &options, &cancel, &|_| {});
     tokio::time::timeout(Duration::from_secs(50), Box::pin(run)).await.expect("the run does not end")
 }
 

@@ -49,9 +49,12 @@ fn ids_that_come_late_or_not_at_all_find_their_rows() {
         (&["1:0 2:0", "1:1 -:0"], "1:1 2:0"),
         // A second item for a row is a duplicate, and says nothing about another address.
         (&["1:0 1:1 -:1"], "-:1 1:0"),
-        // A broken item with an id counts as listed, and stores nothing.
+        // A broken item with an id keeps its active row for two runs, and makes none active again.
         (&["1:0 2:1", "!1 2:1"], "1:0 2:1"),
-        (&["1:0 2:1", "2:1", "!1 2:1"], "1:0 2:1"),
+        (&["1:0 2:1", "!1 2:1", "!1 2:1"], "1:0 2:1"),
+        (&["1:0 2:1", "!1 2:1", "!1 2:1", "!1 2:1"], "(1:0) 2:1"),
+        (&["1:0 2:1", "!1 2:1", "!1 2:1", "1:0 2:1", "!1 2:1"], "1:0 2:1"),
+        (&["1:0 2:1", "2:1", "!1 2:1"], "(1:0) 2:1"),
     ] {
         for gather in 1..3 {
             let mut world = World::default();

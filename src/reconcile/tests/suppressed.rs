@@ -2,7 +2,9 @@
 
 use std::collections::HashSet;
 
-use super::super::{Known, KnownRejects, Namesakes, Pass, RowState, RowWrite, ScanSettings, Suppressions};
+use super::super::{
+    Answers, Known, KnownRejects, Pass, PendingReturns, RowState, RowWrite, ScanSettings, Suppressions,
+};
 use crate::consent::{Consent, Item, Page, RejectReason, Rejected};
 use crate::hash::{RowHash, Salt};
 
@@ -38,14 +40,13 @@ fn pass() -> Pass {
     let ids = vec![(salt.id("old"), jose), (String::new(), older)];
     let mut known = Known::with_capacity(2);
     for (key, withheld) in [("bob", false), ("eve", true)] {
-        known.push(
-            RowHash { key: salt.key(key), content: 5 },
-            RowState { unlisted: false, withheld, erased: false, natural: false },
-        );
+        known.push(RowHash { key: salt.key(key), content: 5 }, RowState { withheld, ..RowState::default() });
     }
     known.loaded();
     let suppressed = Suppressions::new(addresses, ids);
-    Pass::new(ScanSettings { salt, company_id: None, suppressed }, known, KnownRejects::default())
+    let exhausted = std::collections::HashSet::new();
+    let settings = ScanSettings { salt, company_id: None, suppressed, exhausted };
+    Pass::new(settings, known, KnownRejects::default(), PendingReturns::default())
 }
 
 #[test]
@@ -64,7 +65,7 @@ fn an_item_of_an_erased_person_is_counted_and_stored_nowhere() {
         (rejected(Some("new"), r#"{"email":"anna@example.com"}"#), false),
     ] {
         let mut pass = pass();
-        let batch = pass.process_page(Page { items: vec![item], next: None }, &Namesakes::new());
+        let batch = pass.process_page(Page { items: vec![item], next: None }, &Answers::new());
         assert_eq!(batch.tally.suppressed, u64::from(suppressed), "{batch:?}");
         assert_eq!(batch.is_empty(), suppressed, "{batch:?}");
         assert_eq!(pass.lists_somebody(), !suppressed && batch.rejects.is_empty());
@@ -81,7 +82,7 @@ fn an_erased_person_under_a_new_id_may_have_consented_anew() {
         consent(Some("unknown"), "older@example.com", None),
         consent(Some("mention"), "a@example.com", Some(r#"{"cc":"josé@bücher.example"}"#)),
     ];
-    pass.process_page(Page { items, next: None }, &Namesakes::new());
+    pass.process_page(Page { items, next: None }, &Answers::new());
     assert_eq!(pass.renewed().keys().collect::<Vec<_>>(), ["new"]);
 }
 
@@ -93,9 +94,9 @@ fn whoever_names_an_erased_person_has_not_left() {
         consent(Some("bob"), "bob@example.com", naming),
         consent(Some("eve"), "eve@example.com", naming),
     ];
-    let batch = pass.process_page(Page { items, next: None }, &Namesakes::new());
+    let batch = pass.process_page(Page { items, next: None }, &Answers::new());
     assert_eq!(batch.tally.suppressed, 2);
-    assert_eq!(batch.writes, [RowWrite::MarkListed { key: "eve".to_owned(), returns: false }]);
+    assert_eq!(batch.writes, [RowWrite::MarkListed { key: "eve".to_owned(), returns: false, counts: false }]);
     assert!(!pass.is_unlisted("bob") && !pass.is_unlisted("eve"));
     assert!(!pass.lists_somebody());
 }

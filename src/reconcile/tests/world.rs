@@ -6,8 +6,8 @@ use super::listing::{Entry, Walk, email, item};
 use crate::consent::{Consent, Item, MAX_ADDRESSES, Page, Rejected, any_address, natural_key};
 use crate::hash::{RowHash, Salt};
 use crate::reconcile::{
-    Absence, Batch, Evidence, Known, KnownReject, KnownRejects, Namesake, Namesakes, Pass, RowState,
-    RowWrite, ScanSettings, Suppressions, Tally, UpsertKind, evaluate_removals,
+    Absence, Answers, Batch, Evidence, Guard, Known, KnownPending, KnownReject, KnownRejects, Namesake, Pass,
+    PendingReturns, Questions, RowState, RowWrite, ScanSettings, Suppressions, Tally, UpsertKind,
 };
 
 #[expect(clippy::struct_excessive_bools, reason = "the columns of a row, as flags")]
@@ -19,7 +19,7 @@ pub(super) struct Row {
     pub(super) consent: Option<Consent<'static>>,
     hash: RowHash,
     pub(super) active: bool,
-    removed: bool,
+    pub(super) removed: bool,
     withheld: bool,
     pub(super) erased: bool,
     first_seen: u64,
@@ -55,6 +55,8 @@ pub(super) struct World {
     blocked: u32,
     judged: u64,
     clock: u64,
+    /// Complete runs in a row for which a rejected item kept a row, by the hash of its key.
+    kept: HashMap<u64, u32>,
 }
 
 impl Default for World {
@@ -67,6 +69,7 @@ impl Default for World {
             blocked: 0,
             judged: 0,
             clock: 0,
+            kept: HashMap::new(),
         }
     }
 }
@@ -121,6 +124,8 @@ impl World {
                 withheld: row.withheld,
                 erased: row.erased,
                 natural: row.id.is_none(),
+                removed: row.removed,
+                written: false,
             };
             known.push(row.hash, state);
         }
@@ -134,14 +139,17 @@ impl World {
             salt: self.salt.clone(),
             company_id: Some("ours".into()),
             suppressed: Suppressions::new(self.suppressed.clone(), Vec::new()),
+            exhausted: self.kept.iter().filter(|(_, runs)| **runs >= 2).map(|(key, _)| *key).collect(),
         };
-        Pass::new(settings, known, rejects)
+        // Whoever was removed has been listed for long enough, so that a row without a page returns too.
+        let listed = KnownPending { listed_since: 0, listed_runs: 1, checked_at: None };
+        let waiting = self.rows.iter().filter(|row| row.removed).map(|row| (row.hash.key, listed));
+        Pass::new(settings, known, rejects, PendingReturns::new(waiting.collect(), Some(1)))
     }
 
     pub(super) fn run(&mut self, walk: &Walk) -> Ended {
         self.rows.iter_mut().for_each(|row| row.changes = 0);
         self.rejects.iter_mut().for_each(|reject| reject.2 = false);
-        let active = self.rows.iter().filter(|row| row.active).count() as u64;
         let mut ended = Ended { absence: None, sums: true, most_changes: 0, written: 0 };
         let mut new_nameless = false;
         if walk.restarts_at.is_some() {
@@ -150,23 +158,26 @@ impl World {
             // Each walk is a pass of its own.
             self.rows.iter_mut().for_each(|row| row.changes = 0);
         }
-        let pass = self.walk(walk, walk.dies_at, &mut ended);
+        let mut pass = self.walk(walk, walk.dies_at, &mut ended);
         if walk.dies_at.is_none() {
-            let unlisted = pass.known().unlisted_active();
+            let own = pass.own_rows().count() as u64;
             let evidence = Evidence {
-                active,
-                unlisted,
+                active: pass.known().active_before(),
+                own,
+                back: 0,
                 lists_somebody: pass.lists_somebody(),
                 new_nameless_reject: new_nameless || pass.rejects().has_new_nameless(),
                 blocked_in_a_row: self.blocked,
-                accepted: walk.accept,
             };
-            let absence = evaluate_removals(&evidence, 50.0, 3);
+            let accepted = walk.accept.is_some_and(|most| own <= most);
+            let absence = Guard { max_percent: 50.0, min_count: 3 }.evaluate(&evidence, accepted);
+            // Every page is there: whoever is listed returns at the end.
+            let returned = self.return_all(&mut pass, &mut ended);
             self.finish(absence, &pass, &mut ended);
             ended.absence = Some(absence);
             let active = self.rows.iter().filter(|row| row.active).count() as u64;
-            let marked = if absence == Absence::Judged { unlisted } else { 0 };
-            assert_eq!(pass.known().active_now() - marked, active, "sync_runs.active");
+            let marked = if absence == Absence::Judged { own } else { 0 };
+            assert_eq!(pass.known().active_now() + returned - marked, active, "sync_runs.active");
         }
         ended.most_changes = self.rows.iter().map(|row| row.changes).max().unwrap_or(0);
         ended
@@ -199,18 +210,36 @@ impl World {
         pass
     }
 
-    fn namesakes(&self, questions: &[String]) -> Namesakes {
-        let mut rows: Vec<&Row> = self.rows.iter().filter(|row| !row.erased).collect();
+    fn namesakes(&self, questions: &Questions) -> Answers {
+        let mut rows: Vec<&Row> = self.rows.iter().collect();
         rows.sort_by_key(|row| (row.first_seen, row.key.clone()));
-        let mut namesakes: Namesakes = HashMap::new();
+        let mut answers = Answers::new();
         for row in rows {
-            let consent = row.consent.as_ref().unwrap();
-            let natural = natural_key(&consent.company_id, &consent.email, None);
-            if questions.contains(&natural) {
-                namesakes.entry(natural).or_default().push(Namesake { consent_key: row.key.clone() });
+            let asked = questions.iter().find(|question| match &row.consent {
+                Some(consent) => {
+                    question.natural_key == natural_key(&consent.company_id, &consent.email, None)
+                }
+                None => question.erased_key.as_ref() == Some(&row.key),
+            });
+            if let Some(question) = asked {
+                let removed_at = i64::from(row.removed);
+                let namesake = Namesake { consent_key: row.key.clone(), removed_at };
+                answers.entry(question.natural_key.clone()).or_default().push(namesake);
             }
         }
-        namesakes
+        answers
+    }
+
+    fn return_all(&mut self, pass: &mut Pass, ended: &mut Ended) -> u64 {
+        let writes: Vec<RowWrite> = pass
+            .take_pending()
+            .into_sorted()
+            .into_iter()
+            .filter_map(|item| item.write.map(RowWrite::Upsert))
+            .collect();
+        ended.written += writes.len();
+        self.apply(&writes, &mut Tally::default());
+        writes.len() as u64
     }
 
     fn write(&mut self, batch: &Batch, ended: &mut Ended) {
@@ -224,8 +253,24 @@ impl World {
                 None => self.rejects.push((reject.clone(), false, true)),
             }
         }
+        self.apply(&batch.writes, &mut tally);
+        tally.duplicates += batch.repeats.len() as u64;
+        let Tally { items, .. } = tally;
+        let parts = tally.added
+            + tally.updated
+            + tally.unchanged
+            + tally.returned
+            + tally.returns_pending
+            + tally.duplicates
+            + tally.rejected
+            + tally.suppressed
+            + tally.foreign_items;
+        ended.sums &= items == parts;
+    }
+
+    fn apply(&mut self, writes: &[RowWrite], tally: &mut Tally) {
         // New rows go in first.
-        for op in &batch.writes {
+        for op in writes {
             if let RowWrite::Upsert(put) = op
                 && put.kind == UpsertKind::Add
             {
@@ -247,19 +292,9 @@ impl World {
                 });
             }
         }
-        for op in &batch.writes {
-            self.change(op, &mut tally);
+        for op in writes {
+            self.change(op, tally);
         }
-        let Tally { items, .. } = tally;
-        let parts = tally.added
-            + tally.updated
-            + tally.unchanged
-            + tally.returned
-            + tally.duplicates
-            + tally.rejected
-            + tally.suppressed
-            + tally.foreign_items;
-        ended.sums &= items == parts;
     }
 
     fn at(&self, key: &str) -> Option<usize> {
@@ -283,9 +318,12 @@ impl World {
         }
         let row = &mut self.rows[at];
         let returned = !row.active;
+        if let RowWrite::MarkListed { counts, .. } = op {
+            tally.returned += u64::from(*counts && returned);
+        }
         row.changes += u32::from(returned);
         if let Some(put) = put {
-            *(if returned { &mut tally.returned } else { &mut tally.updated }) += 1;
+            *(if returned { &mut tally.returned } else { &mut tally.updated }) += u64::from(put.counts);
             let keeps = matches!(put.kind, UpsertKind::TakeOver { keep_content: true, .. });
             row.key.clone_from(&put.key);
             row.hash.key = put.hash.key;
@@ -303,11 +341,17 @@ impl World {
 
     fn finish(&mut self, absence: Absence, pass: &Pass, ended: &mut Ended) {
         self.blocked = if absence == Absence::Blocked { self.blocked + 1 } else { 0 };
-        let hit = |hashes: Vec<RowHash>, row: &Row| hashes.contains(&row.hash);
+        let own: HashSet<u64> = pass.own_rows().collect();
+        let withheld: HashSet<u64> = pass.newly_withheld_rows().collect();
+        let rejected: HashSet<u64> = pass.rejected_active_rows().collect();
+        self.kept.retain(|key, _| rejected.contains(key));
+        for key in rejected {
+            *self.kept.entry(key).or_default() += 1;
+        }
         self.judged += u64::from(absence == Absence::Judged);
         for row in &mut self.rows {
             match absence {
-                Absence::Judged if hit(pass.known().unlisted_active_rows().collect(), row) => {
+                Absence::Judged if own.contains(&row.hash.key) => {
                     (row.active, row.withheld) = (false, false);
                     row.missing_judged = self.judged;
                     row.changes += 1;
@@ -317,7 +361,7 @@ impl World {
                     row.changes += u32::from(!row.removed);
                     row.removed = true;
                 }
-                Absence::Withheld if hit(pass.known().newly_withheld_rows().collect(), row) => {
+                Absence::Withheld | Absence::Blocked if withheld.contains(&row.hash.key) => {
                     row.withheld = true;
                     ended.written += 1;
                 }

@@ -10,7 +10,11 @@ use super::model::{Model, Row};
 use super::run::Listed;
 use super::world::email;
 
+/// As far as the clock may jump within a step, in milliseconds.
+const JUMP: i64 = 600_000_000;
+
 /// What was done.
+#[expect(clippy::large_enum_variant, reason = "one at a time")]
 #[derive(Debug)]
 pub(super) enum Step {
     /// A write was refused.
@@ -24,7 +28,14 @@ pub(super) enum Step {
         listed: Listed,
         /// Rows whose own page is gone.
         gone: HashSet<String>,
+        /// Milliseconds before which a row must be missing to be removed without its page.
+        by_time: i64,
+        /// Returns that were confirmed.
+        returned: usize,
         accept: Option<u64>,
+        /// Rows not listed, before look-ups, and those that the guard counts again.
+        own: u64,
+        back: u64,
         active_before: u64,
         restarted: bool,
     },
@@ -78,7 +89,9 @@ impl Checker {
         let touched: Vec<&Rc<Row>> = now
             .rows
             .values()
-            .filter(|row| before.rows.get(&row.key).is_none_or(|old| !Rc::ptr_eq(old, row)))
+            .filter(|row| {
+                before.rows.get(&row.key).is_none_or(|old| !Rc::ptr_eq(old, row) && !old.is_same(row))
+            })
             .collect();
         Self::rows_are_whole(now, &touched);
         Self::changed_at_grows(&before, now, &touched, step);
@@ -113,6 +126,8 @@ impl Checker {
                         now.changes.iter().any(|change| change.key == row.key && change.kind == "erased");
                     assert!(told, "readers of the feed never hear of an erasure");
                 }
+                // A return of somebody else's row goes too where it told the address.
+                self.whole_history = false;
             }
         }
         if self.whole_history {
@@ -159,16 +174,32 @@ impl Checker {
     }
 
     fn finish(&mut self, before: &Model, now: &Model, step: &Step) {
-        let Step::Finish { row: run, listed, gone, accept, active_before, restarted } = step else {
+        let Step::Finish {
+            row: run,
+            listed,
+            gone,
+            by_time,
+            returned,
+            accept,
+            own,
+            back,
+            active_before,
+            restarted,
+        } = step
+        else {
             return;
         };
+        let rows = now.rows.len() - before.rows.len();
+        assert!(rows <= *returned, "the end of a run added somebody who did not wait");
         let absence = run.absence.as_deref().unwrap();
         let newly = |was: fn(&Row) -> bool, is: fn(&Row) -> bool| -> Vec<&Rc<Row>> {
+            let old = |row: &Row| before.rows.get(&row.key);
             now.rows
                 .values()
-                .filter(|row| is(row) && !is(&before.rows[&row.key]) && was(&before.rows[&row.key]))
+                .filter(|row| is(row) && old(row).is_some_and(|old| !is(old) && was(old)))
                 .collect()
         };
+        let rejected = |row: &Row| row.id.as_ref().is_some_and(|id| listed.rejected_ids.contains(id));
         let missing = newly(Row::is_active, |row| row.missing_since.is_some());
         let removed = newly(|row| row.removed_at.is_none(), |row| row.removed_at.is_some());
         // An item without id lists every row of its natural key, whatever becomes of that in the walk.
@@ -182,36 +213,46 @@ impl Checker {
         }
         if absence == "judged" {
             for row in now.rows.values().filter(|row| row.is_active()) {
-                assert!(perhaps(row) || row.changed_run == run.id, "somebody who is not listed is active");
+                let fine = perhaps(row) || rejected(row) || row.changed_run == run.id;
+                assert!(fine, "somebody who is not listed is active");
             }
             for row in now.rows.values() {
                 if row.is_active() {
                     self.absent.remove(&row.key);
-                } else {
+                } else if !rejected(row) || missing.iter().any(|new| new.key == row.key) {
                     *self.absent.entry(row.key.clone()).or_default() += 1;
                 }
             }
-            let n = missing.len() as u64;
+            let rest = missing.iter().filter(|row| !gone.contains(&row.key)).count() as u64;
+            let (n, of) = (rest + back, active_before + back);
             #[expect(clippy::cast_precision_loss, reason = "small numbers")]
-            let many = n > self.min_count && n as f64 * 100.0 > *active_before as f64 * self.max_percent;
-            let nobody = listed.usable == 0 && *active_before > 0;
-            let accepted = accept.is_some_and(|most| n <= most);
-            assert!(!(many || nobody) || accepted, "{n} of {active_before} were let through");
+            let many = n > self.min_count && n as f64 * 100.0 > of as f64 * self.max_percent;
+            let nobody = listed.usable == 0;
+            let accepted = accept.is_some_and(|most| *own <= most);
+            assert!(rest == 0 || !(many || nobody) || accepted, "{n} of {of} were let through");
         } else {
-            assert!(missing.is_empty() && removed.is_empty(), "absence was not judged");
+            assert!(missing.iter().all(|row| gone.contains(&row.key)), "absence was not judged");
+            assert!(removed.is_empty(), "absence was not judged");
         }
         for row in &removed {
             assert!(self.absent[&row.key] >= self.confirm_runs, "removed too early");
-            assert!(row.id.is_none() || gone.contains(&row.key), "removed without having been asked for");
+            let long = row.missing_since.is_some_and(|at| at.millis() <= by_time + JUMP);
+            assert!(gone.contains(&row.key) || long, "removed without having been asked for");
         }
         for row in now.rows.values() {
             assert!(!surely(row) || row.withheld_since.is_none(), "a listed row is withheld");
             let due = absence == "judged"
                 && row.id.is_none()
                 && !row.is_active()
-                && self.absent[&row.key] >= self.confirm_runs;
+                && row.missing_since.is_some_and(|at| at.millis() <= by_time - JUMP)
+                && self.absent.get(&row.key).is_some_and(|runs| *runs >= self.confirm_runs);
             assert!(!due || row.removed_at.is_some(), "a removal is overdue");
-            if absence == "withheld" && row.is_active() && !perhaps(row) && row.changed_run != run.id {
+            if absence != "judged"
+                && row.is_active()
+                && !perhaps(row)
+                && !rejected(row)
+                && row.changed_run != run.id
+            {
                 assert!(row.withheld_since.is_some(), "an unlisted row is not marked withheld");
             }
         }
@@ -226,6 +267,7 @@ impl Checker {
                 + run.updated
                 + run.unchanged
                 + run.returned
+                + run.returns_pending
                 + run.duplicates
                 + run.rejected
                 + run.suppressed

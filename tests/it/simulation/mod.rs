@@ -40,7 +40,7 @@ fn live(seed: u64, folder: Option<&Path>, met: &mut Met) {
         confirm_runs: 2 + u32::try_from(dice.below(2)).unwrap(),
         max_percent: [0.0, 20.0, 50.0, 100.0][usize::try_from(dice.below(4)).unwrap()],
         min_count: dice.below(6),
-        confirm_after: Duration::from_hours(7 * 24),
+        confirm_after: Duration::from_hours([0, 1, 24][usize::try_from(dice.below(3)).unwrap()]),
         max_checks: 1 + u32::try_from(dice.below(5)).unwrap(),
     };
     check.confirm_runs = removal.confirm_runs;
@@ -104,14 +104,14 @@ fn come_right(life: &mut Simulation<'_>) {
     while quiet <= life.removal.confirm_runs {
         let before = life.twin.model.last_changed_at;
         match life.run(&Plan::peaceful(Some(1_000))) {
-            Ok(_) if before == life.twin.model.last_changed_at => quiet += 1,
+            Ok(row) if before == life.twin.model.last_changed_at && row.returns_pending == 0 => quiet += 1,
             Ok(_) => quiet = 0,
             // Whoever has only the other company's people is refused, and stays as it was.
             Err(run::Over::OtherCompany) => return,
             Err(over) => panic!("{over:?} in peace"),
         }
         runs += 1;
-        assert!(runs < 60, "it does not come to rest");
+        assert!(runs < 300, "it does not come to rest");
     }
     let rows = life.twin.model.rows.len();
     life.run(&Plan::peaceful(None)).unwrap();
@@ -170,7 +170,7 @@ fn whatever_happens_in_ten_thousand_lives_the_promises_of_a_run_hold() {
         println!("{times:>9}  {what}");
     }
     assert!(
-        seeds < 5_000 || met.len() == 23 && met.values().all(|times| *times > 20),
+        seeds < 5_000 || met.len() == 25 && met.values().all(|times| *times > 20),
         "not everything is met often: {met:?}"
     );
 }

@@ -6,14 +6,16 @@ use std::collections::{BTreeMap, HashSet};
 
 use understory_sync::config::{Removal, Retention};
 use understory_sync::consent::{Item, natural_key};
-use understory_sync::reconcile::{Batch, Namesakes, Pass, RowWrite, ScanSettings, UpsertKind};
+use understory_sync::reconcile::{
+    Answers, Batch, Pass, PendingReturns, RowWrite, ScanSettings, Tally, UpsertKind,
+};
 use understory_sync::store::{RunRow, Timestamp};
 use understory_sync::sync::companies;
 
 use super::check::{Checker, Step};
 use super::model::Fenced;
 use super::twin::Twin;
-use super::world::{Entry, World, email};
+use super::world::{Entry, World, email, rejected};
 use crate::bench::Dice;
 
 /// What this run meets.
@@ -71,8 +73,10 @@ impl From<Fenced> for Over {
 /// Who the last walk listed, found without the program's own rules.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Listed {
-    /// Ids, those of rejected items too.
+    /// Ids of usable items.
     pub(super) ids: HashSet<String>,
+    /// Ids of rejected items.
+    pub(super) rejected_ids: HashSet<String>,
     /// Natural keys of usable items without id.
     pub(super) natural_keys: HashSet<String>,
     /// Usable items of ours that nobody asked to forget.
@@ -156,21 +160,29 @@ impl Simulation<'_> {
     }
 
     fn pass(&mut self, plan: &Plan) -> Result<RunRow, Over> {
-        let mut active_before = None;
         for restarts in 0.. {
             self.may_die(plan)?;
             let loaded = self.twin.load();
-            let active = *active_before.get_or_insert(loaded.known.active_before());
+            let active = loaded.known.active_before();
+            if let Some(company) = &self.company
+                && self.twin.knows_other_company(company)
+            {
+                return Err(Over::OtherCompany);
+            }
             let blocked = loaded.blocked_in_a_row;
             let settings = ScanSettings {
                 salt: loaded.salt,
                 company_id: self.company.clone(),
                 suppressed: loaded.suppressed,
+                exhausted: loaded.exhausted,
             };
-            let pass = Pass::new(settings, loaded.known, loaded.rejects);
+            let now = self.now();
+            let due = now.plus_millis(-i64::try_from(self.removal.confirm_after.as_millis()).unwrap());
+            let returns = PendingReturns::new(loaded.pending, Some(due.millis()));
+            let pass = Pass::new(settings, loaded.known, loaded.rejects, returns);
             match self.walk(plan, pass) {
                 Ok((pass, listed)) => {
-                    return self.end(plan, &pass, &listed, active, blocked, restarts > 0);
+                    return self.end(plan, pass, &listed, active, blocked, restarts > 0);
                 }
                 Err(Over::Refused) if restarts < 2 => {
                     self.meet("a walk began anew");
@@ -211,12 +223,28 @@ impl Simulation<'_> {
             self.note(&mut listed, &page.items, &entries);
             let questions = pass.questions(&page);
             let namesakes = if questions.is_empty() {
-                Namesakes::new()
+                Answers::new()
             } else {
                 self.flush(&mut gather, trusted)?;
                 self.twin.namesakes(&questions)
             };
-            gather.append(pass.process_page(page, &namesakes));
+            let mut batch = pass.process_page(page, &namesakes);
+            let repeats = std::mem::take(&mut batch.repeats);
+            gather.append(batch);
+            if !repeats.is_empty() {
+                self.flush(&mut gather, trusted)?;
+                let keys: Vec<String> = repeats.iter().map(|repeat| repeat.key.clone()).collect();
+                let addresses = self.twin.addresses(&keys);
+                for repeat in &repeats {
+                    let stored = addresses.get(&repeat.key).map(String::as_str);
+                    gather.append(if pass.is_other_address(repeat, stored) {
+                        pass.process_repeat(rejected(&repeat.key, &repeat.address))
+                    } else {
+                        let tally = Tally { duplicates: 1, ..Tally::default() };
+                        Batch { tally, ..Batch::default() }
+                    });
+                }
+            }
             self.twin.row().active = Some(pass.known().active_now().cast_signed());
             if self.dice.chance(plan.flush) {
                 self.may_die(plan)?;
@@ -241,7 +269,7 @@ impl Simulation<'_> {
                 continue;
             }
             match item {
-                Item::Rejected(rejected) => listed.ids.extend(rejected.id.clone()),
+                Item::Rejected(rejected) => listed.rejected_ids.extend(rejected.id.clone()),
                 Item::Consent(consent) => {
                     if self.company.as_ref().is_some_and(|ours| *ours != consent.company_id) {
                         continue;

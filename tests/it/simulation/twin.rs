@@ -2,14 +2,16 @@
 
 mod compare;
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use secrecy::SecretString;
 use tokio::runtime::Runtime;
 use understory_sync::config::{Database, Retention};
-use understory_sync::hash::RowHash;
-use understory_sync::reconcile::{Batch, Namesakes};
-use understory_sync::store::{Candidate, Ending, Loaded, Run, RunRow, Store, StoreError, Timestamp, Trigger};
+use understory_sync::reconcile::{Answers, Batch, Questions};
+use understory_sync::store::{
+    Candidate, Ending, Loaded, Run, RunRow, Standing, Store, StoreError, Timestamp, Trigger,
+};
 
 use super::model::{Fenced, Held, Model, SALT};
 use crate::bench::sql::Db;
@@ -69,15 +71,17 @@ impl Twin {
     }
 
     pub(super) fn load(&mut self) -> Loaded {
-        let loaded = self.model.load();
+        let run_id = self.row().id;
+        let loaded = self.model.load(run_id);
         if let Some(Real { runtime, store, .. }) = &mut self.real {
-            let real = runtime.block_on(store.load()).unwrap();
+            let real = runtime.block_on(store.load(run_id)).unwrap();
             assert_eq!(format!("{:?}", real.known), format!("{:?}", loaded.known));
             assert_eq!(real.suppressed, loaded.suppressed);
             assert_eq!(
-                (real.endpoint, real.blocked_in_a_row, real.judged_runs),
-                (loaded.endpoint.clone(), loaded.blocked_in_a_row, loaded.judged_runs)
+                (real.endpoint, real.blocked_in_a_row, real.has_rejected_listings),
+                (loaded.endpoint.clone(), loaded.blocked_in_a_row, loaded.has_rejected_listings)
             );
+            assert_eq!((real.pending, real.exhausted), (loaded.pending.clone(), loaded.exhausted.clone()));
         }
         loaded
     }
@@ -90,7 +94,23 @@ impl Twin {
         known
     }
 
-    pub(super) fn namesakes(&mut self, natural_keys: &[String]) -> Namesakes {
+    pub(super) fn knows_other_company(&mut self, company: &str) -> bool {
+        let known = self.model.knows_other_company(company);
+        if let Some(Real { runtime, store, .. }) = &mut self.real {
+            assert_eq!(runtime.block_on(store.knows_other_company(company)).unwrap(), known);
+        }
+        known
+    }
+
+    pub(super) fn addresses(&mut self, keys: &[String]) -> HashMap<String, String> {
+        let addresses = self.model.addresses(keys);
+        if let Some(Real { runtime, store, .. }) = &mut self.real {
+            assert_eq!(runtime.block_on(store.addresses(keys)).unwrap(), addresses);
+        }
+        addresses
+    }
+
+    pub(super) fn namesakes(&mut self, natural_keys: &Questions) -> Answers {
         let namesakes = self.model.namesakes(natural_keys);
         if let Some(Real { runtime, store, .. }) = &mut self.real {
             let real = runtime.block_on(store.namesakes(natural_keys)).unwrap();
@@ -99,7 +119,7 @@ impl Twin {
         namesakes
     }
 
-    pub(super) fn keys_of(&mut self, hashes: &[RowHash]) -> Vec<String> {
+    pub(super) fn keys_of(&mut self, hashes: &[u64]) -> Vec<String> {
         let keys = self.model.keys_of(hashes);
         if let Some(Real { runtime, store, .. }) = &mut self.real {
             let mut real = runtime.block_on(store.keys_of(hashes)).unwrap();
@@ -109,22 +129,46 @@ impl Twin {
         keys
     }
 
-    pub(super) fn candidates(&mut self, confirm_runs: u32, most: u32) -> Vec<Candidate> {
-        let candidates = self.model.candidates(confirm_runs, most);
+    pub(super) fn candidates(&mut self, judged_runs: i64, confirm_runs: u32, most: usize) -> Vec<Candidate> {
+        let candidates = self.model.candidates(judged_runs, confirm_runs, most);
         if let Some(Real { runtime, store, .. }) = &mut self.real {
-            let real = runtime.block_on(store.candidates(confirm_runs, most)).unwrap();
+            let real = runtime.block_on(store.candidates(judged_runs, confirm_runs, most)).unwrap();
             assert_eq!(real, candidates);
         }
         candidates
     }
 
-    pub(super) fn has_new_nameless_reject(&mut self) -> bool {
-        let found = self.model.has_new_nameless_reject(self.held.as_ref().unwrap());
-        if let Some(Real { runtime, store, run, .. }) = &mut self.real {
-            let real = runtime.block_on(store.has_new_nameless_reject(run.as_ref().unwrap())).unwrap();
-            assert_eq!(real, found);
+    pub(super) fn unlisted_candidates(&mut self, hashes: &[u64], most: usize) -> Vec<Candidate> {
+        let candidates = self.model.unlisted_candidates(hashes, most);
+        if let Some(Real { runtime, store, .. }) = &mut self.real {
+            let real = runtime.block_on(store.unlisted_candidates(hashes, most)).unwrap();
+            assert_eq!(real, candidates);
         }
-        found
+        candidates
+    }
+
+    pub(super) fn overdue_rows(
+        &mut self,
+        judged_runs: i64,
+        confirm_runs: u32,
+        before: Timestamp,
+    ) -> Vec<Candidate> {
+        let overdue = self.model.overdue_rows(judged_runs, confirm_runs, before);
+        if let Some(Real { runtime, store, .. }) = &mut self.real {
+            let real = runtime.block_on(store.overdue_rows(judged_runs, confirm_runs, before)).unwrap();
+            assert_eq!(real, overdue);
+        }
+        overdue
+    }
+
+    pub(super) fn standing(&mut self, pending: &[String]) -> Standing {
+        let held = self.held.as_ref().unwrap();
+        let standing = self.model.standing(held, pending);
+        if let Some(Real { runtime, store, .. }) = &mut self.real {
+            let read = store.standing(held.row.id, held.row.started_at, pending);
+            assert_eq!(runtime.block_on(read).unwrap(), standing);
+        }
+        standing
     }
 
     pub(super) fn write_batch(&mut self, batch: &Batch, now: Timestamp) -> Result<(), Fenced> {
@@ -157,7 +201,7 @@ impl Twin {
             let run = run.as_ref().unwrap();
             let real = runtime.block_on(store.finish(run, last.clone(), ending, now));
             match (&real, &done) {
-                (Ok(real), Ok(done)) => assert_eq!(real, done),
+                (Ok(Some(real)), Ok(done)) => assert_eq!(real, done),
                 (Err(StoreError::Fenced), Err(Fenced)) => {}
                 _ => panic!("the store says {real:?}, the model {done:?}"),
             }

@@ -136,7 +136,7 @@ impl World {
                 refs: None,
                 extra: (version == 4).then(|| r#"{"more":[1,"two"]}"#.into()),
             }),
-            Entry::Bad { id: number, email: address } => Item::Rejected(rejected(number, address)),
+            Entry::Bad { id: number, email: address } => Item::Rejected(bad(number, address)),
         }
     }
 
@@ -157,7 +157,20 @@ fn any_ids(dice: &mut Dice) -> Ids {
     }
 }
 
-fn rejected(number: Option<u8>, address: u8) -> Rejected {
+/// An item whose id came before with another address.
+pub(super) fn rejected(key: &str, address: &str) -> Rejected {
+    let mut fingerprint = [0; 32];
+    fingerprint[0] = key.trim_start_matches("id-").parse::<u8>().unwrap() + 1;
+    fingerprint[7] = 1;
+    Rejected {
+        id: Some(key.to_owned()),
+        reason: RejectReason::DuplicateId,
+        item: format!(r#"{{"email":"{address}"}}"#),
+        fingerprint,
+    }
+}
+
+fn bad(number: Option<u8>, address: u8) -> Rejected {
     let name = number.map(id);
     let mut fingerprint = [0; 32];
     fingerprint[0] = number.map_or(200 + address, |number| number + 1);

@@ -90,7 +90,9 @@ impl Model {
         self.checks.retain(|key, _| !gone.contains(key));
         if !own.is_empty() {
             let at = self.next_changed_at(now);
-            let line = |key: String| Rc::new(Change { key, run: None, at, kind: "erased", before: None });
+            let line = |key: String| {
+                Rc::new(Change { key, run: None, at, kind: "erased", before: None, previous_key: None })
+            };
             self.changes.extend(gone.into_iter().map(line));
         }
         self.rejects.retain(|reject| !any_address(&reject.item, MAX_ADDRESSES, |text| is(Some(text))));

@@ -37,8 +37,22 @@ impl Model {
                 self.next_reject += 1;
             }
         }
+        let written = self.apply(&batch.writes, run, at);
+        held.row.count(&batch.tally);
+        held.row.count(&written);
+        let row = held.row.clone();
+        self.save(&row);
+        Ok(())
+    }
+
+    pub(super) fn apply(&mut self, writes: &[RowWrite], run: i64, at: Timestamp) -> Tally {
         let mut written = Tally::default();
-        for op in &batch.writes {
+        for op in writes {
+            if let RowWrite::Upsert(put) = op {
+                self.companies.insert(put.consent.company_id.to_string());
+            }
+        }
+        for op in writes {
             if let RowWrite::Upsert(put) = op
                 && put.kind == UpsertKind::Add
             {
@@ -46,20 +60,19 @@ impl Model {
                 written.added += 1;
             }
         }
-        for op in &batch.writes {
+        for op in writes {
             match op {
                 RowWrite::Upsert(put) if put.kind != UpsertKind::Add => {
                     self.change(put, run, at, &mut written);
                 }
                 RowWrite::Upsert(_) => {}
-                RowWrite::MarkListed { key, .. } => self.relist(key, run, at),
+                RowWrite::MarkListed { key, counts, .. } => {
+                    let returned = self.relist(key, run, at);
+                    written.returned += u64::from(*counts && returned);
+                }
             }
         }
-        held.row.count(&batch.tally);
-        held.row.count(&written);
-        let row = held.row.clone();
-        self.save(&row);
-        Ok(())
+        written
     }
 
     fn add(&mut self, put: &Upsert, run: i64, at: Timestamp) {
@@ -83,6 +96,8 @@ impl Model {
             hash: put.hash,
             natural_hash: Some(put.natural),
             missing_judged: None,
+            missing_run_at: None,
+            previous_key: None,
         };
         let old = self.rows.insert(row.key.clone(), Rc::new(row));
         assert!(old.is_none(), "a row is added over another");
@@ -96,7 +111,15 @@ impl Model {
         kind: &'static str,
         before: Option<String>,
     ) {
-        self.changes.push(Rc::new(Change { key: key.to_owned(), run: Some(run), at, kind, before }));
+        let previous_key = None;
+        self.changes.push(Rc::new(Change {
+            key: key.to_owned(),
+            run: Some(run),
+            at,
+            kind,
+            before,
+            previous_key,
+        }));
     }
 
     pub(super) fn follow(&mut self, old: &str, new: &str) {
@@ -118,14 +141,20 @@ impl Model {
         if let UpsertKind::TakeOver { old_key, .. } = &put.kind {
             self.follow(old_key, &put.key);
         }
-        if old.is_active() {
-            written.updated += 1;
-            self.note(&put.key, run, at, "updated", Some(old.before()));
-        } else {
-            written.returned += 1;
-            self.note(&put.key, run, at, "returned", None);
-        }
         let takes_over = matches!(put.kind, UpsertKind::TakeOver { .. });
+        let changed = takes_over || old.hash.content != put.hash.content;
+        let before = (changed && old.email.is_some()).then(|| old.before());
+        if old.is_active() {
+            written.updated += u64::from(put.counts);
+            self.note(&put.key, run, at, "updated", before);
+        } else {
+            written.returned += u64::from(put.counts);
+            self.note(&put.key, run, at, "returned", before);
+        }
+        if takes_over && put.consent.consent_id.is_some() {
+            row.previous_key = Some(old.key.clone());
+            Rc::make_mut(self.changes.last_mut().unwrap()).previous_key = Some(old.key.clone());
+        }
         let keeps =
             matches!(put.kind, UpsertKind::TakeOver { keep_content: true, .. }) && old.email.is_some();
         if keeps {
@@ -147,21 +176,23 @@ impl Model {
         row.key.clone_from(&put.key);
         row.natural_hash = Some(put.natural);
         (row.missing_since, row.withheld_since, row.removed_at, row.erased_at) = (None, None, None, None);
-        row.missing_judged = None;
+        (row.missing_judged, row.missing_run_at) = (None, None);
         (row.changed_at, row.changed_run) = (at, run);
         let there = self.rows.insert(row.key.clone(), Rc::new(row));
         assert!(there.is_none(), "a row takes another one's key");
     }
 
-    fn relist(&mut self, key: &str, run: i64, at: Timestamp) {
+    fn relist(&mut self, key: &str, run: i64, at: Timestamp) -> bool {
         let row = self.rows.get_mut(key).expect("the row that is listed again is there");
         let was_active = row.is_active();
         let row = Rc::make_mut(row);
         (row.missing_since, row.withheld_since, row.removed_at, row.missing_judged) =
             (None, None, None, None);
+        row.missing_run_at = None;
         (row.changed_at, row.changed_run) = (at, run);
         if !was_active {
             self.note(key, run, at, "returned", None);
         }
+        !was_active
     }
 }

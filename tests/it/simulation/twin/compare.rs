@@ -43,6 +43,8 @@ impl Twin {
                     at(row.erased_at),
                     row.first_run.to_string(),
                     row.changed_run.to_string(),
+                    text(row.previous_key.as_ref()),
+                    at(row.missing_run_at),
                 ]
                 .join("|")
             })
@@ -50,19 +52,38 @@ impl Twin {
         let real = db.texts(
             "select concat_ws('|', consent_key, coalesce(consent_id, '-'), company_id, coalesce(email, '-'), coalesce(full_name, '-'), \
              coalesce(source, '-'), coalesce(extra, '-'), first_seen_at, changed_at, coalesce(missing_since, '-'), \
-             coalesce(withheld_since, '-'), coalesce(removed_at, '-'), coalesce(erased_at, '-'), first_run_id, changed_run_id) from consents",
+             coalesce(withheld_since, '-'), coalesce(removed_at, '-'), coalesce(erased_at, '-'), first_run_id, changed_run_id, \
+             coalesce(previous_key, '-'), coalesce(missing_run_at, '-')) from consents",
         );
         assert_eq!(real.into_iter().collect::<BTreeSet<_>>(), rows);
         compare_lists(db, model);
         let others = |name: &str, pairs: &std::collections::BTreeMap<String, Timestamp>| -> Vec<String> {
             pairs.iter().map(|(key, at)| format!("{name}|{key}|{at}")).collect()
         };
-        let mut expected = others("check", &model.checks);
+        let mut expected: Vec<String> = Vec::new();
+        for (key, check) in &model.checks {
+            expected.push(format!("check|{key}|{}|{}|{}", check.at, check.answer, check.since));
+        }
+        for (key, pending) in &model.pending {
+            expected.push(format!(
+                "pending|{key}|{}|{}|{}",
+                pending.since,
+                pending.runs,
+                at(pending.checked_at)
+            ));
+        }
+        for (key, listing) in &model.listings {
+            expected.push(format!("listing|{key}|{}|{}", listing.runs, listing.skipped));
+        }
+        expected.extend(model.companies.iter().map(|company| format!("company|{company}")));
         expected.extend(others("suppression", &model.suppressions));
         expected.extend(model.suppressed_ids.iter().map(|(id, email)| format!("id|{id}|{email}")));
         expected.push(format!("state|{}|{}", model.judged_runs, model.last_changed_at));
         let real = db.texts(
-            "select 'check|' || consent_key || '|' || checked_at as t from consent_checks union all \
+            "select concat_ws('|', 'check', consent_key, checked_at, answer, answered_since) as t from consent_checks union all \
+             select concat_ws('|', 'pending', consent_key, listed_since, listed_runs, coalesce(checked_at, '-')) from pending_returns union all \
+             select concat_ws('|', 'listing', consent_key, runs, skipped) from rejected_listings union all \
+             select 'company|' || company_id from companies union all \
              select 'suppression|' || email_hash || '|' || created_at from suppressions union all \
              select 'id|' || id_hash || '|' || email_hash from suppressed_ids union all \
              select 'state|' || judged_runs || '|' || last_changed_at from sync_state order by 1",
@@ -84,12 +105,13 @@ fn compare_lists(db: &mut Db, model: &Model) {
                 change.at.to_string(),
                 change.kind.to_owned(),
                 text(change.before.as_ref()),
+                text(change.previous_key.as_ref()),
             ]
             .join("|")
         })
         .collect();
     changes.sort();
-    let mut real = db.texts("select concat_ws('|', consent_key, coalesce(run_id, '-'), changed_at, change, coalesce(before, '-')) from consent_changes");
+    let mut real = db.texts("select concat_ws('|', consent_key, coalesce(run_id, '-'), changed_at, change, coalesce(before, '-'), coalesce(previous_key, '-')) from consent_changes");
     real.sort();
     assert_eq!(real, changes);
     let runs: Vec<String> = model
@@ -104,6 +126,7 @@ fn compare_lists(db: &mut Db, model: &Model) {
                 run.added.to_string(),
                 run.updated.to_string(),
                 run.returned.to_string(),
+                run.returns_pending.to_string(),
                 run.unchanged.to_string(),
                 run.missing.to_string(),
                 run.removed.to_string(),
@@ -114,7 +137,7 @@ fn compare_lists(db: &mut Db, model: &Model) {
         })
         .collect();
     let real = db.texts(
-        "select concat_ws('|', id, outcome, coalesce(absence, '-'), items, added, updated, returned, unchanged, missing, removed, \
+        "select concat_ws('|', id, outcome, coalesce(absence, '-'), items, added, updated, returned, returns_pending, unchanged, missing, removed, \
          coalesce(error, '-'), coalesce(finished_at, '-')) from sync_runs order by id",
     );
     assert_eq!(real, runs);

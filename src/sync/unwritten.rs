@@ -6,7 +6,7 @@ use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
 
 use crate::consent::natural_hash_of;
-use crate::reconcile::{Batch, Namesake, Namesakes, RowWrite, Upsert, UpsertKind};
+use crate::reconcile::{Answers, Batch, Namesake, Questions, RowWrite, Upsert, UpsertKind};
 
 /// The rows with an id that earlier pages would have written, as hashes: memory shall not follow the list's texts. A row
 /// under its natural key is found by that.
@@ -18,6 +18,8 @@ pub(super) struct Unwritten {
     keys: RandomState,
     /// One of them. It stands for all: an item that goes to any of them is a duplicate, and none needs to be listed again.
     any: Option<String>,
+    /// Hashes of the addresses of rows with an id.
+    addresses: Compact<i64>,
 }
 
 impl Unwritten {
@@ -25,6 +27,7 @@ impl Unwritten {
     pub(super) fn note(&mut self, batch: &Batch) {
         for op in &batch.writes {
             if let RowWrite::Upsert(put) = op {
+                self.addresses.insert(self.hash(&put.key), self.hash(&put.consent.address()));
                 self.note_row(put);
             }
         }
@@ -47,9 +50,9 @@ impl Unwritten {
     }
 
     /// Brings what the store says about these natural keys up to date.
-    pub(super) fn amend(&self, namesakes: &mut Namesakes, natural_keys: &[String]) {
+    pub(super) fn amend(&self, namesakes: &mut Answers, questions: &Questions) {
         let Some(any) = &self.any else { return };
-        for natural_key in natural_keys {
+        for natural_key in questions.iter().map(|question| &question.natural_key) {
             let Some(natural) = natural_hash_of(natural_key) else {
                 continue;
             };
@@ -65,9 +68,14 @@ impl Unwritten {
                 Some(_) => false,
             });
             if missing {
-                rows.push(Namesake { consent_key: any.clone() });
+                rows.push(Namesake { consent_key: any.clone(), removed_at: 0 });
             }
         }
+    }
+
+    /// Whether the row with this key would have this address by now; None where no page would have written it.
+    pub(super) fn has_address(&self, key: &str, address: &str) -> Option<bool> {
+        Some(self.addresses.get(self.hash(key))? == self.hash(address))
     }
 
     fn hash(&self, key: &str) -> i64 {

@@ -1,0 +1,164 @@
+//! Look-ups: what the pages of single consents say about those who left and those who came back (contract, section 5.6.1).
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::target::Target;
+use super::wait::Wait;
+use super::{RunError, Syncer};
+use crate::api::{Deadline, Lookup};
+
+/// So long before the run's deadline they end: what was found out must still be recorded.
+const MARGIN: Duration = Duration::from_mins(1);
+
+/// So many answers in a row that say nothing end them.
+const MAX_UNCLEAR: u32 = 3;
+
+/// How many look-ups were made since the process began, by their answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LookupCounts {
+    pub there: u64,
+    pub gone: u64,
+    pub unclear: u64,
+}
+
+impl LookupCounts {
+    fn count(&mut self, answer: Lookup) {
+        *match answer {
+            Lookup::There => &mut self.there,
+            Lookup::Gone => &mut self.gone,
+            Lookup::Unclear { .. } => &mut self.unclear,
+        } += 1;
+    }
+}
+
+/// The look-ups of one run.
+#[derive(Debug, Default)]
+pub(super) struct Lookups {
+    /// By `consent_key`, without the controls.
+    pub(super) answers: HashMap<String, Lookup>,
+    /// Whether a control was there; None where none was asked for yet.
+    pub(super) usable: Option<bool>,
+    unclear_in_a_row: u32,
+    ended: bool,
+    pub(super) not_before: Option<Instant>,
+}
+
+impl Lookups {
+    pub(super) fn is(&self, key: &str, answer: &str) -> bool {
+        self.answers.get(key).is_some_and(|found| found.as_str() == answer)
+    }
+
+    /// How many more may be asked for.
+    pub(super) fn left(&self, most: u32) -> usize {
+        if self.ended || self.usable == Some(false) {
+            return 0;
+        }
+        usize::try_from(most).unwrap_or(usize::MAX).saturating_sub(self.answers.len())
+    }
+}
+
+impl Syncer {
+    /// Asks for these pages, as far as the run may. The first time a control comes before them.
+    pub(super) async fn look_up(
+        &mut self,
+        target: &mut Target<'_>,
+        lookups: &mut Lookups,
+        controls: &[String],
+        keys: impl Iterator<Item = String>,
+        wait: &Wait<'_>,
+    ) -> Result<(), RunError> {
+        for key in keys {
+            if lookups.answers.contains_key(&key) || matches!(key.as_str(), "." | "..") {
+                continue;
+            }
+            if lookups.left(self.config.removal.max_checks) == 0
+                || !self.are_pages_usable(target, lookups, controls, wait).await?
+            {
+                return Ok(());
+            }
+            let Some(answer) = self.ask(target, lookups, &key, wait).await? else {
+                return Ok(());
+            };
+            lookups.answers.insert(key, answer);
+        }
+        Ok(())
+    }
+
+    async fn are_pages_usable(
+        &mut self,
+        target: &mut Target<'_>,
+        lookups: &mut Lookups,
+        controls: &[String],
+        wait: &Wait<'_>,
+    ) -> Result<bool, RunError> {
+        if let Some(usable) = lookups.usable {
+            return Ok(usable);
+        }
+        for control in controls {
+            match self.ask(target, lookups, control, wait).await? {
+                Some(Lookup::There) => {
+                    lookups.usable = Some(true);
+                    return Ok(true);
+                }
+                Some(_) => {}
+                None => break,
+            }
+        }
+        lookups.usable = Some(false);
+        if !controls.is_empty() && !lookups.ended {
+            tracing::warn!(
+                "the pages of listed consents were not found, so that no page decides in this run"
+            );
+        }
+        Ok(false)
+    }
+
+    /// One page. None: the look-ups of this run are over.
+    async fn ask(
+        &mut self,
+        target: &mut Target<'_>,
+        lookups: &mut Lookups,
+        id: &str,
+        wait: &Wait<'_>,
+    ) -> Result<Option<Lookup>, RunError> {
+        let end = wait.deadline.map(|deadline| deadline.checked_sub(MARGIN).unwrap_or_else(Instant::now));
+        if lookups.ended || end.is_some_and(|end| end <= Instant::now()) {
+            lookups.ended = true;
+            return Ok(None);
+        }
+        let deadline = end.map_or_else(Deadline::none, Deadline::at);
+        let asking = self.api.lookup(id, deadline);
+        let asking = async {
+            match end {
+                Some(end) => tokio::time::timeout_at(end, asking).await.ok(),
+                None => Some(asking.await),
+            }
+        };
+        let answer = wait.await_with_lease(asking, target).await?;
+        if wait.cancel.is_cancelled() {
+            return Err(RunError::Interrupted);
+        }
+        let Some(answer) = answer.flatten() else {
+            lookups.ended = true;
+            return Ok(None);
+        };
+        self.lookups.count(answer);
+        match answer {
+            Lookup::Unclear { not_before } => {
+                lookups.not_before = lookups.not_before.max(not_before);
+                lookups.unclear_in_a_row += 1;
+                if lookups.unclear_in_a_row >= MAX_UNCLEAR || not_before.is_some() {
+                    tracing::warn!(
+                        "pages of single consents gave no clear answer; the other look-ups wait for the next run"
+                    );
+                    lookups.ended = true;
+                }
+            }
+            Lookup::There | Lookup::Gone => lookups.unclear_in_a_row = 0,
+        }
+        Ok(Some(answer))
+    }
+}
