@@ -291,31 +291,81 @@ pub(super) async fn delete_checks(
     on_keys(conn, context, DELETE_CHECKS, keys).await.map(drop)
 }
 
-/// Lets the history follow rows whose key changes: pairs of the old and the new one.
+/// A statement over pairs of texts, for each engine.
+type Pairs = (&'static str, &'static str);
+
+/// Lets the history, and returns that wait, follow rows whose key changes: pairs of the old and the new one.
 pub(super) async fn follow_keys(
     conn: &mut Conn,
     context: &WriteContext<'_>,
     moves: &[(String, String)],
 ) -> Result<(), StoreError> {
-    const SQLITE: &str = "update consent_changes set consent_key = v.value ->> 1 from json_each($1) as v \
-         where consent_key = v.value ->> 0";
-    const POSTGRES: &str = "update consent_changes as c set consent_key = v.new_key \
-         from unnest($1::text[], $2::text[]) as v(old_key, new_key) where c.consent_key = v.old_key";
+    const HISTORY: Pairs = (
+        "update consent_changes set consent_key = v.value ->> 1 from json_each($1) as v \
+         where consent_key = v.value ->> 0",
+        "update consent_changes as c set consent_key = v.new_key \
+         from unnest($1::text[], $2::text[]) as v(old_key, new_key) where c.consent_key = v.old_key",
+    );
+    const RETURNS: Pairs = (
+        "update pending_returns set consent_key = v.value ->> 1 from json_each($1) as v \
+         where consent_key = v.value ->> 0",
+        "update pending_returns as p set consent_key = v.new_key \
+         from unnest($1::text[], $2::text[]) as v(old_key, new_key) where p.consent_key = v.old_key",
+    );
     if moves.is_empty() {
         return Ok(());
     }
-    let (old, new): (Vec<String>, Vec<String>) = moves.iter().cloned().unzip();
+    on_pairs(conn, context, HISTORY, moves).await?;
+    on_pairs(conn, context, RETURNS, moves).await?;
+    let old: Vec<String> = moves.iter().map(|(old, _)| old.clone()).collect();
+    delete_checks(conn, context, &old).await
+}
+
+/// Gives rows and their history another natural key that they had before an id: pairs of the row's key and that one.
+pub(super) async fn replace_previous_keys(
+    conn: &mut Conn,
+    context: &WriteContext<'_>,
+    keys: &[(String, String)],
+) -> Result<(), StoreError> {
+    const ROWS: Pairs = (
+        "update consents set previous_key = v.value ->> 1 from json_each($1) as v \
+         where consent_key = v.value ->> 0 and previous_key is not null",
+        "update consents as c set previous_key = v.previous_key \
+         from unnest($1::text[], $2::text[]) as v(consent_key, previous_key) \
+         where c.consent_key = v.consent_key and c.previous_key is not null",
+    );
+    const HISTORY: Pairs = (
+        "update consent_changes set previous_key = v.value ->> 1 from json_each($1) as v \
+         where consent_key = v.value ->> 0 and previous_key is not null",
+        "update consent_changes as c set previous_key = v.previous_key \
+         from unnest($1::text[], $2::text[]) as v(consent_key, previous_key) \
+         where c.consent_key = v.consent_key and c.previous_key is not null",
+    );
+    if keys.is_empty() {
+        return Ok(());
+    }
+    on_pairs(conn, context, ROWS, keys).await?;
+    on_pairs(conn, context, HISTORY, keys).await
+}
+
+async fn on_pairs(
+    conn: &mut Conn,
+    context: &WriteContext<'_>,
+    (sqlite, postgres): Pairs,
+    pairs: &[(String, String)],
+) -> Result<(), StoreError> {
     match conn {
         Conn::Sqlite(c) => {
-            sqlx::query(SQLITE).bind(json!(moves).to_string()).execute(&mut **c).await.map(drop)
+            sqlx::query(sqlite).bind(json!(pairs).to_string()).execute(&mut **c).await.map(drop)
         }
         Conn::Postgres(c) => {
-            let query = sqlx::query(POSTGRES).bind(&old).bind(&new).persistent(false);
+            let (left, right): (Vec<&str>, Vec<&str>) =
+                pairs.iter().map(|(left, right)| (left.as_str(), right.as_str())).unzip();
+            let query = sqlx::query(postgres).bind(&left).bind(&right).persistent(false);
             query.execute(&mut **c).await.map(drop)
         }
     }
-    .map_err(|error| context.failed(&error))?;
-    delete_checks(conn, context, &old).await
+    .map_err(|error| context.failed(&error))
 }
 
 /// Writes distinct rejected items and tells how many rows that were. First the records that are there: an insert that finds

@@ -147,7 +147,7 @@ async fn erase_batch(
     now: Timestamp,
     place: &str,
 ) -> Result<u64, StoreError> {
-    const OLD: &str = "select consent_key, (consent_id is null) as nameless from consents \
+    const OLD: &str = "select consent_key, (consent_id is null) as nameless, previous_key from consents \
          where missing_since is not null and removed_at < $1 and erased_at is null order by consent_key limit $2";
     const TEXTS: (&str, &str) = (
         "update consent_changes set before = null where before is not null \
@@ -156,18 +156,24 @@ async fn erase_batch(
          and consent_key = any($1) and $2::timestamptz is not null and $3::bigint is not null",
     );
     let failed = |error: sqlx::Error| from_sqlx(&error, place);
-    let old: Vec<(String, bool)> = rows!(conn, OLD, until, BATCH).map_err(failed)?;
+    let old: Vec<(String, bool, Option<String>)> = rows!(conn, OLD, until, BATCH).map_err(failed)?;
     if old.is_empty() {
         return Ok(0);
     }
     let (salt,): (Vec<u8>,) = row!(conn, "select salt from sync_state where id = 1").map_err(failed)?;
     let salt = Salt::new(salt);
     let context = WriteContext { run_id, changed_at: next_changed_at(conn, now, place).await?, place };
-    let keys: Vec<String> = old.iter().map(|(key, _)| key.clone()).collect();
+    let keys: Vec<String> = old.iter().map(|(key, ..)| key.clone()).collect();
+    // A natural key tells the address to whoever guesses it.
+    let previous: Vec<(String, String)> = old
+        .iter()
+        .filter_map(|(key, _, previous)| Some((key.clone(), salt.erased_key(previous.as_ref()?))))
+        .collect();
+    bulk::replace_previous_keys(conn, &context, &previous).await?;
     on_keys(conn, &context, TEXTS, &keys).await?;
     let erased: Vec<Erased> = old
         .into_iter()
-        .map(|(key, nameless)| {
+        .map(|(key, nameless, _)| {
             let new_key = if nameless { salt.erased_key(&key) } else { key.clone() };
             let hash = crate::hash::RowHash { key: salt.key(&new_key), content: 0 };
             (key, new_key, hash.to_hex())

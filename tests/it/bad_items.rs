@@ -5,9 +5,8 @@ use understory_mock_api::person;
 
 use crate::support::World;
 
-/// items = added + updated + unchanged + returned + duplicates + rejected + suppressed + foreign_items
-const DIFFERENCE: &str =
-    "items - added - updated - unchanged - returned - duplicates - rejected - suppressed - foreign_items";
+/// items = added + updated + unchanged + returned + returns_pending + duplicates + rejected + suppressed + foreign_items
+const DIFFERENCE: &str = "items - added - updated - unchanged - returned - returns_pending - duplicates - rejected - suppressed - foreign_items";
 
 on_both! {
     async fn the_sum_holds_over_every_kind_of_item(world: World) {
@@ -37,7 +36,8 @@ on_both! {
             "125|1|1|117|1|1|2|1|1"
         );
         assert_eq!(world.last_run(DIFFERENCE).await, "0");
-        assert_eq!(world.last_run("absence").await, "blocked");
+        // Nobody is unlisted.
+        assert_eq!(world.last_run("absence").await, "judged");
     }
 
     async fn a_rejected_item_is_kept_once_and_resolved_when_it_is_gone(world: World) {
@@ -63,10 +63,19 @@ on_both! {
             json!({"id": "a", "company_id": "c", "email": "second@example.com"}),
         ]);
         world.run_once().expect(0);
-        assert_eq!(world.last_run("items, added, duplicates").await, "3|2|1");
+        assert_eq!(world.last_run("items, added, duplicates, rejected").await, "3|2|0|1");
+        assert_eq!(world.db.value("select reason from rejected_items").await, "duplicate_id");
+        assert!(world.db.value("select item from rejected_items").await.contains("second@example.com"));
         assert_eq!(world.db.value("select email from consents where consent_key = 'a'").await, "first@example.com");
         world.run_once().expect(0);
-        assert_eq!(world.last_run("updated, unchanged, duplicates").await, "0|2|1");
+        assert_eq!(world.last_run("updated, unchanged, duplicates, rejected").await, "0|2|0|1");
+        // In any spelling of the same address it is a duplicate.
+        world.api.set_people(&[
+            json!({"id": "a", "company_id": "c", "email": "first@example.com"}),
+            json!({"id": "a", "company_id": "c", "email": " First@EXAMPLE.com"}),
+        ]);
+        world.run_once().expect(0);
+        assert_eq!(world.last_run("duplicates, rejected").await, "1|0");
     }
 
     async fn what_the_database_cannot_hold_is_made_to_fit(world: World) {

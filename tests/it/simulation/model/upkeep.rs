@@ -56,9 +56,14 @@ impl Model {
             if change.key == key && change.before.is_some() {
                 Rc::make_mut(change).before = None;
             }
+            if change.key == key && change.previous_key.is_some() {
+                let change = Rc::make_mut(change);
+                change.previous_key = change.previous_key.as_ref().map(|key| self.salt.erased_key(key));
+            }
         }
         let mut row = Row::clone(&self.rows.remove(key).unwrap());
         self.checks.remove(key);
+        row.previous_key = row.previous_key.as_ref().map(|key| self.salt.erased_key(key));
         if row.id.is_none() {
             row.key = self.salt.erased_key(key);
             let new = row.key.clone();

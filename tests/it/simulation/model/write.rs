@@ -129,6 +129,9 @@ impl Model {
             }
         }
         self.checks.remove(old);
+        if let Some(pending) = self.pending.remove(old) {
+            self.pending.insert(new.to_owned(), pending);
+        }
     }
 
     fn change(&mut self, put: &Upsert, run: i64, at: Timestamp, written: &mut Tally) {
