@@ -14,6 +14,9 @@ use super::location::Location;
 /// How often a transaction is tried again after a conflict or a lost connection.
 const MAX_TRIES: u32 = 8;
 
+/// How long a lost connection is looked for anew, the last attempt apart.
+const RECONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+
 /// How long `Intent::Read` waits for the locks of others.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -116,7 +119,7 @@ impl Session {
         intent: Intent,
         mut work: impl AsyncFnMut(&mut Conn) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let mut tried = 0;
+        let mut retries = Retries::default();
         let mut advanced = false;
         loop {
             match self.try_transaction(intent, &mut work).await {
@@ -125,7 +128,7 @@ impl Session {
                     advanced = true;
                     self.try_transaction(Intent::Write, &mut advance_sequences).await.map_err(|_| error)?;
                 }
-                Err(error) => self.repair(error, &mut tried).await?,
+                Err(error) => retries.wait_after(error).await?,
             }
         }
     }
@@ -157,14 +160,26 @@ impl Session {
         }
         done
     }
+}
 
-    /// Makes ready for another try, or gives the error back where none can help.
-    async fn repair(&mut self, error: StoreError, tried: &mut u32) -> Result<(), StoreError> {
-        *tried += 1;
-        if *tried >= MAX_TRIES || !(error.is_conflict() || error.is_connection_lost()) {
+/// How often a transaction was tried in vain, and since when there is no connection.
+#[derive(Default)]
+struct Retries {
+    count: u32,
+    lost_at: Option<Instant>,
+}
+
+impl Retries {
+    /// Waits before another try, or gives the error back where none can help.
+    async fn wait_after(&mut self, error: StoreError) -> Result<(), StoreError> {
+        self.count += 1;
+        let lost = error.is_connection_lost();
+        let lost_for = lost.then(|| self.lost_at.get_or_insert_with(Instant::now).elapsed());
+        let too_long = lost_for.is_some_and(|lost_for| lost_for > RECONNECT_TIMEOUT);
+        if self.count >= MAX_TRIES || too_long || !(lost || error.is_conflict()) {
             return Err(error);
         }
-        tokio::time::sleep(Duration::from_millis(50 << (*tried).min(6))).await;
+        tokio::time::sleep(Duration::from_millis(50 << self.count.min(6))).await;
         Ok(())
     }
 }
