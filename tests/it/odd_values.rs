@@ -49,8 +49,9 @@ on_both! {
             json!({"id": "42", "company_id": "c", "email": "b@example.com"}),
         ]);
         world.run_once().expect(0);
-        assert_eq!(world.last_run("added, duplicates").await, "1|1");
+        assert_eq!(world.last_run("added, rejected").await, "1|1");
         assert_eq!(world.db.rows("select consent_key, email from consents").await, ["42|a@example.com"]);
+        assert_eq!(world.db.rows("select reason from rejected_items").await, ["duplicate_id"]);
     }
 
     async fn people_may_exchange_their_addresses(world: World) {

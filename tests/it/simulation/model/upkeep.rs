@@ -1,6 +1,6 @@
 //! What store/upkeep.rs and store/forget.rs take away.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use understory_sync::config::Retention;
@@ -83,20 +83,22 @@ impl Model {
         self.suppressions.entry(self.salt.address(email)).or_insert(now);
         let is = |text: Option<&str>| text.is_some_and(|text| normalized_email(text) == wanted);
         let own: Vec<Rc<Row>> = self.rows_of(&wanted).cloned().collect();
-        let gone: HashSet<String> = own.iter().map(|row| row.key.clone()).collect();
+        let gone: HashMap<String, Option<String>> =
+            own.iter().map(|row| (row.key.clone(), row.previous_key.clone())).collect();
         let ids = own.iter().filter_map(|row| row.id.as_ref());
         self.suppressed_ids.extend(ids.map(|id| (self.salt.id(id), self.salt.address(email))));
         self.changes.retain(|change| {
             let before: Option<serde_json::Value> =
                 change.before.as_ref().map(|text| serde_json::from_str(text).unwrap());
-            !gone.contains(&change.key) && !before.is_some_and(|before| is(before["email"].as_str()))
+            !gone.contains_key(&change.key) && !before.is_some_and(|before| is(before["email"].as_str()))
         });
-        self.rows.retain(|key, _| !gone.contains(key));
-        self.checks.retain(|key, _| !gone.contains(key));
+        self.rows.retain(|key, _| !gone.contains_key(key));
+        self.checks.retain(|key, _| !gone.contains_key(key));
         if !own.is_empty() {
             let at = self.next_changed_at(now);
-            let line = |key: String| {
-                Rc::new(Change { key, run: None, at, kind: "erased", before: None, previous_key: None })
+            // A reader that has not heard of the move yet holds the row under its previous key.
+            let line = |(key, previous_key): (String, Option<String>)| {
+                Rc::new(Change { key, run: None, at, kind: "erased", before: None, previous_key })
             };
             self.changes.extend(gone.into_iter().map(line));
         }
