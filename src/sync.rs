@@ -150,6 +150,7 @@ impl Syncer {
             return Err(RunError::Interrupted.into());
         }
         let started = Instant::now();
+        self.api.refresh_authorities();
         let before = self.api.traffic().clone();
         let deadline = self.config.schedule.run_timeout.map(|timeout| started + timeout);
         let bounds = self.bounds.for_deadline(deadline);

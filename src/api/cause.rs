@@ -63,6 +63,10 @@ pub enum Cause {
     Connect,
     #[error("no connection within api.connect_timeout")]
     ConnectTimeout,
+    #[error("the proxy of HTTPS_PROXY asks for a login (status 407)")]
+    ProxyLogin,
+    #[error("the proxy of HTTPS_PROXY refused the connection (its status was neither 200 nor 407)")]
+    ProxyRefused,
     /// The handshake ended early, or was none.
     #[error("the TLS handshake broke")]
     Tls,

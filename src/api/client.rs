@@ -4,10 +4,14 @@
 //! nothing, and lets no word of the libraries out: their messages can hold URLs, and those hold cursors.
 
 use std::error::Error as StdError;
-use std::io;
+use std::io::{self, Write as _};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
-use reqwest::header::{CONTENT_LENGTH, HeaderMap, HeaderValue, RETRY_AFTER};
+use flate2::write::MultiGzDecoder;
+use reqwest::header::{
+    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderValue, RETRY_AFTER,
+};
 use reqwest::{Client, ClientBuilder, NoProxy, Proxy, Request, Response};
 use rustls::crypto::{CryptoProvider, ring};
 
@@ -51,14 +55,18 @@ pub(super) fn build(user_agent: &str, timeouts: Timeouts, https: bool) -> Result
         .retry(reqwest::retry::never())
         .referer(false)
         .http1_only()
-        .gzip(true)
         .tcp_nodelay(true)
         .pool_max_idle_per_host(1)
         .connect_timeout(timeouts.connect)
         .read_timeout(timeouts.read)
         .timeout(timeouts.request)
         .user_agent(agent)
-        .no_proxy();
+        .no_proxy()
+        // Plain http is for this machine alone, so no resolver is asked where that is. 0: the URL's own port.
+        .resolve_to_addrs(
+            "localhost",
+            &[SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), (Ipv6Addr::LOCALHOST, 0).into()],
+        );
     let builder = if https { with_proxy(with_system_roots(builder))? } else { without_roots(builder)? };
     builder.build().map_err(|_| ApiError::Setup(Setup::Tls))
 }
@@ -102,9 +110,10 @@ fn with_proxy(builder: ClientBuilder) -> Result<ClientBuilder, ApiError> {
 pub(super) async fn send(
     client: &Client,
     endpoint: Endpoint,
-    request: Request,
+    mut request: Request,
     want: Want,
 ) -> Result<Answer, Fault> {
+    request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
     let response = client.execute(request).await.map_err(|error| fault(endpoint, &error))?;
     let status = response.status().as_u16();
     let time = Reading::of(response.headers());
@@ -132,20 +141,79 @@ pub(super) fn wait_of(headers: &HeaderMap, now: SystemTime) -> Option<Duration> 
     retry_after(value, now)
 }
 
+/// Takes bytes up to a limit.
+struct Limited {
+    bytes: Vec<u8>,
+    limit: usize,
+}
+
+impl io::Write for Limited {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.len() > self.limit - self.bytes.len() {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A body as it comes, plain or in gzip of any number of members (RFC 1952).
+enum Body {
+    Plain(Limited),
+    Gzip(MultiGzDecoder<Limited>),
+}
+
+impl Body {
+    fn new(headers: &HeaderMap, limit: usize) -> Self {
+        let body = Limited { bytes: Vec::new(), limit };
+        let encoding = headers.get(CONTENT_ENCODING).and_then(|value| value.to_str().ok()).map(str::trim);
+        match encoding {
+            Some(name) if name.eq_ignore_ascii_case("gzip") || name.eq_ignore_ascii_case("x-gzip") => {
+                Self::Gzip(MultiGzDecoder::new(body))
+            }
+            _ => Self::Plain(body),
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Plain(body) => body.write_all(bytes),
+            Self::Gzip(body) => body.write_all(bytes),
+        }
+    }
+
+    fn finish(self) -> io::Result<Vec<u8>> {
+        match self {
+            Self::Plain(body) => Ok(body.bytes),
+            Self::Gzip(body) => Ok(body.finish()?.bytes),
+        }
+    }
+}
+
 /// Reads a body up to the limit. Memory follows what arrives, never what was announced.
 async fn read(endpoint: Endpoint, mut response: Response, limit: usize) -> Result<Vec<u8>, Fault> {
-    let too_large = || Fault::Final(ApiError::TooLarge { endpoint, limit });
+    let failed = |error: &io::Error| match error.kind() {
+        io::ErrorKind::FileTooLarge => Fault::Final(ApiError::TooLarge { endpoint, limit }),
+        _ => Cause::Encoding.into(),
+    };
+    let mut body = Body::new(response.headers(), limit);
     if announced(&response).is_some_and(|length| length > limit as u64) {
-        return Err(too_large());
+        return Err(failed(&io::ErrorKind::FileTooLarge.into()));
     }
-    let mut body = Vec::new();
+    let mut received = 0_usize;
     while let Some(chunk) = response.chunk().await.map_err(|error| fault(endpoint, &error))? {
-        if chunk.len() > limit - body.len() {
-            return Err(too_large());
+        received = received.saturating_add(chunk.len());
+        // Members without content would go on for ever.
+        if received > limit {
+            return Err(failed(&io::ErrorKind::FileTooLarge.into()));
         }
-        body.extend_from_slice(&chunk);
+        body.write(&chunk).map_err(|error| failed(&error))?;
     }
-    Ok(body)
+    body.finish().map_err(|error| failed(&error))
 }
 
 fn announced(response: &Response) -> Option<u64> {
@@ -156,8 +224,6 @@ fn announced(response: &Response) -> Option<u64> {
 /// What reqwest's error means to us.
 fn fault(endpoint: Endpoint, error: &reqwest::Error) -> Fault {
     let mut tls = false;
-    let mut damaged = false;
-    let mut framing = false;
     let mut io_kind = None;
     let mut unresolved = false;
     let mut next: Option<&(dyn StdError + 'static)> = Some(error);
@@ -168,11 +234,14 @@ fn fault(endpoint: Endpoint, error: &reqwest::Error) -> Fault {
         tls |= link.is::<rustls::Error>();
         if let Some(error) = link.downcast_ref::<io::Error>() {
             io_kind = Some(error.kind());
-            damaged |= matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput);
         }
-        // What follows has no public type, but fixed words: hyper's of a body, and hyper-util's connector's of a name.
-        framing |= link.to_string() == "error reading a body from connection";
-        unresolved |= link.to_string() == "dns error";
+        // What follows has no public type, but fixed words of hyper-util's connectors.
+        match link.to_string().as_str() {
+            "dns error" => unresolved = true,
+            "tunnel error: proxy authorization required" => return Cause::ProxyLogin.into(),
+            "tunnel error: unsuccessful" => return Cause::ProxyRefused.into(),
+            _ => {}
+        }
         next = inner(link);
     }
     let cause = if error.is_timeout() {
@@ -192,8 +261,6 @@ fn fault(endpoint: Endpoint, error: &reqwest::Error) -> Fault {
             ) => Cause::Tls,
             _ => Cause::Connect,
         }
-    } else if damaged && error.is_decode() && !framing {
-        Cause::Encoding
     } else {
         Cause::Broken
     };

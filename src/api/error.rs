@@ -238,6 +238,10 @@ fn hint_for(cause: Cause, endpoint: Endpoint) -> Option<String> {
         Cause::NotJson => {
             format!("look at {}: a login page or a proxy's message may stand in for the API", endpoint.key())
         }
+        Cause::ProxyLogin => "write HTTPS_PROXY as http://USER:PASSWORD@HOST:PORT".to_owned(),
+        Cause::ProxyRefused => {
+            format!("let the proxy reach the host of {}, or except it with NO_PROXY", endpoint.key())
+        }
         Cause::Status(429) => "lower api.requests_per_second".to_owned(),
         Cause::Timeout => "if this goes on, raise api.request_timeout or lower api.page_size".to_owned(),
         Cause::Broken | Cause::Encoding | Cause::Status(_) => return None,

@@ -44,6 +44,8 @@ pub use token::{Token, refusal as token_refusal};
 #[derive(Debug)]
 pub struct Api {
     client: Client,
+    user_agent: String,
+    timeouts: Timeouts,
     base_url: Url,
     auth: config::Auth,
     page_size: u16,
@@ -67,6 +69,8 @@ impl Api {
         let https = [&auth.token_url, &api.base_url].iter().any(|url| url.scheme() != "http");
         Ok(Self {
             client: client::build(&api.user_agent, timeouts, https)?,
+            user_agent: api.user_agent.clone(),
+            timeouts,
             base_url: api.base_url.clone(),
             auth: auth.clone(),
             page_size: api.page_size,
@@ -78,6 +82,19 @@ impl Api {
             traffic: Traffic::default(),
             clock: ServerClock::default(),
         })
+    }
+
+    /// Reads the certificate authorities anew, so that one that was renewed on disk needs no restart.
+    pub fn refresh_authorities(&mut self) {
+        if [&self.auth.token_url, &self.base_url].iter().all(|url| url.scheme() == "http") {
+            return;
+        }
+        match client::build(&self.user_agent, self.timeouts, true) {
+            Ok(client) => self.client = client,
+            Err(error) => {
+                tracing::warn!(%error, "the certificate authorities that were read before are used")
+            }
+        }
     }
 
     /// A new walk over the list, from the start.

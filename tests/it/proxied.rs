@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::support::certificates::{Authority, Valid};
 use crate::support::raw::{Move, Raw};
 use crate::support::tls::{Gateway, Handshake};
-use crate::support::{Engine, World};
+use crate::support::{Engine, World, until};
 
 /// Longer than any request takes.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -97,9 +97,14 @@ async fn a_proxy_that_does_not_help_is_told_as_that_and_its_password_is_not() {
     world.set("log.level", "trace");
     let refusal = b"HTTP/1.1 407 Who are you\r\ncontent-length: 0\r\n\r\n".to_vec();
     let proxy = Raw::start(vec![vec![Move::Request, Move::Send(refusal)]]);
+    let forbids = Raw::start(vec![vec![
+        Move::Request,
+        Move::Send(b"HTTP/1.1 403 No\r\ncontent-length: 0\r\n\r\n".to_vec()),
+    ]]);
     let with_password = |url: &str| url.replace("://", "://me:pass-word@");
     for (url, code, words) in [
-        (proxy.url(), 75, "no connection could be made"),
+        (proxy.url(), 75, "the proxy of HTTPS_PROXY asks for a login (status 407)"),
+        (forbids.url(), 75, "the proxy of HTTPS_PROXY refused the connection"),
         ("http://127.0.0.1:1".to_owned(), 75, "the connection was refused"),
         ("socks5://127.0.0.1:1080".to_owned(), 78, "HTTPS_PROXY is not a URL that can be used"),
     ] {
@@ -108,4 +113,43 @@ async fn a_proxy_that_does_not_help_is_told_as_that_and_its_password_is_not() {
         assert!(!done.output().contains("pass-word"), "{}", done.output());
     }
     assert_eq!(proxy.connections(), 2);
+}
+
+#[tokio::test]
+async fn a_renewed_authority_is_used_by_the_next_run_of_a_daemon() {
+    let world = World::on(Engine::Sqlite).await;
+    world.list_people(5);
+    let folder = tempfile::tempdir().unwrap();
+    let authority = Authority::make(folder.path(), "authority");
+    let elsewhere = tempfile::tempdir().unwrap();
+    let other = Authority::make(elsewhere.path(), "other");
+    authority.sign("api", "IP:127.0.0.1", Valid::Now);
+    let behind = format!("127.0.0.1:{}", world.api.port());
+    let gateway = Gateway::start(folder.path(), "api", Handshake::Whole, &behind);
+    world.set("api.base_url", &gateway.url());
+    world.set("schedule.cron", "* * * * * *");
+    world.set("retry.max_attempts", "1");
+    let bundle = folder.path().join("bundle.pem");
+    std::fs::copy(other.file(), &bundle).unwrap();
+    world.variable("SSL_CERT_FILE", bundle.to_str().unwrap());
+    let daemon = world.start(&[]);
+    until("a refused certificate", async || {
+        daemon.stderr().contains("its issuer is not known").then_some(())
+    })
+    .await;
+    std::fs::copy(authority.file(), &bundle).unwrap();
+    let complete = "select count(*) from sync_runs where outcome = 'succeeded'";
+    until("a run", async || world.db.find_number(complete).await.filter(|runs| *runs > 0)).await;
+    daemon.signal("TERM");
+    daemon.wait().expect(0);
+}
+
+#[tokio::test]
+async fn localhost_is_this_machine() {
+    let world = World::on(Engine::Sqlite).await;
+    world.list_people(5);
+    let local = |url: String| url.replace("127.0.0.1", "localhost");
+    world.set("api.base_url", &local(world.api.base_url()));
+    world.set("auth.token_url", &local(world.api.token_url()));
+    world.run_once().expect(0);
 }

@@ -3,7 +3,7 @@
 use understory_mock_api::{Endpoint, Fault, FaultRule, Step};
 
 use super::super::support::gzip;
-use super::scenario::{After, CLEAN, Scenario};
+use super::scenario::{After, CLEAN, Scenario, Stage};
 use super::stage::FOREIGN;
 
 /// `api.max_page_bytes`
@@ -177,12 +177,24 @@ fn compressed() -> Vec<Scenario> {
         Scenario::ends("gzip bomb: 256 MiB in 2", 69, Fault::Gzip(bomb)).on_both(),
         Scenario::token("gzip bomb: 256 MiB in 2", 69, 1, Fault::Gzip(token_bomb)),
         Scenario::new("the whole list in gzip", 0, 2, |stage| {
-            let items = stage.world.api.people(|people| people.items());
-            let text = serde_json::json!({"items": items, "next": ""}).to_string();
-            let fault = Fault::Gzip(gzip::stored(text.as_bytes()));
+            let fault = Fault::Gzip(gzip::stored(&listed(stage)));
             stage.play(FaultRule::on(Endpoint::List, fault).always());
         }),
+        Scenario::new("the whole list in gzip of several members", 0, 2, |stage| {
+            let members = listed(stage).chunks(700).flat_map(gzip::stored).collect();
+            stage.play(FaultRule::on(Endpoint::List, Fault::Gzip(members)).always());
+        }),
+        Scenario::wears_out("gzip whose second member is cut short", 75, {
+            let mut members = gzip::stored(&page[..10]);
+            members.extend(&gzip::stored(&page[10..])[..12]);
+            Fault::Gzip(members)
+        }),
     ]
+}
+
+fn listed(stage: &Stage) -> Vec<u8> {
+    let items = stage.world.api.people(|people| people.items());
+    serde_json::json!({"items": items, "next": ""}).to_string().into_bytes()
 }
 
 fn large() -> Vec<Scenario> {
