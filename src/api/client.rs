@@ -164,7 +164,7 @@ impl io::Write for Limited {
 /// A body as it comes, plain or in gzip of any number of members (RFC 1952).
 enum Body {
     Plain(Limited),
-    Gzip(MultiGzDecoder<Limited>),
+    Gzip(Box<MultiGzDecoder<Limited>>),
 }
 
 impl Body {
@@ -173,7 +173,7 @@ impl Body {
         let encoding = headers.get(CONTENT_ENCODING).and_then(|value| value.to_str().ok()).map(str::trim);
         match encoding {
             Some(name) if name.eq_ignore_ascii_case("gzip") || name.eq_ignore_ascii_case("x-gzip") => {
-                Self::Gzip(MultiGzDecoder::new(body))
+                Self::Gzip(Box::new(MultiGzDecoder::new(body)))
             }
             _ => Self::Plain(body),
         }

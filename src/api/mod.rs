@@ -92,7 +92,7 @@ impl Api {
         match client::build(&self.user_agent, self.timeouts, true) {
             Ok(client) => self.client = client,
             Err(error) => {
-                tracing::warn!(%error, "the certificate authorities that were read before are used")
+                tracing::warn!(%error, "the certificate authorities that were read before are used");
             }
         }
     }
