@@ -41,6 +41,15 @@ on_both! {
         assert_eq!(world.db.count("consents").await, 3);
     }
 
+    async fn two_rows_with_one_key_hash_are_refused_before_one_of_them_is_lost(world: World) {
+        world.list_people(5);
+        world.run_once().expect(0);
+        let first = "(select min(row_hash) from consents)";
+        world.db.execute(&format!("update consents set row_hash = {first} where row_hash = (select max(row_hash) from consents)")).await;
+        world.run_once().expect(65).says("two equal values of consents.row_hash");
+        assert_eq!(world.db.count("active_consents").await, 5);
+    }
+
     async fn rows_that_the_database_drops_fail_the_run(world: World) {
         let rejected = json!({ "id": "bad" });
         world.list_people(20);

@@ -56,6 +56,28 @@ on_both! {
         assert_eq!(world.db.number("select count(*) from rejected_items where resolved_at is not null").await, 2);
     }
 
+    async fn no_more_than_ten_thousand_new_rejected_items_are_stored_in_a_run(world: World) {
+        world.list_people(5);
+        world.run_once().expect(0);
+        world.api.people(|people| {
+            // Whose page answers; else the page would say that they are gone.
+            let unlisted = people.ids()[0].clone();
+            assert!(people.list(&unlisted, false));
+            for number in 0..10_040 {
+                people.add(&json!({ "number": number }));
+            }
+        });
+        world.run_once().expect(0);
+        // Any of them may be the one who is unlisted.
+        assert_eq!(world.last_run("rejected, absence, active").await, "10040|blocked|5");
+        assert_eq!(world.db.count("rejected_items").await, 10_000);
+        world.run_once().expect(0);
+        assert_eq!(world.last_run("rejected, absence, active").await, "10040|blocked|5");
+        assert_eq!(world.db.count("rejected_items").await, 10_040);
+        world.run_once().expect(0);
+        assert_eq!(world.last_run("rejected, absence, active").await, "10040|judged|4");
+    }
+
     async fn of_duplicates_the_first_counts(world: World) {
         world.api.set_people(&[
             json!({"id": "a", "company_id": "c", "email": "first@example.com"}),

@@ -87,6 +87,42 @@ on_both! {
         assert!(line.starts_with("dry run, nothing was written"), "{line}");
     }
 
+    async fn a_restarted_walk_tells_each_key_once_and_no_row_of_its_own_is_unchanged(world: World) {
+        world.list_people(350);
+        let refuse_once = || FaultRule::on(Endpoint::List, Fault::RefuseCursor).page(3).times(1);
+        world.api.play(refuse_once());
+        let dry = world.run(&["--run-once", "--dry-run"]).expect(0);
+        assert_eq!(dry.stdout.lines().filter(|line| line.starts_with("added ")).count(), 350);
+        world.api.play(refuse_once());
+        world.run_once().expect(0);
+        assert_eq!(world.last_run("pages, items, added, unchanged, active").await, "4|350|350|0|350");
+    }
+
+    async fn what_is_looked_up_by_a_dry_run_is_what_the_run_looks_up(world: World) {
+        world.set("removal.max_checks", "3");
+        world.list_people(60);
+        world.run_once().expect(0);
+        world.api.people(|people| {
+            for id in &people.ids()[..8] {
+                assert!(people.list(id, false));
+            }
+        });
+        world.run_once().expect(0);
+        let asked = |world: &World| -> Vec<String> {
+            let requests = world.api.take_requests();
+            let single = requests.iter().map(|request| request.path.clone());
+            single.filter(|path| path.starts_with("/v1/marketing-consents/")).collect()
+        };
+        for _ in 0..3 {
+            let _ = asked(&world);
+            world.run(&["--run-once", "--dry-run"]).expect(0);
+            let told = asked(&world);
+            world.run_once().expect(0);
+            assert_eq!(told, asked(&world));
+            assert_eq!(told.len(), 4, "the control and three: {told:?}");
+        }
+    }
+
     async fn items_with_and_without_id_on_many_pages_count_as_in_the_run(world: World) {
         let nameless = |email: &str| json!({"company_id": "c", "email": email, "source": "s"});
         let with = |id: &str, email: &str| json!({"id": id, "company_id": "c", "email": email, "source": "s"});

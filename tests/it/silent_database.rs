@@ -270,7 +270,27 @@ async fn commands_end_where_the_server_is_silent() {
     assert!(began.elapsed() < SOON);
 
     assert!(link.repair());
+    // Whose lease could not be given back is waited for; the table is emptied instead.
+    world.db.execute("delete from sync_lease").await;
+    let (mut store, lease) = Store::open_between_runs(&database, Duration::ZERO, bounds).await.unwrap();
+    let began = Instant::now();
+    link.fall_silent();
+    silent(store.forget(&lease, &["a@example.com".to_owned()], Timestamp::now()).await.unwrap_err());
+    store.wipe().await.unwrap();
+    store.close().await;
+    assert!(link.repair());
     let mut store = Store::open_to_read(&database, bounds).await.unwrap().unwrap();
+    let (feed, _) = store.open_feed(None).await.unwrap();
+    link.fall_silent();
+    silent(store.next_lines(&feed, &feed.start()).await.map(drop).unwrap_err());
+    silent(store.hold_reader("reader", Timestamp::now()).await.map(drop).unwrap_err());
+    silent(store.readers(Timestamp::now()).await.map(drop).unwrap_err());
+    store.close().await;
+    assert!(began.elapsed() < 2 * SOON);
+
+    assert!(link.repair());
+    let mut store = Store::open_to_read(&database, bounds).await.unwrap().unwrap();
+    assert_eq!(store.next_lines(&feed, &feed.start()).await.unwrap().len(), 30);
     let mut rows = 0;
     let exported = store.export(ExportRows::All, |found| {
         rows += found.len();
@@ -321,6 +341,27 @@ async fn status_healthcheck_and_the_listener_answer_within_ten_seconds_and_the_d
     until("the next run succeeds", async || (world.db.number(good).await == 1).then_some(())).await;
     daemon.signal("TERM");
     daemon.wait().expect(0);
+}
+
+/// The shipped bounds: the lease is renewed while an answer is waited for.
+#[tokio::test]
+#[ignore = "takes more than a minute; tests/extended.sh runs it"]
+async fn a_run_ends_where_the_server_is_silent_while_it_waits_for_the_api() {
+    let world = World::on(Engine::Postgres).await;
+    world.list_people(30);
+    world.run_once().expect(0);
+    let link = Link::to(world.db.url());
+    world.set("database.url", &link.url(world.db.url()));
+    world.set("api.read_timeout", "55s");
+    world.api.configure(|api| api.latency = Duration::from_secs(50));
+    let _ = world.api.take_requests();
+    let run: Running = world.start(&["--run-once"]);
+    until("the run is on", async || (!world.api.requests().is_empty()).then_some(())).await;
+    link.fall_silent();
+    let began = Instant::now();
+    run.wait().expect(75);
+    println!("a run ended {:?} after its server fell silent, the API answering after 50 s", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(100 + 60), "{:?}", began.elapsed());
 }
 
 #[tokio::test]
