@@ -7,7 +7,9 @@ use std::time::Duration;
 use super::error::CommandError;
 use crate::config::Config;
 use crate::exit::Exit;
-use crate::store::{Bounds, ForgetOutcome, Forgotten, Store, Timestamp};
+use crate::store::{
+    Bounds, ForgetOutcome, Forgotten, Leftover, LeftoverReason, REWRITE_LIMIT_BYTES, Store, Timestamp,
+};
 
 /// How long a run may take to end before the command gives up.
 pub(super) const PATIENCE: Duration = Duration::from_mins(1);
@@ -59,8 +61,8 @@ pub async fn erase(config: &Config, given: &[Given], out: &mut dyn Write) -> Res
     let place = store.place();
     let done = store.forget(&lease, &texts(given), Timestamp::now()).await;
     let wiped = match &done {
-        Ok(ForgetOutcome::Done(_)) => store.wipe().await,
-        _ => Ok(()),
+        Ok(ForgetOutcome::Done(_)) => store.wipe(&lease).await,
+        _ => Ok(Vec::new()),
     };
     finish(store, &lease).await;
     match done? {
@@ -71,7 +73,11 @@ pub async fn erase(config: &Config, given: &[Given], out: &mut dyn Write) -> Res
         }
         ForgetOutcome::Done(forgotten) => {
             tell(&place, &forgotten, out)?;
-            wiped?;
+            tell_leftovers(&wiped?, out)?;
+            writeln!(
+                out,
+                "not reached: backups, exports, and what a PostgreSQL server keeps in its log, write-ahead log and standbys"
+            )?;
             Ok(Exit::Done)
         }
     }
@@ -118,6 +124,38 @@ fn tell(place: &str, done: &Forgotten, out: &mut dyn Write) -> Result<(), Comman
             out,
             "  they name the address in other data, and are not updated while Understory lists it there: {keys}"
         )?;
+    }
+    Ok(())
+}
+
+/// Tables that may still hold bytes of what was erased, and what to type against it.
+fn tell_leftovers(leftovers: &[Leftover], out: &mut dyn Write) -> Result<(), CommandError> {
+    for leftover in leftovers {
+        let table = &leftover.table;
+        let (reason, who) = match leftover.reason {
+            LeftoverReason::TooLarge { bytes } => (
+                format!(
+                    "it takes {} MiB, and more than {} MiB are not rewritten while readers wait",
+                    bytes >> 20,
+                    REWRITE_LIMIT_BYTES >> 20
+                ),
+                "its owner, when readers can wait",
+            ),
+            LeftoverReason::Rights => ("another role owns it".to_owned(), "its owner"),
+            LeftoverReason::TooSlow => {
+                ("rewriting it took too long".to_owned(), "its owner, when readers can wait")
+            }
+            LeftoverReason::Unsupported => {
+                ("this server does not know CLUSTER".to_owned(), "its owner, as far as the server can")
+            }
+            LeftoverReason::Statistics => (
+                "an older version may have left addresses in it; another role owns it, or it was in use"
+                    .to_owned(),
+                "the database's owner",
+            ),
+        };
+        writeln!(out, "left: deleted rows of {table} can be read in its file: {reason}")?;
+        writeln!(out, "  as {who}: vacuum (full, analyze) {table};")?;
     }
     Ok(())
 }

@@ -1,7 +1,6 @@
 //! Erasing a person everywhere, and keeping no more than a salted hash so that no later run brings them back.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::Arc;
 
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -116,58 +115,6 @@ impl Store {
             Ok(lifted)
         })
         .await
-    }
-
-    /// Makes sure that what was deleted is in no page any more. SQLite: the log goes into the file, and the file is written
-    /// anew, since a page that was rebuilt can keep old bytes behind its cells. PostgreSQL: dead rows are vacuumed, as far
-    /// as the user may.
-    ///
-    /// # Errors
-    /// [`StoreError::ReaderInTheWay`] where old content must stay for somebody who reads it.
-    pub async fn wipe(&mut self) -> Result<(), StoreError> {
-        let location = Arc::clone(&self.location);
-        if !location.is_sqlite() {
-            return self.vacuum_tables().await;
-        }
-        let in_the_way = || StoreError::ReaderInTheWay { place: location.place() };
-        if !self.checkpoint().await? {
-            return Err(in_the_way());
-        }
-        let vacuumed = self
-            .use_conn(async |conn| {
-                let failed = |error: sqlx::Error| location.failed(&error);
-                // The copy that the rewrite makes would take as much memory as the file; a small one fits, and needs no writable
-                // folder.
-                let (pages, size): (i64, i64) =
-                    row!(conn, "select page_count, page_size from pragma_page_count, pragma_page_size")
-                        .map_err(failed)?;
-                if pages.saturating_mul(size) >= 32 << 20 {
-                    conn.raw("pragma temp_store = file").await.map_err(failed)?;
-                }
-                conn.raw("vacuum").await.map_err(failed)
-            })
-            .await;
-        match vacuumed {
-            Err(StoreError::Locked { .. }) => return Err(in_the_way()),
-            other => other?,
-        }
-        if self.checkpoint().await? { Ok(()) } else { Err(in_the_way()) }
-    }
-
-    async fn vacuum_tables(&mut self) -> Result<(), StoreError> {
-        let location = Arc::clone(&self.location);
-        // Outside a transaction there is no search path of ours, so the tables are vacuumed where that is not needed.
-        if location.schema().is_some() {
-            return Ok(());
-        }
-        for sql in ["vacuum consents", "vacuum consent_changes", "vacuum rejected_items"] {
-            // A missing right only means that the server's own vacuum comes later.
-            let vacuum = async |conn: &mut Conn| conn.raw(sql).await.map_err(|error| location.failed(&error));
-            if self.use_conn(vacuum).await.is_err() {
-                break;
-            }
-        }
-        Ok(())
     }
 }
 

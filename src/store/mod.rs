@@ -26,6 +26,7 @@ mod timestamp;
 mod trace;
 mod transaction;
 mod upkeep;
+mod wipe;
 mod write;
 
 pub use bounds::Bounds;
@@ -41,6 +42,7 @@ pub use location::identity;
 pub use run::{Counts, RunRow, Snapshot, Trigger};
 pub use timestamp::Timestamp;
 pub use upkeep::Pruned;
+pub use wipe::{Leftover, LeftoverReason, REWRITE_LIMIT_BYTES};
 
 use std::sync::Arc;
 use std::time::Duration;

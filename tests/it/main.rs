@@ -71,4 +71,5 @@ mod systemd;
 mod token;
 mod two_processes;
 mod versions;
+mod wiping;
 mod withholding;
