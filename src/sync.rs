@@ -232,6 +232,7 @@ impl Syncer {
                     rejected_items = pruned.rejects,
                     changes = pruned.changes,
                     runs = pruned.runs,
+                    erased_lines = pruned.erasures,
                     "retention applied"
                 ),
                 Ok(_) => {}

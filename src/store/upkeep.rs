@@ -21,6 +21,8 @@ pub struct Pruned {
     /// Rows whose personal data was erased.
     pub erased: u64,
     pub rejects: u64,
+    /// Lines of the change feed.
+    pub erasures: u64,
 }
 
 impl Store {
@@ -41,6 +43,7 @@ impl Store {
             pruned.erased = self.erase_removed(lease, run_id, until, now).await?;
             pruned.rejects = self.prune(lease, now, PRUNE_REJECTS, until).await?;
         }
+        pruned.erasures = self.drop_erasures(lease, before(now, retention.erasures), now).await?;
         if let Some(age) = retention.history {
             let until = before(now, age);
             pruned.changes = self.prune(lease, now, PRUNE_CHANGES, until).await?;
@@ -72,6 +75,19 @@ impl Store {
     ) -> Result<u64, StoreError> {
         let place = self.place();
         self.in_batches(lease, now, async |conn| erase_batch(conn, run_id, until, now, &place).await).await
+    }
+
+    async fn drop_erasures(
+        &mut self,
+        lease: &Lease,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let place = self.place();
+        self.in_batches(lease, now, async |conn| {
+            drop_erasures(conn, until).await.map_err(|error| from_sqlx(&error, &place))
+        })
+        .await
     }
 
     /// Makes transactions of `work` until one takes less than a whole batch. Tells how many rows all of them took.
@@ -134,6 +150,21 @@ const PRUNE_RUNS: &str = "delete from sync_runs where id in (\
 
 const PRUNE_REJECTS: &str = "delete from rejected_items where id in \
      (select id from rejected_items where resolved_at < $1 order by id limit $2)";
+
+/// Readers of the change feed that have not come to the last of these lines have missed it for good: they are refused.
+async fn drop_erasures(conn: &mut Conn, until: Timestamp) -> Result<u64, sqlx::Error> {
+    const LAST: &str = "select changed_at, consent_key from (select changed_at, consent_key from consent_changes \
+         where change = 'erased' and run_id is null and changed_at < $1 order by changed_at, consent_key limit $2) as batch \
+         order by changed_at desc, consent_key desc limit 1";
+    const DROP: &str = "delete from consent_changes where change = 'erased' and run_id is null \
+         and (changed_at, consent_key) <= ($1, $2)";
+    const NOTE: &str =
+        "update sync_state set erasures_dropped_at = $1, erasures_dropped_key = $2 where id = 1";
+    let last: Vec<(Timestamp, String)> = rows!(conn, LAST, until, BATCH)?;
+    let Some((at, key)) = last.first() else { return Ok(0) };
+    execute!(conn, NOTE, *at, key)?;
+    execute!(conn, DROP, *at, key)
+}
 
 fn before(now: Timestamp, age: Duration) -> Timestamp {
     let millis = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
