@@ -26,7 +26,7 @@ pub struct Pruned {
 }
 
 impl Store {
-    /// Applies `retention.*`, in small transactions.
+    /// Applies `retention.*`, in small transactions. `confirm_after`: a row that was missing for so long counts as removed.
     ///
     /// # Errors
     /// As [`Store::write_batch`].
@@ -35,12 +35,14 @@ impl Store {
         lease: &Lease,
         run_id: i64,
         retention: &Retention,
+        confirm_after: Duration,
         now: Timestamp,
     ) -> Result<Pruned, StoreError> {
         let mut pruned = Pruned::default();
         if let Some(age) = retention.removed {
             let until = before(now, age);
-            pruned.erased = self.erase_removed(lease, run_id, until, now).await?;
+            let missing_until = before(until, confirm_after);
+            pruned.erased = self.erase_removed(lease, run_id, [until, missing_until], now).await?;
             pruned.rejects = self.prune(lease, now, PRUNE_REJECTS, until).await?;
         }
         pruned.erasures = self.drop_erasures(lease, before(now, retention.erasures), now).await?;
@@ -70,7 +72,7 @@ impl Store {
         &mut self,
         lease: &Lease,
         run_id: i64,
-        until: Timestamp,
+        until: [Timestamp; 2],
         now: Timestamp,
     ) -> Result<u64, StoreError> {
         let place = self.place();
@@ -174,12 +176,13 @@ fn before(now: Timestamp, age: Duration) -> Timestamp {
 async fn erase_batch(
     conn: &mut Conn,
     run_id: i64,
-    until: Timestamp,
+    [removed_until, missing_until]: [Timestamp; 2],
     now: Timestamp,
     place: &str,
 ) -> Result<u64, StoreError> {
     const OLD: &str = "select consent_key, (consent_id is null) as nameless, previous_key from consents \
-         where missing_since is not null and removed_at < $1 and erased_at is null order by consent_key limit $2";
+         where missing_since is not null and (removed_at < $1 or (removed_at is null and missing_since < $2)) \
+         and erased_at is null order by consent_key limit $3";
     const TEXTS: (&str, &str) = (
         "update consent_changes set before = null where before is not null \
          and consent_key in (select value from json_each($1)) and $2 is not null and $3 is not null",
@@ -187,7 +190,8 @@ async fn erase_batch(
          and consent_key = any($1) and $2::timestamptz is not null and $3::bigint is not null",
     );
     let failed = |error: sqlx::Error| from_sqlx(&error, place);
-    let old: Vec<(String, bool, Option<String>)> = rows!(conn, OLD, until, BATCH).map_err(failed)?;
+    let old: Vec<(String, bool, Option<String>)> =
+        rows!(conn, OLD, removed_until, missing_until, BATCH).map_err(failed)?;
     if old.is_empty() {
         return Ok(0);
     }

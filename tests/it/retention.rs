@@ -163,6 +163,51 @@ on_both! {
         }
     }
 
+    async fn a_row_that_is_missing_and_never_removed_is_erased_too(world: World) {
+        world.list_people(40);
+        let item = json!({"company_id": COMPANY_ID, "email": "there@example.com", "full_name": "Old Text"});
+        world.api.add(&item);
+        world.run_once().expect(0);
+        let natural_key = world.db.value("select consent_key from consents where consent_key like 'nk:%'").await;
+        // An id takes the row over, which keeps its former key.
+        world.list_people(40);
+        let mut item = item;
+        item["id"] = "there".into();
+        item["full_name"] = "New Text".into();
+        world.api.add(&item);
+        world.run_once().expect(0);
+        let with_natural_key = format!("select (select count(*) from consents where previous_key = '{natural_key}') \
+             + (select count(*) from consent_changes where previous_key = '{natural_key}')");
+        assert_eq!(world.db.number(&with_natural_key).await, 2);
+        // It is no longer listed, but its page is there: nothing confirms a removal.
+        assert!(world.api.people(|people| people.list("there", false)));
+        for _ in 0..3 {
+            world.run_once().expect(0);
+        }
+        let row = "select missing_since is null, removed_at is null, erased_at is null, email is null, full_name is null \
+                   from consents where consent_key = 'there'";
+        let yes_or_no = async || world.db.value(row).await.replace('t', "1").replace('f', "0");
+        world.set("retention.removed", "30d");
+        age(&world, 36).await;
+        world.run_once().expect(0);
+        assert_eq!(yes_or_no().await, "0|1|1|0|0", "30 days and removal.confirm_after have not passed");
+        age(&world, 2).await;
+        world.run_once().expect(0);
+        assert_eq!(yes_or_no().await, "0|1|0|1|1");
+        assert_eq!(world.db.number(&with_natural_key).await, 0);
+        assert_eq!(world.db.number("select count(*) from consent_changes where before is not null").await, 0);
+        let feed = "select state, email from consent_feed where consent_key = 'there'";
+        assert_eq!(world.db.rows(feed).await, ["erased|-"]);
+        // Nothing is erased twice, and a missing row returns at once.
+        let before = world.db.rows("select * from consents order by 1").await;
+        world.run_once().expect(0);
+        assert_eq!(world.db.rows("select * from consents order by 1").await, before);
+        assert!(world.api.people(|people| people.list("there", true)));
+        world.run_once().expect(0);
+        assert_eq!(world.last_run("returned, returns_pending, added").await, "1|0|0");
+        assert_eq!(world.db.rows(feed).await, ["active|there@example.com"]);
+    }
+
     async fn more_than_a_batch_is_erased(world: World) {
         world.api.configure(|api| api.ids = Ids::Nowhere);
         world.set("removal.confirm_after", "0s");
