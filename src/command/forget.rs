@@ -67,9 +67,7 @@ pub async fn erase(config: &Config, given: &[Given], out: &mut dyn Write) -> Res
     finish(store, &lease).await;
     match done? {
         ForgetOutcome::NotAnAddress { index } => {
-            let line = given.get(index).map_or(0, |given| given.line);
-            let what = "this matches no row, and a quotation mark, a comma or a control character is in it";
-            Err(CommandError::Line { line, what })
+            Err(not_an_address(given.get(index).map_or(0, |given| given.line)))
         }
         ForgetOutcome::Done(forgotten) => {
             tell(&place, &forgotten, out)?;
@@ -81,6 +79,12 @@ pub async fn erase(config: &Config, given: &[Given], out: &mut dyn Write) -> Res
             Ok(Exit::Done)
         }
     }
+}
+
+/// A text that looks like a cell of a spreadsheet: to find nobody in silence would be the worst answer to it.
+pub(super) fn not_an_address(line: usize) -> CommandError {
+    let what = "this matches no row, and a quotation mark, a comma or a control character is in it";
+    CommandError::Line { line, what }
 }
 
 fn tell(place: &str, done: &Forgotten, out: &mut dyn Write) -> Result<(), CommandError> {

@@ -129,7 +129,7 @@ pub(super) async fn salt(conn: &mut Conn, place: &str) -> Result<Salt, StoreErro
 
 /// The first text that matches nothing and holds what a cell of a spreadsheet or a broken file would: erasing nobody in
 /// silence would be the worst answer to it.
-async fn not_an_address(
+pub(super) async fn not_an_address(
     conn: &mut Conn,
     texts: &[String],
     traces: &Traces,

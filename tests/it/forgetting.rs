@@ -331,7 +331,11 @@ fn sha2_hex(salt: &[u8], text: &str) -> String {
 async fn where_there_is_no_database_nobody_is_erased_and_none_is_made() {
     for engine in [Engine::Sqlite, Engine::Postgres] {
         let world = World::on(engine).await;
-        for command in [&["forget", "e@example.com"][..], &["forget", "--undo", "e@example.com"]] {
+        for command in [
+            &["forget", "e@example.com"][..],
+            &["forget", "--undo", "e@example.com"],
+            &["person", "e@example.com"],
+        ] {
             let done = world.run(command).expect(78);
             assert!(done.stderr.contains("there is no database at"), "{}", done.stderr);
         }

@@ -53,6 +53,7 @@ mod outages;
 mod packaging;
 mod paths;
 mod paused;
+mod person;
 mod pooler;
 mod postgres;
 mod proxied;
