@@ -107,27 +107,28 @@ fn tell(place: &str, done: &Forgotten, out: &mut dyn Write) -> Result<(), Comman
             counted(done.natural_keys, "erased key is", "erased keys are")
         )?;
     }
-    let others: BTreeSet<&str> = done.renamed.iter().chain(&done.mentions).map(String::as_str).collect();
+    tell_others(done, out)
+}
+
+/// Rows that were left, and why.
+fn tell_others(done: &Forgotten, out: &mut dyn Write) -> Result<(), CommandError> {
+    let kinds = [
+        (&done.renamed, "the address was erased from their history, they have another one now"),
+        (
+            &done.mentions,
+            "they name the address in other data, and are not updated while Understory lists it there",
+        ),
+        (&done.same_id, "Understory lists the address under their id too, behind another one"),
+    ];
+    let others: BTreeSet<&str> = kinds.iter().flat_map(|(keys, _)| keys.iter()).map(String::as_str).collect();
     if others.is_empty() {
         return Ok(());
     }
-    let (rows, keys) = (counted(others.len(), "other row", "other rows"), named(&others));
-    writeln!(out, "also found in {rows}, which were left: {keys}")?;
-    if !done.renamed.is_empty() {
-        let keys: BTreeSet<&str> = done.renamed.iter().map(String::as_str).collect();
-        writeln!(
-            out,
-            "  the address was erased from their history, they have another one now: {}",
-            named(&keys)
-        )?;
-    }
-    if !done.mentions.is_empty() {
-        let keys: BTreeSet<&str> = done.mentions.iter().map(String::as_str).collect();
-        let keys = named(&keys);
-        writeln!(
-            out,
-            "  they name the address in other data, and are not updated while Understory lists it there: {keys}"
-        )?;
+    let rows = counted(others.len(), "other row", "other rows");
+    writeln!(out, "also found in {rows}, which were left: {}", named(&others))?;
+    for (keys, why) in kinds.iter().filter(|(keys, _)| !keys.is_empty()) {
+        let keys: BTreeSet<&str> = keys.iter().map(String::as_str).collect();
+        writeln!(out, "  {why}: {}", named(&keys))?;
     }
     Ok(())
 }

@@ -3,13 +3,12 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use serde_json::json;
-use sha2::{Digest as _, Sha256};
 
 use super::conn::{Conn, execute, row, rows};
 use super::error::{StoreError, from_sqlx};
 use super::lease::Lease;
 use super::location::Location;
-use super::trace::{Pair, Traces};
+use super::trace::{Pair, Traces, id_fingerprint};
 use super::write::next_changed_at;
 use super::{Bounds, Store, Timestamp};
 use crate::config;
@@ -49,6 +48,8 @@ pub struct Forgotten {
     pub renamed: BTreeSet<String>,
     /// Other rows that name the address in something else; they were left.
     pub mentions: BTreeSet<String>,
+    /// Other rows whose id was listed with the address too; they were left.
+    pub same_id: BTreeSet<String>,
 }
 
 impl Store {
@@ -157,6 +158,7 @@ fn forgotten(addresses: &HashSet<String>, traces: &Traces) -> Forgotten {
         natural_keys: keys.flatten().filter(|key| key.starts_with("nk:")).count(),
         renamed: traces.former.iter().map(|(_, key)| key.clone()).collect(),
         mentions: traces.mentions.clone(),
+        same_id: traces.same_id.clone(),
         ..Forgotten::default()
     }
 }
@@ -204,9 +206,9 @@ async fn suppress_id(
     const ID: &str = "insert into suppressed_ids (id_hash, email_hash, created_at) values ($1, $2, $3) \
          on conflict (id_hash, email_hash) do nothing";
     execute!(conn, ID, salt.id(id), email_hash, now)?;
-    // A rejected item of the same id, whatever else it holds; its fingerprint is made of the id (api/wire.rs).
-    let fingerprint = Sha256::new().chain_update(b"id:").chain_update(id).finalize();
-    execute!(conn, "delete from rejected_items where fingerprint = $1", fingerprint.as_slice())
+    // A rejected item of the same id, whatever else it holds.
+    let fingerprint = id_fingerprint(id);
+    execute!(conn, "delete from rejected_items where fingerprint = $1", &fingerprint[..])
 }
 
 /// What is kept by the key of a row.

@@ -204,7 +204,7 @@ async fn read(conn: &mut Conn, text: &str, salt: &Salt, traces: Traces) -> Resul
         consents: listed(conn, CONSENTS, &keys).await?,
         history,
         rejected_items: listed(conn, REJECTED, &traces.rejects).await?,
-        also_named_in: traces.mentions,
+        also_named_in: traces.mentions.into_iter().chain(traces.same_id).collect(),
     };
     person.found = person.suppressed_since.is_some()
         || !(person.renewed_consents.is_empty()
