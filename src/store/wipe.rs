@@ -265,9 +265,12 @@ async fn rewrite(
         Ok(if dead > 0 { Rewrite::InUse } else { Rewrite::Done })
     };
     let rewritten: Result<Rewrite, sqlx::Error> = rewritten.await;
-    rewritten.or_else(|error| match error.as_database_error().and_then(|error| error.code()).as_deref() {
-        Some(STATEMENT_TIMEOUT) => Ok(Rewrite::Left(LeftoverReason::TooSlow)),
-        _ => Err(location.failed(&error)),
+    rewritten.or_else(|error| {
+        let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+        if code.as_deref() == Some(STATEMENT_TIMEOUT) {
+            return Ok(Rewrite::Left(LeftoverReason::TooSlow));
+        }
+        Err(location.failed(&error))
     })
 }
 

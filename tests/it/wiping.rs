@@ -40,8 +40,7 @@ fn texts_in_files<'a>(folder: &Path, texts: &[&'a str]) -> Vec<&'a str> {
 /// A value that does not compress, so that it is stored beside the row.
 fn large_text() -> String {
     let mut dice = Dice::new(1);
-    let noise: String = (0..1_000).map(|_| format!("{:016x}", dice.next())).collect();
-    format!("Ørsted-large {noise}")
+    (0..1_000).fold("Ørsted-large ".to_owned(), |text, _| text + &format!("{:016x}", dice.next()))
 }
 
 /// Two runs over a list that holds the person in every way.
