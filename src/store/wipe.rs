@@ -18,8 +18,9 @@ use super::{Store, Timestamp};
 /// PostgreSQL: a table up to this size, indexes included, is rewritten while its readers wait. That takes seconds.
 pub const REWRITE_LIMIT_BYTES: u64 = 256 << 20;
 
-/// How long transactions of others may keep a table, or old rows in it, before the wipe is given up.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long transactions of others may keep a table, or old rows in it, before the wipe is given up: longer than the 10 s after
+/// which a server ends a paused transaction of this program.
+const PATIENCE: Duration = Duration::from_secs(12);
 
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
