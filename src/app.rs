@@ -173,6 +173,10 @@ async fn on_database(command: &Command, config: Config) -> Result<Exit, CommandE
         }
         Command::Migrate => command::migrate::run(&config, &mut out).await,
         Command::Export(args) => command::export::run(&config, args).await,
+        Command::Person { who } => {
+            let given = addresses(who.expose_secret())?;
+            command::person::run(&config, &given, &mut out).await
+        }
         Command::Forget(args) => {
             let emails = addresses(args.who.expose_secret())?;
             if args.undo {

@@ -107,6 +107,16 @@ pub enum Command {
     /// has the cursor behind which --since goes on.
     Changes(ChangesArgs),
 
+    /// All that the database holds about a person, as one JSON document
+    ///
+    /// Reads only. The address is found in every spelling, and where a row had it once. Where nothing is held, the document says
+    /// so (`found`).
+    Person {
+        /// The address; - reads it from standard input, which keeps it out of the process list
+        #[arg(value_name = "EMAIL|-", value_parser = secret)]
+        who: SecretString,
+    },
+
     /// Erase a person everywhere in the database, for good
     ///
     /// Says how many of the addresses the database held, and which other rows name them. Salted hashes of the address and of
@@ -252,7 +262,7 @@ impl Cli {
     }
 }
 
-/// A message about the command line quotes it, and on `forget`'s there is an address.
+/// A message about the command line quotes it, and on `forget`'s and `person`'s there is an address.
 fn hide_addresses(error: clap::Error, arguments: &[OsString]) -> clap::Error {
     if !error.use_stderr() {
         return error;
@@ -307,6 +317,8 @@ mod tests {
             "changes --list --json",
             "changes --forget-reader mail_1",
             "changes --restored",
+            "person a@example.org",
+            "person -",
             "forget a@example.org",
             "forget --undo -",
             "backup copy.db",
@@ -337,6 +349,8 @@ mod tests {
             "--quiet check",
             "export",
             "export --format xml",
+            "person",
+            "person a@example.org b@example.org",
             "forget",
             "forget a@example.org b@example.org",
             "changes --as mail",
@@ -363,10 +377,12 @@ mod tests {
 
     #[test]
     fn no_message_and_no_debug_form_repeats_an_address() {
-        let told = parse("forget a@example.org b@example.org").unwrap_err().to_string();
-        assert!(!told.contains('@') && told.starts_with("error: "), "{told}");
-        let told = format!("{:?}", parse("forget a@example.org").unwrap());
-        assert!(!told.contains("example"), "{told}");
+        for command in ["forget", "person"] {
+            let told = parse(&format!("{command} a@example.org b@example.org")).unwrap_err().to_string();
+            assert!(!told.contains('@') && told.starts_with("error: "), "{told}");
+            let told = format!("{:?}", parse(&format!("{command} a@example.org")).unwrap());
+            assert!(!told.contains("example"), "{told}");
+        }
     }
 
     #[test]

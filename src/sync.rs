@@ -225,13 +225,15 @@ impl Syncer {
         if let Ok(report) = result
             && clock_checked
         {
-            let pruned = store.retain(lease, report.row.id, &self.config.retention, Timestamp::now()).await;
+            let (retention, confirm_after) = (&self.config.retention, self.config.removal.confirm_after);
+            let pruned = store.retain(lease, report.row.id, retention, confirm_after, Timestamp::now()).await;
             match pruned {
                 Ok(pruned) if pruned != crate::store::Pruned::default() => tracing::info!(
                     erased = pruned.erased,
                     rejected_items = pruned.rejects,
                     changes = pruned.changes,
                     runs = pruned.runs,
+                    erased_lines = pruned.erasures,
                     "retention applied"
                 ),
                 Ok(_) => {}

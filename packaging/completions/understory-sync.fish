@@ -44,6 +44,7 @@ complete -c understory-sync -n "__fish_understory_sync_needs_command" -f -a "con
 complete -c understory-sync -n "__fish_understory_sync_needs_command" -f -a "migrate" -d 'Bring the database\'s schema up to date and exit'
 complete -c understory-sync -n "__fish_understory_sync_needs_command" -f -a "export" -d 'Write the active consents, one a line'
 complete -c understory-sync -n "__fish_understory_sync_needs_command" -f -a "changes" -d 'What has changed in the table, oldest first: for mailing tools, CRMs and warehouses'
+complete -c understory-sync -n "__fish_understory_sync_needs_command" -f -a "person" -d 'All that the database holds about a person, as one JSON document'
 complete -c understory-sync -n "__fish_understory_sync_needs_command" -f -a "forget" -d 'Erase a person everywhere in the database, for good'
 complete -c understory-sync -n "__fish_understory_sync_needs_command" -f -a "backup" -d 'A consistent copy of a SQLite database, while the daemon runs'
 complete -c understory-sync -n "__fish_understory_sync_needs_command" -f -a "healthcheck" -d 'Exit 0 if the last complete run is fresh enough, else 1 (for a container\'s HEALTHCHECK)'
@@ -120,6 +121,15 @@ complete -c understory-sync -n "__fish_understory_sync_using_subcommand changes"
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand changes" -l json -d 'With --list: as JSON'
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand changes" -l restored -d 'After a restored backup: begin a new feed, then confirm that erasures made since the backup were made again'
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand changes" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand person" -l config -d 'The configuration file' -r -F
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand person" -l log-format -d 'How log lines are written (they go to stderr)' -r -f -a "text\t''
+json\t''"
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand person" -l log-level -d 'How much is logged' -r -f -a "error\t''
+warn\t''
+info\t''
+debug\t''
+trace\t''"
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand person" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand forget" -l config -d 'The configuration file' -r -F
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand forget" -l log-format -d 'How log lines are written (they go to stderr)' -r -f -a "text\t''
 json\t''"

@@ -107,6 +107,16 @@ jsonl\:"One JSON object a line"))' \
 '*::command -- With --as\: gets the lines on standard input; not started where there are none:_default' \
 && ret=0
 ;;
+(person)
+_arguments "${_arguments_options[@]}" : \
+'--config=[The configuration file]:FILE:_files' \
+'--log-format=[How log lines are written (they go to stderr)]:FORMAT:(text json)' \
+'--log-level=[How much is logged]:LEVEL:(error warn info debug trace)' \
+'-h[Print help (see more with '\''--help'\'')]' \
+'--help[Print help (see more with '\''--help'\'')]' \
+':who -- The address; - reads it from standard input, which keeps it out of the process list:_default' \
+&& ret=0
+;;
 (forget)
 _arguments "${_arguments_options[@]}" : \
 '--config=[The configuration file]:FILE:_files' \
@@ -179,6 +189,7 @@ _understory-sync_commands() {
 'migrate:Bring the database'\''s schema up to date and exit' \
 'export:Write the active consents, one a line' \
 'changes:What has changed in the table, oldest first\: for mailing tools, CRMs and warehouses' \
+'person:All that the database holds about a person, as one JSON document' \
 'forget:Erase a person everywhere in the database, for good' \
 'backup:A consistent copy of a SQLite database, while the daemon runs' \
 'healthcheck:Exit 0 if the last complete run is fresh enough, else 1 (for a container'\''s HEALTHCHECK)' \
@@ -242,6 +253,11 @@ _understory-sync__subcmd__man_commands() {
 _understory-sync__subcmd__migrate_commands() {
     local commands; commands=()
     _describe -t commands 'understory-sync migrate commands' commands "$@"
+}
+(( $+functions[_understory-sync__subcmd__person_commands] )) ||
+_understory-sync__subcmd__person_commands() {
+    local commands; commands=()
+    _describe -t commands 'understory-sync person commands' commands "$@"
 }
 (( $+functions[_understory-sync__subcmd__status_commands] )) ||
 _understory-sync__subcmd__status_commands() {

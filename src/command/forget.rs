@@ -7,7 +7,9 @@ use std::time::Duration;
 use super::error::CommandError;
 use crate::config::Config;
 use crate::exit::Exit;
-use crate::store::{Bounds, ForgetOutcome, Forgotten, Store, Timestamp};
+use crate::store::{
+    Bounds, ForgetOutcome, Forgotten, Leftover, LeftoverReason, REWRITE_LIMIT_BYTES, Store, Timestamp,
+};
 
 /// How long a run may take to end before the command gives up.
 pub(super) const PATIENCE: Duration = Duration::from_mins(1);
@@ -59,22 +61,30 @@ pub async fn erase(config: &Config, given: &[Given], out: &mut dyn Write) -> Res
     let place = store.place();
     let done = store.forget(&lease, &texts(given), Timestamp::now()).await;
     let wiped = match &done {
-        Ok(ForgetOutcome::Done(_)) => store.wipe().await,
-        _ => Ok(()),
+        Ok(ForgetOutcome::Done(_)) => store.wipe(&lease).await,
+        _ => Ok(Vec::new()),
     };
     finish(store, &lease).await;
     match done? {
         ForgetOutcome::NotAnAddress { index } => {
-            let line = given.get(index).map_or(0, |given| given.line);
-            let what = "this matches no row, and a quotation mark, a comma or a control character is in it";
-            Err(CommandError::Line { line, what })
+            Err(not_an_address(given.get(index).map_or(0, |given| given.line)))
         }
         ForgetOutcome::Done(forgotten) => {
             tell(&place, &forgotten, out)?;
-            wiped?;
+            tell_leftovers(&wiped?, out)?;
+            writeln!(
+                out,
+                "not reached: backups, exports, and what a PostgreSQL server keeps in its log, write-ahead log and standbys"
+            )?;
             Ok(Exit::Done)
         }
     }
+}
+
+/// A text that looks like a cell of a spreadsheet: to find nobody in silence would be the worst answer to it.
+pub(super) fn not_an_address(line: usize) -> CommandError {
+    let what = "this matches no row, and a quotation mark, a comma or a control character is in it";
+    CommandError::Line { line, what }
 }
 
 fn tell(place: &str, done: &Forgotten, out: &mut dyn Write) -> Result<(), CommandError> {
@@ -97,27 +107,60 @@ fn tell(place: &str, done: &Forgotten, out: &mut dyn Write) -> Result<(), Comman
             counted(done.natural_keys, "erased key is", "erased keys are")
         )?;
     }
-    let others: BTreeSet<&str> = done.renamed.iter().chain(&done.mentions).map(String::as_str).collect();
+    tell_others(done, out)
+}
+
+/// Rows that were left, and why.
+fn tell_others(done: &Forgotten, out: &mut dyn Write) -> Result<(), CommandError> {
+    let kinds = [
+        (&done.renamed, "the address was erased from their history, they have another one now"),
+        (
+            &done.mentions,
+            "they name the address in other data, and are not updated while Understory lists it there",
+        ),
+        (&done.same_id, "Understory lists the address under their id too, behind another one"),
+    ];
+    let others: BTreeSet<&str> = kinds.iter().flat_map(|(keys, _)| keys.iter()).map(String::as_str).collect();
     if others.is_empty() {
         return Ok(());
     }
-    let (rows, keys) = (counted(others.len(), "other row", "other rows"), named(&others));
-    writeln!(out, "also found in {rows}, which were left: {keys}")?;
-    if !done.renamed.is_empty() {
-        let keys: BTreeSet<&str> = done.renamed.iter().map(String::as_str).collect();
-        writeln!(
-            out,
-            "  the address was erased from their history, they have another one now: {}",
-            named(&keys)
-        )?;
+    let rows = counted(others.len(), "other row", "other rows");
+    writeln!(out, "also found in {rows}, which were left: {}", named(&others))?;
+    for (keys, why) in kinds.iter().filter(|(keys, _)| !keys.is_empty()) {
+        let keys: BTreeSet<&str> = keys.iter().map(String::as_str).collect();
+        writeln!(out, "  {why}: {}", named(&keys))?;
     }
-    if !done.mentions.is_empty() {
-        let keys: BTreeSet<&str> = done.mentions.iter().map(String::as_str).collect();
-        let keys = named(&keys);
-        writeln!(
-            out,
-            "  they name the address in other data, and are not updated while Understory lists it there: {keys}"
-        )?;
+    Ok(())
+}
+
+/// Tables that may still hold bytes of what was erased, and what to type against it.
+fn tell_leftovers(leftovers: &[Leftover], out: &mut dyn Write) -> Result<(), CommandError> {
+    for leftover in leftovers {
+        let table = &leftover.table;
+        let (reason, who) = match leftover.reason {
+            LeftoverReason::TooLarge { bytes } => (
+                format!(
+                    "it takes {} MiB, and more than {} MiB are not rewritten while readers wait",
+                    bytes >> 20,
+                    REWRITE_LIMIT_BYTES >> 20
+                ),
+                "its owner, when readers can wait",
+            ),
+            LeftoverReason::Rights => ("another role owns it".to_owned(), "its owner"),
+            LeftoverReason::TooSlow => {
+                ("rewriting it took too long".to_owned(), "its owner, when readers can wait")
+            }
+            LeftoverReason::Unsupported => {
+                ("this server does not know CLUSTER".to_owned(), "its owner, as far as the server can")
+            }
+            LeftoverReason::Statistics => (
+                "an older version may have left addresses in it; another role owns it, or it was in use"
+                    .to_owned(),
+                "the database's owner",
+            ),
+        };
+        writeln!(out, "left: deleted rows of {table} can be read in its file: {reason}")?;
+        writeln!(out, "  as {who}: vacuum (full, analyze) {table};")?;
     }
     Ok(())
 }

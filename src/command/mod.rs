@@ -12,6 +12,7 @@ pub mod forget;
 pub mod healthcheck;
 pub mod man;
 pub mod migrate;
+pub mod person;
 pub mod status;
 pub mod terminal;
 

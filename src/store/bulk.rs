@@ -92,7 +92,7 @@ struct Before<'a> {
 }
 
 /// Kept JSON, or a text where somebody else has put in what is none.
-fn as_it_stands(text: &str) -> Cow<'_, RawValue> {
+pub(super) fn as_it_stands(text: &str) -> Cow<'_, RawValue> {
     if let Ok(raw) = serde_json::from_str(text) {
         return Cow::Borrowed(raw);
     }

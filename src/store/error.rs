@@ -257,7 +257,7 @@ impl StoreError {
                 "nothing to do: the other run goes on; a machine that sleeps often makes this happen"
             }
             Self::ReaderInTheWay { .. } => {
-                "end the reader (an open sqlite3 shell, a backup), then run the command again"
+                "end the reader (an open sqlite3 or psql shell, a backup, a long transaction), then run the command again"
             }
             Self::Login { .. } => "check user and password in database.url",
             Self::Rights { .. } => {

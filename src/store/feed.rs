@@ -144,10 +144,11 @@ struct FeedState {
     feed_file: Option<String>,
     last_changed_at: Timestamp,
     erasures_dropped_at: Option<Timestamp>,
+    erasures_dropped_key: Option<String>,
 }
 
-const STATE: &str = "select coalesce(feed_id, '') as feed_id, feed_file, last_changed_at, erasures_dropped_at \
-     from sync_state where id = 1";
+const STATE: &str = "select coalesce(feed_id, '') as feed_id, feed_file, last_changed_at, erasures_dropped_at, \
+     erasures_dropped_key from sync_state where id = 1";
 
 const LINES: &str = "select f.changed_at, f.consent_key, f.previous_key, f.state, f.email, f.full_name, f.source, f.withheld, \
      f.mailable, coalesce((select l.nonce from feed_log l where l.changed_at = f.changed_at), '0') as nonce \
@@ -405,8 +406,10 @@ async fn check_cursor(
     if !known && cursor.changed_at != Timestamp::default() {
         return Err(StoreError::Cursor(RefusedCursor::Restored));
     }
-    let dropped = state.erasures_dropped_at.is_some_and(|dropped| cursor.changed_at < dropped);
-    if dropped && cursor.changed_at != Timestamp::default() {
+    let dropped =
+        state.erasures_dropped_at.map(|at| (at, state.erasures_dropped_key.as_deref().unwrap_or_default()));
+    let is_older = dropped.is_some_and(|dropped| (cursor.changed_at, cursor.consent_key.as_str()) < dropped);
+    if is_older && cursor.changed_at != Timestamp::default() {
         return Err(StoreError::Cursor(RefusedCursor::TooOld));
     }
     Ok(cursor)

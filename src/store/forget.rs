@@ -1,16 +1,14 @@
 //! Erasing a person everywhere, and keeping no more than a salted hash so that no later run brings them back.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::Arc;
 
 use serde_json::json;
-use sha2::{Digest as _, Sha256};
 
 use super::conn::{Conn, execute, row, rows};
 use super::error::{StoreError, from_sqlx};
 use super::lease::Lease;
 use super::location::Location;
-use super::trace::{Pair, Traces};
+use super::trace::{Pair, Traces, id_fingerprint};
 use super::write::next_changed_at;
 use super::{Bounds, Store, Timestamp};
 use crate::config;
@@ -50,6 +48,8 @@ pub struct Forgotten {
     pub renamed: BTreeSet<String>,
     /// Other rows that name the address in something else; they were left.
     pub mentions: BTreeSet<String>,
+    /// Other rows whose id was listed with the address too; they were left.
+    pub same_id: BTreeSet<String>,
 }
 
 impl Store {
@@ -117,58 +117,6 @@ impl Store {
         })
         .await
     }
-
-    /// Makes sure that what was deleted is in no page any more. SQLite: the log goes into the file, and the file is written
-    /// anew, since a page that was rebuilt can keep old bytes behind its cells. PostgreSQL: dead rows are vacuumed, as far
-    /// as the user may.
-    ///
-    /// # Errors
-    /// [`StoreError::ReaderInTheWay`] where old content must stay for somebody who reads it.
-    pub async fn wipe(&mut self) -> Result<(), StoreError> {
-        let location = Arc::clone(&self.location);
-        if !location.is_sqlite() {
-            return self.vacuum_tables().await;
-        }
-        let in_the_way = || StoreError::ReaderInTheWay { place: location.place() };
-        if !self.checkpoint().await? {
-            return Err(in_the_way());
-        }
-        let vacuumed = self
-            .use_conn(async |conn| {
-                let failed = |error: sqlx::Error| location.failed(&error);
-                // The copy that the rewrite makes would take as much memory as the file; a small one fits, and needs no writable
-                // folder.
-                let (pages, size): (i64, i64) =
-                    row!(conn, "select page_count, page_size from pragma_page_count, pragma_page_size")
-                        .map_err(failed)?;
-                if pages.saturating_mul(size) >= 32 << 20 {
-                    conn.raw("pragma temp_store = file").await.map_err(failed)?;
-                }
-                conn.raw("vacuum").await.map_err(failed)
-            })
-            .await;
-        match vacuumed {
-            Err(StoreError::Locked { .. }) => return Err(in_the_way()),
-            other => other?,
-        }
-        if self.checkpoint().await? { Ok(()) } else { Err(in_the_way()) }
-    }
-
-    async fn vacuum_tables(&mut self) -> Result<(), StoreError> {
-        let location = Arc::clone(&self.location);
-        // Outside a transaction there is no search path of ours, so the tables are vacuumed where that is not needed.
-        if location.schema().is_some() {
-            return Ok(());
-        }
-        for sql in ["vacuum consents", "vacuum consent_changes", "vacuum rejected_items"] {
-            // A missing right only means that the server's own vacuum comes later.
-            let vacuum = async |conn: &mut Conn| conn.raw(sql).await.map_err(|error| location.failed(&error));
-            if self.use_conn(vacuum).await.is_err() {
-                break;
-            }
-        }
-        Ok(())
-    }
 }
 
 /// A run that is on finds out by it that what it holds in memory may bring somebody back.
@@ -182,7 +130,7 @@ pub(super) async fn salt(conn: &mut Conn, place: &str) -> Result<Salt, StoreErro
 
 /// The first text that matches nothing and holds what a cell of a spreadsheet or a broken file would: erasing nobody in
 /// silence would be the worst answer to it.
-async fn not_an_address(
+pub(super) async fn not_an_address(
     conn: &mut Conn,
     texts: &[String],
     traces: &Traces,
@@ -210,6 +158,7 @@ fn forgotten(addresses: &HashSet<String>, traces: &Traces) -> Forgotten {
         natural_keys: keys.flatten().filter(|key| key.starts_with("nk:")).count(),
         renamed: traces.former.iter().map(|(_, key)| key.clone()).collect(),
         mentions: traces.mentions.clone(),
+        same_id: traces.same_id.clone(),
         ..Forgotten::default()
     }
 }
@@ -257,9 +206,9 @@ async fn suppress_id(
     const ID: &str = "insert into suppressed_ids (id_hash, email_hash, created_at) values ($1, $2, $3) \
          on conflict (id_hash, email_hash) do nothing";
     execute!(conn, ID, salt.id(id), email_hash, now)?;
-    // A rejected item of the same id, whatever else it holds; its fingerprint is made of the id (api/wire.rs).
-    let fingerprint = Sha256::new().chain_update(b"id:").chain_update(id).finalize();
-    execute!(conn, "delete from rejected_items where fingerprint = $1", fingerprint.as_slice())
+    // A rejected item of the same id, whatever else it holds.
+    let fingerprint = id_fingerprint(id);
+    execute!(conn, "delete from rejected_items where fingerprint = $1", &fingerprint[..])
 }
 
 /// What is kept by the key of a row.

@@ -20,12 +20,14 @@ mod load;
 mod location;
 mod lock;
 mod migration;
+mod person;
 mod run;
 mod snapshot;
 mod timestamp;
 mod trace;
 mod transaction;
 mod upkeep;
+mod wipe;
 mod write;
 
 pub use bounds::Bounds;
@@ -38,9 +40,11 @@ pub use forget::{ForgetOutcome, Forgotten};
 pub use lease::{Lease, Run, new_holder};
 pub use load::Loaded;
 pub use location::identity;
+pub use person::Person;
 pub use run::{Counts, RunRow, Snapshot, Trigger};
 pub use timestamp::Timestamp;
 pub use upkeep::Pruned;
+pub use wipe::{Leftover, LeftoverReason, REWRITE_LIMIT_BYTES};
 
 use std::sync::Arc;
 use std::time::Duration;

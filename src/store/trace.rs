@@ -3,7 +3,10 @@
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashSet};
 
+use serde::Deserialize;
 use serde_json::json;
+use serde_json::value::RawValue;
+use sha2::{Digest as _, Sha256};
 
 use super::conn::{Conn, rows};
 use super::error::{StoreError, from_sqlx};
@@ -37,6 +40,8 @@ pub(super) struct Traces {
     pub(super) rejects: Vec<i64>,
     /// Keys of other rows that name the address, now or in their history.
     pub(super) mentions: BTreeSet<String>,
+    /// Keys of other rows whose id is listed with the address too, which was rejected for that.
+    pub(super) same_id: BTreeSet<String>,
     /// Which of the addresses were found.
     pub(super) found: HashSet<String>,
 }
@@ -89,6 +94,7 @@ impl Traces {
         let own: HashSet<&str> = traces.own.iter().map(|row| row.consent_key.as_str()).collect();
         traces.former.retain(|(_, key)| !own.contains(key.as_str()));
         traces.mentions.retain(|key| !own.contains(key.as_str()));
+        traces.same_id.retain(|key| !own.contains(key.as_str()));
         Ok(traces)
     }
 
@@ -140,17 +146,23 @@ impl Traces {
         conn: &mut Conn,
         addresses: &HashSet<String>,
     ) -> Result<(), sqlx::Error> {
-        const NEXT_CHUNK: &str = "select id, item from rejected_items where id > $1 order by id limit $2";
+        const NEXT_CHUNK: &str =
+            "select id, item, fingerprint from rejected_items where id > $1 order by id limit $2";
+        const ROW: &str = "select consent_key from consents where consent_key = $1";
         let mut last = 0;
         loop {
-            let items: Vec<(i64, String)> = rows!(conn, NEXT_CHUNK, last, CHUNK_ROWS)?;
-            let Some((id, _)) = items.last() else { return Ok(()) };
+            let items: Vec<(i64, String, Vec<u8>)> = rows!(conn, NEXT_CHUNK, last, CHUNK_ROWS)?;
+            let Some((id, ..)) = items.last() else { return Ok(()) };
             last = *id;
-            for (id, item) in items {
+            for (id, item, fingerprint) in items {
                 let found = texts_in(&item, addresses);
                 if !found.is_empty() {
                     self.rejects.push(id);
                     self.found.extend(found);
+                    if let Some(key) = id_of(&item, &fingerprint) {
+                        let row: Vec<(String,)> = rows!(conn, ROW, key)?;
+                        self.same_id.extend(row.into_iter().map(|(key,)| key));
+                    }
                 }
             }
         }
@@ -166,6 +178,23 @@ async fn own_rows(conn: &mut Conn, addresses: &HashSet<String>) -> Result<Vec<Ow
             sqlx::query_as(OWN_ROWS.1).bind(list).persistent(false).fetch_all(&mut **c).await
         }
     }
+}
+
+/// The usable id of a rejected item, if the fingerprint was made of it.
+fn id_of(item: &str, fingerprint: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct WithId<'a> {
+        #[serde(borrow)]
+        id: &'a RawValue,
+    }
+    let raw = serde_json::from_str::<WithId<'_>>(item).ok()?.id.get();
+    let id = serde_json::from_str(raw).unwrap_or_else(|_| raw.to_owned());
+    (id_fingerprint(&id)[..] == *fingerprint).then_some(id)
+}
+
+/// `rejected_items.fingerprint` of an item with a usable id, as api/wire.rs makes it.
+pub(super) fn id_fingerprint(id: &str) -> [u8; 32] {
+    Sha256::new().chain_update(b"id:").chain_update(id).finalize().into()
 }
 
 /// Which of these a rejected item holds, as a whole text or as an address among other words.

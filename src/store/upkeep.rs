@@ -21,10 +21,12 @@ pub struct Pruned {
     /// Rows whose personal data was erased.
     pub erased: u64,
     pub rejects: u64,
+    /// Lines of the change feed.
+    pub erasures: u64,
 }
 
 impl Store {
-    /// Applies `retention.*`, in small transactions.
+    /// Applies `retention.*`, in small transactions. `confirm_after`: a row that was missing for so long counts as removed.
     ///
     /// # Errors
     /// As [`Store::write_batch`].
@@ -33,14 +35,17 @@ impl Store {
         lease: &Lease,
         run_id: i64,
         retention: &Retention,
+        confirm_after: Duration,
         now: Timestamp,
     ) -> Result<Pruned, StoreError> {
         let mut pruned = Pruned::default();
         if let Some(age) = retention.removed {
             let until = before(now, age);
-            pruned.erased = self.erase_removed(lease, run_id, until, now).await?;
+            let missing_until = before(until, confirm_after);
+            pruned.erased = self.erase_removed(lease, run_id, [until, missing_until], now).await?;
             pruned.rejects = self.prune(lease, now, PRUNE_REJECTS, until).await?;
         }
+        pruned.erasures = self.drop_erasures(lease, before(now, retention.erasures), now).await?;
         if let Some(age) = retention.history {
             let until = before(now, age);
             pruned.changes = self.prune(lease, now, PRUNE_CHANGES, until).await?;
@@ -67,11 +72,24 @@ impl Store {
         &mut self,
         lease: &Lease,
         run_id: i64,
-        until: Timestamp,
+        until: [Timestamp; 2],
         now: Timestamp,
     ) -> Result<u64, StoreError> {
         let place = self.place();
         self.in_batches(lease, now, async |conn| erase_batch(conn, run_id, until, now, &place).await).await
+    }
+
+    async fn drop_erasures(
+        &mut self,
+        lease: &Lease,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let place = self.place();
+        self.in_batches(lease, now, async |conn| {
+            drop_erasures(conn, until).await.map_err(|error| from_sqlx(&error, &place))
+        })
+        .await
     }
 
     /// Makes transactions of `work` until one takes less than a whole batch. Tells how many rows all of them took.
@@ -135,6 +153,21 @@ const PRUNE_RUNS: &str = "delete from sync_runs where id in (\
 const PRUNE_REJECTS: &str = "delete from rejected_items where id in \
      (select id from rejected_items where resolved_at < $1 order by id limit $2)";
 
+/// Readers of the change feed that have not come to the last of these lines have missed it for good: they are refused.
+async fn drop_erasures(conn: &mut Conn, until: Timestamp) -> Result<u64, sqlx::Error> {
+    const LAST: &str = "select changed_at, consent_key from (select changed_at, consent_key from consent_changes \
+         where change = 'erased' and run_id is null and changed_at < $1 order by changed_at, consent_key limit $2) as batch \
+         order by changed_at desc, consent_key desc limit 1";
+    const DROP: &str = "delete from consent_changes where change = 'erased' and run_id is null \
+         and (changed_at, consent_key) <= ($1, $2)";
+    const NOTE: &str =
+        "update sync_state set erasures_dropped_at = $1, erasures_dropped_key = $2 where id = 1";
+    let last: Vec<(Timestamp, String)> = rows!(conn, LAST, until, BATCH)?;
+    let Some((at, key)) = last.first() else { return Ok(0) };
+    execute!(conn, NOTE, *at, key)?;
+    execute!(conn, DROP, *at, key)
+}
+
 fn before(now: Timestamp, age: Duration) -> Timestamp {
     let millis = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
     now.plus_millis(-millis)
@@ -143,12 +176,13 @@ fn before(now: Timestamp, age: Duration) -> Timestamp {
 async fn erase_batch(
     conn: &mut Conn,
     run_id: i64,
-    until: Timestamp,
+    [removed_until, missing_until]: [Timestamp; 2],
     now: Timestamp,
     place: &str,
 ) -> Result<u64, StoreError> {
     const OLD: &str = "select consent_key, (consent_id is null) as nameless, previous_key from consents \
-         where missing_since is not null and removed_at < $1 and erased_at is null order by consent_key limit $2";
+         where missing_since is not null and (removed_at < $1 or (removed_at is null and missing_since < $2)) \
+         and erased_at is null order by consent_key limit $3";
     const TEXTS: (&str, &str) = (
         "update consent_changes set before = null where before is not null \
          and consent_key in (select value from json_each($1)) and $2 is not null and $3 is not null",
@@ -156,7 +190,8 @@ async fn erase_batch(
          and consent_key = any($1) and $2::timestamptz is not null and $3::bigint is not null",
     );
     let failed = |error: sqlx::Error| from_sqlx(&error, place);
-    let old: Vec<(String, bool, Option<String>)> = rows!(conn, OLD, until, BATCH).map_err(failed)?;
+    let old: Vec<(String, bool, Option<String>)> =
+        rows!(conn, OLD, removed_until, missing_until, BATCH).map_err(failed)?;
     if old.is_empty() {
         return Ok(0);
     }

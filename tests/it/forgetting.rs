@@ -269,6 +269,30 @@ on_both! {
         assert_eq!(world.db.value("select full_name from consents where consent_key = 'extra'").await, "-");
     }
 
+    async fn the_other_rows_of_an_id_with_several_addresses_are_named(world: World) {
+        let item = |id: &str, email: &str| json!({"id": id, "company_id": COMPANY_ID, "email": email});
+        world.api.add(&item("twice", "first@example.com"));
+        world.api.add(&item("changed", "second@example.com"));
+        world.api.people(|people| people.add_raw(None, &item("twice", "second@example.com").to_string()));
+        world.run_once().expect(0);
+        let _ = world.api.update("changed", |item| item["email"] = "third@example.com".into());
+        world.run_once().expect(0);
+        assert_eq!(world.db.rows("select reason from rejected_items").await, ["duplicate_id"]);
+        let held = world.run(&["person", "second@example.com"]).expect(0).stdout;
+        assert!(held.contains("\"also_named_in\": [\n    \"twice\"\n  ]"), "{held}");
+        let done = world.run(&["forget", "second@example.com"]).expect(0);
+        for told in [
+            "also found in 2 other rows, which were left: changed, twice\n",
+            "they have another one now: changed\n",
+            "under their id too, behind another one: twice\n",
+        ] {
+            assert!(done.stdout.contains(told), "{}", done.stdout);
+        }
+        assert_eq!(world.db.rows("select email from consents order by 1").await, ["first@example.com", "third@example.com"]);
+        world.run_once().expect(0);
+        assert_eq!(world.last_run("unchanged, suppressed, rejected").await, "2|1|0");
+    }
+
     async fn what_waits_for_the_person_is_erased_too(world: World) {
         world.list_people(2);
         world.api.add(&json!({"id": "e", "company_id": COMPANY_ID, "email": "e@example.com"}));
@@ -331,7 +355,11 @@ fn sha2_hex(salt: &[u8], text: &str) -> String {
 async fn where_there_is_no_database_nobody_is_erased_and_none_is_made() {
     for engine in [Engine::Sqlite, Engine::Postgres] {
         let world = World::on(engine).await;
-        for command in [&["forget", "e@example.com"][..], &["forget", "--undo", "e@example.com"]] {
+        for command in [
+            &["forget", "e@example.com"][..],
+            &["forget", "--undo", "e@example.com"],
+            &["person", "e@example.com"],
+        ] {
             let done = world.run(command).expect(78);
             assert!(done.stderr.contains("there is no database at"), "{}", done.stderr);
         }

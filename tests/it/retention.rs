@@ -1,8 +1,9 @@
 //! Retention: personal data goes, the evidence stays, and nobody is lost by it.
 
-use understory_mock_api::Ids;
+use serde_json::{Value, json};
+use understory_mock_api::{COMPANY_ID, Ids};
 
-use crate::support::World;
+use crate::support::{World, until};
 
 /// Makes all that happened so far older by so many days.
 async fn age(world: &World, days: u32) {
@@ -28,7 +29,71 @@ async fn age(world: &World, days: u32) {
     }
 }
 
+/// The lines of the change feed behind a cursor: their cursors and keys.
+fn feed(world: &World, since: &[&str]) -> Vec<(String, String)> {
+    let done = world.run(&[&["changes"], since].concat()).expect(0);
+    let lines = done.stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let text = |line: &Value, name: &str| line[name].as_str().unwrap_or_default().to_owned();
+    lines.map(|line| (text(&line, "cursor"), text(&line, "consent_key"))).collect()
+}
+
 on_both! {
+    async fn erased_lines_are_dropped_in_time_and_readers_who_missed_them_are_refused(world: World) {
+        world.list_people(3);
+        for (id, email) in [("a", "two@example.com"), ("b", "two@example.com"), ("c", "one@example.com")] {
+            world.api.add(&json!({"id": id, "company_id": COMPANY_ID, "email": email}));
+        }
+        // Without an id the key that stays in the line is a hash of the address.
+        world.api.add(&json!({"company_id": COMPANY_ID, "email": "hashed@example.com"}));
+        world.run_once().expect(0);
+        let (before, _) = feed(&world, &[]).pop().unwrap();
+        for reader in ["early", "late"] {
+            world.run(&["changes", "--as", reader, "--", "cat"]).expect(0);
+        }
+        for email in ["hashed@example.com", "one@example.com", "two@example.com"] {
+            world.run(&["forget", email]).expect(0);
+        }
+        world.run(&["changes", "--as", "late", "--", "cat"]).expect(0);
+        let lines = feed(&world, &["--since", &before]);
+        let hashed = lines[0].1.clone();
+        assert!(hashed.starts_with("nk:"));
+        let keys: Vec<&str> = lines.iter().map(|(_, key)| key.as_str()).collect();
+        assert_eq!(keys, [&hashed, "c", "a", "b"]);
+        let (middle, last) = (&lines[2].0, &lines[3].0);
+
+        world.run_once().expect(0);
+        assert_eq!(feed(&world, &["--since", &before]), lines, "90 days have not passed");
+        world.set("retention.erasures", "1s");
+        until("the lines are old enough", async || {
+            world.run_once().expect(0);
+            (world.db.number("select count(*) from consent_history where change = 'erased'").await == 0).then_some(())
+        }).await;
+
+        let refused = |arguments: &[&str]| {
+            let done = world.run(&[&["changes"], arguments].concat()).expect(65);
+            let cause = "erasures that the reader has not seen were dropped since (retention.erasures)";
+            assert!(done.stderr.contains(cause) && done.stderr.contains("begin anew"), "{}", done.stderr);
+            assert!(done.stdout.is_empty(), "{}", done.stdout);
+        };
+        for cursor in [&before, middle] {
+            refused(&["--since", cursor]);
+        }
+        refused(&["--as", "early", "--", "cat"]);
+        // Who has seen them goes on.
+        assert_eq!(feed(&world, &["--since", last]), []);
+        world.run(&["changes", "--as", "late", "--", "cat"]).expect(0);
+        world.run(&["changes", "--forget-reader", "early"]).expect(0);
+        let anew = world.run(&["changes", "--as", "early", "--", "cat"]).expect(0).stdout;
+        assert!(anew.starts_with("{\"reset\":true") && anew.lines().count() == 4, "{anew}");
+        if !world.db.is_postgres() {
+            let holds = |text: &str| {
+                let file = std::fs::read(world.db.path()).unwrap();
+                file.windows(text.len()).any(|bytes| bytes == text.as_bytes())
+            };
+            assert!(holds(&world.db.value("select max(consent_key) from consents").await) && !holds(&hashed));
+        }
+    }
+
     async fn a_removed_row_keeps_its_evidence_and_is_filled_anew(world: World) {
         for ids in [Ids::Everywhere, Ids::Nowhere] {
             world.api.configure(|api| api.ids = ids);
@@ -96,6 +161,51 @@ on_both! {
                 ["added", "updated", "missing", "removed", "returned"]
             );
         }
+    }
+
+    async fn a_row_that_is_missing_and_never_removed_is_erased_too(world: World) {
+        world.list_people(40);
+        let item = json!({"company_id": COMPANY_ID, "email": "there@example.com", "full_name": "Old Text"});
+        world.api.add(&item);
+        world.run_once().expect(0);
+        let natural_key = world.db.value("select consent_key from consents where consent_key like 'nk:%'").await;
+        // An id takes the row over, which keeps its former key.
+        world.list_people(40);
+        let mut item = item;
+        item["id"] = "there".into();
+        item["full_name"] = "New Text".into();
+        world.api.add(&item);
+        world.run_once().expect(0);
+        let with_natural_key = format!("select (select count(*) from consents where previous_key = '{natural_key}') \
+             + (select count(*) from consent_changes where previous_key = '{natural_key}')");
+        assert_eq!(world.db.number(&with_natural_key).await, 2);
+        // It is no longer listed, but its page is there: nothing confirms a removal.
+        assert!(world.api.people(|people| people.list("there", false)));
+        for _ in 0..3 {
+            world.run_once().expect(0);
+        }
+        let row = "select missing_since is null, removed_at is null, erased_at is null, email is null, full_name is null \
+                   from consents where consent_key = 'there'";
+        let yes_or_no = async || world.db.value(row).await.replace('t', "1").replace('f', "0");
+        world.set("retention.removed", "30d");
+        age(&world, 36).await;
+        world.run_once().expect(0);
+        assert_eq!(yes_or_no().await, "0|1|1|0|0", "30 days and removal.confirm_after have not passed");
+        age(&world, 2).await;
+        world.run_once().expect(0);
+        assert_eq!(yes_or_no().await, "0|1|0|1|1");
+        assert_eq!(world.db.number(&with_natural_key).await, 0);
+        assert_eq!(world.db.number("select count(*) from consent_changes where before is not null").await, 0);
+        let feed = "select state, email from consent_feed where consent_key = 'there'";
+        assert_eq!(world.db.rows(feed).await, ["erased|-"]);
+        // Nothing is erased twice, and a missing row returns at once.
+        let before = world.db.rows("select * from consents order by 1").await;
+        world.run_once().expect(0);
+        assert_eq!(world.db.rows("select * from consents order by 1").await, before);
+        assert!(world.api.people(|people| people.list("there", true)));
+        world.run_once().expect(0);
+        assert_eq!(world.last_run("returned, returns_pending, added").await, "1|0|0");
+        assert_eq!(world.db.rows(feed).await, ["active|there@example.com"]);
     }
 
     async fn more_than_a_batch_is_erased(world: World) {

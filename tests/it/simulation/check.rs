@@ -118,6 +118,11 @@ impl Checker {
                     assert!(row.erased_at.is_some(), "retention touched more than it erased");
                 }
                 assert_eq!(now.rows.len(), before.rows.len());
+                for key in before.rows.keys().filter(|key| !now.rows.contains_key(*key)) {
+                    if let Some(runs) = self.absent.remove(key) {
+                        self.absent.insert(now.salt.erased_key(key), runs);
+                    }
+                }
             }
             Step::Forget => {
                 assert!(touched.is_empty(), "somebody else's row was touched");
@@ -142,8 +147,8 @@ impl Checker {
         for row in touched {
             assert_eq!(row.email.is_none(), row.erased_at.is_some());
             assert!(
-                row.erased_at.is_none() || row.removed_at.is_some(),
-                "erased without having been removed"
+                row.erased_at.is_none() || row.missing_since.is_some(),
+                "erased without having been missing"
             );
             assert!(
                 row.removed_at.is_none() || row.missing_since.is_some(),

@@ -4,6 +4,7 @@ mod compare;
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::time::Duration;
 
 use secrecy::SecretString;
 use tokio::runtime::Runtime;
@@ -219,12 +220,12 @@ impl Twin {
         self.compare();
     }
 
-    pub(super) fn retain(&mut self, retention: &Retention, now: Timestamp) {
+    pub(super) fn retain(&mut self, retention: &Retention, confirm_after: Duration, now: Timestamp) {
         let id = self.held.as_ref().unwrap().row.id;
-        self.model.retain(id, retention, now);
+        self.model.retain(id, retention, confirm_after, now);
         if let Some(Real { runtime, store, run, .. }) = &mut self.real {
             let lease = run.as_ref().unwrap().lease();
-            runtime.block_on(store.retain(lease, id, retention, now)).unwrap();
+            runtime.block_on(store.retain(lease, id, retention, confirm_after, now)).unwrap();
         }
         self.compare();
     }

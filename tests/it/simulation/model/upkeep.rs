@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
+use std::time::Duration;
 
 use understory_sync::config::Retention;
 use understory_sync::consent::{MAX_ADDRESSES, any_address, normalized_email};
@@ -11,10 +12,23 @@ use understory_sync::store::{RunRow, Timestamp};
 use super::{Change, Model, Row};
 
 impl Model {
-    pub(in super::super) fn retain(&mut self, run: i64, retention: &Retention, now: Timestamp) {
-        let before = |age: std::time::Duration| now.plus_millis(-i64::try_from(age.as_millis()).unwrap());
+    pub(in super::super) fn retain(
+        &mut self,
+        run: i64,
+        retention: &Retention,
+        confirm_after: Duration,
+        now: Timestamp,
+    ) {
+        let before = |age: Duration| now.plus_millis(-i64::try_from(age.as_millis()).unwrap());
         if let Some(until) = retention.removed.map(before) {
-            let old = |row: &Row| row.removed_at.is_some_and(|at| at < until) && row.erased_at.is_none();
+            let never_removed = before(retention.removed.unwrap() + confirm_after);
+            let old = |row: &Row| {
+                let since = match row.removed_at {
+                    Some(at) => at < until,
+                    None => row.missing_since.is_some_and(|at| at < never_removed),
+                };
+                since && row.erased_at.is_none()
+            };
             let keys: Vec<String> =
                 self.rows.values().filter(|row| old(row)).map(|row| row.key.clone()).collect();
             if !keys.is_empty() {
@@ -25,6 +39,8 @@ impl Model {
             }
             self.rejects.retain(|reject| reject.resolved_at.is_none_or(|at| at >= until));
         }
+        let until = before(retention.erasures);
+        self.changes.retain(|change| change.run.is_some() || change.at >= until);
         if let Some(until) = retention.history.map(before) {
             self.changes.retain(|change| change.at >= until || change.run.is_none());
             self.prune_runs(until);

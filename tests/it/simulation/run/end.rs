@@ -168,11 +168,16 @@ impl Simulation<'_> {
         }
         self.may_die(plan)?;
         let now = self.now();
-        self.twin.retain(&self.retention.clone(), now);
+        self.twin.retain(&self.retention.clone(), self.removal.confirm_after, now);
         self.check.after(&self.twin.model, &Step::Retain { run: row.id });
-        let erased = |row: &Rc<Row>| row.erased_at == Some(self.twin.model.last_changed_at);
+        let at = self.twin.model.last_changed_at;
+        let erased = |row: &Rc<Row>| row.erased_at == Some(at);
         if self.twin.model.rows.values().any(erased) {
             self.meet("erased by retention");
+        }
+        let never_removed = |row: &Rc<Row>| erased(row) && row.removed_at.is_none();
+        if self.twin.model.rows.values().any(never_removed) {
+            self.meet("erased without having been removed");
         }
         self.twin.die();
         Ok(row)
