@@ -193,7 +193,7 @@ async fn deliver(
     let is_new = cursor.is_none();
     let mut cursor = cursor.unwrap_or_else(|| feed.start());
     let mut page = store.next_lines(&feed, &cursor).await?;
-    if page.is_empty() && !is_new {
+    if page.is_empty() && hold.cursor.is_some() {
         return Ok(None);
     }
     let mut child = spawn(&args.command)?;

@@ -243,7 +243,9 @@ impl Store {
         .await
     }
 
-    /// The feed up to now, and the cursor that was given, if the feed can go on from it.
+    /// The feed up to now, and the cursor that was given, if the feed can go on from it. None: the reader begins anew, also
+    /// where its cursor is the one before the first line. What it took since may be erased and dropped by now, and no line
+    /// would say so.
     pub async fn open_feed(
         &mut self,
         cursor: Option<&str>,
@@ -252,7 +254,8 @@ impl Store {
         self.read(async |conn| {
             let state: FeedState = row!(conn, STATE).map_err(|error| from_sqlx(&error, &place))?;
             let cursor = match cursor {
-                Some(text) => Some(check_cursor(conn, &state, text, &place).await?),
+                Some(text) => Some(check_cursor(conn, &state, text, &place).await?)
+                    .filter(|cursor| cursor.changed_at != Timestamp::default()),
                 None => None,
             };
             Ok((Feed { feed_id: state.feed_id, until: state.last_changed_at }, cursor))

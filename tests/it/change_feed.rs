@@ -77,6 +77,25 @@ on_both! {
         follower.expect_equal(&world).await;
     }
 
+    async fn a_reader_that_kept_the_first_cursor_alone_begins_anew(world: World) {
+        world.run(&["migrate"]).expect(0);
+        let empty = world.run(&["changes", "--as", "early", "--", "cat"]).expect(0).stdout;
+        assert_eq!(empty.lines().count(), 1, "{empty}");
+        // Nothing has happened: it is not told to begin anew each time.
+        assert_eq!(world.run(&["changes", "--as", "early", "--", "cat"]).expect(0).stdout, "");
+        world.list_people(3);
+        world.run_once().expect(0);
+        let all = world.run(&["changes"]).expect(0).stdout;
+        let first: Value = serde_json::from_str(all.lines().next().unwrap()).unwrap();
+        let since = world.run(&["changes", "--since", first["cursor"].as_str().unwrap()]).expect(0).stdout;
+        assert!(since.starts_with("{\"reset\":true,") && since == all, "{since}");
+        assert_eq!(world.run(&["changes", "--as", "early", "--", "cat"]).expect(0).stdout, all);
+        // Positive control: behind a line there is no such word.
+        let second: Value = serde_json::from_str(all.lines().nth(1).unwrap()).unwrap();
+        let since = world.run(&["changes", "--since", second["cursor"].as_str().unwrap()]).expect(0).stdout;
+        assert!(since.lines().count() == 2 && !since.contains("reset"), "{since}");
+    }
+
     async fn a_named_reader_moves_on_only_after_its_command_took_everything(world: World) {
         world.list_people(30);
         world.run_once().expect(0);
