@@ -41,7 +41,7 @@ pub use lease::{Lease, Run, new_holder};
 pub use load::Loaded;
 pub use location::identity;
 pub use notification::{Notification, NotificationState, Told};
-pub use run::{Counts, RunRow, Snapshot, Trigger};
+pub use run::{Change, Counts, RunRow, Snapshot, Trigger};
 pub use timestamp::Timestamp;
 pub use upkeep::Pruned;
 
