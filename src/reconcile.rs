@@ -14,7 +14,7 @@ mod suppression;
 #[cfg(test)]
 mod tests;
 
-pub use guard::{Absence, Evidence, Guard};
+pub use guard::{Absence, Evidence, Guard, MAX_REJECTED_RUNS};
 pub use known::{Known, RowState};
 pub use pass::{Answers, Namesake, Pass, Question, Questions, ScanSettings};
 pub use pending::{KnownPending, PendingReturn, PendingReturns};

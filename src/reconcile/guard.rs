@@ -50,6 +50,9 @@ impl Absence {
 /// for ever.
 const MAX_BLOCKED: u32 = 2;
 
+/// Complete runs in a row for which a rejected item keeps its row active (contract, section 5.5).
+pub const MAX_REJECTED_RUNS: i64 = 2;
+
 impl Guard {
     /// Whether the guard's rule holds (contract, section 5.6.2).
     #[expect(clippy::cast_precision_loss, reason = "no table has 2^53 rows")]

@@ -9,7 +9,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use sqlx::PgConnection;
 
-use super::conn::{Conn, execute};
+use super::conn::{Conn, Pair, execute, execute_over};
 use super::error::StoreError;
 use super::insert::{Columns, SqliteQuery, bind_row};
 use super::write::WriteContext;
@@ -273,13 +273,9 @@ pub(super) async fn on_keys(
     .map_err(|error| context.failed(&error))
 }
 
-/// A statement for SQLite, and the same for PostgreSQL.
-pub(super) type Pair = (&'static str, &'static str);
-
 const DELETE_CHECKS: Pair = (
-    "delete from consent_checks where consent_key in (select value from json_each($1)) \
-     and $2 is not null and $3 is not null",
-    "delete from consent_checks where consent_key = any($1) and $2::timestamptz is not null and $3::bigint is not null",
+    "delete from consent_checks where consent_key in (select value from json_each($1))",
+    "delete from consent_checks where consent_key = any($1)",
 );
 
 /// Drops the notes about when the pages of these consents were asked for.
@@ -288,11 +284,8 @@ pub(super) async fn delete_checks(
     context: &WriteContext<'_>,
     keys: &[String],
 ) -> Result<(), StoreError> {
-    on_keys(conn, context, DELETE_CHECKS, keys).await.map(drop)
+    execute_over(conn, DELETE_CHECKS, keys).await.map(drop).map_err(|error| context.failed(&error))
 }
-
-/// A statement over pairs of texts, for each engine.
-type Pairs = (&'static str, &'static str);
 
 /// Lets the history, and returns that wait, follow rows whose key changes: pairs of the old and the new one.
 pub(super) async fn follow_keys(
@@ -300,13 +293,13 @@ pub(super) async fn follow_keys(
     context: &WriteContext<'_>,
     moves: &[(String, String)],
 ) -> Result<(), StoreError> {
-    const HISTORY: Pairs = (
+    const HISTORY: Pair = (
         "update consent_changes set consent_key = v.value ->> 1 from json_each($1) as v \
          where consent_key = v.value ->> 0",
         "update consent_changes as c set consent_key = v.new_key \
          from unnest($1::text[], $2::text[]) as v(old_key, new_key) where c.consent_key = v.old_key",
     );
-    const RETURNS: Pairs = (
+    const RETURNS: Pair = (
         "update pending_returns set consent_key = v.value ->> 1 from json_each($1) as v \
          where consent_key = v.value ->> 0",
         "update pending_returns as p set consent_key = v.new_key \
@@ -327,14 +320,14 @@ pub(super) async fn replace_previous_keys(
     context: &WriteContext<'_>,
     keys: &[(String, String)],
 ) -> Result<(), StoreError> {
-    const ROWS: Pairs = (
+    const ROWS: Pair = (
         "update consents set previous_key = v.value ->> 1 from json_each($1) as v \
          where consent_key = v.value ->> 0 and previous_key is not null",
         "update consents as c set previous_key = v.previous_key \
          from unnest($1::text[], $2::text[]) as v(consent_key, previous_key) \
          where c.consent_key = v.consent_key and c.previous_key is not null",
     );
-    const HISTORY: Pairs = (
+    const HISTORY: Pair = (
         "update consent_changes set previous_key = v.value ->> 1 from json_each($1) as v \
          where consent_key = v.value ->> 0 and previous_key is not null",
         "update consent_changes as c set previous_key = v.previous_key \
@@ -351,7 +344,7 @@ pub(super) async fn replace_previous_keys(
 async fn on_pairs(
     conn: &mut Conn,
     context: &WriteContext<'_>,
-    (sqlite, postgres): Pairs,
+    (sqlite, postgres): Pair,
     pairs: &[(String, String)],
 ) -> Result<(), StoreError> {
     match conn {

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+use serde_json::json;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
 
@@ -63,6 +65,49 @@ macro_rules! row {
 }
 
 pub(super) use {execute, row, rows};
+
+/// A statement for SQLite, and the same for PostgreSQL.
+pub(super) type Pair = (&'static str, &'static str);
+
+/// Runs a statement over a list ($1) and gives the number of rows.
+pub(super) async fn execute_over<V>(
+    conn: &mut Conn,
+    (sqlite, postgres): Pair,
+    list: &[V],
+) -> Result<u64, sqlx::Error>
+where
+    V: Serialize + Sync,
+    for<'q> &'q [V]: sqlx::Encode<'q, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
+{
+    match conn {
+        Conn::Sqlite(c) => {
+            let query = sqlx::query(sqlite).bind(json!(list).to_string());
+            query.execute(&mut **c).await.map(|done| done.rows_affected())
+        }
+        Conn::Postgres(c) => {
+            let query = sqlx::query(postgres).bind(list).persistent(false);
+            query.execute(&mut **c).await.map(|done| done.rows_affected())
+        }
+    }
+}
+
+/// Runs a query over a list ($1) and gives its rows as tuples or structs.
+pub(super) async fn rows_over<T, V>(
+    conn: &mut Conn,
+    (sqlite, postgres): Pair,
+    list: &[V],
+) -> Result<Vec<T>, sqlx::Error>
+where
+    T: Send + Unpin + for<'r> sqlx::FromRow<'r, sqlx::sqlite::SqliteRow>,
+    T: for<'r> sqlx::FromRow<'r, sqlx::postgres::PgRow>,
+    V: Serialize + Sync,
+    for<'q> &'q [V]: sqlx::Encode<'q, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
+{
+    match conn {
+        Conn::Sqlite(c) => sqlx::query_as(sqlite).bind(json!(list).to_string()).fetch_all(&mut **c).await,
+        Conn::Postgres(c) => sqlx::query_as(postgres).bind(list).persistent(false).fetch_all(&mut **c).await,
+    }
+}
 
 /// What a transaction is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

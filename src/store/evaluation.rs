@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::conn::{Conn, row, rows};
+use super::conn::{Conn, Pair, row, rows, rows_over};
 use super::error::{StoreError, from_sqlx};
 use super::{Store, Timestamp};
 
@@ -64,23 +64,17 @@ const TIMED: &str = "select c.consent_key, c.consent_id, \
 impl Store {
     /// The keys of rows by the hashes of their keys, in no order.
     pub async fn keys_of(&mut self, hashes: &[u64]) -> Result<Vec<String>, StoreError> {
-        const SQLITE: &str = "select consent_key from consents \
-             where substr(row_hash, 1, 16) in (select value from json_each($1))";
-        const POSTGRES: &str = "select consent_key from consents where substr(row_hash, 1, 16) = any($1)";
+        const KEYS: Pair = (
+            "select consent_key from consents where substr(row_hash, 1, 16) in (select value from json_each($1))",
+            "select consent_key from consents where substr(row_hash, 1, 16) = any($1)",
+        );
         let place = self.place();
         self.read(async |conn| {
             let mut keys = Vec::with_capacity(hashes.len());
             for chunk in hashes.chunks(CHUNK) {
-                let list = hex_keys(chunk);
-                let found: Vec<(String,)> = match conn {
-                    Conn::Sqlite(c) => {
-                        sqlx::query_as(SQLITE).bind(json!(list).to_string()).fetch_all(&mut **c).await
-                    }
-                    Conn::Postgres(c) => {
-                        sqlx::query_as(POSTGRES).bind(list).persistent(false).fetch_all(&mut **c).await
-                    }
-                }
-                .map_err(|error| from_sqlx(&error, &place))?;
+                let found: Vec<(String,)> = rows_over(conn, KEYS, &hex_keys(chunk))
+                    .await
+                    .map_err(|error| from_sqlx(&error, &place))?;
                 keys.extend(found.into_iter().map(|(key,)| key));
             }
             Ok(keys)

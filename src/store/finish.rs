@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use super::bulk::on_keys;
-use super::conn::{Conn, execute, row};
+use super::conn::{Conn, Pair, execute, execute_over, row};
 use super::error::{StoreError, from_sqlx};
 use super::evaluation::{Acceptance, CHUNK, acceptance, hex_keys};
 use super::lease::Run;
@@ -200,8 +200,6 @@ async fn mark_rows(
     Ok(())
 }
 
-type Pair = (&'static str, &'static str);
-
 /// History first, then the rows.
 type Mark = (Pair, Pair);
 
@@ -329,13 +327,13 @@ async fn record_pending(
     // The guard forgets whoever is listed again.
     const SEEN: Pair = (
         "update consents set missing_run_at = null where missing_run_at is not null \
-         and consent_key in (select value from json_each($1)) and $2 is not null and $3 is not null",
+         and consent_key in (select value from json_each($1))",
         "update consents set missing_run_at = null where missing_run_at is not null \
-         and consent_key = any($1) and $2::timestamptz is not null and $3::bigint is not null",
+         and consent_key = any($1)",
     );
     for keys in ending.pending.chunks(CHUNK) {
         on_keys(conn, context, LISTED, keys).await?;
-        on_keys(conn, context, SEEN, keys).await?;
+        execute_over(conn, SEEN, keys).await.map_err(|error| context.failed(&error))?;
     }
     for keys in ending.pending_checked.chunks(CHUNK) {
         on_keys(conn, context, CHECKED, keys).await?;

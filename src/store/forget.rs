@@ -2,13 +2,11 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use serde_json::json;
-
-use super::conn::{Conn, execute, row, rows};
+use super::conn::{Conn, Pair, execute, execute_over, row, rows};
 use super::error::{StoreError, from_sqlx};
 use super::lease::Lease;
 use super::location::Location;
-use super::trace::{Pair, Traces, id_fingerprint};
+use super::trace::{Traces, id_fingerprint};
 use super::write::next_changed_at;
 use super::{Bounds, Store, Timestamp};
 use crate::config;
@@ -239,11 +237,11 @@ const ERASE_HISTORY: Pair = (
 async fn erase(conn: &mut Conn, traces: &Traces, forgotten: &mut Forgotten) -> Result<(), sqlx::Error> {
     let keys: Vec<&str> = traces.own.iter().map(|row| row.consent_key.as_str()).collect();
     let [consents, others @ ..] = ERASE_BY_KEY;
-    forgotten.consents = on_keys(conn, consents, &keys).await?;
+    forgotten.consents = execute_over(conn, consents, &keys).await?;
     for sql in others {
-        on_keys(conn, sql, &keys).await?;
+        execute_over(conn, sql, &keys).await?;
     }
-    forgotten.changes = on_keys(conn, ERASE_HISTORY, &keys).await?;
+    forgotten.changes = execute_over(conn, ERASE_HISTORY, &keys).await?;
     for (id, _) in &traces.former {
         forgotten.changes += execute!(conn, "delete from consent_changes where id = $1", *id)?;
     }
@@ -271,19 +269,6 @@ async fn leave_erased_lines(
             .map_err(|error| from_sqlx(&error, place))?;
     }
     Ok(())
-}
-
-async fn on_keys(conn: &mut Conn, (sqlite, postgres): Pair, keys: &[&str]) -> Result<u64, sqlx::Error> {
-    match conn {
-        Conn::Sqlite(c) => {
-            let done = sqlx::query(sqlite).bind(json!(keys).to_string()).execute(&mut **c).await?;
-            Ok(done.rows_affected())
-        }
-        Conn::Postgres(c) => {
-            let done = sqlx::query(postgres).bind(keys).persistent(false).execute(&mut **c).await?;
-            Ok(done.rows_affected())
-        }
-    }
 }
 
 /// The hashes in `suppressions` under which this address, or whoever had this consent id, stands.

@@ -4,13 +4,14 @@ use std::collections::{HashMap, HashSet};
 
 use futures_util::TryStreamExt as _;
 
-use super::conn::{Conn, row, rows};
+use super::conn::{Conn, Pair, row, rows, rows_over};
 use super::error::{StoreError, from_sqlx};
 use super::{Store, Timestamp};
 use crate::consent::natural_hash_of;
 use crate::hash::{ROW_HASH_DIGITS, RowHash, Salt};
 use crate::reconcile::{
-    Answers, Known, KnownPending, KnownReject, KnownRejects, Namesake, Questions, RowState, Suppressions,
+    Answers, Known, KnownPending, KnownReject, KnownRejects, MAX_REJECTED_RUNS, Namesake, Questions,
+    RowState, Suppressions,
 };
 
 /// What the database knows when a pass begins.
@@ -68,9 +69,6 @@ const ROWS_POSTGRES: &str = "select string_agg(case when missing_since is null a
      from consents group by substr(row_hash, 1, 2)";
 
 const CHUNK_ROWS: i64 = 16_384;
-
-/// Complete runs in a row for which a rejected item keeps its row active (contract, section 5.5).
-const MAX_REJECTED_RUNS: i64 = 2;
 
 impl Store {
     /// Reads all of it for this run, in one view of the database.
@@ -164,22 +162,15 @@ impl Store {
 
     /// The addresses of rows, in their normal form, by key.
     pub async fn addresses(&mut self, keys: &[String]) -> Result<HashMap<String, String>, StoreError> {
-        const SQLITE: &str = "select consent_key, address from consents \
-             where consent_key in (select value from json_each($1)) and address is not null";
-        const POSTGRES: &str =
-            "select consent_key, address from consents where consent_key = any($1) and address is not null";
+        const ADDRESSES: Pair = (
+            "select consent_key, address from consents \
+             where consent_key in (select value from json_each($1)) and address is not null",
+            "select consent_key, address from consents where consent_key = any($1) and address is not null",
+        );
         let place = self.place();
         self.read(async |conn| {
-            let found: Vec<(String, String)> = match conn {
-                Conn::Sqlite(c) => {
-                    let list = serde_json::json!(keys).to_string();
-                    sqlx::query_as(SQLITE).bind(list).fetch_all(&mut **c).await
-                }
-                Conn::Postgres(c) => {
-                    sqlx::query_as(POSTGRES).bind(keys).persistent(false).fetch_all(&mut **c).await
-                }
-            }
-            .map_err(|error| from_sqlx(&error, &place))?;
+            let found: Vec<(String, String)> =
+                rows_over(conn, ADDRESSES, keys).await.map_err(|error| from_sqlx(&error, &place))?;
             Ok(found.into_iter().collect())
         })
         .await

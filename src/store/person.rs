@@ -3,14 +3,13 @@
 use std::collections::{BTreeSet, HashSet};
 
 use serde::{Serialize, Serializer};
-use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::bulk::as_it_stands;
-use super::conn::{Conn, rows};
+use super::conn::{Conn, Pair, rows, rows_over};
 use super::error::{StoreError, from_sqlx};
 use super::forget::{not_an_address, salt};
-use super::trace::{Pair, Traces};
+use super::trace::Traces;
 use super::{Store, Timestamp};
 use crate::consent::address;
 use crate::hash::Salt;
@@ -191,8 +190,8 @@ async fn read(conn: &mut Conn, text: &str, salt: &Salt, traces: Traces) -> Resul
     }
     let keys: Vec<String> = traces.own.into_iter().map(|row| row.consent_key).collect();
     let former: Vec<i64> = traces.former.into_iter().map(|(id, _)| id).collect();
-    let mut history: Vec<HistoryEntry> = listed(conn, HISTORY_OF_ROWS, &keys).await?;
-    history.extend(listed::<HistoryEntry, _>(conn, HISTORY_LINES, &former).await?);
+    let mut history: Vec<HistoryEntry> = rows_over(conn, HISTORY_OF_ROWS, &keys).await?;
+    history.extend(rows_over::<HistoryEntry, _>(conn, HISTORY_LINES, &former).await?);
     history.sort_by_key(|entry| (entry.changed_at, entry.id));
     let mut person = Person {
         database: String::new(),
@@ -201,9 +200,9 @@ async fn read(conn: &mut Conn, text: &str, salt: &Salt, traces: Traces) -> Resul
         found: false,
         suppressed_since: suppressed.into_iter().map(|(at,)| at).min(),
         renewed_consents: renewed,
-        consents: listed(conn, CONSENTS, &keys).await?,
+        consents: rows_over(conn, CONSENTS, &keys).await?,
         history,
-        rejected_items: listed(conn, REJECTED, &traces.rejects).await?,
+        rejected_items: rows_over(conn, REJECTED, &traces.rejects).await?,
         also_named_in: traces.mentions.into_iter().chain(traces.same_id).collect(),
     };
     person.found = person.suppressed_since.is_some()
@@ -213,19 +212,4 @@ async fn read(conn: &mut Conn, text: &str, salt: &Salt, traces: Traces) -> Resul
             && person.rejected_items.is_empty()
             && person.also_named_in.is_empty());
     Ok(person)
-}
-
-async fn listed<T, V>(conn: &mut Conn, (sqlite, postgres): Pair, values: &[V]) -> Result<Vec<T>, sqlx::Error>
-where
-    T: Send + Unpin + for<'r> sqlx::FromRow<'r, sqlx::sqlite::SqliteRow>,
-    T: for<'r> sqlx::FromRow<'r, sqlx::postgres::PgRow>,
-    V: Serialize + Sync,
-    for<'q> &'q [V]: sqlx::Encode<'q, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
-{
-    match conn {
-        Conn::Sqlite(c) => sqlx::query_as(sqlite).bind(json!(values).to_string()).fetch_all(&mut **c).await,
-        Conn::Postgres(c) => {
-            sqlx::query_as(postgres).bind(values).persistent(false).fetch_all(&mut **c).await
-        }
-    }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use chrono::{DateTime, SubsecRound as _, Utc};
 use serde::{Serialize, Serializer};
@@ -48,6 +49,11 @@ impl Timestamp {
     /// This instant and so many milliseconds; saturates.
     pub fn plus_millis(self, millis: i64) -> Self {
         self.0.checked_add_signed(chrono::TimeDelta::milliseconds(millis)).map_or(self, Self)
+    }
+
+    /// So long before this instant; saturates.
+    pub fn minus(self, age: Duration) -> Self {
+        self.plus_millis(-i64::try_from(age.as_millis()).unwrap_or(i64::MAX))
     }
 }
 

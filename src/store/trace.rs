@@ -4,11 +4,10 @@ use std::cell::RefCell;
 use std::collections::{BTreeSet, HashSet};
 
 use serde::Deserialize;
-use serde_json::json;
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
-use super::conn::{Conn, rows};
+use super::conn::{Conn, Pair, rows, rows_over};
 use super::error::{StoreError, from_sqlx};
 use crate::consent::{MAX_ADDRESSES, address, any_address};
 
@@ -17,9 +16,6 @@ const CHUNK_ROWS: i64 = 200;
 
 /// Nobody waits for an API here: a crowded text is looked at longer than in a run.
 const MAX_CANDIDATES: usize = MAX_ADDRESSES * 100;
-
-/// One statement for each engine.
-pub(super) type Pair = (&'static str, &'static str);
 
 /// A row of theirs.
 #[derive(Debug, sqlx::FromRow)]
@@ -172,12 +168,7 @@ impl Traces {
 async fn own_rows(conn: &mut Conn, addresses: &HashSet<String>) -> Result<Vec<OwnRow>, sqlx::Error> {
     // PostgreSQL takes no NUL, and no row holds one.
     let list: Vec<&String> = addresses.iter().filter(|text| !text.contains('\0')).collect();
-    match conn {
-        Conn::Sqlite(c) => sqlx::query_as(OWN_ROWS.0).bind(json!(list).to_string()).fetch_all(&mut **c).await,
-        Conn::Postgres(c) => {
-            sqlx::query_as(OWN_ROWS.1).bind(list).persistent(false).fetch_all(&mut **c).await
-        }
-    }
+    rows_over(conn, OWN_ROWS, &list).await
 }
 
 /// The usable id of a rejected item, if the fingerprint was made of it.

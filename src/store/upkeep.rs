@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::bulk::{self, on_keys};
-use super::conn::{Conn, execute, row, rows};
+use super::bulk;
+use super::conn::{Conn, Pair, execute, execute_over, row, rows};
 use super::error::{StoreError, from_sqlx};
+use super::forget::salt;
 use super::lease::Lease;
 use super::write::{WriteContext, next_changed_at};
 use super::{Store, Timestamp};
 use crate::config::Retention;
-use crate::hash::Salt;
 
 const BATCH: i64 = 500;
 
@@ -40,14 +40,14 @@ impl Store {
     ) -> Result<Pruned, StoreError> {
         let mut pruned = Pruned::default();
         if let Some(age) = retention.removed {
-            let until = before(now, age);
-            let missing_until = before(until, confirm_after);
+            let until = now.minus(age);
+            let missing_until = until.minus(confirm_after);
             pruned.erased = self.erase_removed(lease, run_id, [until, missing_until], now).await?;
             pruned.rejects = self.prune(lease, now, PRUNE_REJECTS, until).await?;
         }
-        pruned.erasures = self.drop_erasures(lease, before(now, retention.erasures), now).await?;
+        pruned.erasures = self.drop_erasures(lease, now.minus(retention.erasures), now).await?;
         if let Some(age) = retention.history {
-            let until = before(now, age);
+            let until = now.minus(age);
             pruned.changes = self.prune(lease, now, PRUNE_CHANGES, until).await?;
             pruned.runs = self.prune(lease, now, PRUNE_RUNS, until).await?;
         }
@@ -168,11 +168,6 @@ async fn drop_erasures(conn: &mut Conn, until: Timestamp) -> Result<u64, sqlx::E
     execute!(conn, DROP, *at, key)
 }
 
-fn before(now: Timestamp, age: Duration) -> Timestamp {
-    let millis = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
-    now.plus_millis(-millis)
-}
-
 async fn erase_batch(
     conn: &mut Conn,
     run_id: i64,
@@ -183,11 +178,11 @@ async fn erase_batch(
     const OLD: &str = "select consent_key, (consent_id is null) as nameless, previous_key from consents \
          where missing_since is not null and (removed_at < $1 or (removed_at is null and missing_since < $2)) \
          and erased_at is null order by consent_key limit $3";
-    const TEXTS: (&str, &str) = (
+    const TEXTS: Pair = (
         "update consent_changes set before = null where before is not null \
-         and consent_key in (select value from json_each($1)) and $2 is not null and $3 is not null",
+         and consent_key in (select value from json_each($1))",
         "update consent_changes set before = null where before is not null \
-         and consent_key = any($1) and $2::timestamptz is not null and $3::bigint is not null",
+         and consent_key = any($1)",
     );
     let failed = |error: sqlx::Error| from_sqlx(&error, place);
     let old: Vec<(String, bool, Option<String>)> =
@@ -195,8 +190,7 @@ async fn erase_batch(
     if old.is_empty() {
         return Ok(0);
     }
-    let (salt,): (Vec<u8>,) = row!(conn, "select salt from sync_state where id = 1").map_err(failed)?;
-    let salt = Salt::new(salt);
+    let salt = salt(conn, place).await?;
     let context = WriteContext { run_id, changed_at: next_changed_at(conn, now, place).await?, place };
     let keys: Vec<String> = old.iter().map(|(key, ..)| key.clone()).collect();
     // A natural key tells the address to whoever guesses it.
@@ -205,7 +199,7 @@ async fn erase_batch(
         .filter_map(|(key, _, previous)| Some((key.clone(), salt.erased_key(previous.as_ref()?))))
         .collect();
     bulk::replace_previous_keys(conn, &context, &previous).await?;
-    on_keys(conn, &context, TEXTS, &keys).await?;
+    execute_over(conn, TEXTS, &keys).await.map_err(failed)?;
     let erased: Vec<Erased> = old
         .into_iter()
         .map(|(key, nameless, _)| {

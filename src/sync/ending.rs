@@ -1,7 +1,5 @@
 //! The end of a complete scan: what absence means, who returns, the last transaction.
 
-use std::time::Duration;
-
 use super::error::Failure;
 use super::lookup::Lookups;
 use super::target::Target;
@@ -45,10 +43,6 @@ struct Decision {
 
 /// An acceptance that comes or goes while a run ends is looked at again, so often.
 const MAX_DECISIONS: u32 = 5;
-
-pub(super) fn before(now: Timestamp, age: Duration) -> Timestamp {
-    now.plus_millis(-i64::try_from(age.as_millis()).unwrap_or(i64::MAX))
-}
 
 impl Walked {
     pub(super) fn new(mut pass: Pass, active_before: u64, blocked_in_a_row: u32) -> Self {
@@ -232,7 +226,7 @@ impl Syncer {
     /// What began before then has lasted for `removal.confirm_after`; None where the clock was not checked.
     fn due(&self, target: &mut Target<'_>) -> Option<Timestamp> {
         let checked = *target.clock_checked();
-        checked.then(|| before(Timestamp::now(), self.config.removal.confirm_after))
+        checked.then(|| Timestamp::now().minus(self.config.removal.confirm_after))
     }
 
     /// Records a complete run. Where an acceptance came or went meanwhile, it is decided anew.

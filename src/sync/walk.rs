@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::{MaybeDone, maybe_done};
 use tokio::time::Instant;
 
-use super::ending::{Complete, Walked, before};
+use super::ending::{Complete, Walked};
 use super::target::Target;
 use super::wait::Wait;
 use super::{Progress, RunError, RunOptions, Syncer};
@@ -93,7 +93,7 @@ impl Syncer {
             suppressed: loaded.suppressed,
             exhausted: loaded.exhausted,
         };
-        let due = before(Timestamp::now(), self.config.removal.confirm_after);
+        let due = Timestamp::now().minus(self.config.removal.confirm_after);
         let returns = PendingReturns::new(loaded.pending, Some(due.millis()));
         let mut pass = Pass::new(settings, loaded.known, loaded.rejects, returns);
         // Where a company is set, its items are picked one by one.
