@@ -113,6 +113,11 @@ impl Syncer {
         Self { bounds, ..self }
     }
 
+    /// Reads the certificate authorities anew, so that one that was renewed on disk needs no restart.
+    pub fn refresh_authorities(&mut self) {
+        self.api.refresh_authorities();
+    }
+
     /// Look-ups since the process began.
     pub fn lookups(&self) -> LookupCounts {
         self.lookups
@@ -150,7 +155,6 @@ impl Syncer {
             return Err(RunError::Interrupted.into());
         }
         let started = Instant::now();
-        self.api.refresh_authorities();
         let before = self.api.traffic().clone();
         let deadline = self.config.schedule.run_timeout.map(|timeout| started + timeout);
         let bounds = self.bounds.for_deadline(deadline);

@@ -84,7 +84,7 @@ impl Api {
         })
     }
 
-    /// Reads the certificate authorities anew, so that one that was renewed on disk needs no restart.
+    /// Reads the certificate authorities anew; where they cannot be read, the old ones stay.
     pub fn refresh_authorities(&mut self) {
         if [&self.auth.token_url, &self.base_url].iter().all(|url| url.scheme() == "http") {
             return;

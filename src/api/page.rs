@@ -83,7 +83,8 @@ impl RawPage {
     /// The item at this place, as it was received, as one that cannot be used.
     pub fn reject(&self, number: usize, id: &str, reason: RejectReason) -> Option<Rejected> {
         let (items, _) = outline(&self.body).ok()?;
-        wire::reject(self.body.get(items.get(number)?.clone())?, id, reason)
+        let item = self.body.get(items.get(number)?.clone())?;
+        Some(wire::rejected(item, Some(id.into()), reason))
     }
 
     /// Whether the slow way finds what the fast one does.

@@ -86,13 +86,13 @@ pub(super) fn usual(fields: Fields<'_>) -> Option<Item<'_>> {
 pub(super) fn item(text: &str) -> Option<Item<'_>> {
     let mut scanner = Scanner::new(text);
     if !scanner.take(b'{') {
-        return Some(rejected(text, None, RejectReason::NotAnObject));
+        return Some(Item::Rejected(rejected(text, None, RejectReason::NotAnObject)));
     }
     let fields = Fields::read(&mut scanner)?;
     let id = fields.usable_id();
     Some(match consent(fields, id.clone()) {
         Ok(consent) => Item::Consent(consent),
-        Err(reason) => rejected(text, id, reason),
+        Err(reason) => Item::Rejected(rejected(text, id, reason)),
     })
 }
 
@@ -129,15 +129,7 @@ fn consent<'a>(mut fields: Fields<'a>, id: Option<Cow<'a, str>>) -> Result<Conse
 }
 
 /// What makes it the same item again is its id, else its canonical text; what is too deep for one is taken as it stands.
-/// An item that can be used by itself, but not in this scan.
-pub(super) fn reject(text: &str, id: &str, reason: RejectReason) -> Option<Rejected> {
-    match rejected(text, Some(Cow::Borrowed(id)), reason) {
-        Item::Rejected(rejected) => Some(rejected),
-        Item::Consent(_) => None,
-    }
-}
-
-fn rejected(raw: &str, id: Option<Cow<'_, str>>, reason: RejectReason) -> Item<'static> {
+pub(super) fn rejected(raw: &str, id: Option<Cow<'_, str>>, reason: RejectReason) -> Rejected {
     let mut hash = Sha256::new();
     match (&id, json::canonical(raw, MAX_DEPTH)) {
         (Some(id), _) => {
@@ -147,10 +139,10 @@ fn rejected(raw: &str, id: Option<Cow<'_, str>>, reason: RejectReason) -> Item<'
         (None, Some(canonical)) => hash.update(canonical),
         (None, None) => hash.update(raw),
     }
-    Item::Rejected(Rejected {
+    Rejected {
         id: id.map(Cow::into_owned),
         reason,
         item: raw.to_owned(),
         fingerprint: hash.finalize().into(),
-    })
+    }
 }

@@ -185,6 +185,7 @@ impl Work {
         let watchdog = self.watchdog.clone();
         let ping = |_| watchdog.ping();
         let stop = &self.signals.stop;
+        self.syncer.refresh_authorities();
         let done = self.syncer.run_once(trigger, &RunOptions::default(), stop, &ping).await;
         self.count_requests();
         let outcome = match done {
