@@ -138,6 +138,12 @@ pub fn address(email: &str) -> Cow<'_, str> {
     }
 }
 
+/// Whether a consent's own page can be asked for. URLs have no way to name the others: every client resolves such a segment,
+/// encoded or not, and would ask for the list.
+pub fn is_askable(id: &str) -> bool {
+    !matches!(id, "" | "." | "..")
+}
+
 pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut out = String::with_capacity(bytes.len() * 2);

@@ -13,6 +13,7 @@ use super::json::{self, BadBody, Raw};
 use super::request::verdict;
 use super::retry::{Attempt, Deadline, Fault};
 use super::{Api, REFERENCE_PATH, token};
+use crate::consent::is_askable;
 
 /// What the page of a single consent said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,8 +58,7 @@ impl Api {
     /// Asks for one consent, retried as any request. Nothing that goes wrong ends more than this look-up, a token that cannot
     /// be had included.
     pub async fn lookup(&mut self, id: &str, deadline: Deadline) -> Lookup {
-        // URLs have no way to name such a segment: every client resolves it, encoded or not, and would ask for the list.
-        if matches!(id, "" | "." | "..") {
+        if !is_askable(id) {
             return Lookup::Unclear { not_before: None };
         }
         let path = format!("{REFERENCE_PATH}/{}", token::encoded(id));

@@ -42,6 +42,10 @@ const REJECTED: u64 = 1024;
 /// All of them; of the content's hash the other 52 bits are known.
 const FLAGS: u64 = (1 << 12) - 1;
 
+fn is_rejected_missing(flags: u64) -> bool {
+    flags & (REJECTED | UNLISTED | REMOVED | LISTED) == REJECTED | UNLISTED
+}
+
 /// On the average, at the least.
 const ROWS_PER_BUCKET: usize = 8;
 
@@ -187,7 +191,7 @@ impl Known {
     }
 
     pub(super) fn is_rejected_missing(&self, slot: Slot) -> bool {
-        self.rows[slot.0].1 & (REJECTED | UNLISTED | REMOVED | LISTED) == REJECTED | UNLISTED
+        is_rejected_missing(self.rows[slot.0].1)
     }
 
     pub(super) fn is_withheld(&self, slot: Slot) -> bool {
@@ -257,9 +261,7 @@ impl Known {
 
     /// Missing rows that only a rejected item listed.
     pub(super) fn rejected_missing(&self) -> impl Iterator<Item = u64> + '_ {
-        let rejected =
-            |row: &&(u64, u64)| row.1 & (REJECTED | UNLISTED | REMOVED | LISTED) == REJECTED | UNLISTED;
-        self.rows.iter().filter(rejected).map(|row| row.0)
+        self.rows.iter().filter(|row| is_rejected_missing(row.1)).map(|row| row.0)
     }
 }
 

@@ -7,7 +7,7 @@ use super::pending::PendingReturns;
 use super::reject::KnownRejects;
 use super::suppression::{Suppressed, Suppressions};
 use super::{Batch, Repeat, RowWrite, Tally, Upsert, UpsertKind};
-use crate::consent::{Consent, Item, Page, Rejected};
+use crate::consent::{Consent, Item, Page, Rejected, is_askable};
 use crate::hash::{RowHash, Salt};
 
 /// What a pass is judged by besides the rows.
@@ -443,8 +443,7 @@ impl Pass {
     /// The keys of the active and missing rows of a natural key, the active ones first.
     fn rows_of(&self, natural_key: &str, stored: &[Namesake], index: &PageIndex) -> Vec<String> {
         let (mut active, mut missing): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
-        let alone = [natural_key];
-        let own = alone.into_iter().filter(|key| !stored.iter().any(|row| row.consent_key == *key));
+        let own = (!stored.iter().any(|row| row.consent_key == natural_key)).then_some(natural_key);
         for key in index.still(stored, natural_key).chain(own) {
             let hash = self.settings.salt.key(key);
             if self.known.is_fresh(hash) {
@@ -491,9 +490,8 @@ impl Pass {
     /// Stores an item without id to a row that is active or missing.
     fn store_to(&mut self, key: &str, consent: Consent<'_>, batch: &mut Batch) {
         let hash = self.settings.salt.key(key);
-        match self.known.find(hash) {
-            _ if self.known.is_fresh(hash) => batch.tally.duplicates += 1,
-            Some(slot) if self.known.is_stored(slot) => batch.tally.duplicates += 1,
+        let unstored = |slot: &Slot| !self.known.is_fresh(hash) && !self.known.is_stored(*slot);
+        match self.known.find(hash).filter(unstored) {
             Some(slot) => self.upsert_known(slot, key, hash, consent, batch),
             None => batch.tally.duplicates += 1,
         }
@@ -532,7 +530,7 @@ impl Pass {
     }
 
     /// Counts as listed without an item of its own. True: the row is active again by that. What retention erased stays erased:
-    /// there is no address to write to.
+    /// the item that lists it has no address for it.
     fn mark_listed(&mut self, key: &str, batch: &mut Batch) -> bool {
         let Some(slot) = self.known.find(self.settings.salt.key(key)) else {
             return false;
@@ -547,11 +545,6 @@ impl Pass {
         self.known.list(slot);
         returns
     }
-}
-
-/// URLs have no way to name such a segment: every client resolves it, encoded or not, and would ask for the list.
-fn is_askable(id: &str) -> bool {
-    !matches!(id, "." | "..")
 }
 
 /// An item by which another row than its own returned counts as that return, and only once: items add up.

@@ -41,10 +41,11 @@ impl PendingReturn {
         self.known.is_some_and(|known| known.listed_runs >= 1 && known.listed_since <= until)
     }
 
-    /// What is wanted first where not everything can be held: what is due, then what was not asked for longest.
-    fn priority(&self, due: Option<i64>) -> Option<(u8, i64)> {
+    /// What is held first where memory does not hold everything: what is due, then what was asked for longest ago. None: its
+    /// return cannot be confirmed by this run.
+    fn priority(&self, due: i64) -> Option<(u8, i64)> {
         let asked = self.known.and_then(|known| known.checked_at).unwrap_or(i64::MIN);
-        if due.is_some_and(|until| self.is_listed_since(until)) {
+        if self.is_listed_since(due) {
             return Some((0, asked));
         }
         self.has_page().then_some((1, asked))
@@ -56,7 +57,7 @@ impl PendingReturn {
 pub struct PendingReturns {
     known: HashMap<u64, KnownPending>,
     /// Listed without a break since then, an item is due.
-    due: Option<i64>,
+    due: i64,
     met: HashMap<u64, PendingReturn>,
     held: BTreeSet<((u8, i64), u64)>,
     bytes: usize,
@@ -64,7 +65,7 @@ pub struct PendingReturns {
 
 impl PendingReturns {
     /// `due`: the time before which an item must have been listed for the first time to return without its page.
-    pub fn new(known: HashMap<u64, KnownPending>, due: Option<i64>) -> Self {
+    pub fn new(known: HashMap<u64, KnownPending>, due: i64) -> Self {
         Self { known, due, ..Self::default() }
     }
 

@@ -1,5 +1,7 @@
 //! The end of a complete scan: what absence means, who returns, the last transaction.
 
+use std::collections::HashSet;
+
 use super::error::Failure;
 use super::lookup::Lookups;
 use super::target::Target;
@@ -15,7 +17,7 @@ pub(super) struct Walked {
     pass: Pass,
     active_before: u64,
     blocked_in_a_row: u32,
-    pub(super) has_rejected_listings: bool,
+    has_rejected_listings: bool,
     returns: Vec<PendingReturn>,
     lookups: Lookups,
 }
@@ -45,10 +47,15 @@ struct Decision {
 const MAX_DECISIONS: u32 = 5;
 
 impl Walked {
-    pub(super) fn new(mut pass: Pass, active_before: u64, blocked_in_a_row: u32) -> Self {
+    pub(super) fn new(
+        mut pass: Pass,
+        active_before: u64,
+        blocked_in_a_row: u32,
+        has_rejected_listings: bool,
+    ) -> Self {
         let returns = pass.take_pending().into_sorted();
-        let lookups = Lookups::default();
-        Self { pass, active_before, blocked_in_a_row, has_rejected_listings: false, returns, lookups }
+        let lookups = Lookups::with_controls(pass.controls());
+        Self { pass, active_before, blocked_in_a_row, has_rejected_listings, returns, lookups }
     }
 
     fn evidence(&self, standing: &Standing) -> Evidence {
@@ -105,18 +112,18 @@ impl Syncer {
             ending.acceptance = Some(standing.acceptance.clone());
             ending.uses_acceptance = ending.judged && ending.accepted;
         }
-        let is_gone = |key: &String| decision.gone.contains(key);
+        let gone: HashSet<&String> = decision.gone.iter().collect();
         if ending.judged {
             ending.missing = target.keys_of(walked.pass.own_rows()).await?;
-            ending.missing.retain(|key| !is_gone(key));
+            ending.missing.retain(|key| !gone.contains(key));
             ending.removed = self.confirm(target, &mut walked, &standing, wait).await?;
         } else {
             ending.withheld = target.keys_of(walked.pass.newly_withheld_rows()).await?;
-            ending.withheld.retain(|key| !is_gone(key));
+            ending.withheld.retain(|key| !gone.contains(key));
         }
         let due = self.due(target);
         for item in &walked.returns {
-            let there = walked.lookups.is(&item.key, "there");
+            let there = walked.lookups.is_there(&item.key);
             match &item.write {
                 Some(write) if there || due.is_some_and(|due| item.is_listed_since(due.millis())) => {
                     ending.returned.push(RowWrite::Upsert(write.clone()));
@@ -157,12 +164,10 @@ impl Syncer {
         let accepted = accepted.filter(|_| held).cloned();
         let mut gone = Vec::new();
         if guard.evaluate(&evidence, accepted.is_some()) != Absence::Judged {
-            let most = usize::try_from(removal.max_checks).unwrap_or(usize::MAX);
-            let candidates = target.unlisted_candidates(walked.pass.own_rows(), most).await?;
+            let candidates = target.unlisted_candidates(walked.pass.own_rows(), self.max_lookups()).await?;
             let keys: Vec<String> = candidates.into_iter().map(|candidate| candidate.consent_key).collect();
-            let controls = walked.pass.controls();
-            self.look_up(target, &mut walked.lookups, &controls, keys.iter().cloned(), wait).await?;
-            gone = keys.into_iter().filter(|key| walked.lookups.is(key, "gone")).collect();
+            self.look_up(target, &mut walked.lookups, keys.iter().cloned(), wait).await?;
+            gone = keys.into_iter().filter(|key| walked.lookups.is_gone(key)).collect();
             evidence.own -= gone.len() as u64;
         }
         let absence = guard.evaluate(&evidence, accepted.is_some());
@@ -185,8 +190,7 @@ impl Syncer {
             .collect();
         waiting.sort_by_key(|item| item.known.and_then(|known| known.checked_at));
         let keys: Vec<String> = waiting.into_iter().map(|item| item.key.clone()).collect();
-        let controls = walked.pass.controls();
-        self.look_up(target, &mut walked.lookups, &controls, keys.into_iter(), wait).await
+        self.look_up(target, &mut walked.lookups, keys.into_iter(), wait).await
     }
 
     /// The missing rows whose removal this run confirms: by their page, or, where there is none, by the time.
@@ -197,18 +201,15 @@ impl Syncer {
         standing: &Standing,
         wait: &Wait<'_>,
     ) -> Result<Vec<String>, RunError> {
-        let (confirm_runs, max_checks) = (self.config.removal.confirm_runs, self.config.removal.max_checks);
+        let confirm_runs = self.config.removal.confirm_runs;
         let judged_runs = standing.judged_runs;
         let Some(store) = target.store() else { return Ok(Vec::new()) };
-        let most = usize::try_from(max_checks).unwrap_or(usize::MAX);
-        let most = most.saturating_add(walked.pass.rejected_missing_rows().count());
+        let most = self.max_lookups().saturating_add(walked.pass.rejected_missing_rows().count());
         let mut candidates = store.candidates(judged_runs, confirm_runs, most).await?;
         candidates.retain(|candidate| walked.may_confirm(candidate));
-        let controls = walked.pass.controls();
         let keys: Vec<String> = candidates.into_iter().map(|candidate| candidate.consent_key).collect();
-        self.look_up(target, &mut walked.lookups, &controls, keys.iter().cloned(), wait).await?;
-        let mut removed: Vec<String> =
-            keys.into_iter().filter(|key| walked.lookups.is(key, "gone")).collect();
+        self.look_up(target, &mut walked.lookups, keys.iter().cloned(), wait).await?;
+        let mut removed: Vec<String> = keys.into_iter().filter(|key| walked.lookups.is_gone(key)).collect();
         let due = self.due(target);
         if let (Some(due), Some(store)) = (due, target.store()) {
             let usable =
@@ -218,7 +219,7 @@ impl Syncer {
                 (candidate.consent_id.is_none() || !usable) && walked.may_confirm(candidate)
             };
             let by_time = overdue.into_iter().filter(by_time).map(|candidate| candidate.consent_key);
-            removed.extend(by_time.filter(|key| !walked.lookups.is(key, "gone")));
+            removed.extend(by_time.filter(|key| !walked.lookups.is_gone(key)));
         }
         Ok(removed)
     }

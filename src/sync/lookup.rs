@@ -9,6 +9,7 @@ use super::target::Target;
 use super::wait::Wait;
 use super::{RunError, Syncer};
 use crate::api::{Deadline, Lookup};
+use crate::consent::is_askable;
 
 /// So long before the run's deadline they end: what was found out must still be recorded.
 const MARGIN: Duration = Duration::from_mins(1);
@@ -37,6 +38,8 @@ impl LookupCounts {
 /// The look-ups of one run.
 #[derive(Debug, Default)]
 pub(super) struct Lookups {
+    /// Ids of listed consents, by which it is found out whether pages can be used at all.
+    controls: Vec<String>,
     /// By `consent_key`, without the controls.
     pub(super) answers: HashMap<String, Lookup>,
     /// Whether a control was there; None where none was asked for yet.
@@ -47,36 +50,42 @@ pub(super) struct Lookups {
 }
 
 impl Lookups {
-    pub(super) fn is(&self, key: &str, answer: &str) -> bool {
-        self.answers.get(key).is_some_and(|found| found.as_str() == answer)
+    pub(super) fn with_controls(controls: Vec<String>) -> Self {
+        Self { controls, ..Self::default() }
+    }
+
+    pub(super) fn is_there(&self, key: &str) -> bool {
+        self.answers.get(key) == Some(&Lookup::There)
+    }
+
+    pub(super) fn is_gone(&self, key: &str) -> bool {
+        self.answers.get(key) == Some(&Lookup::Gone)
     }
 
     /// How many more may be asked for.
-    pub(super) fn left(&self, most: u32) -> usize {
-        if self.ended || self.usable == Some(false) {
-            return 0;
-        }
-        usize::try_from(most).unwrap_or(usize::MAX).saturating_sub(self.answers.len())
+    fn left(&self, most: usize) -> usize {
+        if self.ended || self.usable == Some(false) { 0 } else { most.saturating_sub(self.answers.len()) }
     }
 }
 
 impl Syncer {
+    pub(super) fn max_lookups(&self) -> usize {
+        usize::try_from(self.config.removal.max_checks).unwrap_or(usize::MAX)
+    }
+
     /// Asks for these pages, as far as the run may. The first time a control comes before them.
     pub(super) async fn look_up(
         &mut self,
         target: &mut Target<'_>,
         lookups: &mut Lookups,
-        controls: &[String],
         keys: impl Iterator<Item = String>,
         wait: &Wait<'_>,
     ) -> Result<(), RunError> {
         for key in keys {
-            if lookups.answers.contains_key(&key) || matches!(key.as_str(), "." | "..") {
+            if lookups.answers.contains_key(&key) || !is_askable(&key) {
                 continue;
             }
-            if lookups.left(self.config.removal.max_checks) == 0
-                || !self.are_pages_usable(target, lookups, controls, wait).await?
-            {
+            if lookups.left(self.max_lookups()) == 0 || !self.are_pages_usable(target, lookups, wait).await? {
                 return Ok(());
             }
             let Some(answer) = self.ask(target, lookups, &key, wait).await? else {
@@ -91,13 +100,13 @@ impl Syncer {
         &mut self,
         target: &mut Target<'_>,
         lookups: &mut Lookups,
-        controls: &[String],
         wait: &Wait<'_>,
     ) -> Result<bool, RunError> {
         if let Some(usable) = lookups.usable {
             return Ok(usable);
         }
-        for control in controls {
+        let controls = std::mem::take(&mut lookups.controls);
+        for control in &controls {
             match self.ask(target, lookups, control, wait).await? {
                 Some(Lookup::There) => {
                     lookups.usable = Some(true);

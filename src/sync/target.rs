@@ -1,4 +1,4 @@
-//! Where a run's writes go: into the database, or, in a dry run, nowhere but into what is told.
+//! Where a run's writes go: into the database, or, in a dry run, only into a report.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
@@ -14,15 +14,15 @@ pub(super) enum Target<'a> {
     Nothing(Box<DryTarget<'a>>),
 }
 
-/// A dry run: what would be written is told and counted. Without a store there is no database yet.
+/// A dry run: what would be written is reported and counted. Without a store there is no database yet.
 pub(super) struct DryTarget<'a> {
     pub(super) store: Option<&'a mut Store>,
     pub(super) row: RunRow,
     pub(super) clock_checked: bool,
     pub(super) would: &'a mut dyn FnMut(PlannedChange),
     unwritten: Unwritten,
-    /// Keys that were told: a scan that begins anew tells none twice.
-    told: HashSet<u64>,
+    /// Keys that were reported: a scan that begins anew reports none twice.
+    reported: HashSet<u64>,
     hasher: RandomState,
 }
 
@@ -34,27 +34,27 @@ impl<'a> DryTarget<'a> {
             clock_checked: false,
             would,
             unwritten: Unwritten::default(),
-            told: HashSet::new(),
+            reported: HashSet::new(),
             hasher: RandomState::new(),
         }
     }
 
-    /// Tells a change unless one of its row was told. True: it was.
-    pub(super) fn tell(&mut self, kind: &'static str, key: &str) -> bool {
-        let new = self.told.insert(self.hasher.hash_one(key));
+    /// Reports a change unless one of its row was reported. True: it was reported now.
+    pub(super) fn report(&mut self, kind: &'static str, key: &str) -> bool {
+        let new = self.reported.insert(self.hasher.hash_one(key));
         if new {
             (self.would)(PlannedChange { kind, key: key.to_owned() });
         }
         new
     }
 
-    /// Tells what would be written and counts it as a run would.
-    pub(super) fn tell_writes(&mut self, writes: &[RowWrite]) {
+    /// Reports what would be written and counts it as a run would.
+    pub(super) fn report_writes(&mut self, writes: &[RowWrite]) {
         for op in writes {
             match op {
                 RowWrite::Upsert(put) => {
                     let kind = kind_of(&put.kind);
-                    if self.tell(kind, &put.key) && put.counts {
+                    if self.report(kind, &put.key) && put.counts {
                         match kind {
                             "added" => self.row.added += 1,
                             "returned" => self.row.returned += 1,
@@ -63,17 +63,17 @@ impl<'a> DryTarget<'a> {
                     }
                 }
                 RowWrite::MarkListed { key, returns: true, counts } => {
-                    self.row.returned += i64::from(self.tell("returned", key) && *counts);
+                    self.row.returned += i64::from(self.report("returned", key) && *counts);
                 }
                 RowWrite::MarkListed { .. } => {}
             }
         }
     }
 
-    /// Tells the end of the run.
+    /// Reports the end of the run.
     pub(super) fn finish(&mut self, row: RunRow, ending: &Ending) -> RunRow {
         self.row = row;
-        self.tell_writes(&ending.returned);
+        self.report_writes(&ending.returned);
         for (kind, keys) in [
             ("missing", &ending.missing),
             ("missing", &ending.gone),
@@ -81,7 +81,7 @@ impl<'a> DryTarget<'a> {
             ("removed", &ending.removed),
         ] {
             for key in keys {
-                self.tell(kind, key);
+                self.report(kind, key);
             }
         }
         self.row.missing = (ending.missing.len() + ending.gone.len()).cast_signed() as i64;
@@ -169,7 +169,7 @@ impl Target<'_> {
             Self::Nothing(dry) => {
                 dry.unwritten.note(batch);
                 dry.row.count(&batch.tally);
-                dry.tell_writes(&batch.writes);
+                dry.report_writes(&batch.writes);
             }
         }
         Ok(())

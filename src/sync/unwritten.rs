@@ -83,7 +83,7 @@ impl Unwritten {
     }
 }
 
-/// A map from hashes that takes little more than what is in it: nearly all of it lies sorted, what came last run_while_prefetching that.
+/// A map from hashes that takes little more than what is in it: nearly all of it lies sorted, what came last beside that.
 #[derive(Debug, Default)]
 struct Compact<V> {
     sorted: Vec<(i64, V)>,
@@ -91,7 +91,7 @@ struct Compact<V> {
 }
 
 impl<V: Copy> Compact<V> {
-    /// Entries that always may lie run_while_prefetching the sorted ones.
+    /// Entries that always may lie beside the sorted ones.
     const FEW: usize = 4_096;
 
     fn insert(&mut self, hash: i64, value: V) {
@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn what_was_put_in_is_found_and_nothing_else() {
         let mut map = Compact::default();
-        // Far more than may lie run_while_prefetching the sorted ones, in no order.
+        // Far more than may lie beside the sorted ones, in no order.
         let hash = |number: i64| number.wrapping_mul(0x9e37_79b9_7f4a_7c15_u64.cast_signed());
         for number in 0..20_000 {
             map.insert(hash(number), number);

@@ -47,8 +47,7 @@ impl Syncer {
             let has_rejected_listings = loaded.has_rejected_listings;
             match Box::pin(self.walk(target, loaded, wait)).await {
                 Ok(pass) => {
-                    let mut walked = Walked::new(pass, active_before, blocked_in_a_row);
-                    walked.has_rejected_listings = has_rejected_listings;
+                    let walked = Walked::new(pass, active_before, blocked_in_a_row, has_rejected_listings);
                     return Box::pin(self.decide(target, walked, options, wait)).await;
                 }
                 Err(RunError::Api(ApiError::CursorRefused)) if restarts < MAX_RESTARTS => {
@@ -94,7 +93,7 @@ impl Syncer {
             exhausted: loaded.exhausted,
         };
         let due = Timestamp::now().minus(self.config.removal.confirm_after);
-        let returns = PendingReturns::new(loaded.pending, Some(due.millis()));
+        let returns = PendingReturns::new(loaded.pending, due.millis());
         let mut pass = Pass::new(settings, loaded.known, loaded.rejects, returns);
         // Where a company is set, its items are picked one by one.
         let mut pending = PendingBatch::new(self.config.api.company_id.is_some());

@@ -144,7 +144,7 @@ impl World {
         // Whoever was removed has been listed for long enough, so that a row without a page returns too.
         let listed = KnownPending { listed_since: 0, listed_runs: 1, checked_at: None };
         let waiting = self.rows.iter().filter(|row| row.removed).map(|row| (row.hash.key, listed));
-        Pass::new(settings, known, rejects, PendingReturns::new(waiting.collect(), Some(1)))
+        Pass::new(settings, known, rejects, PendingReturns::new(waiting.collect(), 1))
     }
 
     pub(super) fn run(&mut self, walk: &Walk) -> Ended {

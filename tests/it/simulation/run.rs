@@ -178,7 +178,7 @@ impl Simulation<'_> {
             };
             let now = self.now();
             let due = now.plus_millis(-i64::try_from(self.removal.confirm_after.as_millis()).unwrap());
-            let returns = PendingReturns::new(loaded.pending, Some(due.millis()));
+            let returns = PendingReturns::new(loaded.pending, due.millis());
             let pass = Pass::new(settings, loaded.known, loaded.rejects, returns);
             match self.walk(plan, pass) {
                 Ok((pass, listed)) => {
