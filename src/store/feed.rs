@@ -62,6 +62,13 @@ pub enum RefusedCursor {
     TooOld,
 }
 
+impl FeedCursor {
+    /// Before the first line.
+    fn is_start(&self) -> bool {
+        self.changed_at == Timestamp::default()
+    }
+}
+
 impl fmt::Display for FeedCursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let key = utf8_percent_encode(&self.consent_key, NON_ALPHANUMERIC);
@@ -254,8 +261,9 @@ impl Store {
         self.read(async |conn| {
             let state: FeedState = row!(conn, STATE).map_err(|error| from_sqlx(&error, &place))?;
             let cursor = match cursor {
-                Some(text) => Some(check_cursor(conn, &state, text, &place).await?)
-                    .filter(|cursor| cursor.changed_at != Timestamp::default()),
+                Some(text) => {
+                    Some(check_cursor(conn, &state, text, &place).await?).filter(|cursor| !cursor.is_start())
+                }
                 None => None,
             };
             Ok((Feed { feed_id: state.feed_id, until: state.last_changed_at }, cursor))
@@ -399,20 +407,23 @@ async fn check_cursor(
     if cursor.feed_id != state.feed_id {
         return Err(StoreError::Cursor(RefusedCursor::OtherFeed));
     }
+    // The start of the feed is in every database.
+    if cursor.is_start() {
+        return Ok(cursor);
+    }
     let nonce: Vec<(String,)> = rows!(conn, NONCE, cursor.changed_at).map_err(failed)?;
     let (first,): (Option<Timestamp>,) = row!(conn, FIRST).map_err(failed)?;
     let known = match nonce.first() {
         Some((nonce,)) => *nonce == cursor.nonce,
         None => cursor.nonce == NO_NONCE && first.is_none_or(|first| cursor.changed_at < first),
     };
-    // The start of the feed is in every database.
-    if !known && cursor.changed_at != Timestamp::default() {
+    if !known {
         return Err(StoreError::Cursor(RefusedCursor::Restored));
     }
     let dropped =
         state.erasures_dropped_at.map(|at| (at, state.erasures_dropped_key.as_deref().unwrap_or_default()));
     let is_older = dropped.is_some_and(|dropped| (cursor.changed_at, cursor.consent_key.as_str()) < dropped);
-    if is_older && cursor.changed_at != Timestamp::default() {
+    if is_older {
         return Err(StoreError::Cursor(RefusedCursor::TooOld));
     }
     Ok(cursor)
