@@ -70,8 +70,8 @@ pub async fn erase(config: &Config, given: &[Given], out: &mut dyn Write) -> Res
             Err(not_an_address(given.get(index).map_or(0, |given| given.line)))
         }
         ForgetOutcome::Done(forgotten) => {
-            tell(&place, &forgotten, out)?;
-            tell_leftovers(&wiped?, out)?;
+            print_summary(&place, &forgotten, out)?;
+            print_leftovers(&wiped?, out)?;
             writeln!(
                 out,
                 "not reached: backups, exports, and what a PostgreSQL server keeps in its log, write-ahead log and standbys"
@@ -87,7 +87,7 @@ pub(super) fn not_an_address(line: usize) -> CommandError {
     CommandError::Line { line, what }
 }
 
-fn tell(place: &str, done: &Forgotten, out: &mut dyn Write) -> Result<(), CommandError> {
+fn print_summary(place: &str, done: &Forgotten, out: &mut dyn Write) -> Result<(), CommandError> {
     writeln!(out, "database: {place}")?;
     writeln!(out, "found: {} of {}", done.found, counted(done.addresses, "address", "addresses"))?;
     writeln!(
@@ -107,11 +107,11 @@ fn tell(place: &str, done: &Forgotten, out: &mut dyn Write) -> Result<(), Comman
             counted(done.natural_keys, "erased key is", "erased keys are")
         )?;
     }
-    tell_others(done, out)
+    print_other_rows(done, out)
 }
 
 /// Rows that were left, and why.
-fn tell_others(done: &Forgotten, out: &mut dyn Write) -> Result<(), CommandError> {
+fn print_other_rows(done: &Forgotten, out: &mut dyn Write) -> Result<(), CommandError> {
     let kinds = [
         (&done.renamed, "the address was erased from their history, they have another one now"),
         (
@@ -134,7 +134,7 @@ fn tell_others(done: &Forgotten, out: &mut dyn Write) -> Result<(), CommandError
 }
 
 /// Tables that may still hold bytes of what was erased, and what to type against it.
-fn tell_leftovers(leftovers: &[Leftover], out: &mut dyn Write) -> Result<(), CommandError> {
+fn print_leftovers(leftovers: &[Leftover], out: &mut dyn Write) -> Result<(), CommandError> {
     for leftover in leftovers {
         let table = &leftover.table;
         let (reason, who) = match leftover.reason {
