@@ -3,7 +3,9 @@
 //! Builds what each command needs and hands it down; decides what is printed where. Results go to standard output, logs and
 //! errors to standard error.
 
+mod notify;
 mod once;
+mod place;
 mod serve;
 
 use std::cell::Cell;
@@ -96,9 +98,9 @@ fn run(cli: &Cli, format: &Cell<LogFormat>) -> Result<Exit, CommandError> {
             return Ok(command::completions::run(*shell, &mut out)?);
         }
         Some(Command::Man) => return Ok(command::man::run(&mut out)?),
-        Some(Command::Config) => {
+        Some(Command::Config { json }) => {
             let loaded = configuration(cli, Needs::Nothing, format)?;
-            return Ok(command::config::run(&loaded, &mut out, &mut io::stderr().lock())?);
+            return Ok(command::config::run(&loaded, *json, &mut out, &mut io::stderr().lock())?);
         }
         _ => drop(out),
     }
@@ -138,11 +140,12 @@ fn dispatch(cli: &Cli, runtime: &Runtime, format: &Cell<LogFormat>) -> Result<Ex
             runtime.block_on(serve::run(loaded))
         }
         Some(Command::Demo) => runtime.block_on(interruptible(demo())),
-        Some(Command::Check) => {
+        Some(Command::Check { json, notify }) => {
             let loaded = configuration(cli, Needs::Credentials, format)?;
             quiet_log(&loaded);
             runtime.block_on(interruptible(async {
-                Ok(command::check::run(&loaded, &mut io::stdout().lock()).await?)
+                let options = command::check::Options { json: *json, notify: *notify };
+                Ok(command::check::run(&loaded, options, &mut io::stdout().lock()).await?)
             }))
         }
         Some(command) => {
@@ -189,6 +192,9 @@ async fn on_database(command: &Command, config: Config) -> Result<Exit, CommandE
             let mut out = io::BufWriter::new(out);
             command::changes::run(&config, args, &mut out).await
         }
+        Command::AcceptRemovals { removals } => {
+            command::accept_removals::run(&config, *removals, &crate::host::operator(), &mut out).await
+        }
         Command::Backup { file } => command::backup::run(&config, file, &mut out).await,
         _ => Ok(Exit::Done),
     }
@@ -232,6 +238,7 @@ fn configuration(cli: &Cli, needs: Needs, format: &Cell<LogFormat>) -> Result<Lo
     };
     let loaded = load(&sources, needs)?;
     format.set(loaded.config.log.format);
+    place::invocation(&loaded, cli.command.is_none() && !cli.run_once).set_current();
     Ok(loaded)
 }
 

@@ -83,7 +83,15 @@ pub struct RunArgs {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Try configuration, database, token and API, one line each, with the cure for what is wrong
-    Check,
+    Check {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+
+        /// Send a test notification to notify.url as well
+        #[arg(long)]
+        notify: bool,
+    },
 
     /// The last runs, what they changed, how many consents there are, when the next run is due
     Status {
@@ -93,7 +101,20 @@ pub enum Command {
     },
 
     /// The effective configuration and where each value came from, secrets redacted
-    Config,
+    Config {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+
+    /// Let the next complete run mark up to N consents as missing that the removal guard withholds
+    ///
+    /// Needs the database alone. Used up by the first run that it helps, whoever starts it; ends after 24 hours.
+    AcceptRemovals {
+        /// How many; a later number replaces an earlier one, 0 withdraws it
+        #[arg(value_name = "N")]
+        removals: u64,
+    },
 
     /// Bring the database's schema up to date and exit
     Migrate,
@@ -306,7 +327,11 @@ mod tests {
             "check",
             "check --config c.toml --log-level trace",
             "--config c.toml status --json",
+            "check --json --notify",
             "config",
+            "config --json",
+            "accept-removals 1004",
+            "accept-removals 0",
             "migrate",
             "export --format csv",
             "export --format jsonl --all -o out.jsonl",
@@ -347,6 +372,9 @@ mod tests {
             "--run-once check",
             "check --run-once",
             "--quiet check",
+            "accept-removals",
+            "accept-removals -1",
+            "accept-removals 1,004",
             "export",
             "export --format xml",
             "person",

@@ -12,6 +12,7 @@ pub mod exit;
 pub mod file;
 pub mod hash;
 pub mod host;
+pub mod invocation;
 pub mod lifecycle;
 pub mod observe;
 pub mod reconcile;

@@ -41,6 +41,7 @@ complete -c understory-sync -n "__fish_understory_sync_needs_command" -s V -l ve
 complete -c understory-sync -n "__fish_understory_sync_needs_command" -f -a "check" -d 'Try configuration, database, token and API, one line each, with the cure for what is wrong'
 complete -c understory-sync -n "__fish_understory_sync_needs_command" -f -a "status" -d 'The last runs, what they changed, how many consents there are, when the next run is due'
 complete -c understory-sync -n "__fish_understory_sync_needs_command" -f -a "config" -d 'The effective configuration and where each value came from, secrets redacted'
+complete -c understory-sync -n "__fish_understory_sync_needs_command" -f -a "accept-removals" -d 'Let the next complete run mark up to N consents as missing that the removal guard withholds'
 complete -c understory-sync -n "__fish_understory_sync_needs_command" -f -a "migrate" -d 'Bring the database\'s schema up to date and exit'
 complete -c understory-sync -n "__fish_understory_sync_needs_command" -f -a "export" -d 'Write the active consents, one a line'
 complete -c understory-sync -n "__fish_understory_sync_needs_command" -f -a "changes" -d 'What has changed in the table, oldest first: for mailing tools, CRMs and warehouses'
@@ -59,6 +60,8 @@ warn\t''
 info\t''
 debug\t''
 trace\t''"
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand check" -l json -d 'As JSON'
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand check" -l notify -d 'Send a test notification to notify.url as well'
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand check" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand status" -l config -d 'The configuration file' -r -F
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand status" -l log-format -d 'How log lines are written (they go to stderr)' -r -f -a "text\t''
@@ -78,7 +81,17 @@ warn\t''
 info\t''
 debug\t''
 trace\t''"
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand config" -l json -d 'As JSON'
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand config" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand accept-removals" -l config -d 'The configuration file' -r -F
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand accept-removals" -l log-format -d 'How log lines are written (they go to stderr)' -r -f -a "text\t''
+json\t''"
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand accept-removals" -l log-level -d 'How much is logged' -r -f -a "error\t''
+warn\t''
+info\t''
+debug\t''
+trace\t''"
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand accept-removals" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand migrate" -l config -d 'The configuration file' -r -F
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand migrate" -l log-format -d 'How log lines are written (they go to stderr)' -r -f -a "text\t''
 json\t''"

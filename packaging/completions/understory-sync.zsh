@@ -40,6 +40,8 @@ _arguments "${_arguments_options[@]}" : \
 '--config=[The configuration file]:FILE:_files' \
 '--log-format=[How log lines are written (they go to stderr)]:FORMAT:(text json)' \
 '--log-level=[How much is logged]:LEVEL:(error warn info debug trace)' \
+'--json[As JSON]' \
+'--notify[Send a test notification to notify.url as well]' \
 '-h[Print help (see more with '\''--help'\'')]' \
 '--help[Print help (see more with '\''--help'\'')]' \
 && ret=0
@@ -59,8 +61,19 @@ _arguments "${_arguments_options[@]}" : \
 '--config=[The configuration file]:FILE:_files' \
 '--log-format=[How log lines are written (they go to stderr)]:FORMAT:(text json)' \
 '--log-level=[How much is logged]:LEVEL:(error warn info debug trace)' \
+'--json[As JSON]' \
 '-h[Print help (see more with '\''--help'\'')]' \
 '--help[Print help (see more with '\''--help'\'')]' \
+&& ret=0
+;;
+(accept-removals)
+_arguments "${_arguments_options[@]}" : \
+'--config=[The configuration file]:FILE:_files' \
+'--log-format=[How log lines are written (they go to stderr)]:FORMAT:(text json)' \
+'--log-level=[How much is logged]:LEVEL:(error warn info debug trace)' \
+'-h[Print help (see more with '\''--help'\'')]' \
+'--help[Print help (see more with '\''--help'\'')]' \
+':removals -- How many; a later number replaces an earlier one, 0 withdraws it:_default' \
 && ret=0
 ;;
 (migrate)
@@ -186,6 +199,7 @@ _understory-sync_commands() {
 'check:Try configuration, database, token and API, one line each, with the cure for what is wrong' \
 'status:The last runs, what they changed, how many consents there are, when the next run is due' \
 'config:The effective configuration and where each value came from, secrets redacted' \
+'accept-removals:Let the next complete run mark up to N consents as missing that the removal guard withholds' \
 'migrate:Bring the database'\''s schema up to date and exit' \
 'export:Write the active consents, one a line' \
 'changes:What has changed in the table, oldest first\: for mailing tools, CRMs and warehouses' \
@@ -198,6 +212,11 @@ _understory-sync_commands() {
 'man:Print the manual page' \
     )
     _describe -t commands 'understory-sync commands' commands "$@"
+}
+(( $+functions[_understory-sync__subcmd__accept-removals_commands] )) ||
+_understory-sync__subcmd__accept-removals_commands() {
+    local commands; commands=()
+    _describe -t commands 'understory-sync accept-removals commands' commands "$@"
 }
 (( $+functions[_understory-sync__subcmd__backup_commands] )) ||
 _understory-sync__subcmd__backup_commands() {

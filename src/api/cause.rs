@@ -15,6 +15,8 @@ pub enum Endpoint {
     Me,
     /// `health.heartbeat_url`.
     Heartbeat,
+    /// `notify.url`.
+    Notification,
 }
 
 impl Endpoint {
@@ -25,6 +27,7 @@ impl Endpoint {
             Self::Consent => "consent",
             Self::Me => "me",
             Self::Heartbeat => "heartbeat",
+            Self::Notification => "notification",
         }
     }
 
@@ -34,6 +37,7 @@ impl Endpoint {
             Self::Token => "auth.token_url",
             Self::Consents | Self::Consent | Self::Me => "api.base_url",
             Self::Heartbeat => "health.heartbeat_url",
+            Self::Notification => "notify.url",
         }
     }
 }
@@ -46,6 +50,7 @@ impl fmt::Display for Endpoint {
             Self::Consent => "the page of a single consent",
             Self::Me => "the API's /v1/me",
             Self::Heartbeat => "the heartbeat's address",
+            Self::Notification => "the receiver of notifications",
         })
     }
 }
@@ -73,6 +78,8 @@ pub enum Cause {
     /// No byte, or no end of the answer, in time.
     #[error("no complete answer within api.read_timeout and api.request_timeout")]
     Timeout,
+    #[error("no complete answer within 10 seconds")]
+    TenSeconds,
     /// Reset, closed early, too few bytes, broken chunks, no HTTP.
     #[error("the connection broke before the answer was complete")]
     Broken,

@@ -109,6 +109,9 @@ pub enum ApiError {
     /// The heartbeat did not get through.
     #[error("the heartbeat was not accepted: {0}")]
     Heartbeat(Cause),
+    /// The receiver of `notify.url`.
+    #[error("the notification was not accepted: {0}")]
+    Notification(Cause),
 }
 
 impl ApiError {
@@ -125,7 +128,8 @@ impl ApiError {
             | Self::NoTimeLeft { .. }
             | Self::Gateway { .. }
             | Self::CursorRefused
-            | Self::Heartbeat(_) => Exit::Retry,
+            | Self::Heartbeat(_)
+            | Self::Notification(_) => Exit::Retry,
             Self::Refused { .. } => Exit::Refused,
             Self::Unavailable { .. }
             | Self::NoToken { .. }
@@ -219,6 +223,7 @@ impl ApiError {
                 "nothing was taken for missing; if the next runs say the same, tell Understory's support".to_owned()
             }
             Self::CursorRefused => "the next run starts from the beginning; a larger api.requests_per_second makes cursors live long enough".to_owned(),
+            Self::Notification(_) => "look at notify.url and notify.format; a notification's failure never fails a run".to_owned(),
             Self::Heartbeat(_) => "look at health.heartbeat_url; a heartbeat's failure never fails a run".to_owned(),
         })
     }
@@ -244,7 +249,7 @@ fn hint_for(cause: Cause, endpoint: Endpoint) -> Option<String> {
         }
         Cause::Status(429) => "lower api.requests_per_second".to_owned(),
         Cause::Timeout => "if this goes on, raise api.request_timeout or lower api.page_size".to_owned(),
-        Cause::Broken | Cause::Encoding | Cause::Status(_) => return None,
+        Cause::TenSeconds | Cause::Broken | Cause::Encoding | Cause::Status(_) => return None,
     })
 }
 

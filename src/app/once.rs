@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::notify::Notifier;
 use super::{listen, warn};
 use crate::api::Api;
 use crate::cli::Cli;
@@ -58,6 +59,7 @@ pub(super) async fn run(cli: &Cli, loaded: Loaded) -> Result<Exit, CommandError>
         Err(failure) => {
             if let Some(row) = &failure.row {
                 log(row);
+                Notifier::default().after_run(&config, &signals.stop).await;
             }
             return Err(failure.into());
         }
@@ -68,6 +70,7 @@ pub(super) async fn run(cli: &Cli, loaded: Loaded) -> Result<Exit, CommandError>
         writeln!(io::stdout(), "{}", report::run_line(&report.row))?;
     }
     heartbeat(&config, &report.row, &signals.stop).await;
+    Notifier::default().after_run(&config, &signals.stop).await;
     Ok(report.exit)
 }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use super::notify::{NOTIFY_TIMEOUT, Notifier};
 use super::once::{HEARTBEAT_TIMEOUT, heartbeat, log_message, log_run};
 use super::{listen, snapshot, warn};
 use crate::api::Traffic;
@@ -52,6 +53,7 @@ pub(super) async fn run(loaded: Loaded) -> Result<Exit, CommandError> {
         signals: signals.clone(),
         seen: Traffic::default(),
         seen_lookups: LookupCounts::default(),
+        notifier: Notifier::default(),
     };
     let scheduler = Scheduler::start(ticks(&work.config))
         .await
@@ -177,6 +179,7 @@ struct Work {
     signals: Signals,
     seen: Traffic,
     seen_lookups: LookupCounts,
+    notifier: Notifier,
 }
 
 impl Work {
@@ -198,14 +201,24 @@ impl Work {
         if self.signals.stop.is_cancelled() {
             return outcome;
         }
+        if !matches!(outcome, Outcome::Busy { .. } | Outcome::Interrupted) {
+            self.notify().await;
+        }
         if let Ok(snapshot) = snapshot(&self.config).await {
             self.metrics.set_snapshot(&snapshot);
         }
         outcome
     }
 
+    async fn notify(&mut self) {
+        let telling = self.notifier.after_run(&self.config, &self.signals.stop);
+        let delivered = self.watchdog.ping_while(NOTIFY_TIMEOUT, telling).await;
+        self.metrics.observe_notifications(delivered.sent, delivered.failed);
+    }
+
     async fn succeeded(&mut self, report: RunReport) -> Outcome {
         self.syncer.expect_database();
+        self.notifier.reset_failures();
         log_run(&self.config, &report.row);
         log_message(&report);
         let beating = heartbeat(&self.config, &report.row, &self.signals.stop);
@@ -231,6 +244,7 @@ impl Work {
         }
         if failure.row.is_none() {
             self.metrics.record_run(&failed_early(), took);
+            self.notifier.count_unrecorded_failure(&failure.to_string());
         }
         tracing::error!(
             run_id = failure.row.as_ref().map(|row| row.id),

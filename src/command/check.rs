@@ -3,92 +3,160 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
 use super::terminal::visible;
 use crate::api::{Api, ApiError, Deadline, Paths, QUICKSTART_PATH, RawPage};
 use crate::config::{Config, ConsentsPath, Loaded};
 use crate::exit::Exit;
-use crate::store::{Probe, Store, StoreError};
+use crate::observe::notice::Notice;
+use crate::store::{Probe, Store, StoreError, Timestamp};
 use crate::sync::companies;
 
+/// How `check` goes about it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    pub json: bool,
+    /// Sends a test notification.
+    pub notify: bool,
+}
+
 /// Goes through all of it; the exit code is that of the first line that is not right.
-pub async fn run(loaded: &Loaded, out: &mut dyn Write) -> io::Result<Exit> {
-    let config = &loaded.config;
-    let mut report = Report { out, exit: Exit::Done };
-    let file = loaded.file.as_ref().map_or_else(|| "no file".to_owned(), |file| file.display().to_string());
-    report.good(&format!("configuration: {file}, {} keys", loaded.entries.len()))?;
-    for warning in &loaded.warnings {
-        report.note(&format!("configuration: {warning}"))?;
+pub async fn run(loaded: &Loaded, options: Options, out: &mut dyn Write) -> io::Result<Exit> {
+    let mut report = Report { out, exit: Exit::Done, lines: options.json.then(Vec::new) };
+    let store = report.configuration_and_database(loaded).await?;
+    report.token_and_api(&loaded.config, store).await?;
+    if options.notify {
+        report.notification(&loaded.config).await?;
     }
-    let mut store = report.database(config).await?;
-    let mut api = match Api::new(&config.auth, &config.api, &config.retry) {
-        Ok(api) => api,
-        Err(error) => {
-            report.bad("token", &error.to_string(), error.hint(), error.exit())?;
-            return report.end(store).await;
-        }
-    };
-    if let Err(error) = api.ensure_token(Deadline::none()).await {
-        report.bad("token", &error.to_string(), error.hint(), error.exit())?;
-        return report.end(store).await;
-    }
-    report.good(&format!("token: given by {}", config.auth.token_url.host_str().unwrap_or_default()))?;
-    report.api(config, &mut api, store.as_mut()).await?;
-    report.end(store).await
+    report.end()
 }
 
 struct Report<'a> {
     out: &'a mut dyn Write,
     exit: Exit,
+    /// With `--json`: what will be one document at the end.
+    lines: Option<Vec<Value>>,
 }
 
 impl Report<'_> {
-    fn good(&mut self, line: &str) -> io::Result<()> {
-        writeln!(self.out, "✓ {}", visible(line))
+    fn good(&mut self, what: &str, message: &str) -> io::Result<()> {
+        self.line("ok", what, message, None, Exit::Done)
     }
 
-    fn note(&mut self, line: &str) -> io::Result<()> {
-        writeln!(self.out, "! {}", visible(line))
+    fn note(&mut self, what: &str, message: &str) -> io::Result<()> {
+        self.line("warning", what, message, None, Exit::Done)
     }
 
     fn bad(&mut self, what: &str, error: &str, hint: Option<String>, exit: Exit) -> io::Result<()> {
         if self.exit == Exit::Done {
             self.exit = exit;
         }
-        let hint = hint.map(|hint| format!(" → {hint}")).unwrap_or_default();
-        writeln!(self.out, "✗ {what}: {}", visible(&format!("{error}{hint}")))
+        self.line("error", what, error, hint, exit)
     }
 
-    async fn end(self, store: Option<Store>) -> io::Result<Exit> {
+    fn store_error(&mut self, error: &StoreError) -> io::Result<()> {
+        self.bad("database", &error.to_string(), error.hint().map(str::to_owned), error.exit())
+    }
+
+    fn api_error(&mut self, what: &str, error: &ApiError) -> io::Result<()> {
+        self.bad(what, &error.to_string(), error.hint(), error.exit())
+    }
+
+    fn line(
+        &mut self,
+        state: &str,
+        what: &str,
+        message: &str,
+        hint: Option<String>,
+        exit: Exit,
+    ) -> io::Result<()> {
+        if let Some(lines) = &mut self.lines {
+            lines.push(json!({
+                "check": what, "state": state, "message": message, "next_step": hint, "exit_code": exit.code(),
+            }));
+            return Ok(());
+        }
+        let sign = match state {
+            "ok" => "✓",
+            "warning" => "!",
+            _ => "✗",
+        };
+        let hint = hint.map(|hint| format!(" → {hint}")).unwrap_or_default();
+        writeln!(self.out, "{sign} {what}: {}", visible(&format!("{message}{hint}")))
+    }
+
+    fn end(self) -> io::Result<Exit> {
+        if let Some(lines) = self.lines {
+            let document = json!({ "exit_code": self.exit.code(), "checks": lines });
+            writeln!(self.out, "{document:#}")?;
+        }
+        Ok(self.exit)
+    }
+
+    async fn configuration_and_database(&mut self, loaded: &Loaded) -> io::Result<Option<Store>> {
+        let file =
+            loaded.file.as_ref().map_or_else(|| "no file".to_owned(), |file| file.display().to_string());
+        self.good("configuration", &format!("{file}, {} keys", loaded.entries.len()))?;
+        for warning in &loaded.warnings {
+            self.note("configuration", warning)?;
+        }
+        self.database(&loaded.config).await
+    }
+
+    async fn token_and_api(&mut self, config: &Config, mut store: Option<Store>) -> io::Result<()> {
+        let asked = self.ask(config, store.as_mut()).await;
         if let Some(store) = store {
             store.close().await;
         }
-        Ok(self.exit)
+        asked
+    }
+
+    async fn ask(&mut self, config: &Config, store: Option<&mut Store>) -> io::Result<()> {
+        let mut api = match Api::new(&config.auth, &config.api, &config.retry) {
+            Ok(api) => api,
+            Err(error) => return self.api_error("token", &error),
+        };
+        if let Err(error) = api.ensure_token(Deadline::none()).await {
+            return self.api_error("token", &error);
+        }
+        let host = config.auth.token_url.host_str().unwrap_or_default();
+        self.good("token", &format!("given by {host}"))?;
+        self.api(config, &mut api, store).await
+    }
+
+    async fn notification(&mut self, config: &Config) -> io::Result<()> {
+        let Some(url) = &config.notify.url else {
+            let hint = Some("set notify.url".to_owned());
+            return self.bad("notification", "notify.url is off", hint, Exit::Config);
+        };
+        let message = Notice::test(config.api.company_id.as_deref(), Timestamp::now());
+        let body = message.body(config.notify.format);
+        match Api::notify(url, &config.api.user_agent, body.content_type, body.text).await {
+            Ok(()) => self.good("notification", "the receiver accepted a test message"),
+            Err(error) => self.api_error("notification", &error),
+        }
     }
 
     async fn database(&mut self, config: &Config) -> io::Result<Option<Store>> {
         match open(config).await {
             Ok((place, None)) => {
-                self.good(&format!("database: {place} can be made (the first run does it)"))?;
+                self.good("database", &format!("{place} can be made (the first run does it)"))?;
                 Ok(None)
             }
             Ok((place, Some(mut store))) => {
                 match store.snapshot(1).await {
                     Ok(snapshot) => {
                         let active = snapshot.consents.active;
-                        self.good(&format!("database: {place}, {active} active consents"))?;
+                        self.good("database", &format!("{place}, {active} active consents"))?;
                         self.duration(config, &snapshot)?;
                     }
-                    Err(error) => self.bad(
-                        "database",
-                        &error.to_string(),
-                        error.hint().map(str::to_owned),
-                        error.exit(),
-                    )?,
+                    Err(error) => self.store_error(&error)?,
                 }
                 Ok(Some(store))
             }
             Err(error) => {
-                self.bad("database", &error.to_string(), error.hint().map(str::to_owned), error.exit())?;
+                self.store_error(&error)?;
                 Ok(None)
             }
         }
@@ -108,8 +176,8 @@ impl Report<'_> {
             return Ok(());
         }
         let (took, timeout) = (took.as_secs(), timeout.as_secs());
-        self.note(&format!(
-            "schedule.run_timeout: the last complete run took {took} s of the {timeout} s it may take → raise schedule.run_timeout or api.requests_per_second"
+        self.note("schedule.run_timeout", &format!(
+            "the last complete run took {took} s of the {timeout} s it may take → raise schedule.run_timeout or api.requests_per_second"
         ))
     }
 
@@ -121,7 +189,7 @@ impl Report<'_> {
         let first = first_page(api, paths).await;
         let (path, page) = match first {
             Ok(first) => first,
-            Err(error) => return self.bad("API", &error.to_string(), error.hint(), error.exit()),
+            Err(error) => return self.api_error("API", &error),
         };
         let companies = page.as_ref().map(|page| companies(&page.read())).unwrap_or_default();
         if config.api.company_id.is_none()
@@ -133,7 +201,12 @@ impl Report<'_> {
             return self.bad("API", &error.to_string(), error.hint(), error.exit());
         }
         let count = page.map_or(0, |page| page.len());
-        self.good(&format!("API: {path} answers, {count} consents on the first page"))
+        let of = match companies.as_slice() {
+            [] => String::new(),
+            [company] => format!(", of the company {company}"),
+            companies => format!(", of {} companies", companies.len()),
+        };
+        self.good("API", &format!("{path} answers, {count} consents on the first page{of}"))
     }
 }
 

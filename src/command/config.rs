@@ -2,13 +2,36 @@
 
 use std::io::{self, Write};
 
+use serde_json::{Value, json};
+
 use crate::config::{Entry, Loaded};
 use crate::exit::Exit;
 
 /// Writes the configuration to `out` in a form that a configuration file accepts, and what is missing to `err`.
-pub fn run(loaded: &Loaded, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Exit> {
+pub fn run(loaded: &Loaded, json: bool, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Exit> {
     let exit = if loaded.missing.is_empty() { Exit::Done } else { Exit::Config };
-    super::unless_closed(write(loaded, out).and_then(|()| tell(loaded, err)), exit)
+    let written = if json { writeln!(out, "{:#}", to_json(loaded)) } else { write(loaded, out) };
+    super::unless_closed(written.and_then(|()| tell(loaded, err)), exit)
+}
+
+/// Values as TOML writes them are JSON too; what is not is given as text.
+fn to_json(loaded: &Loaded) -> Value {
+    let entry = |entry: &Entry| {
+        let text = entry.value.as_deref();
+        let value =
+            text.map_or(Value::Null, |text| serde_json::from_str(text).unwrap_or_else(|_| text.into()));
+        json!({ "key": entry.key, "value": value, "origin": entry.origin.to_string() })
+    };
+    let missing: Vec<String> = loaded.missing.iter().map(ToString::to_string).collect();
+    let outside: serde_json::Map<String, Value> =
+        loaded.surroundings.iter().map(|(name, value)| ((*name).to_owned(), value.as_str().into())).collect();
+    json!({
+        "file": loaded.file.as_ref().map(|file| file.display().to_string()),
+        "keys": loaded.entries.iter().map(entry).collect::<Vec<_>>(),
+        "environment": outside,
+        "warnings": loaded.warnings,
+        "missing": missing,
+    })
 }
 
 fn write(loaded: &Loaded, out: &mut dyn Write) -> io::Result<()> {

@@ -1,5 +1,6 @@
 //! The commands, one file each: what they print goes to a writer that the caller gives.
 
+pub mod accept_removals;
 pub mod backup;
 pub mod changes;
 pub mod check;

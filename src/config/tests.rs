@@ -90,7 +90,7 @@ impl Place {
     fn shown(&self) -> String {
         let loaded = self.load_for(Needs::Nothing).unwrap();
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        crate::command::config::run(&loaded, &mut out, &mut err).unwrap();
+        crate::command::config::run(&loaded, false, &mut out, &mut err).unwrap();
         out.extend(err);
         let text = String::from_utf8(out).unwrap();
         assert!(!text.contains("hunter2"), "{text}");

@@ -24,6 +24,7 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 const OUTCOMES: [&str; 3] = ["succeeded", "failed", "interrupted"];
 const STATES: [&str; 3] = ["active", "missing", "removed"];
 const CHANGES: [&str; 5] = ["added", "updated", "missing", "removed", "returned"];
+const NOTIFICATIONS: [&str; 2] = ["sent", "failed"];
 const ENDPOINTS: [&str; 3] = ["token", "consents", "consent"];
 /// Seconds: a healthy hourly run takes some, `run_timeout` is 3,000 by default.
 const BUCKETS: [f64; 12] = [0.1, 0.5, 1.0, 2.5, 5.0, 15.0, 30.0, 60.0, 300.0, 900.0, 1800.0, 3000.0];
@@ -52,6 +53,7 @@ pub struct Metrics {
     token_requests: Counter,
     lookups: Family<Labels<1>, Counter>,
     returns_pending: Gauge,
+    notifications: Family<Labels<1>, Counter>,
     reader_lag: Family<Labels<1>, Gauge>,
 }
 
@@ -80,6 +82,7 @@ impl Metrics {
             token_requests: Counter::default(),
             lookups: Family::default(),
             returns_pending: Gauge::default(),
+            notifications: Family::default(),
             reader_lag: Family::default(),
         };
         metrics.register_runs();
@@ -145,6 +148,11 @@ impl Metrics {
         r.register("http_retries", "Requests that repeated a failed one", self.http_retries.clone());
         r.register("token_requests", "Requests for an access token", self.token_requests.clone());
         r.register("lookups", "Pages of single consents asked for, by answer", self.lookups.clone());
+        r.register(
+            "notifications",
+            "Messages to the receiver of notify.url, by whether it accepted them",
+            self.notifications.clone(),
+        );
     }
 
     fn begin_at_zero(&self) {
@@ -160,6 +168,7 @@ impl Metrics {
         for answer in LOOKUPS {
             self.observe_lookups(answer, 0);
         }
+        self.observe_notifications(0, 0);
         for endpoint in ENDPOINTS {
             for status in ["200", "error"] {
                 self.observe_http(endpoint, status, 0);
@@ -201,6 +210,12 @@ impl Metrics {
     /// So many more requests for a token.
     pub fn observe_token_requests(&self, more: u64) {
         self.token_requests.inc_by(more);
+    }
+
+    pub fn observe_notifications(&self, sent: u64, failed: u64) {
+        for (outcome, more) in NOTIFICATIONS.into_iter().zip([sent, failed]) {
+            self.notifications.get_or_create(&[("outcome", outcome.to_owned())]).inc_by(more);
+        }
     }
 
     /// What the database says now.
@@ -339,7 +354,7 @@ mod tests {
                 assert!(families.iter().any(|family| name.starts_with(family.as_str())), "{line}");
             }
         }
-        assert_eq!(families.len(), 16);
+        assert_eq!(families.len(), 17);
         assert!(page.ends_with('\n') && !page.contains("# EOF"));
     }
 }

@@ -8,6 +8,7 @@ pub mod health;
 pub mod http;
 pub mod logging;
 pub mod metrics;
+pub mod notice;
 pub mod page;
 pub mod progress;
 pub mod report;

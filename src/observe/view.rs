@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::config::Health;
+use crate::invocation::Invocation;
 use crate::store::{RunRow, Snapshot, Timestamp};
 
 use super::health;
@@ -69,15 +70,13 @@ impl View<'_> {
             .map_or_else(|| "never yet".to_owned(), |at| format!("{} ({})", utc(at), relative(at, self.now)));
         let active = self.snapshot.consents.active;
         match self.mood() {
+            Mood::Bad if self.snapshot.withheld > 0 => {
+                format!("Needs attention: {}. {}", self.reasons().join("; "), self.waiting())
+            }
             Mood::Bad => format!("Needs attention: {}.", self.reasons().join("; ")),
-            Mood::Watch if self.snapshot.withheld > 0 => format!(
-                "In line with Understory as of {as_of}, but {} for your word.",
-                if self.snapshot.withheld == 1 {
-                    "1 removal waits".to_owned()
-                } else {
-                    format!("{} removals wait", thousands(self.snapshot.withheld))
-                }
-            ),
+            Mood::Watch if self.snapshot.withheld > 0 => {
+                format!("Last full sync {as_of}. {}", self.waiting())
+            }
             Mood::Watch => {
                 format!("The last run failed, but the table is still fresh: as of {as_of}.")
             }
@@ -85,6 +84,13 @@ impl View<'_> {
                 "All is well: {} in line with Understory as of {as_of}.",
                 counted(active, "active consent is", "active consents are")
             ),
+        }
+    }
+
+    fn waiting(&self) -> String {
+        match self.snapshot.withheld {
+            1 => "1 removal is waiting for your decision.".to_owned(),
+            n => format!("{} removals are waiting for your decision.", thousands(n)),
         }
     }
 
@@ -122,7 +128,7 @@ impl View<'_> {
                  stay active until listed again or let through. If they really left:",
                 counted(n, "active consent is", "active consents are")
             ),
-            command: Some(format!("understory-sync --run-once --accept-removals {n}")),
+            command: Some(Invocation::current().line_then_run(&format!("accept-removals {n}"))),
         })
     }
 

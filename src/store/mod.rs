@@ -4,6 +4,7 @@
 //! closed after it. Everything that writes goes through `Store::write`, which begins, commits, rolls back, and tries a
 //! transaction again where the server says that this may help.
 
+mod acceptance;
 mod bounds;
 mod bulk;
 mod conn;
@@ -20,6 +21,7 @@ mod load;
 mod location;
 mod lock;
 mod migration;
+mod notification;
 mod person;
 mod run;
 mod snapshot;
@@ -40,6 +42,7 @@ pub use forget::{ForgetOutcome, Forgotten};
 pub use lease::{Lease, Run, new_holder};
 pub use load::Loaded;
 pub use location::identity;
+pub use notification::{Notification, NotificationState, Told};
 pub use person::Person;
 pub use run::{Counts, RunRow, Snapshot, Trigger};
 pub use timestamp::Timestamp;

@@ -9,6 +9,7 @@ use super::wait::Wait;
 use super::{RunError, RunOptions, RunReport, Syncer, count_requests, fail};
 use crate::api::Traffic;
 use crate::exit::Exit;
+use crate::invocation::Invocation;
 use crate::reconcile::{Absence, Evidence, Guard, Pass, PendingReturn, RowWrite};
 use crate::store::{Acceptance, Candidate, Checked, Ending, Run, RunRow, Standing, Store, Timestamp};
 
@@ -308,8 +309,9 @@ fn withheld(evidence: &Evidence) -> String {
     } else {
         "and the list names nobody who can be stored"
     };
+    let line = Invocation::current().line_then_run(&format!("accept-removals {own}"));
     format!(
         "removals withheld: {n} of {of} active consents are no longer listed{since}, {why}; {own} stay active. If they really \
-         left, run `understory-sync --run-once --accept-removals {own}`"
+         left, run: {line}"
     )
 }

@@ -109,8 +109,8 @@ on_both! {
         let daemon = daemon(&world, "no run at start").await;
         let page = ask(&daemon, "GET", "/metrics").body;
         assert_eq!(metric(&page, "understory_sync_removals_withheld"), "60");
-        assert!(ask(&daemon, "GET", "/").body.contains("--accept-removals 60"));
-        assert!(world.run(&["status"]).expect(0).stdout.contains("--accept-removals 60"));
+        assert!(ask(&daemon, "GET", "/").body.contains("accept-removals 60"));
+        assert!(world.run(&["status"]).expect(0).stdout.contains("accept-removals 60"));
         world.run(&["--run-once", "--accept-removals", "60"]).expect(0);
         daemon.signal("HUP");
         until("the gauge to fall", async || {

@@ -4,19 +4,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each module may name of ours, besides itself.
-const MAY_NAME: [(&str, &str); 22] = [
+const MAY_NAME: [(&str, &str); 23] = [
     ("main", "app"),
     ("lib", ""),
     (
         "app",
-        "api cli command config consent daemon demo exit file host lifecycle observe schedule store sync",
+        "api cli command config consent daemon demo exit file host invocation lifecycle observe schedule store sync",
     ),
     ("command", "api cli config consent demo exit file observe schedule store sync"),
     ("daemon", "exit lifecycle schedule store"),
-    ("sync", "api config consent exit reconcile store"),
+    ("sync", "api config consent exit invocation reconcile store"),
     ("api", "config consent exit"),
     ("store", "config consent exit file hash host reconcile"),
-    ("observe", "config store"),
+    ("observe", "config invocation store"),
     ("demo", "store"),
     ("reconcile", "consent hash"),
     ("hash", "consent"),
@@ -26,6 +26,7 @@ const MAY_NAME: [(&str, &str); 22] = [
     ("exit", ""),
     ("file", ""),
     ("host", ""),
+    ("invocation", ""),
     ("lifecycle", ""),
     ("schedule", ""),
     ("tests", ""),

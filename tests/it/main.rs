@@ -47,6 +47,7 @@ mod killed;
 mod layers;
 mod leaving;
 mod log_lines;
+mod notifications;
 mod odd_values;
 mod one_run_at_a_time;
 mod outages;

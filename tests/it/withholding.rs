@@ -2,7 +2,7 @@
 
 use understory_mock_api::{Endpoint, Fault, FaultRule};
 
-use crate::support::World;
+use crate::support::{World, run, until, variable};
 
 fn hide_first(world: &World, count: usize) -> Vec<String> {
     world.api.people(|people| {
@@ -20,7 +20,7 @@ on_both! {
         world.run_once().expect(0);
         let hidden = hide_first(&world, 100);
 
-        world.run_once().expect(65).says("100 of 200").says("--run-once --accept-removals 100");
+        world.run_once().expect(65).says("100 of 200").says("accept-removals 100");
         assert_eq!(world.last_run("outcome, absence, missing, removals_withheld, active").await, "succeeded|withheld|0|100|200");
         assert!(world.last_run("error").await.contains("100 of 200"));
         assert_eq!(world.db.count("active_consents").await, 200);
@@ -119,7 +119,7 @@ on_both! {
         for id in &hidden[..4] {
             let _ = world.api.remove(id);
         }
-        world.run_once().expect(65).says("32 of 100").says("--accept-removals 12");
+        world.run_once().expect(65).says("32 of 100").says("accept-removals 12");
         assert_eq!(world.last_run("absence, missing, removals_withheld, active").await, "withheld|4|12|76");
         let mailable = "select count(*) from mailable_consents";
         assert_eq!(world.db.number(mailable).await, 64);
@@ -141,5 +141,80 @@ on_both! {
         hide_first(&world, 6);
         // With the five of this day, one more is enough.
         world.run_once().expect(65).says("11 of 50");
+    }
+
+    async fn an_acceptance_needs_the_database_alone_and_is_replaced_and_withdrawn(world: World) {
+        const KEPT: &str = "select accepted_removals from sync_state where accepted_by is not null and accepted_at is not null";
+        world.run(&["accept-removals", "5"]).expect(78);
+        world.list_people(3);
+        world.run_once().expect(0);
+        let accept = |removals: &str| {
+            let mut command = world.command(&["accept-removals", removals]);
+            command.env_remove(variable("auth.client_id")).env_remove(variable("auth.client_secret"));
+            run(command).expect(0)
+        };
+        for removals in ["5", "7"] {
+            accept(removals);
+            assert_eq!(world.db.number(KEPT).await.to_string(), removals);
+        }
+        accept("0");
+        assert_eq!(world.db.rows(KEPT).await, Vec::<String>::new());
+    }
+
+    async fn a_kept_acceptance_is_used_up_by_the_first_run_that_it_helps(world: World) {
+        const KEPT: &str = "select coalesce(accepted_removals, 0) from sync_state";
+        world.list_people(100);
+        world.run_once().expect(0);
+        // A run that needs no help leaves it alone.
+        world.run(&["accept-removals", "50"]).expect(0);
+        world.run_once().expect(0);
+        assert_eq!(world.db.number(KEPT).await, 50);
+        hide_first(&world, 51);
+        // Too few: nobody is let through, and it is not used up.
+        world.run_once().expect(65).says("accept-removals 51");
+        assert_eq!(world.db.number(KEPT).await, 50);
+        let told = world.run(&["accept-removals", "60"]).expect(0).stdout;
+        assert!(told.contains("51 removals are withheld"), "{told}");
+        // A dry run counts with it and leaves it.
+        world.run(&["--run-once", "--dry-run"]).expect(0);
+        assert_eq!(world.db.number(KEPT).await, 60);
+        world.run_once().expect(0);
+        assert_eq!(world.last_run("absence, missing, accepted_removals, active").await, "judged|51|51|49");
+        assert!(world.last_run("accepted_by").await.contains('@'));
+        assert_eq!(world.db.number(KEPT).await, 0);
+        hide_first(&world, 40);
+        world.run_once().expect(65);
+    }
+
+    async fn a_kept_acceptance_ends_after_a_day(world: World) {
+        world.list_people(100);
+        world.run_once().expect(0);
+        hide_first(&world, 50);
+        let ago = |hours: i64| if world.db.is_postgres() {
+            format!("now() - interval '{hours} hours'")
+        } else {
+            format!("strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-{hours} hours')")
+        };
+        for (hours, exit) in [(25, 65), (23, 0)] {
+            world.run(&["accept-removals", "50"]).expect(0);
+            world.db.execute(&format!("update sync_state set accepted_at = {}", ago(hours))).await;
+            world.run_once().expect(exit);
+        }
+    }
+
+    async fn an_acceptance_waits_for_no_run_and_helps_the_one_under_way(world: World) {
+        world.list_people(100);
+        world.run_once().expect(0);
+        hide_first(&world, 50);
+        // The list hangs until the acceptance was given.
+        world.api.play(FaultRule::on(Endpoint::List, Fault::Delay(std::time::Duration::from_secs(3))));
+        let running = world.start(&["--run-once"]);
+        until("the run to begin", async || {
+            (world.last_run("outcome").await == "running").then_some(())
+        }).await;
+        world.run(&["accept-removals", "50"]).expect(0);
+        assert_eq!(world.last_run("outcome").await, "running");
+        running.wait().expect(0);
+        assert_eq!(world.last_run("absence, accepted_removals").await, "judged|50");
     }
 }

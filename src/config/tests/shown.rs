@@ -68,7 +68,7 @@ fn config_tells_what_is_missing_and_can_be_read_back() {
     let place = Place::empty();
     let loaded = place.load_for(Needs::Nothing).unwrap();
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let exit = crate::command::config::run(&loaded, &mut out, &mut err).unwrap();
+    let exit = crate::command::config::run(&loaded, false, &mut out, &mut err).unwrap();
     assert_eq!(exit, crate::exit::Exit::Config);
     assert!(String::from_utf8(err).unwrap().contains("UNDERSTORY_SYNC__AUTH__CLIENT_ID"));
     let again = Place::new().toml(&String::from_utf8(out).unwrap()).load();
@@ -122,7 +122,7 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
         }
     }
     let loaded = Place::new().load();
-    let exit = crate::command::config::run(&loaded, &mut Closed, &mut Vec::new()).unwrap();
+    let exit = crate::command::config::run(&loaded, false, &mut Closed, &mut Vec::new()).unwrap();
     assert_eq!(exit, crate::exit::Exit::Done);
     assert_eq!(crate::command::man::run(&mut Closed).unwrap(), crate::exit::Exit::Done);
 }

@@ -215,7 +215,7 @@ fn shrinking() -> Vec<Scenario> {
     let only = |name: &str, count: u64, most| {
         Scenario::new(name, 65, most, move |stage| stage.world.list_people(count))
             .check(|after| {
-                let told = after.stderr.contains("--accept-removals");
+                let told = after.stderr.contains("accept-removals");
                 told.then_some(()).ok_or_else(|| "it does not say how to let it through".to_owned())
             })
             .on_both()

@@ -1,0 +1,325 @@
+//! How a person starts this program from a shell where it runs: under systemd, in a container, or plainly.
+//!
+//! Every message that tells what to type takes the line from here, because `understory-sync …` alone fails in most of these places: it is
+//! not on the path in an image, and a service's database and credentials are its own. Imports nothing of ours.
+
+use std::sync::OnceLock;
+
+/// What a command line is made from. No secret.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Invocation {
+    pub place: Place,
+    /// The program as it was started, or its full path.
+    pub program: String,
+    /// The configuration file.
+    pub config: Option<String>,
+    /// Variables that tell the database where the file does not.
+    pub variables: Vec<(String, String)>,
+    /// Only root and the service's own user can open the database, and root can open any SQLite file.
+    pub sqlite: bool,
+    /// The daemon, which a reload makes run at once.
+    pub daemon: bool,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Place {
+    #[default]
+    Plain,
+    Systemd {
+        unit: String,
+        /// A unit of a user's own manager.
+        user_manager: bool,
+        /// Who the service runs as.
+        user: String,
+        /// Whether there is sudo; else root types the line.
+        sudo: bool,
+    },
+    Container {
+        /// `docker` or `podman`
+        engine: &'static str,
+        id: String,
+    },
+    Kubernetes {
+        namespace: Option<String>,
+        pod: String,
+    },
+}
+
+static CURRENT: OnceLock<Invocation> = OnceLock::new();
+
+impl Invocation {
+    /// This process; plain before [`Invocation::set_current`].
+    pub fn current() -> &'static Self {
+        CURRENT.get_or_init(|| Self { program: "understory-sync".to_owned(), ..Self::default() })
+    }
+
+    /// To be called once, when the configuration is known.
+    pub fn set_current(self) {
+        let _ = CURRENT.set(self);
+    }
+
+    /// What to type for a command of this program that needs the database alone.
+    pub fn line(&self, command: &str) -> String {
+        let program = self.program_line(command);
+        match &self.place {
+            Place::Plain | Place::Systemd { user_manager: true, .. } => self.with_variables("", &program),
+            Place::Systemd { user, sudo, .. } => {
+                let root = if *sudo { "sudo " } else { "" };
+                let as_user = if self.sqlite || user == "root" || user.is_empty() {
+                    root.to_owned()
+                } else if *sudo {
+                    format!("sudo -u {} ", quote(user))
+                } else {
+                    format!("runuser -u {} -- ", quote(user))
+                };
+                self.with_variables(&as_user, &program)
+            }
+            Place::Container { engine, id } if self.daemon => format!("{engine} exec {id} {program}"),
+            Place::Container { engine, .. } => {
+                format!("{engine} run … {command}   (the options and the image of this container)")
+            }
+            Place::Kubernetes { namespace, pod } if self.daemon => {
+                let namespace = namespace.as_ref().map(|name| format!("-n {name} ")).unwrap_or_default();
+                format!("kubectl {namespace}exec {pod} -- {program}")
+            }
+            Place::Kubernetes { .. } => {
+                format!("{program}   (in a pod with this one's image, configuration and secrets)")
+            }
+        }
+    }
+
+    /// The same, and then a run at once where there is a way to ask for one.
+    pub fn line_then_run(&self, command: &str) -> String {
+        let line = self.line(command);
+        let Place::Systemd { unit, user_manager, sudo, .. } = &self.place else {
+            return line;
+        };
+        let verb = if self.daemon { "reload" } else { "start" };
+        let manager = match (user_manager, sudo) {
+            (true, _) => "systemctl --user",
+            (false, true) => "sudo systemctl",
+            (false, false) => "systemctl",
+        };
+        format!("{line} && {manager} {verb} {}", quote(unit))
+    }
+
+    fn program_line(&self, command: &str) -> String {
+        let config =
+            self.config.as_ref().map(|file| format!("--config {} ", quote(file))).unwrap_or_default();
+        format!("{} {config}{command}", quote(&self.program))
+    }
+
+    fn with_variables(&self, before: &str, program: &str) -> String {
+        if self.variables.is_empty() {
+            return format!("{before}{program}");
+        }
+        let set: Vec<String> =
+            self.variables.iter().map(|(name, value)| format!("{name}={}", quote(value))).collect();
+        let env = if before.is_empty() { "" } else { "env " };
+        format!("{before}{env}{} {program}", set.join(" "))
+    }
+}
+
+/// What the system tells about this process.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, each read once")]
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Traces<'a> {
+    /// `INVOCATION_ID`
+    pub invocation_id: bool,
+    /// `/proc/self/cgroup`
+    pub cgroup: &'a str,
+    /// `/proc/self/mountinfo`
+    pub mounts: &'a str,
+    pub docker_env: bool,
+    pub container_env: bool,
+    /// `KUBERNETES_SERVICE_HOST`
+    pub kubernetes: bool,
+    /// Of the service account.
+    pub namespace: Option<&'a str>,
+    pub hostname: &'a str,
+    pub user: &'a str,
+    pub sudo: bool,
+}
+
+impl Place {
+    pub fn find(traces: &Traces<'_>) -> Self {
+        // A container may run systemd itself, so it comes first.
+        if let Some((unit, user_manager)) = service(traces) {
+            return Self::Systemd { unit, user_manager, user: traces.user.to_owned(), sudo: traces.sudo };
+        }
+        if traces.kubernetes {
+            let namespace = traces.namespace.map(str::trim).filter(|name| !name.is_empty());
+            return Self::Kubernetes {
+                namespace: namespace.map(str::to_owned),
+                pod: traces.hostname.to_owned(),
+            };
+        }
+        if traces.docker_env || traces.container_env {
+            let engine = if traces.docker_env { "docker" } else { "podman" };
+            let id = container_id(traces.mounts).unwrap_or_else(|| traces.hostname.to_owned());
+            return Self::Container { engine, id };
+        }
+        Self::Plain
+    }
+}
+
+/// The unit that this process belongs to. What cron or a login starts belongs to a unit too, but has no invocation id of it.
+fn service(traces: &Traces<'_>) -> Option<(String, bool)> {
+    if !traces.invocation_id {
+        return None;
+    }
+    let path = traces.cgroup.lines().find_map(|line| {
+        line.strip_prefix("0::")
+            .filter(|path| *path != "/")
+            .or_else(|| Some(line.split_once("name=systemd:")?.1))
+    })?;
+    let unit = path.rsplit('/').find(|part| part.ends_with(".service"))?;
+    if unit.starts_with("user@") || ["cron.service", "crond.service"].contains(&unit) {
+        return None;
+    }
+    Some((unit.trim_end_matches(".service").to_owned(), path.contains("/user@")))
+}
+
+/// The engines mount `…/containers/ID/hostname` (Docker) or `…/ID/userdata/hostname` (Podman) at `/etc/hostname`.
+fn container_id(mounts: &str) -> Option<String> {
+    let line = mounts.lines().find(|line| line.contains(" /etc/hostname "))?;
+    let is_id = |part: &&str| part.len() == 64 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    line.split(['/', ' ']).find(is_id).map(|id| id[..12].to_owned())
+}
+
+/// A word that every shell takes as it is.
+fn quote(word: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-:@=+,%".contains(&byte);
+    if !word.is_empty() && word.bytes().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plain() -> Invocation {
+        Invocation { program: "understory-sync".to_owned(), ..Invocation::default() }
+    }
+
+    fn systemd(sudo: bool) -> Place {
+        Place::Systemd {
+            unit: "understory-sync".to_owned(),
+            user_manager: false,
+            user: "understory-sync".to_owned(),
+            sudo,
+        }
+    }
+
+    #[test]
+    fn the_line_works_where_the_process_runs() {
+        let config = Some("/etc/understory-sync/config.toml".to_owned());
+        let variables = vec![("DATABASE_URL".to_owned(), "sqlite:///var/lib/u s/understory.db".to_owned())];
+        let service = Invocation {
+            program: "/usr/bin/understory-sync".to_owned(),
+            config: config.clone(),
+            daemon: true,
+            place: systemd(true),
+            ..plain()
+        };
+        let image = Invocation { program: "/usr/bin/understory-sync".to_owned(), daemon: true, ..plain() };
+        let docker = Place::Container { engine: "docker", id: "0123456789ab".to_owned() };
+        let pod = Place::Kubernetes { namespace: Some("crm".to_owned()), pod: "sync-0".to_owned() };
+        let cases = [
+            (plain(), "understory-sync accept-removals 5"),
+            (
+                Invocation { config: Some("/home/o'neil/a b.toml".to_owned()), ..plain() },
+                r"understory-sync --config '/home/o'\''neil/a b.toml' accept-removals 5",
+            ),
+            (
+                Invocation {
+                    variables: variables.clone(),
+                    program: "./understory-sync".to_owned(),
+                    ..plain()
+                },
+                "DATABASE_URL='sqlite:///var/lib/u s/understory.db' ./understory-sync accept-removals 5",
+            ),
+            (
+                Invocation { variables: variables.clone(), sqlite: true, ..service.clone() },
+                "sudo env DATABASE_URL='sqlite:///var/lib/u s/understory.db' /usr/bin/understory-sync --config \
+                 /etc/understory-sync/config.toml accept-removals 5 && sudo systemctl reload understory-sync",
+            ),
+            (
+                service.clone(),
+                "sudo -u understory-sync /usr/bin/understory-sync --config /etc/understory-sync/config.toml \
+                 accept-removals 5 && sudo systemctl reload understory-sync",
+            ),
+            (
+                Invocation { place: systemd(false), daemon: false, ..service.clone() },
+                "runuser -u understory-sync -- /usr/bin/understory-sync --config /etc/understory-sync/config.toml \
+                 accept-removals 5 && systemctl start understory-sync",
+            ),
+            (
+                Invocation { place: systemd(false), sqlite: true, ..service },
+                "/usr/bin/understory-sync --config /etc/understory-sync/config.toml accept-removals 5 && systemctl \
+                 reload understory-sync",
+            ),
+            (
+                Invocation { place: docker.clone(), variables, ..image.clone() },
+                "docker exec 0123456789ab /usr/bin/understory-sync accept-removals 5",
+            ),
+            (
+                Invocation { place: docker, daemon: false, ..image.clone() },
+                "docker run … accept-removals 5   (the options and the image of this container)",
+            ),
+            (
+                Invocation { place: pod, ..image },
+                "kubectl -n crm exec sync-0 -- /usr/bin/understory-sync accept-removals 5",
+            ),
+        ];
+        for (invocation, line) in cases {
+            assert_eq!(invocation.line_then_run("accept-removals 5"), line);
+        }
+    }
+
+    #[test]
+    fn the_place_is_found_by_what_the_system_tells() {
+        let id = "0123456789abcdef".repeat(4);
+        let mounts = format!(
+            "1 2 254:1 /var/lib/docker/containers/{id}/hostname /etc/hostname rw - ext4 /dev/vda1 rw\n"
+        );
+        let unit = Traces {
+            invocation_id: true,
+            cgroup: "0::/system.slice/understory-sync.service\n",
+            user: "understory-sync",
+            sudo: true,
+            ..Traces::default()
+        };
+        let host = Traces { hostname: "web", docker_env: true, ..Traces::default() };
+        let instance =
+            "1:name=systemd:/system.slice/system-understory\\x2dsync.slice/understory-sync@north.service";
+        let docker = |id: &str| Place::Container { engine: "docker", id: id.to_owned() };
+        assert_eq!(Place::find(&unit), systemd(true));
+        assert_eq!(Place::find(&Traces { docker_env: true, ..unit }), systemd(true));
+        assert!(matches!(
+            Place::find(&Traces { cgroup: instance, ..unit }),
+            Place::Systemd { unit, .. } if unit == "understory-sync@north"
+        ));
+        let own = "0::/user.slice/user-1000.slice/user@1000.service/app.slice/sync.service";
+        assert!(matches!(
+            Place::find(&Traces { cgroup: own, ..unit }),
+            Place::Systemd { user_manager: true, .. }
+        ));
+        for cgroup in ["0::/", "0::/system.slice/cron.service", "0::/user.slice/user@1000.service/init.scope"]
+        {
+            assert_eq!(Place::find(&Traces { cgroup, ..unit }), Place::Plain, "{cgroup}");
+        }
+        assert_eq!(Place::find(&Traces { invocation_id: false, ..unit }), Place::Plain);
+        assert_eq!(Place::find(&host), docker("web"));
+        assert_eq!(Place::find(&Traces { mounts: &mounts, ..host }), docker("0123456789ab"));
+        let podman = Traces { docker_env: false, container_env: true, ..host };
+        assert!(matches!(Place::find(&podman), Place::Container { engine: "podman", .. }));
+        let pod = Traces { kubernetes: true, namespace: Some("crm\n"), ..host };
+        assert_eq!(
+            Place::find(&pod),
+            Place::Kubernetes { namespace: Some("crm".to_owned()), pod: "web".to_owned() }
+        );
+    }
+}

@@ -1,0 +1,190 @@
+//! Notifications: what is told, when, and in which words. Pure.
+
+use serde_json::{Value, json};
+
+use crate::config::NotifyFormat;
+use crate::invocation::Invocation;
+use crate::store::{Notification, NotificationState, Timestamp};
+
+use super::text::{counted, thousands};
+
+/// The same trouble is told again after so long.
+const REPEAT_AFTER_MILLIS: i64 = 24 * 3_600_000;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    RemovalsWithheld,
+    RunsFailing,
+    Recovered,
+    Test,
+}
+
+impl Event {
+    /// As messages and the database name it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RemovalsWithheld => "removals_withheld",
+            Self::RunsFailing => "runs_failing",
+            Self::Recovered => "recovered",
+            Self::Test => "test",
+        }
+    }
+}
+
+/// One message. No personal data, no secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    pub event: Event,
+    pub at: Timestamp,
+    pub company: Option<String>,
+    pub message: String,
+    /// What to type.
+    pub next_step: Option<String>,
+    pub counts: Vec<(&'static str, i64)>,
+    /// What the next message about the same is compared with.
+    pub amount: i64,
+}
+
+/// What the receiver gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Body {
+    pub content_type: &'static str,
+    pub text: String,
+}
+
+impl Notice {
+    pub fn test(company: Option<&str>, at: Timestamp) -> Self {
+        Self {
+            event: Event::Test,
+            at,
+            company: company.map(str::to_owned),
+            message: "This is a test message of understory-sync. Notifications arrive here.".to_owned(),
+            next_step: None,
+            counts: Vec::new(),
+            amount: 0,
+        }
+    }
+
+    pub fn body(&self, format: NotifyFormat) -> Body {
+        match format {
+            NotifyFormat::Json => Body { content_type: "application/json", text: self.to_json().to_string() },
+            NotifyFormat::Slack => {
+                let text = self.plain().replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+                Body { content_type: "application/json", text: json!({ "text": text }).to_string() }
+            }
+            NotifyFormat::Text => Body { content_type: "text/plain; charset=utf-8", text: self.plain() },
+        }
+    }
+
+    fn to_json(&self) -> Value {
+        let counts: serde_json::Map<String, Value> =
+            self.counts.iter().map(|(name, count)| ((*name).to_owned(), (*count).into())).collect();
+        json!({
+            "event": self.event.name(),
+            "at": self.at,
+            "company_id": self.company,
+            "message": self.message,
+            "next_step": self.next_step,
+            "counts": counts,
+        })
+    }
+
+    fn plain(&self) -> String {
+        let company = self.company.as_ref().map(|id| format!(" ({id})")).unwrap_or_default();
+        let step = self.next_step.as_ref().map(|step| format!("\n{step}")).unwrap_or_default();
+        format!("understory-sync{company}: {}{step}", self.message)
+    }
+}
+
+/// What has to be told now, and what is over.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Due {
+    pub notices: Vec<Notice>,
+    /// Troubles that have ended while another goes on: told at once when they come back.
+    pub ended: Vec<&'static str>,
+    /// Nothing is wrong and nothing was told: what is remembered can be forgotten.
+    pub forget: bool,
+}
+
+/// Decides after a run. `after_failures` is `notify.after_failures`.
+pub fn due(state: &NotificationState, after_failures: u32, now: Timestamp, how: &Invocation) -> Due {
+    let failing = state.failures >= i64::from(after_failures);
+    let troubles = [
+        (Event::RemovalsWithheld, state.withheld > 0, state.withheld),
+        (Event::RunsFailing, failing, state.failures),
+    ];
+    let mut due = Due::default();
+    for (event, holds, amount) in troubles {
+        let told = state.told(event.name());
+        if holds && is_due(event, told, amount, now) {
+            due.notices.push(trouble(event, amount, state, now, how));
+        } else if !holds && told.is_some_and(|told| told.amount > 0) {
+            due.ended.push(event.name());
+        }
+    }
+    if state.withheld == 0 && state.failures == 0 {
+        let troubles = [Event::RemovalsWithheld, Event::RunsFailing];
+        let told =
+            troubles.iter().any(|event| state.told(event.name()).is_some_and(|told| told.sent_at.is_some()));
+        due.ended.clear();
+        due.forget = !told;
+        if told {
+            due.notices.push(recovered(state, now));
+        }
+    }
+    due
+}
+
+fn is_due(event: Event, told: Option<&Notification>, amount: i64, now: Timestamp) -> bool {
+    let Some((told, sent_at)) = told.and_then(|told| Some((told, told.sent_at?))) else {
+        return true;
+    };
+    let doubled =
+        told.amount == 0 || event == Event::RemovalsWithheld && amount >= told.amount.saturating_mul(2);
+    doubled || now.millis() - sent_at.millis() >= REPEAT_AFTER_MILLIS
+}
+
+fn trouble(event: Event, amount: i64, state: &NotificationState, now: Timestamp, how: &Invocation) -> Notice {
+    let (message, next_step, counts) = if event == Event::RemovalsWithheld {
+        let message = format!(
+            "{} of {} no longer listed by Understory, more at once than the removal guard allows. They stay active until \
+             you decide, and there may be people among them who withdrew. If they really left, run:",
+            thousands(amount),
+            counted(state.active, "active consent is", "active consents are"),
+        );
+        let line = how.line_then_run(&format!("accept-removals {amount}"));
+        (message, line, vec![("withheld", amount), ("active", state.active)])
+    } else {
+        let error = state.last_error.as_deref().unwrap_or("no reason was recorded").trim_end_matches('.');
+        let runs = counted(amount, "run has failed", "runs in a row have failed");
+        let message =
+            format!("{runs}. The last error: {error}. The table keeps what it holds. To see the state, run:");
+        (message, how.line("status"), vec![("failed_runs", amount), ("active", state.active)])
+    };
+    Notice {
+        event,
+        at: now,
+        company: state.company.clone(),
+        message,
+        next_step: Some(next_step),
+        counts,
+        amount,
+    }
+}
+
+fn recovered(state: &NotificationState, now: Timestamp) -> Notice {
+    let active = counted(state.active, "active consent", "active consents");
+    Notice {
+        event: Event::Recovered,
+        at: now,
+        company: state.company.clone(),
+        message: format!("All is well again: the last run succeeded and nothing is withheld. {active}."),
+        next_step: None,
+        counts: vec![("active", state.active)],
+        amount: 0,
+    }
+}
+
+#[cfg(test)]
+#[path = "notice_tests.rs"]
+mod tests;

@@ -1,0 +1,30 @@
+//! The permission to let withheld removals through: given by a command, used up by the next run that it helps.
+
+use super::conn::{execute, row};
+use super::error::from_sqlx;
+use super::{Store, StoreError, Timestamp};
+
+/// How many rows the guard keeps now, which an acceptance would let through.
+const WITHHELD: &str = "select count(*) from consents where withheld_since is not null";
+
+impl Store {
+    /// Keeps a permission for up to `removals`, in place of an older one; 0 withdraws. Gives what the guard keeps now.
+    pub async fn accept_removals(
+        &mut self,
+        removals: u64,
+        by: &str,
+        now: Timestamp,
+    ) -> Result<i64, StoreError> {
+        const ACCEPT: &str =
+            "update sync_state set accepted_removals = $1, accepted_by = $2, accepted_at = $3 where id = 1";
+        let place = self.place();
+        let removals = (removals > 0).then(|| i64::try_from(removals).unwrap_or(i64::MAX));
+        self.write(async |conn| {
+            let failed = |error: sqlx::Error| from_sqlx(&error, &place);
+            execute!(conn, ACCEPT, removals, removals.map(|_| by), removals.map(|_| now)).map_err(failed)?;
+            let (withheld,): (i64,) = row!(conn, WITHHELD).map_err(failed)?;
+            Ok(withheld)
+        })
+        .await
+    }
+}
