@@ -1,9 +1,11 @@
 //! Files that another user of the machine put there, or may write: not believed, not written to, not waited for.
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::Path;
 use std::process::Command;
+
+use sqlx::Connection as _;
 
 use crate::bench::cluster::is_root;
 use crate::support::not_run::cannot_run;
@@ -104,4 +106,46 @@ async fn a_database_that_every_user_may_read_is_warned_of() {
     for command in [&["--run-once"][..], &["check"]] {
         assert!(warned(command), "{command:?}");
     }
+}
+
+#[tokio::test]
+async fn removals_that_root_lets_through_leave_every_file_to_the_owner_of_the_database() {
+    let world = World::on(Engine::Sqlite).await;
+    world.list_people(100);
+    world.run_once().expect(0);
+    world.api.people(|people| {
+        for id in &people.ids()[..50] {
+            people.list(id, false);
+        }
+    });
+    let folder = world.db.folder();
+    if !give_away(folder) {
+        return;
+    }
+    for file in fs::read_dir(folder).unwrap() {
+        give_away(&file.unwrap().path());
+    }
+    // Whoever reads meanwhile keeps the files of the write-ahead log in place.
+    let mut reader = sqlx::SqliteConnection::connect(world.db.url()).await.unwrap();
+    let _ = sqlx::query("select count(*) from consents").fetch_one(&mut reader).await.unwrap();
+    world.run(&["accept-removals", "50"]).expect(0);
+    let mut names = Vec::new();
+    for file in fs::read_dir(folder).unwrap() {
+        let file = file.unwrap();
+        assert_eq!(file.metadata().unwrap().uid(), STRANGER, "{:?}", file.path());
+        names.push(file.file_name().into_string().unwrap());
+    }
+    assert!(names.iter().any(|name| name.ends_with("-wal")), "{names:?}");
+    reader.close().await.unwrap();
+
+    let program = world.home().join("program");
+    fs::copy(env!("CARGO_BIN_EXE_understory-sync"), &program).unwrap();
+    fs::set_permissions(world.home(), Permissions::from_mode(0o755)).unwrap();
+    let model = world.command(&["--run-once"]);
+    let mut command = Command::new("setpriv");
+    command.args([&format!("--reuid={STRANGER}"), &format!("--regid={STRANGER}"), "--clear-groups"]);
+    command.arg(&program).arg("--run-once").env_clear().current_dir("/");
+    command.envs(model.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    run(command).expect(0);
+    assert_eq!(world.last_run("absence, accepted_removals, active").await, "judged|50|50");
 }
