@@ -25,8 +25,9 @@ use crate::file::caller;
 use crate::lifecycle::{Role, Signals, forbid_core_dumps};
 use crate::observe::logging;
 use crate::observe::progress::Progress;
-use crate::observe::view::View;
-use crate::store::{Bounds, Snapshot, Store, StoreError, Timestamp};
+use crate::observe::view::{Installation, View};
+use crate::store::{Bounds, Snapshot, Store, StoreError, Timestamp, identity};
+use crate::zone;
 
 /// Everything that `main` does.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -152,18 +153,25 @@ fn dispatch(cli: &Cli, runtime: &Runtime, format: &Cell<LogFormat>) -> Result<Ex
             let loaded = configuration(cli, Needs::Database, format)?;
             quiet_log(&loaded);
             warn(&loaded);
-            runtime.block_on(interruptible(on_database(command, loaded.config)))
+            runtime.block_on(interruptible(on_database(command, loaded)))
         }
     }
 }
 
 /// Commands that work on the database alone.
-async fn on_database(command: &Command, config: Config) -> Result<Exit, CommandError> {
+async fn on_database(command: &Command, loaded: Loaded) -> Result<Exit, CommandError> {
+    let installation = installation(&loaded);
+    let config = loaded.config;
     let mut out = command::terminal::stdout();
     match command {
         Command::Status { json } => {
             let snapshot = snapshot(&config).await?;
-            let view = view(&config, &snapshot);
+            let view = View {
+                snapshot: &snapshot,
+                installation: &installation,
+                next_run: snapshot.next_run_at,
+                now: Timestamp::now(),
+            };
             out.write_all(command::status::run(&view, *json).as_bytes())?;
             Ok(Exit::Done)
         }
@@ -238,6 +246,7 @@ fn configuration(cli: &Cli, needs: Needs, format: &Cell<LogFormat>) -> Result<Lo
     };
     let loaded = load(&sources, needs)?;
     format.set(loaded.config.log.format);
+    zone::set_current(loaded.config.schedule.times.zone().clone());
     place::invocation(&loaded, cli.command.is_none() && !cli.run_once).set_current();
     Ok(loaded)
 }
@@ -268,16 +277,15 @@ async fn snapshot(config: &Config) -> Result<Snapshot, StoreError> {
     }
 }
 
-/// What `status` is made of.
-fn view<'a>(config: &'a Config, snapshot: &'a Snapshot) -> View<'a> {
-    let now = Timestamp::now().to_utc();
-    let next_run = Some(Timestamp::new(serve::ticks(config).next()));
-    View {
-        snapshot,
-        health: &config.health,
+fn installation(loaded: &Loaded) -> Installation {
+    let config = &loaded.config;
+    Installation {
+        health: config.health.clone(),
         run_timeout: config.schedule.run_timeout,
-        next_run,
-        now: Timestamp::new(now),
+        database: identity(&config.database),
+        config_file: loaded.file.as_ref().map(|file| place::absolute(file)),
+        company_id: config.api.company_id.clone(),
+        notifies: config.notify.url.is_some(),
     }
 }
 

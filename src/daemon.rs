@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::future::LocalBoxFuture;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -13,9 +14,12 @@ use crate::exit::Exit;
 use crate::lifecycle::{Signals, SystemdState, Watchdog};
 use crate::schedule::Scheduler;
 use crate::store::{Timestamp, Trigger};
+use crate::zone;
 
 /// How often the run at start looks whether another run's lease has ended.
 const LEASE_POLL_INTERVAL: Duration = Duration::from_secs(3);
+/// Recording when the next run is due takes no longer.
+pub const RECORD_TIMEOUT: Duration = Duration::from_secs(8);
 /// No answer of the API silences the daemon for longer.
 const MAX_RETRY_AFTER: Duration = Duration::from_hours(24);
 
@@ -81,6 +85,8 @@ pub struct Daemon {
     pub tell: Box<dyn Fn(SystemdState<'_>)>,
     /// When the next run is due, for the metrics and the status page.
     pub next_run: watch::Sender<Option<Timestamp>>,
+    /// Leaves the same where other processes find it.
+    pub record_next_run: Box<dyn Fn(Timestamp) -> LocalBoxFuture<'static, ()>>,
 }
 
 impl Daemon {
@@ -94,6 +100,9 @@ impl Daemon {
             not_before: None,
         };
         daemon_loop.begin(&startup);
+        if startup.database_down.is_none() {
+            daemon_loop.record_next_run().await;
+        }
         let exit = daemon_loop.work(&startup, &mut run).await;
         daemon_loop.say(SystemdState::Stopping);
         daemon_loop.daemon.scheduler.stop().await;
@@ -127,13 +136,13 @@ impl DaemonLoop {
             tracing::info!("no run at start: the last complete run is younger than the interval");
         }
         while let Some(trigger) = self.wait().await {
-            if self.must_wait_for_api() {
-                continue;
+            if !self.must_wait_for_api() {
+                let outcome = run(trigger).await;
+                if let Some(end) = self.handle_outcome(outcome) {
+                    return end;
+                }
             }
-            let outcome = run(trigger).await;
-            if let Some(end) = self.handle_outcome(outcome) {
-                return end;
-            }
+            self.record_next_run().await;
         }
         Exit::Done
     }
@@ -144,7 +153,11 @@ impl DaemonLoop {
         loop {
             let outcome = run(Trigger::Start).await;
             let Outcome::Busy { holder } = outcome else {
-                return self.handle_outcome(outcome);
+                let end = self.handle_outcome(outcome);
+                if end.is_none() {
+                    self.record_next_run().await;
+                }
+                return end;
             };
             if !said {
                 tracing::info!("the run at start waits for another run to end ({holder})");
@@ -208,7 +221,7 @@ impl DaemonLoop {
             return false;
         };
         let until = self.daemon.scheduler.now() + TimeDelta::from_std(left).unwrap_or_default();
-        let until = until.format("%Y-%m-%d %H:%M:%S UTC");
+        let until = zone::tell(until);
         tracing::warn!("tick skipped: the API asked not to be asked before {until}");
         self.status(&format!("waiting as the API asked, until {until}"));
         true
@@ -218,7 +231,7 @@ impl DaemonLoop {
         let missed = self.daemon.scheduler.skip_missed();
         self.publish_next_run();
         let now = self.daemon.scheduler.now();
-        let at = now.format("%H:%M:%S");
+        let at = zone::tell_bare(now, "%H:%M:%S");
         let mut end = None;
         match outcome {
             Outcome::Complete { words, not_before } => {
@@ -234,7 +247,7 @@ impl DaemonLoop {
                 self.respect_retry_after(not_before);
                 let good = self.last_complete.map_or_else(
                     || "none complete yet".to_owned(),
-                    |good| format!("last complete {}", good.format("%Y-%m-%d %H:%M:%S")),
+                    |good| format!("last complete {}", zone::tell_bare(good, "%Y-%m-%d %H:%M:%S")),
                 );
                 self.status(&format!("last run {at} failed: {words}; {good}"));
                 end = ends;
@@ -257,6 +270,17 @@ impl DaemonLoop {
         });
     }
 
+    /// A stop does not wait for it.
+    async fn record_next_run(&self) {
+        let Daemon { scheduler, signals, watchdog, record_next_run, .. } = &self.daemon;
+        let recording = record_next_run(Timestamp::new(scheduler.next()));
+        tokio::select! {
+            biased;
+            () = signals.stop.cancelled() => {}
+            () = watchdog.ping_while(RECORD_TIMEOUT, recording) => {}
+        }
+    }
+
     fn say(&self, word: SystemdState<'_>) {
         (self.daemon.tell)(word);
     }
@@ -266,7 +290,7 @@ impl DaemonLoop {
         let next = self.daemon.scheduler.next();
         let near = next - self.daemon.scheduler.now() < TimeDelta::days(1);
         let form = if near { "%H:%M" } else { "%Y-%m-%d %H:%M" };
-        self.say(SystemdState::Status(&format!("{words}; next {} UTC", next.format(form))));
+        self.say(SystemdState::Status(&format!("{words}; next {}", zone::tell_as(next, form))));
     }
 }
 

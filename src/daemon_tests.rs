@@ -11,6 +11,7 @@ use crate::schedule::{Schedule, Ticks};
 struct Bench {
     signals: Signals,
     said: Rc<RefCell<Vec<String>>>,
+    recorded: Rc<RefCell<Vec<String>>>,
     began: Instant,
     start: DateTime<Utc>,
     zone: &'static str,
@@ -26,6 +27,7 @@ impl Bench {
         Self {
             signals: Signals::default(),
             said: Rc::default(),
+            recorded: Rc::default(),
             began: Instant::now(),
             start: start(),
             zone: "UTC",
@@ -39,13 +41,17 @@ impl Bench {
         let zone = jiff::tz::TimeZone::get(self.zone).unwrap();
         let schedule = Schedule::parse(cron, zone, start).unwrap();
         let ticks = Ticks::new(schedule, Duration::ZERO, Box::new(clock));
-        let said = Rc::clone(&self.said);
+        let (said, recorded) = (Rc::clone(&self.said), Rc::clone(&self.recorded));
         Daemon {
             scheduler: Scheduler::start(ticks).await.unwrap(),
             signals: self.signals.clone(),
             watchdog: Watchdog::new(None, || {}),
             tell: Box::new(move |word| said.borrow_mut().push(format!("{word:?}"))),
             next_run: watch::Sender::new(None),
+            record_next_run: Box::new(move |at| {
+                recorded.borrow_mut().push(at.to_utc().format("%H:%M").to_string());
+                Box::pin(std::future::ready(()))
+            }),
         }
     }
 
@@ -103,6 +109,7 @@ async fn a_run_at_start_then_one_at_every_tick() {
     assert_eq!(said[0], "Ready");
     assert_eq!(said[2], r#"Status("last run 11:30:04 ok: 3 consents, 1 new, 0 changed; next 12:00 UTC")"#);
     assert_eq!(said.last().unwrap(), "Stopping");
+    assert_eq!(*bench.recorded.borrow(), ["12:00", "12:00", "13:00", "14:00", "15:00"]);
 }
 
 #[tokio::test(start_paused = true)]

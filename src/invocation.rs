@@ -17,7 +17,7 @@ pub struct Invocation {
     pub variables: Vec<(String, String)>,
     /// Only root and the service's own user can open the database, and root can open any SQLite file.
     pub sqlite: bool,
-    /// The daemon, which a reload makes run at once.
+    /// The daemon, which a reload makes run at once, or a command that was started beside it in its container.
     pub daemon: bool,
 }
 
@@ -137,8 +137,31 @@ pub struct Traces<'a> {
     /// Of the service account.
     pub namespace: Option<&'a str>,
     pub hostname: &'a str,
+    pub process: Process<'a>,
     pub user: &'a str,
     pub sudo: bool,
+}
+
+/// Where in its container a process stands.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Process<'a> {
+    pub id: u32,
+    pub parent: u32,
+    /// The name of process 1.
+    pub init: &'a str,
+}
+
+impl Process<'_> {
+    /// What `docker run IMAGE …` or a pod starts, which ends the container when it ends.
+    fn is_containers_own(self) -> bool {
+        let inits = ["docker-init", "tini", "catatonit", "dumb-init", "pause"];
+        self.id == 1 || self.parent == 1 && inits.contains(&self.init.trim())
+    }
+
+    /// What `docker exec` or `kubectl exec` starts in a container that goes on.
+    pub fn is_executed_from_outside(self) -> bool {
+        self.parent == 0 && self.id != 1
+    }
 }
 
 impl Place {
@@ -146,6 +169,10 @@ impl Place {
         // A container may run systemd itself, so it comes first.
         if let Some((unit, user_manager)) = service(traces) {
             return Self::Systemd { unit, user_manager, user: traces.user.to_owned(), sudo: traces.sudo };
+        }
+        // A shell in a container is as good as any.
+        if !traces.process.is_containers_own() && !traces.process.is_executed_from_outside() {
+            return Self::Plain;
         }
         if traces.kubernetes {
             let namespace = traces.namespace.map(str::trim).filter(|name| !name.is_empty());
@@ -292,7 +319,8 @@ mod tests {
             sudo: true,
             ..Traces::default()
         };
-        let host = Traces { hostname: "web", docker_env: true, ..Traces::default() };
+        let own = Process { id: 1, parent: 0, init: "understory-sync" };
+        let host = Traces { hostname: "web", docker_env: true, process: own, ..Traces::default() };
         let instance =
             "1:name=systemd:/system.slice/system-understory\\x2dsync.slice/understory-sync@north.service";
         let docker = |id: &str| Place::Container { engine: "docker", id: id.to_owned() };
@@ -302,9 +330,9 @@ mod tests {
             Place::find(&Traces { cgroup: instance, ..unit }),
             Place::Systemd { unit, .. } if unit == "understory-sync@north"
         ));
-        let own = "0::/user.slice/user-1000.slice/user@1000.service/app.slice/sync.service";
+        let users = "0::/user.slice/user-1000.slice/user@1000.service/app.slice/sync.service";
         assert!(matches!(
-            Place::find(&Traces { cgroup: own, ..unit }),
+            Place::find(&Traces { cgroup: users, ..unit }),
             Place::Systemd { user_manager: true, .. }
         ));
         for cgroup in ["0::/", "0::/system.slice/cron.service", "0::/user.slice/user@1000.service/init.scope"]
@@ -313,6 +341,14 @@ mod tests {
         }
         assert_eq!(Place::find(&Traces { invocation_id: false, ..unit }), Place::Plain);
         assert_eq!(Place::find(&host), docker("web"));
+        let (executed, under_init) =
+            (Process { id: 40, ..own }, Process { id: 7, parent: 1, init: "docker-init\n" });
+        assert!(executed.is_executed_from_outside() && !own.is_executed_from_outside());
+        for process in [executed, under_init] {
+            assert_eq!(Place::find(&Traces { process, ..host }), docker("web"));
+        }
+        let typed = Process { id: 40, parent: 1, init: "bash\n" };
+        assert_eq!(Place::find(&Traces { process: typed, ..host }), Place::Plain);
         assert_eq!(Place::find(&Traces { mounts: &mounts, ..host }), docker("0123456789ab"));
         let podman = Traces { docker_env: false, container_env: true, ..host };
         assert!(matches!(Place::find(&podman), Place::Container { engine: "podman", .. }));

@@ -19,3 +19,4 @@ pub mod reconcile;
 pub mod schedule;
 pub mod store;
 pub mod sync;
+pub mod zone;

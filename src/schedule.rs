@@ -86,6 +86,10 @@ impl Schedule {
         Self { zone, ..self }
     }
 
+    pub fn zone(&self) -> &TimeZone {
+        &self.zone
+    }
+
     /// The first tick after this instant, itself excluded; none where the calendar ends.
     pub fn next_after(&self, at: DateTime<Utc>) -> Option<DateTime<Utc>> {
         // croner keeps the fraction of a second of its start, which would make 12:00:00.5 a tick.

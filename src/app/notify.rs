@@ -12,8 +12,11 @@ use crate::invocation::Invocation;
 use crate::observe::notice::{Due, Notice, due};
 use crate::store::{Bounds, NotificationState, Store, StoreError, Timestamp, Told};
 
-/// All of it together takes no longer: at most two messages, and three looks at the database.
+/// All of it together takes no longer: at most two messages of 10 s each, a look of 8 s at the database, and 10 s to remember.
 pub(super) const NOTIFY_TIMEOUT: Duration = Duration::from_secs(40);
+
+/// A server that is silent holds up the next run no longer.
+const RECORD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What has to outlive a database that is away; a process of its own for each run has none of it.
 #[derive(Debug, Default)]
@@ -78,10 +81,16 @@ impl Notifier {
         for notice in notices {
             self.send(config, &notice, &mut delivered, &mut news).await;
         }
-        if !news.is_empty()
-            && let Err(error) = self.remember(config, &news, now).await
-        {
-            tracing::warn!(hint = error.hint(), "a notification could not be recorded: {error}");
+        if !news.is_empty() {
+            match tokio::time::timeout(RECORD_TIMEOUT, self.remember(config, &news, now)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::warn!(hint = error.hint(), "a notification could not be recorded: {error}");
+                }
+                Err(_) => tracing::warn!(
+                    "a notification could not be recorded: the database has not answered in time"
+                ),
+            }
         }
         delivered
     }

@@ -5,21 +5,28 @@ use std::path::Path;
 
 use crate::config::{Loaded, Origin};
 use crate::host;
-use crate::invocation::{Invocation, Place, Traces};
+use crate::invocation::{Invocation, Place, Process, Traces};
 
 /// How a person starts this program where this process runs.
 pub(super) fn invocation(loaded: &Loaded, daemon: bool) -> Invocation {
+    let init = fs::read_to_string("/proc/1/comm").unwrap_or_default();
+    let process = Process { id: std::process::id(), parent: parent_id(), init: &init };
     Invocation {
-        place: place(),
+        place: place(process),
         program: program(),
         config: loaded.file.as_ref().map(|file| absolute(file)),
         variables: database_variables(loaded),
         sqlite: !loaded.config.database.is_postgres(),
-        daemon,
+        daemon: daemon || process.is_executed_from_outside(),
     }
 }
 
-fn place() -> Place {
+/// 0 where the parent is outside of the container.
+fn parent_id() -> u32 {
+    rustix::process::getppid().map_or(0, |id| id.as_raw_nonzero().get().unsigned_abs())
+}
+
+fn place(process: Process<'_>) -> Place {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let set = |name: &str| std::env::var_os(name).is_some();
     let namespace = fs::read_to_string("/var/run/secrets/kubernetes.io/serviceaccount/namespace").ok();
@@ -31,6 +38,7 @@ fn place() -> Place {
         container_env: Path::new("/run/.containerenv").exists(),
         kubernetes: set("KUBERNETES_SERVICE_HOST"),
         namespace: namespace.as_deref(),
+        process,
         hostname: &host::name(),
         user: &std::env::var("USER").unwrap_or_default(),
         sudo: ["/usr/bin/sudo", "/usr/local/bin/sudo"].iter().any(|path| Path::new(path).exists()),
@@ -47,7 +55,7 @@ fn program() -> String {
     }
 }
 
-fn absolute(path: &Path) -> String {
+pub(super) fn absolute(path: &Path) -> String {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
 }
 

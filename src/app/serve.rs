@@ -8,20 +8,22 @@ use tokio::sync::watch;
 
 use super::notify::{NOTIFY_TIMEOUT, Notifier};
 use super::once::{HEARTBEAT_TIMEOUT, heartbeat, log_message, log_run};
-use super::{listen, snapshot, warn};
+use super::{installation, listen, snapshot, warn};
 use crate::api::Traffic;
 use crate::command::CommandError;
-use crate::config::{Config, Loaded};
-use crate::daemon::{Daemon, Outcome, StartupState, ends_startup};
+use crate::config::{Config, Database, Loaded};
+use crate::daemon::{Daemon, Outcome, RECORD_TIMEOUT, StartupState, ends_startup};
 use crate::exit::Exit;
 use crate::host;
 use crate::lifecycle::{Role, Signals, Watchdog, notify_systemd};
 use crate::observe::metrics::Metrics;
 use crate::observe::progress::Progress;
+use crate::observe::view::Installation;
 use crate::observe::{http, logging, report};
 use crate::schedule::{Scheduler, Ticks, jitter};
 use crate::store::{Bounds, RunRow, Snapshot, Store, StoreError, Timestamp, Trigger, identity};
 use crate::sync::{Failure, LookupCounts, RunError, RunOptions, RunReport, Syncer};
+use crate::zone;
 
 /// Runs looked at to tell how the last one ended.
 const SEEN_AT_START: u32 = 5;
@@ -31,11 +33,12 @@ pub(super) async fn run(loaded: Loaded) -> Result<Exit, CommandError> {
     logging::begin(&loaded.config.log, Progress::default());
     let signals = listen(Role::Daemon)?;
     warn(&loaded);
+    let installation = installation(&loaded);
     let config = loaded.config;
     let watchdog = Watchdog::from_systemd();
     let (next_run, next_seen) = watch::channel(None);
     let metrics = Arc::new(Metrics::new());
-    let listener = listener(&config, &metrics, &next_seen, &signals).await?;
+    let listener = listener(&config, &installation, &metrics, &next_seen, &signals).await?;
     let mut syncer = Syncer::new(config.clone())?.report_progress_every(watchdog.poll_interval());
     let (startup, opened) = tokio::select! {
         biased;
@@ -58,14 +61,40 @@ pub(super) async fn run(loaded: Loaded) -> Result<Exit, CommandError> {
     let scheduler = Scheduler::start(ticks(&work.config))
         .await
         .map_err(|error| CommandError::Io { what: "cannot start", cause: std::io::Error::other(error) })?;
-    let daemon =
-        Daemon { scheduler, signals: signals.clone(), watchdog, tell: Box::new(notify_systemd), next_run };
+    let database = work.config.database.clone();
+    let recorded = database.clone();
+    let daemon = Daemon {
+        scheduler,
+        signals: signals.clone(),
+        watchdog,
+        tell: Box::new(notify_systemd),
+        next_run,
+        record_next_run: Box::new(move |at| {
+            Box::pin(record_next_run(recorded.clone(), Some(at), RECORD_TIMEOUT))
+        }),
+    };
     let exit = daemon.serve(startup, async |trigger| work.run(trigger).await).await;
     signals.stop.cancel();
-    if let Some(listener) = listener {
-        let _ = tokio::time::timeout(Duration::from_millis(900), listener).await;
-    }
+    let ended = async {
+        if let Some(listener) = listener {
+            let _ = tokio::time::timeout(Duration::from_millis(900), listener).await;
+        }
+    };
+    tokio::join!(ended, record_next_run(database, None, Duration::from_millis(600)));
     Ok(exit)
+}
+
+/// Says in the database when this daemon runs next, or that it stops. What fails here has failed in the run already, or will.
+async fn record_next_run(database: Database, at: Option<Timestamp>, patience: Duration) {
+    let recording = async {
+        let mut store = Store::open_beside_run(&database).await?;
+        let recorded = store.record_next_run(at).await;
+        store.close().await;
+        recorded
+    };
+    if let Ok(Err(error)) = tokio::time::timeout(patience, recording).await {
+        tracing::debug!("when the next run is due could not be recorded: {error}");
+    }
 }
 
 /// When this installation's runs are due.
@@ -78,6 +107,7 @@ pub(super) fn ticks(config: &Config) -> Ticks {
 
 async fn listener(
     config: &Config,
+    installation: &Installation,
     metrics: &Arc<Metrics>,
     next_run: &watch::Receiver<Option<Timestamp>>,
     signals: &Signals,
@@ -93,8 +123,7 @@ async fn listener(
         metrics: Arc::clone(metrics),
         next_run: next_run.clone(),
         allowed_hosts: config.http.allowed_hosts.clone(),
-        health: config.health.clone(),
-        run_timeout: config.schedule.run_timeout,
+        installation: installation.clone(),
         look: Box::new(move || {
             let config = database.clone();
             Box::pin(async move {
@@ -158,16 +187,13 @@ fn last_run(snapshot: &Snapshot) -> Option<String> {
     let ended = |run: &&RunRow| run.finished_at.is_some();
     let run = snapshot.runs.iter().find(ended)?;
     let at = run.finished_at?.to_utc();
-    let form = if at.date_naive() == Timestamp::now().to_utc().date_naive() {
-        "%H:%M:%S"
-    } else {
-        "%Y-%m-%d %H:%M:%S"
-    };
+    let day = |at| zone::tell_bare(at, "%Y-%m-%d");
+    let form = if day(at) == day(Timestamp::now().to_utc()) { "%H:%M:%S" } else { "%Y-%m-%d %H:%M:%S" };
     let words = match &run.error {
         Some(error) if run.outcome != "succeeded" => format!("{}: {error}", run.outcome),
         _ => report::status_words(run),
     };
-    Some(format!("last run {} {words}", at.format(form)))
+    Some(format!("last run {} {words}", zone::tell_bare(at, form)))
 }
 
 /// What a tick sets going.

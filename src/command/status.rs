@@ -13,23 +13,30 @@ mod tests {
 
     use super::*;
     use crate::config::Health;
+    use crate::observe::view::Installation;
     use crate::store::{Snapshot, Timestamp};
 
     #[test]
     fn both_forms_tell_the_same_state() {
-        let health = Health {
-            stale_after: Duration::from_hours(2),
-            absence_after: Duration::from_hours(168),
-            heartbeat_url: None,
+        let installation = Installation {
+            health: Health {
+                stale_after: Duration::from_hours(2),
+                absence_after: Duration::from_hours(168),
+                heartbeat_url: None,
+            },
+            run_timeout: None,
+            database: "understory.db".to_owned(),
+            config_file: None,
+            company_id: None,
+            notifies: false,
         };
         let view = View {
             snapshot: &Snapshot::default(),
-            health: &health,
-            run_timeout: None,
+            installation: &installation,
             next_run: None,
             now: Timestamp::default(),
         };
-        assert!(run(&view, false).starts_with("Needs attention: no run has been complete yet."));
+        assert!(run(&view, false).starts_with("There is no database at understory.db yet."));
         let json: serde_json::Value = serde_json::from_str(&run(&view, true)).unwrap_or_default();
         assert_eq!(json["healthy"], false);
         assert_eq!(json["reasons"][0], "no run has been complete yet");

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crate::store::Timestamp;
 
-use super::text::{counted, escape, thousands, utc};
+use super::text::{counted, escape, moment, thousands};
 
 /// A drawing for one width of screen: text in an SVG shrinks with it, so a telephone gets its own.
 #[derive(Debug, Clone, Copy)]
@@ -57,9 +57,9 @@ fn describe(points: &[(Timestamp, i64)], first: &(Timestamp, i64), last: &(Times
     format!(
         "From {} on {} to {} on {}; at least {}, at most {}.",
         counted(first.1, "active consent", "active consents"),
-        utc(first.0),
+        moment(first.0),
         thousands(last.1),
-        utc(last.0),
+        moment(last.0),
         thousands(lowest),
         thousands(highest)
     )

@@ -18,12 +18,12 @@ pub fn verdict(snapshot: &Snapshot, health: &Health, now: Timestamp) -> Result<(
         None => reasons.push("no run has been complete yet".to_owned()),
         Some(at) if text::age(now, at) > MAX_FUTURE => reasons.push(format!(
             "the last complete run lies in the future ({}): this machine's clock is wrong, or was when it ran",
-            text::utc(at),
+            text::moment(at),
         )),
         Some(at) if text::age(at, now) >= health.stale_after => reasons.push(format!(
             "the last complete run ended {} ({}), longer ago than health.stale_after allows ({})",
             text::relative(at, now),
-            text::utc(at),
+            text::moment(at),
             text::duration(health.stale_after),
         )),
         Some(_) => {}
@@ -33,12 +33,12 @@ pub fn verdict(snapshot: &Snapshot, health: &Health, now: Timestamp) -> Result<(
             None => reasons.push("no run has judged yet who is absent".to_owned()),
             Some(at) if text::age(now, at) > MAX_FUTURE => reasons.push(format!(
                 "the last run that judged who is absent lies in the future ({}): this machine's clock is wrong, or was when it ran",
-                text::utc(at),
+                text::moment(at),
             )),
             Some(at) if text::age(at, now) >= health.absence_after => reasons.push(format!(
                 "who is absent was last judged {} ({}), longer ago than health.absence_after allows ({})",
                 text::relative(at, now),
-                text::utc(at),
+                text::moment(at),
                 text::duration(health.absence_after),
             )),
             Some(_) => {}

@@ -21,14 +21,13 @@ use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Health;
 use crate::store::{Snapshot, Timestamp};
 
 use super::bounded::{self, Limits};
 use super::health;
 use super::metrics::{CONTENT_TYPE, Metrics};
 use super::page::{PageData, render};
-use super::view::View;
+use super::view::{Installation, View};
 
 /// How long one look at the database serves everybody.
 const FRESH_FOR: Duration = Duration::from_secs(2);
@@ -58,10 +57,7 @@ pub struct Shown {
     pub next_run: watch::Receiver<Option<Timestamp>>,
     /// `http.allowed_hosts`
     pub allowed_hosts: Vec<String>,
-    /// `health.*`
-    pub health: Health,
-    /// `schedule.run_timeout`
-    pub run_timeout: Option<Duration>,
+    pub installation: Installation,
     /// Asks the database. Never dropped half way: a look that takes too long goes on, unheard, and the next begins after it.
     pub look: Look,
     pub clock: fn() -> Timestamp,
@@ -179,7 +175,7 @@ async fn healthz() -> &'static str {
 
 async fn readyz(State(window): State<Arc<Window>>) -> Response {
     let verdict = match window.snapshot().await {
-        Ok(snapshot) => health::verdict(&snapshot, &window.shown.health, (window.shown.clock)()),
+        Ok(snapshot) => health::verdict(&snapshot, &window.shown.installation.health, (window.shown.clock)()),
         Err(why) => Err(vec![why]),
     };
     match verdict {
@@ -203,8 +199,7 @@ async fn page(State(window): State<Arc<Window>>) -> Html<String> {
     Html(match &seen {
         Ok(snapshot) => render(&PageData::Known(View {
             snapshot,
-            health: &window.shown.health,
-            run_timeout: window.shown.run_timeout,
+            installation: &window.shown.installation,
             next_run,
             now,
         })),

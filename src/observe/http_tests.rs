@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::*;
-use crate::observe::sample::{HEALTH, now, troubled, well};
+use crate::observe::sample::{INSTALLATION, now, troubled, well};
 
 struct Served {
     address: SocketAddr,
@@ -27,8 +27,7 @@ async fn served_at(address: &str, snapshot: Result<Snapshot, String>) -> Served 
         metrics: Arc::new(Metrics::new()),
         next_run,
         allowed_hosts: vec!["sync.example.org".to_owned()],
-        health: HEALTH,
-        run_timeout: None,
+        installation: INSTALLATION.clone(),
         look: Box::new(move || {
             counter.fetch_add(1, Ordering::Relaxed);
             let snapshot = snapshot.clone();
@@ -124,8 +123,7 @@ async fn a_database_that_hangs_is_asked_once_and_not_waited_for() {
             metrics: Arc::new(Metrics::new()),
             next_run: watch::channel(None).1,
             allowed_hosts: Vec::new(),
-            health: HEALTH,
-            run_timeout: None,
+            installation: INSTALLATION.clone(),
             look: Box::new(move || {
                 counter.fetch_add(1, Ordering::Relaxed);
                 Box::pin(std::future::pending())

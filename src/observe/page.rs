@@ -8,7 +8,7 @@ use crate::store::{RunRow, Timestamp};
 
 use super::chart::{Size, draw};
 use super::report::{changes, outcome, took};
-use super::text::{counted, duration, escape, relative, thousands, utc};
+use super::text::{counted, duration, escape, moment, relative, thousands};
 use super::view::{Mood, Note, View};
 
 const CSS: &str = include_str!("page.css");
@@ -79,7 +79,7 @@ pub fn render(data: &PageData<'_>) -> String {
     let _ = write!(
         page,
         "</main>\n<footer><p>As of {}; all times are UTC. This page asks again every minute. understory-sync {}</p></footer>\n</body>\n</html>\n",
-        time(now, &utc(now)),
+        time(now, &moment(now)),
         env!("CARGO_PKG_VERSION")
     );
     page
@@ -106,6 +106,11 @@ fn look(mood: Mood) -> (&'static str, &'static str, &'static str) {
             "Well",
             r#"<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M12 1a11 11 0 1 0 0 22 11 11 0 0 0 0-22Zm-1.6 16-4.9-4.9 1.9-1.9 3 3 6.200-6.200 1.900 1.900Z" fill="currentColor"/></svg>"#,
         ),
+        Mood::Waiting => (
+            "waiting",
+            "Waiting",
+            r#"<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M12 1a11 11 0 1 0 0 22 11 11 0 0 0 0-22Zm-1.300 4.500h2.600v6l4 2.400-1.300 2.200-5.300-3.200Z" fill="currentColor" fill-rule="evenodd"/></svg>"#,
+        ),
         Mood::Watch => (
             "watch",
             "Look",
@@ -122,6 +127,7 @@ fn look(mood: Mood) -> (&'static str, &'static str, &'static str) {
 fn icon(mood: Mood) -> String {
     let colour = match mood {
         Mood::Good => "1f9d61",
+        Mood::Waiting => "6b7280",
         Mood::Watch => "e0a020",
         Mood::Bad => "d0342c",
     };
@@ -156,8 +162,11 @@ fn facts(page: &mut String, view: &View<'_>) {
         ),
         (None, Some(run)) => {
             let ended = run.finished_at.unwrap_or(run.started_at);
-            let words =
-                format!("{}, took {}", time(ended, &utc(ended)), took(run).map(duration).unwrap_or_default());
+            let words = format!(
+                "{}, took {}",
+                time(ended, &moment(ended)),
+                took(run).map(duration).unwrap_or_default()
+            );
             let big = format!("{}, {}", outcome(run), relative(ended, view.now));
             fact(page, "Last run", &escape(&big), &words);
         }
@@ -175,8 +184,8 @@ fn fact(page: &mut String, name: &str, big: &str, more: &str) {
 
 fn next_fact(page: &mut String, next: Option<Timestamp>, now: Timestamp) {
     match next {
-        Some(at) if at > now => fact(page, "Next run", &relative(at, now), &time(at, &utc(at))),
-        Some(at) => fact(page, "Next run", "due", &time(at, &utc(at))),
+        Some(at) if at > now => fact(page, "Next run", &relative(at, now), &time(at, &moment(at))),
+        Some(at) => fact(page, "Next run", "due", &time(at, &moment(at))),
         None => fact(page, "Next run", "not known", ""),
     }
 }
@@ -214,7 +223,7 @@ fn healed(page: &mut String, view: &View<'_>) {
         page,
         "<section aria-labelledby=\"healed\"><h2 id=\"healed\">The last error</h2><p>Run {}, {}: {}</p><p>Nothing to do: run {} healed it.</p></section>",
         run.id,
-        time(run.started_at, &utc(run.started_at)),
+        time(run.started_at, &moment(run.started_at)),
         escape(error),
         last.id
     );

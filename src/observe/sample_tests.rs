@@ -1,14 +1,24 @@
 //! Snapshots for tests of everything that shows them. No real person, no real run.
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use crate::config::Health;
 use crate::store::{Counts, RunRow, Snapshot, Timestamp};
 
-use super::view::View;
+use super::view::{Installation, View};
 
-pub(super) const HEALTH: Health = Health {
+pub(super) static INSTALLATION: LazyLock<Installation> = LazyLock::new(|| Installation {
+    health: HEALTH,
+    run_timeout: Some(Duration::from_mins(50)),
+    database: "/var/lib/understory-sync/understory.db".to_owned(),
+    config_file: Some("/etc/understory-sync/config.toml".to_owned()),
+    company_id: None,
+    notifies: true,
+});
+
+const HEALTH: Health = Health {
     stale_after: Duration::from_mins(130),
     absence_after: Duration::from_hours(168),
     heartbeat_url: None,
@@ -21,8 +31,7 @@ pub(super) fn now() -> Timestamp {
 pub(super) fn view(snapshot: &Snapshot) -> View<'_> {
     View {
         snapshot,
-        health: &HEALTH,
-        run_timeout: Some(Duration::from_mins(50)),
+        installation: &INSTALLATION,
         next_run: Some("2026-11-21T13:02:00Z".parse().unwrap()),
         now: now(),
     }
@@ -62,6 +71,8 @@ pub(super) fn well() -> Snapshot {
         })
         .collect();
     Snapshot {
+        exists: true,
+        company_id: Some("north".to_owned()),
         last_complete: runs.first().cloned(),
         last_judged_at: runs[0].finished_at,
         consents: Counts { active: 10_345, missing: 12, removed: 131 },

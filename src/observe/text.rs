@@ -1,9 +1,10 @@
-//! Numbers, times and text as people read them. Every time is UTC and says so.
+//! Numbers, times and text as people read them. Every time says its zone.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::store::Timestamp;
+use crate::zone;
 
 /// `10,345`
 pub fn thousands(number: i64) -> String {
@@ -45,9 +46,9 @@ pub fn duration(duration: Duration) -> String {
     }
 }
 
-/// `2026-11-21 12:00:04 UTC`
-pub fn utc(at: Timestamp) -> String {
-    at.to_utc().format("%Y-%m-%d %H:%M:%S UTC").to_string()
+/// `2026-11-21 13:00:04 +01:00`, in the zone of the schedule.
+pub fn moment(at: Timestamp) -> String {
+    zone::tell(at.to_utc())
 }
 
 /// How long before `now` this was; zero where the clock was set back since.

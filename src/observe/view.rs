@@ -7,27 +7,46 @@ use serde_json::{Value, json};
 
 use crate::config::Health;
 use crate::invocation::Invocation;
-use crate::store::{RunRow, Snapshot, Timestamp};
+use crate::store::{Notification, RunRow, Snapshot, Timestamp};
 
 use super::health;
 use super::report::{changes, outcome, took};
-use super::text::{counted, duration, relative, thousands, utc};
+use super::text::{age, counted, duration, moment, relative, thousands};
 
 /// Runs shown in the terminal.
 const RUNS_SHOWN: usize = 10;
 
+/// How long an acceptance is good.
+const DAY_MILLIS: i64 = 24 * 3_600_000;
+
 /// Ids named in one note.
 const IDS_NAMED: usize = 10;
+
+/// A daemon that has not run so long after it said it would is not there.
+const DAEMON_GRACE: Duration = Duration::from_mins(5);
+
+/// What stays as it is while this process lives.
+#[derive(Debug, Clone)]
+pub struct Installation {
+    /// `health.*`
+    pub health: Health,
+    /// `schedule.run_timeout`
+    pub run_timeout: Option<Duration>,
+    /// The file or server; never a password.
+    pub database: String,
+    pub config_file: Option<String>,
+    /// `api.company_id`
+    pub company_id: Option<String>,
+    /// Whether `notify.url` is set.
+    pub notifies: bool,
+}
 
 /// Everything that a report is made of.
 #[derive(Debug, Clone, Copy)]
 pub struct View<'a> {
     pub snapshot: &'a Snapshot,
-    /// `health.*`
-    pub health: &'a Health,
-    /// `schedule.run_timeout`
-    pub run_timeout: Option<Duration>,
-    /// When the next run is due.
+    pub installation: &'a Installation,
+    /// When a daemon runs next, as it said itself.
     pub next_run: Option<Timestamp>,
     pub now: Timestamp,
 }
@@ -36,6 +55,8 @@ pub struct View<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mood {
     Good,
+    /// No run has ended yet.
+    Waiting,
     /// Fresh, but somebody should look.
     Watch,
     Bad,
@@ -51,7 +72,9 @@ pub struct Note {
 
 impl View<'_> {
     pub fn mood(&self) -> Mood {
-        if self.reasons().is_empty() {
+        if self.snapshot.last_complete.is_none() && self.last_ended().is_none() {
+            Mood::Waiting
+        } else if self.reasons().is_empty() {
             let failed = self.last_ended().is_some_and(|run| run.outcome == "failed");
             if failed || self.snapshot.withheld > 0 { Mood::Watch } else { Mood::Good }
         } else {
@@ -61,15 +84,25 @@ impl View<'_> {
 
     /// Why it is not healthy; empty where it is.
     pub fn reasons(&self) -> Vec<String> {
-        health::verdict(self.snapshot, self.health, self.now).err().unwrap_or_default()
+        health::verdict(self.snapshot, &self.installation.health, self.now).err().unwrap_or_default()
     }
 
     /// The state in one sentence.
     pub fn sentence(&self) -> String {
-        let as_of = health::finished(self.snapshot)
-            .map_or_else(|| "never yet".to_owned(), |at| format!("{} ({})", utc(at), relative(at, self.now)));
+        let as_of = health::finished(self.snapshot).map_or_else(
+            || "never yet".to_owned(),
+            |at| format!("{} ({})", moment(at), relative(at, self.now)),
+        );
         let active = self.snapshot.consents.active;
         match self.mood() {
+            Mood::Waiting if !self.snapshot.exists => {
+                let database = &self.installation.database;
+                let is_server = database.starts_with("PostgreSQL");
+                let what = if is_server { "There are no tables in" } else { "There is no database at" };
+                format!("{what} {database} yet.")
+            }
+            Mood::Waiting if self.running().is_some() => "The first run is under way.".to_owned(),
+            Mood::Waiting => "Waiting for the first run.".to_owned(),
             Mood::Bad if self.snapshot.withheld > 0 => {
                 format!("Needs attention: {}. {}", self.reasons().join("; "), self.waiting())
             }
@@ -109,6 +142,7 @@ impl View<'_> {
         [
             self.withheld_note(),
             self.failure_note(),
+            self.notification_note(),
             self.blocked_note(),
             self.rejected_note(),
             self.renewed_note(),
@@ -154,6 +188,20 @@ impl View<'_> {
         })
     }
 
+    fn notification_note(&self) -> Option<Note> {
+        let failed = |told: &&Notification| self.installation.notifies && told.failed_at.is_some();
+        let told = self.snapshot.notifications.iter().filter(failed).max_by_key(|told| told.failed_at)?;
+        Some(Note {
+            text: format!(
+                "The last message to notify.url ({}) did not arrive, {}: {}. It is sent again after the next run. To try the receiver:",
+                told.event,
+                relative(told.failed_at?, self.now),
+                told.error.as_deref().unwrap_or("no reason was recorded")
+            ),
+            command: Some("understory-sync check --notify".to_owned()),
+        })
+    }
+
     fn blocked_note(&self) -> Option<Note> {
         let last = self.last_ended()?;
         (last.absence.as_deref() == Some("blocked")).then(|| Note {
@@ -193,13 +241,13 @@ impl View<'_> {
                 named.join(", "),
                 if ids.len() == 1 { "was" } else { "were" }
             ),
-            command: Some(format!("understory-sync forget --undo {first}")),
+            command: Some(Invocation::current().line(&format!("forget --undo {first}"))),
         })
     }
 
     fn slow_note(&self) -> Option<Note> {
         let run = self.snapshot.last_complete.as_ref()?;
-        let limit = self.run_timeout?;
+        let limit = self.installation.run_timeout?;
         let time = took(run)?;
         (time >= limit / 2).then(|| Note {
             text: format!(
@@ -217,9 +265,9 @@ impl View<'_> {
             text: format!(
                 "This database is a restored copy (noticed {}). Erasures made since the backup must be made again (`forget`); then \
                  confirm:",
-                utc(at)
+                moment(at)
             ),
-            command: Some("understory-sync changes --restored".to_owned()),
+            command: Some(Invocation::current().line("changes --restored")),
         })
     }
 
@@ -234,17 +282,82 @@ impl View<'_> {
         }
     }
 
+    /// The company whose consents these are, as far as it is known.
+    pub fn company(&self) -> Option<&str> {
+        self.installation.company_id.as_deref().or(self.snapshot.company_id.as_deref())
+    }
+
+    /// Whether the daemon that said when it runs next is still there.
+    fn is_daemon_seen(&self) -> bool {
+        let late = |at| age(at, self.now) > DAEMON_GRACE;
+        self.running().is_some() || self.next_run.is_some_and(|at| !late(at))
+    }
+
+    fn next_run_words(&self) -> String {
+        match self.next_run {
+            None => "not known: no daemon is up".to_owned(),
+            Some(at) if self.is_daemon_seen() => self.at(at),
+            Some(at) => format!("not known: no daemon seen since {}", self.at(at)),
+        }
+    }
+
+    fn at(&self, at: Timestamp) -> String {
+        format!("{} ({})", moment(at), relative(at, self.now))
+    }
+
+    /// What is only worth a line where there is something to it.
+    fn write_waiting(&self, page: &mut String) {
+        let snapshot = self.snapshot;
+        let since =
+            |since: Option<Timestamp>| since.map(|at| format!(" since {}", self.at(at))).unwrap_or_default();
+        if let Some(kept) = &snapshot.acceptance {
+            let until = kept.at.map(|at| self.at(at.plus_millis(DAY_MILLIS))).unwrap_or_default();
+            let removals = i64::try_from(kept.removals).unwrap_or(i64::MAX);
+            let removals = counted(removals, "removal", "removals");
+            let _ = writeln!(page, "Accepted  up to {removals}, by {}, until {until}", kept.by);
+        }
+        if snapshot.returns_pending > 0 {
+            let returns = counted(snapshot.returns_pending, "return waits", "returns wait");
+            let _ = writeln!(page, "Returns   {returns} for confirmation");
+        }
+        if snapshot.unlisted_there > 0 {
+            let people = counted(snapshot.unlisted_there, "missing person", "missing people");
+            let there = since(snapshot.unlisted_there_since);
+            let _ = writeln!(page, "Look-ups  {people}, though their pages still answer{there}");
+        }
+        if snapshot.lookups_unclear > 0 {
+            let pages = counted(snapshot.lookups_unclear, "page", "pages");
+            let unclear = since(snapshot.lookups_unclear_since);
+            let _ = writeln!(page, "Look-ups  {pages} without a clear answer{unclear}");
+        }
+    }
+
     /// `status`: for people.
     pub fn to_text(&self) -> String {
         let snapshot = self.snapshot;
-        let at = |at: Timestamp| format!("{} ({})", utc(at), relative(at, self.now));
+        let at = |at| self.at(at);
         let none = || "none yet".to_owned();
         let last = self.last_ended().map_or_else(none, |run| {
             let time = took(run).map(duration).unwrap_or_default();
             let ended = run.finished_at.unwrap_or(run.started_at);
             format!("{} {}, {}, took {time}", run.id, outcome(run), at(ended))
         });
-        let mut page = format!("{}\n\n", self.sentence());
+        let mut page = format!("{}\n", self.sentence());
+        for note in self.notes() {
+            let _ = write!(page, "\n! {}\n", note.text);
+            if let Some(command) = note.command {
+                let _ = writeln!(page, "    {command}");
+            }
+        }
+        let installation = self.installation;
+        let _ = writeln!(page, "\nDatabase  {}", installation.database);
+        let _ = writeln!(page, "Settings  {}", installation.config_file.as_deref().unwrap_or("no file"));
+        if let Some(company) = self.company() {
+            let _ = writeln!(page, "Company   {company}");
+        }
+        if !snapshot.exists {
+            return page;
+        }
         let _ = writeln!(
             page,
             "Consents  {} active, {} missing, {} removed",
@@ -256,16 +369,11 @@ impl View<'_> {
             let _ = writeln!(page, "Running   {}, since {}", run.id, at(run.started_at));
         }
         let _ = writeln!(page, "Last run  {last}");
-        let _ = writeln!(page, "Next run  {}", self.next_run.map_or_else(none, at));
+        let _ = writeln!(page, "Next run  {}", self.next_run_words());
         let judged = snapshot.last_judged_at.map_or_else(none, at);
         let _ = writeln!(page, "Absence   last judged: {judged}");
+        self.write_waiting(&mut page);
         self.write_readers(&mut page);
-        for note in self.notes() {
-            let _ = write!(page, "\n! {}\n", note.text);
-            if let Some(command) = note.command {
-                let _ = writeln!(page, "    {command}");
-            }
-        }
         self.write_runs(&mut page);
         page
     }
@@ -276,15 +384,15 @@ impl View<'_> {
         }
         let _ = writeln!(
             page,
-            "\n{:>6}  {:<19}  {:<8}  {:<11}  {:>11}  {:>10}  changes",
-            "run", "started (UTC)", "trigger", "outcome", "took", "active"
+            "\n{:>6}  {:<26}  {:<8}  {:<11}  {:>11}  {:>10}  changes",
+            "run", "started", "trigger", "outcome", "took", "active"
         );
         for run in self.snapshot.runs.iter().take(RUNS_SHOWN) {
             let _ = writeln!(
                 page,
-                "{:>6}  {:<19}  {:<8}  {:<11}  {:>11}  {:>10}  {}",
+                "{:>6}  {:<26}  {:<8}  {:<11}  {:>11}  {:>10}  {}",
                 run.id,
-                run.started_at.to_utc().format("%Y-%m-%d %H:%M:%S"),
+                moment(run.started_at),
                 run.trigger,
                 outcome(run),
                 took(run).map(duration).unwrap_or_default(),
@@ -306,7 +414,19 @@ impl View<'_> {
             "healthy": reasons.is_empty(),
             "reasons": reasons,
             "at": self.now,
-            "next_run_at": self.next_run,
+            "database": self.installation.database,
+            "database_exists": self.snapshot.exists,
+            "config_file": self.installation.config_file,
+            "company_id": self.company(),
+            "next_run_at": self.next_run.filter(|_| self.is_daemon_seen()),
+            "daemon_seen": self.is_daemon_seen(),
+            "acceptance": self.snapshot.acceptance,
+            "returns_pending": self.snapshot.returns_pending,
+            "unlisted_there": self.snapshot.unlisted_there,
+            "unlisted_there_since": self.snapshot.unlisted_there_since,
+            "lookups_unclear": self.snapshot.lookups_unclear,
+            "lookups_unclear_since": self.snapshot.lookups_unclear_since,
+            "notifications": self.snapshot.notifications,
             "feed_readers": self.snapshot.readers,
             "restored_at": self.snapshot.restored_at,
             "consents": self.snapshot.consents,

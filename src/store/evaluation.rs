@@ -21,7 +21,7 @@ pub struct Candidate {
 }
 
 /// A permission to let removals through that the guard would withhold.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Acceptance {
     pub removals: u64,
     /// Who gave it, on which host.

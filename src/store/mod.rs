@@ -4,7 +4,7 @@
 //! closed after it. Everything that writes goes through `Store::write`, which begins, commits, rolls back, and tries a
 //! transaction again where the server says that this may help.
 
-mod acceptance;
+mod beside;
 mod bounds;
 mod bulk;
 mod conn;

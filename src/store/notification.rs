@@ -2,6 +2,7 @@
 
 use super::conn::{execute, row, rows};
 use super::error::from_sqlx;
+use super::snapshot::COMPANY;
 use super::{Store, StoreError, Timestamp};
 
 /// One event and what was told of it.
@@ -83,7 +84,6 @@ impl Store {
         const FAILURES: &str = "select count(*), (select error from sync_runs where outcome = 'failed' order by id desc limit 1) \
              from sync_runs where outcome = 'failed' \
              and id > (select coalesce(max(id), 0) from sync_runs where outcome = 'succeeded')";
-        const COMPANY: &str = "select case when count(*) = 1 then min(company_id) end from companies";
         const CONSENTS: &str = "select count(*), count(withheld_since) from active_consents";
         let place = self.place();
         self.read(async |conn| {

@@ -105,6 +105,16 @@ pub struct Snapshot {
     pub readers: Vec<super::Reader>,
     /// Since when this is a restored copy whose erasures were not confirmed yet.
     pub restored_at: Option<Timestamp>,
+    /// Whether there is a database at all.
+    pub exists: bool,
+    /// The one whose consents are held; none where there is none yet, or several.
+    pub company_id: Option<String>,
+    /// When a daemon said that it runs next; none where none is up.
+    pub next_run_at: Option<Timestamp>,
+    /// The permission that waits for a run, if it is still good.
+    pub acceptance: Option<super::Acceptance>,
+    /// What was told to the receiver of `notify.url`.
+    pub notifications: Vec<super::Notification>,
 }
 
 /// How many consents there are in which state.

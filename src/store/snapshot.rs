@@ -2,6 +2,8 @@
 
 use super::conn::{Conn, row, rows};
 use super::error::{StoreError, from_sqlx};
+use super::evaluation::acceptance;
+use super::notification::TOLD;
 use super::{Counts, RunRow, Snapshot, Store, Timestamp};
 
 /// Every column of [`RunRow`].
@@ -25,6 +27,9 @@ const LAST_JUDGED: &str = "select finished_at from sync_runs where absence = 'ju
 const OVER_TIME: &str = "select finished_at, active from (select finished_at, active, row_number() over (order by id desc) as n, \
      count(*) over () as total from sync_runs where outcome = 'succeeded' and active is not null and finished_at is not null) t \
      where (n - 1) % (total / 400 + 1) = 0 order by n desc";
+
+/// One company, or none where there are several.
+pub(super) const COMPANY: &str = "select case when count(*) = 1 then min(company_id) end from companies";
 
 /// Missing consents whose page answered so, and since when the first of them.
 const LOOKUPS: &str = "select count(*), min(k.answered_since) from consent_checks k \
@@ -59,7 +64,15 @@ impl Store {
                 row!(conn, LOOKUPS, "there").map_err(failed)?;
             let (lookups_unclear, lookups_unclear_since): (i64, Option<Timestamp>) =
                 row!(conn, LOOKUPS, "unclear").map_err(failed)?;
+            let (company_id,): (Option<String>,) = row!(conn, COMPANY).map_err(failed)?;
+            let (next_run_at,): (Option<Timestamp>,) =
+                row!(conn, "select next_run_at from sync_state where id = 1").map_err(failed)?;
             Ok(Snapshot {
+                exists: true,
+                company_id,
+                next_run_at,
+                acceptance: acceptance(conn, Timestamp::now(), &place).await?,
+                notifications: rows!(conn, TOLD).map_err(failed)?,
                 runs: newest,
                 last_complete: complete.into_iter().next(),
                 last_judged_at: judged.into_iter().next().and_then(|(at,)| at),

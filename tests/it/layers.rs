@@ -4,19 +4,19 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each module may name of ours, besides itself.
-const MAY_NAME: [(&str, &str); 23] = [
+const MAY_NAME: [(&str, &str); 24] = [
     ("main", "app"),
     ("lib", ""),
     (
         "app",
-        "api cli command config consent daemon demo exit file host invocation lifecycle observe schedule store sync",
+        "api cli command config consent daemon demo exit file host invocation lifecycle observe schedule store sync zone",
     ),
     ("command", "api cli config consent demo exit file observe schedule store sync"),
-    ("daemon", "exit lifecycle schedule store"),
+    ("daemon", "exit lifecycle schedule store zone"),
     ("sync", "api config consent exit invocation reconcile store"),
     ("api", "config consent exit"),
     ("store", "config consent exit file hash host reconcile"),
-    ("observe", "config invocation store"),
+    ("observe", "config invocation store zone"),
     ("demo", "store"),
     ("reconcile", "consent hash"),
     ("hash", "consent"),
@@ -29,6 +29,7 @@ const MAY_NAME: [(&str, &str); 23] = [
     ("invocation", ""),
     ("lifecycle", ""),
     ("schedule", ""),
+    ("zone", ""),
     ("tests", ""),
     ("snapshots", ""),
 ];

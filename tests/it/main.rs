@@ -70,6 +70,7 @@ mod simulation;
 mod staying;
 mod strangers;
 mod systemd;
+mod telling;
 mod token;
 mod two_processes;
 mod versions;

@@ -1,4 +1,5 @@
-//! The permission to let withheld removals through: given by a command, used up by the next run that it helps.
+//! What is written beside a run: the permission to let withheld removals through, used up by the next run that it helps, and when the
+//! daemon runs next.
 
 use super::conn::{execute, row};
 use super::error::from_sqlx;
@@ -24,6 +25,17 @@ impl Store {
             execute!(conn, ACCEPT, removals, removals.map(|_| by), removals.map(|_| now)).map_err(failed)?;
             let (withheld,): (i64,) = row!(conn, WITHHELD).map_err(failed)?;
             Ok(withheld)
+        })
+        .await
+    }
+
+    /// When the daemon runs next; none where it stops.
+    pub async fn record_next_run(&mut self, at: Option<Timestamp>) -> Result<(), StoreError> {
+        let place = self.place();
+        self.write(async |conn| {
+            execute!(conn, "update sync_state set next_run_at = $1 where id = 1", at)
+                .map(drop)
+                .map_err(|error| from_sqlx(&error, &place))
         })
         .await
     }
