@@ -6,14 +6,14 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::notify::Notifier;
-use super::{listen, warn};
+use super::{listen, snapshot, warn};
 use crate::api::Api;
 use crate::cli::Cli;
 use crate::command::CommandError;
 use crate::config::{Config, Loaded, LogFormat};
 use crate::exit::Exit;
 use crate::lifecycle::Role;
-use crate::observe::progress::Progress;
+use crate::observe::progress::{Expected, Progress};
 use crate::observe::{logging, report};
 use crate::store::{Acceptance, RunRow, Trigger, identity};
 use crate::sync::{RunOptions, RunReport, Syncer};
@@ -41,16 +41,14 @@ pub(super) async fn run(cli: &Cli, loaded: Loaded) -> Result<Exit, CommandError>
     }
     let watched = config.log.format == LogFormat::Text && io::stderr().is_terminal();
     let log = |row: &RunRow| {
-        if watched {
-            // Who looks on has the figures in the summary.
-            let database = identity(&config.database);
-            let endpoint = row.endpoint.as_deref();
-            tracing::info!(run_id = row.id, endpoint, database, "the run is recorded");
-        } else {
+        // Who looks on has the figures in the summary.
+        if !watched {
             log_run(&config, row);
         }
     };
-    progress.begin();
+    if progress.is_shown() {
+        progress.begin(expected(&config).await);
+    }
     let tell = |now: crate::sync::Progress| progress.show(now.pages, now.items);
     let done = syncer.run_once(Trigger::Once, &options, &signals.stop, &tell).await;
     progress.end();
@@ -65,13 +63,29 @@ pub(super) async fn run(cli: &Cli, loaded: Loaded) -> Result<Exit, CommandError>
         }
     };
     log(&report.row);
-    log_message(&report);
+    if !watched {
+        log_message(&report);
+    }
     if !quiet || report.exit != Exit::Done {
         writeln!(io::stdout(), "{}", report::run_line(&report.row))?;
+    }
+    // The summary ends with the row's error.
+    if watched && report.row.error.is_none() {
+        log_message(&report);
     }
     heartbeat(&config, &report.row, &signals.stop).await;
     Notifier::default().after_run(&config, &signals.stop).await;
     Ok(report.exit)
+}
+
+/// What the progress is measured by. A database that does not answer will be told of by the run.
+async fn expected(config: &Config) -> Expected {
+    let last = snapshot(config).await.ok().and_then(|snapshot| snapshot.last_complete);
+    let rate = config.api.requests_per_second;
+    Expected {
+        items: last.map(|run| run.items.cast_unsigned()).filter(|items| *items > 0),
+        pages_per_second: Some(rate).filter(|rate| *rate > 0.0),
+    }
 }
 
 /// The one INFO line of a run, however it ended: its figures, and where they are stored. What went wrong has a line of its own.
@@ -158,7 +172,7 @@ async fn dry_run(
         }
     }
     if !quiet || report.exit != Exit::Done {
-        writeln!(out, "dry run, nothing was written: {}", report::changes(&report.row))?;
+        writeln!(out, "{}", report::dry_run_line(&report.row))?;
     }
     out.flush()?;
     Ok(report.exit)

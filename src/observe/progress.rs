@@ -1,24 +1,84 @@
 //! What a run shows on a terminal while it goes on: pages, consents, rate, elapsed. Elsewhere nothing: there the log speaks.
 
-use std::fmt;
 use std::io::{self, IsTerminal as _, Write as _};
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
-use indicatif::style::TemplateError;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-const TEMPLATE: &str = "{spinner} {msg}, {human_pos} consents, {rate}, {elapsed}";
+use super::text::{counted, duration, thousands};
 
-fn style() -> Result<ProgressStyle, TemplateError> {
-    let style = ProgressStyle::with_template(TEMPLATE)?;
-    Ok(style.with_key("rate", |state: &ProgressState, out: &mut dyn fmt::Write| {
-        let _ = write!(out, "{:.0}/s", state.per_sec());
-    }))
+const TEMPLATE: &str = "{spinner} {msg}, {elapsed}";
+
+/// So many pages tell how fast it goes.
+const PAGES_TO_TELL_BY: u64 = 3;
+
+/// For how many consents a first run is told to take how long.
+const SAMPLE: u64 = 100_000;
+
+/// What the line is reckoned from.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Expected {
+    /// Items of the last complete run; none before it.
+    pub items: Option<u64>,
+    /// `api.requests_per_second`; none without a limit.
+    pub pages_per_second: Option<f64>,
+}
+
+impl Expected {
+    fn words(self, pages: u64, items: u64, elapsed: Duration) -> String {
+        let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        let of = self.items.map(|items| format!(" of about {}", thousands(whole(items)))).unwrap_or_default();
+        let line =
+            format!("{}, {}{of} consents", counted(whole(pages), "page", "pages"), thousands(whole(items)));
+        if pages < PAGES_TO_TELL_BY || items == 0 {
+            return line;
+        }
+        let seconds = elapsed.as_secs_f64().max(0.001);
+        let a_second = share(items, seconds);
+        let line = format!("{line}, {a_second:.0}/s");
+        match self.items {
+            Some(all) if all > items => {
+                let left = rounded(share(all - items, a_second));
+                format!("{line}, about {} left", duration(left))
+            }
+            Some(_) => line,
+            None => {
+                let limit = self.pages_per_second.map(|rate| rate * share(items, share(pages, 1.0)));
+                let sample = rounded(share(SAMPLE, limit.unwrap_or(a_second)));
+                let sample = duration(sample);
+                format!(
+                    "{line}, first run: {} take about {sample}",
+                    counted(whole(SAMPLE), "consent", "consents")
+                )
+            }
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "an estimate for the eye")]
+fn share(count: u64, of: f64) -> f64 {
+    count as f64 / of.max(f64::MIN_POSITIVE)
+}
+
+/// Whole seconds, so that the words do not tremble.
+fn rounded(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds.ceil().max(1.0)).unwrap_or(Duration::MAX)
+}
+
+fn style() -> ProgressStyle {
+    ProgressStyle::with_template(TEMPLATE).unwrap_or_else(|_| ProgressStyle::default_spinner())
 }
 
 /// One line at the bottom of standard error, or nothing at all. Clones are the same line.
 #[derive(Debug, Clone, Default)]
-pub struct Progress(Option<ProgressBar>);
+pub struct Progress(Option<Line>);
+
+#[derive(Debug, Clone)]
+struct Line {
+    bar: ProgressBar,
+    began: Arc<OnceLock<(Instant, Expected)>>,
+}
 
 impl Progress {
     /// Shown where `wanted` and standard error is a terminal that can move its cursor.
@@ -27,13 +87,18 @@ impl Progress {
         if !wanted || dumb || !io::stderr().is_terminal() {
             return Self(None);
         }
-        let style = style().unwrap_or_else(|_| ProgressStyle::default_spinner());
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
-        Self(Some(bar.with_style(style).with_message("no page yet")))
+        let bar = bar.with_style(style()).with_message("no page yet");
+        Self(Some(Line { bar, began: Arc::default() }))
     }
 
-    pub fn begin(&self) {
-        if let Some(bar) = &self.0 {
+    pub fn is_shown(&self) -> bool {
+        self.0.is_some()
+    }
+
+    pub fn begin(&self, expected: Expected) {
+        if let Some(Line { bar, began }) = &self.0 {
+            let _ = began.set((Instant::now(), expected));
             bar.reset();
             bar.set_draw_target(ProgressDrawTarget::stderr());
             bar.enable_steady_tick(Duration::from_millis(200));
@@ -42,18 +107,16 @@ impl Progress {
 
     /// How far it has come.
     pub fn show(&self, pages: u64, items: u64) {
-        if let Some(bar) = &self.0 {
-            bar.set_message(match pages {
-                1 => "1 page".to_owned(),
-                _ => format!("{pages} pages"),
-            });
-            bar.set_position(items);
+        if let Some(Line { bar, began }) = &self.0
+            && let Some((began, expected)) = began.get()
+        {
+            bar.set_message(expected.words(pages, items, began.elapsed()));
         }
     }
 
     /// The run has ended: the line disappears.
     pub fn end(&self) {
-        if let Some(bar) = &self.0 {
+        if let Some(Line { bar, .. }) = &self.0 {
             bar.disable_steady_tick();
             bar.finish_and_clear();
             bar.set_draw_target(ProgressDrawTarget::hidden());
@@ -66,7 +129,7 @@ impl Progress {
             let _ = io::stderr().lock().write_all(lines);
         };
         match &self.0 {
-            Some(bar) => bar.suspend(write),
+            Some(line) => line.bar.suspend(write),
             None => write(),
         }
     }
@@ -78,15 +141,36 @@ mod tests {
 
     #[test]
     fn the_template_is_one() {
-        assert!(style().is_ok());
+        assert!(ProgressStyle::with_template(TEMPLATE).is_ok());
     }
 
     #[test]
     fn unwanted_it_does_nothing() {
         let progress = Progress::new(false);
-        progress.begin();
+        progress.begin(Expected::default());
         progress.show(1, 100);
         progress.end();
         assert!(progress.0.is_none());
+    }
+
+    #[test]
+    fn it_says_how_much_is_left_and_what_a_first_run_takes() {
+        let known = Expected { items: Some(10_345), pages_per_second: Some(5.0) };
+        let words = |expected: Expected, pages, items, seconds| {
+            expected.words(pages, items, Duration::from_secs(seconds))
+        };
+        assert_eq!(words(known, 1, 100, 1), "1 page, 100 of about 10,345 consents");
+        assert_eq!(
+            words(known, 50, 5_000, 10),
+            "50 pages, 5,000 of about 10,345 consents, 500/s, about 11 s left"
+        );
+        assert_eq!(words(known, 104, 10_400, 21), "104 pages, 10,400 of about 10,345 consents, 495/s");
+        let first = Expected { items: None, ..known };
+        assert_eq!(words(first, 2, 200, 1), "2 pages, 200 consents");
+        let told = "3 pages, 300 consents, 300/s, first run: 100,000 consents take about 3 min 20 s";
+        assert_eq!(words(first, 3, 300, 1), told);
+        let unlimited = Expected { pages_per_second: None, ..first };
+        assert!(words(unlimited, 3, 300, 1).ends_with("take about 5 min 34 s"));
+        assert_eq!(words(unlimited, 3, 0, 0), "3 pages, 0 consents");
     }
 }

@@ -56,10 +56,16 @@ pub fn status_words(run: &RunRow) -> String {
 
 /// What is only worth a word where it is not nought.
 fn asides(run: &RunRow) -> impl Iterator<Item = (i64, &'static str)> {
+    [(run.returned, "returned"), (run.missing, "missing"), (run.removed, "removed")]
+        .into_iter()
+        .filter(|(count, _)| *count != 0)
+        .chain(unwritten(run))
+}
+
+/// Items and rows that make no change.
+fn unwritten(run: &RunRow) -> impl Iterator<Item = (i64, &'static str)> {
     [
-        (run.returned, "returned"),
-        (run.missing, "missing"),
-        (run.removed, "removed"),
+        (run.returns_pending, "returns pending"),
         (run.rejected, "rejected"),
         (run.suppressed, "suppressed"),
         (run.foreign_items, "of another company"),
@@ -67,6 +73,17 @@ fn asides(run: &RunRow) -> impl Iterator<Item = (i64, &'static str)> {
     ]
     .into_iter()
     .filter(|(count, _)| *count != 0)
+}
+
+/// The last line of a dry run.
+pub fn dry_run_line(run: &RunRow) -> String {
+    let changes = changes(run);
+    let mut line = "dry run, nothing was written: ".to_owned();
+    line.push_str(if changes == "none" { "nothing would change" } else { &changes });
+    for (count, kind) in unwritten(run) {
+        let _ = write!(line, ", {} {kind}", thousands(count));
+    }
+    line
 }
 
 /// One line about a run that has ended: the last line of `--run-once`, and the INFO line of the log.

@@ -80,11 +80,29 @@ on_both! {
         for name in ["Xaver", "zelda", "example.com"] {
             assert!(!dry.output().contains(name), "{name}");
         }
+        let line = dry.stdout.lines().last().unwrap();
+        assert_eq!(line, "dry run, nothing was written: 1 new, 1 changed, 1 returned, 1 missing, 1 removed, 1 rejected");
         // The run that follows does what was told.
         world.run_once().expect(0);
         assert_eq!(world.last_run("added, updated, returned, missing, removed, rejected").await, "1|1|1|1|1|1");
-        let line = dry.stdout.lines().last().unwrap();
-        assert!(line.starts_with("dry run, nothing was written"), "{line}");
+    }
+
+    async fn an_unchanged_list_changes_nothing_and_what_is_left_out_is_counted(world: World) {
+        let dry = || world.run(&["--run-once", "--dry-run"]);
+        world.list_people(100);
+        world.run_once().expect(0);
+        assert_eq!(dry().expect(0).stdout, "dry run, nothing was written: nothing would change\n");
+        let ids = world.api.people(|people| people.ids());
+        let email = world.api.people(|people| people.items()[99]["email"].as_str().unwrap().to_owned());
+        world.run(&["forget", &email]).expect(0);
+        world.api.add(&json!({"id": "bad", "company_id": COMPANY_ID}));
+        world.api.add(&json!({"id": "foreign", "company_id": "other", "email": "o@example.com"}));
+        world.set("api.company_id", COMPANY_ID);
+        world.api.people(|people| ids[..50].iter().filter(|id| people.list(id, false)).count());
+        let told = dry().expect(65);
+        let line = told.stdout.lines().last().unwrap();
+        let expected = "nothing would change, 1 rejected, 1 suppressed, 1 of another company, 50 removals withheld";
+        assert_eq!(line, format!("dry run, nothing was written: {expected}"));
     }
 
     async fn a_restarted_walk_tells_each_key_once_and_no_row_of_its_own_is_unchanged(world: World) {

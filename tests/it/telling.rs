@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use crate::support::{World, until};
+use crate::support::{Done, Engine, World, run, until};
 
 fn status(world: &World) -> String {
     world.run(&["status"]).expect(0).stdout
@@ -135,4 +135,39 @@ on_both! {
             assert!(columns.contains(field), "{field}");
         }
     }
+}
+
+#[tokio::test]
+async fn on_a_terminal_nothing_stands_between_the_progress_and_the_summary() {
+    let world = World::on(Engine::Sqlite).await;
+    world.list_people(400);
+    let shown = |arguments: &str| {
+        let program = env!("CARGO_BIN_EXE_understory-sync");
+        let mut command = world.command(&[]);
+        let typed = format!("{program} {arguments}");
+        let mut terminal = std::process::Command::new("script");
+        terminal
+            .args(["-qec", &typed, "/dev/null"])
+            .env_clear()
+            .env("TERM", "xterm")
+            .current_dir(world.home());
+        terminal.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let _ = &mut command;
+        run(terminal)
+    };
+    let whole_lines = |done: &Done| {
+        // The progress is written over itself, line after line without an end.
+        let last = |line: &str| line.rsplit(['\r', '\u{1b}']).next().unwrap_or_default().to_owned();
+        let lines =
+            done.stdout.lines().map(last).map(|line| line.trim_start_matches("[2K").trim().to_owned());
+        lines.filter(|line| !line.is_empty()).collect::<Vec<_>>()
+    };
+    let first = shown("--run-once").expect(0);
+    assert!(first.stdout.contains("first run: 100,000 consents take about"), "{:?}", first.stdout);
+    assert_eq!(whole_lines(&first).len(), 1, "{:?}", first.stdout);
+    assert!(whole_lines(&first)[0].starts_with("run 1 ok in "), "{:?}", first.stdout);
+    world.set("api.requests_per_second", "20");
+    let second = shown("--run-once").expect(0);
+    assert!(second.stdout.contains(" of about 400 consents"), "{:?}", second.stdout);
+    assert!(second.stdout.contains(" left"), "{:?}", second.stdout);
 }
