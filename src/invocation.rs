@@ -195,12 +195,14 @@ fn service(traces: &Traces<'_>) -> Option<(String, bool)> {
     if !traces.invocation_id {
         return None;
     }
-    let path = traces.cgroup.lines().find_map(|line| {
-        line.strip_prefix("0::")
-            .filter(|path| *path != "/")
-            .or_else(|| Some(line.split_once("name=systemd:")?.1))
-    })?;
-    let unit = path.rsplit('/').find(|part| part.ends_with(".service"))?;
+    // Where both hierarchies are mounted, only one of them may be systemd's.
+    let paths = traces
+        .cgroup
+        .lines()
+        .filter_map(|line| line.strip_prefix("0::").or_else(|| Some(line.split_once("name=systemd:")?.1)));
+    let (path, unit) = paths
+        .filter_map(|path| Some((path, path.rsplit('/').find(|part| part.ends_with(".service"))?)))
+        .next()?;
     if unit.starts_with("user@") || ["cron.service", "crond.service"].contains(&unit) {
         return None;
     }
@@ -326,6 +328,8 @@ mod tests {
         let docker = |id: &str| Place::Container { engine: "docker", id: id.to_owned() };
         assert_eq!(Place::find(&unit), systemd(true));
         assert_eq!(Place::find(&Traces { docker_env: true, ..unit }), systemd(true));
+        let hybrid = "9:name=systemd:/\n1:cpu:/\n0::/system.slice/understory-sync.service\n";
+        assert_eq!(Place::find(&Traces { cgroup: hybrid, ..unit }), systemd(true));
         assert!(matches!(
             Place::find(&Traces { cgroup: instance, ..unit }),
             Place::Systemd { unit, .. } if unit == "understory-sync@north"

@@ -151,9 +151,24 @@ awk -v folder="$machine/drop-ins" '
 same "all were found" "$(ls "$machine/drop-ins" | wc -l)" "$(cd "$repository" && git ls-files 'docs/*.md' README.md | xargs cat | grep -cE '^ *\[(Service|Unit|Timer)\]$')"
 for file in "$machine/drop-ins"/*; do
     what=$(basename "$file" | sed 's/.*docs-/docs-/')
-    unit=$(sed -n 's/^# sudo systemctl edit \(.*\)/\1/p' "$file")
+    unit=$(sed -n 's/^ *# sudo systemctl edit \(.*\)/\1/p' "$file")
     unit=${unit:-understory-sync}.service
     used=$database
+    if grep -q '^ *OnFailure=' "$file"; then
+        install -m 644 "$repository/docs/examples/understory-sync-mail@.service" "$root/etc/systemd/system/"
+        printf '#!/bin/sh\n{ echo "$@"; cat; } >/var/tmp/mail\n' | install -D -m 755 /dev/stdin "$root/usr/bin/mail"
+        drop_in $unit <"$file"
+        same "$what: verify" "$(in_it systemd-analyze verify $unit 2>&1 && echo 0)" 0
+        control refuse=1
+        in_it systemctl start $unit 2>/dev/null || true
+        control refuse=0
+        mailed() { in_it grep -q "auth.client_id or auth.client_secret" /var/tmp/mail; }
+        expect "$what: a failed run is mailed with what it said" until_true 20 mailed
+        same "$what: to whom" "$(in_it head -1 /var/tmp/mail)" "-s $unit failed on unit-test root"
+        in_it systemctl reset-failed
+        undo_drop_in $unit
+        continue
+    fi
     if grep -q '^\[\(Unit\|Timer\)\]' "$file"; then fail "$what is a whole unit, which nothing here tries"; continue; fi
     if grep -q database_url "$file"; then
         used=/var/lib/understory-sync/elsewhere.db
@@ -262,6 +277,32 @@ same "everybody is there" "$(query $database 'select count(*) from active_consen
 expect "the timer starts" in_it systemctl enable --now understory-sync.timer
 expect "and knows its next time" sh -c "[ -n '$(property NextElapseUSecRealtime understory-sync.timer)' ]"
 in_it systemctl disable --now understory-sync.timer 2>/dev/null
+
+say "removals that are let through by typing the line of the log"
+line_of() { in_it journalctl -b -u "$1" -o cat --no-pager | sed -n 's/.*If they really left, run: //p' | tail -1; }
+let_through=0
+active() { [ "$(query $database 'select count(*) from active_consents')" = "$1" ]; }
+for unit in understory-sync.service understory-sync-once.service; do
+    control people=250
+    [ $unit != understory-sync.service ] || in_it systemctl start $unit
+    go() { if [ $unit = understory-sync.service ]; then in_it systemctl reload $unit; else in_it systemctl start $unit; fi; }
+    go
+    expect "$unit: everybody is listed" until_true 20 active 250
+    control people=100
+    go 2>/dev/null || true
+    withheld() { [ "$(query $database 'select count(*) from consents where withheld_since is not null')" = 150 ]; }
+    expect "$unit: removals are withheld" until_true 20 withheld
+    line=$(line_of $unit)
+    expect "$unit: the log has a line to type: $line" test -n "$line"
+    expect "$unit: typing it works" in_it sh -c "$line"
+    expect "$unit: they are let through" until_true 20 active 100
+    same "$unit: it is recorded" "$(query $database 'select count(*) from sync_runs where accepted_removals = 150')" $((++let_through))
+    same "$unit: no file is root's" "$(in_it find /var/lib/private/understory-sync -user root)" ""
+    control people=250
+    expect "$unit: the next run works on the same files" another_run $database go
+    [ $unit != understory-sync.service ] || in_it systemctl stop $unit
+    in_it systemctl reset-failed
+done
 
 say "a company of its own"
 expect "starts" in_it systemctl start understory-sync@acme.service

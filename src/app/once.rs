@@ -64,14 +64,14 @@ pub(super) async fn run(cli: &Cli, loaded: Loaded) -> Result<Exit, CommandError>
     };
     log(&report.row);
     if !watched {
-        log_message(&report);
+        log_message(&config, &report);
     }
     if !quiet || report.exit != Exit::Done {
         writeln!(io::stdout(), "{}", report::run_line(&report.row))?;
     }
     // The summary ends with the row's error.
     if watched && report.row.error.is_none() {
-        log_message(&report);
+        log_message(&config, &report);
     }
     heartbeat(&config, &report.row, &signals.stop).await;
     Notifier::default().after_run(&config, &signals.stop).await;
@@ -139,12 +139,15 @@ pub(super) async fn heartbeat(config: &Config, row: &RunRow, stop: &Cancellation
 }
 
 /// What the figures alone do not say.
-pub(super) fn log_message(report: &RunReport) {
+pub(super) fn log_message(config: &Config, report: &RunReport) {
     let Some(message) = &report.message else {
         return;
     };
     if report.exit == Exit::Done {
         tracing::warn!(run_id = report.row.id, "{message}");
+    } else if config.log.format == LogFormat::Text {
+        // It ends with a line to type: nothing may stand behind that.
+        tracing::error!("{message}");
     } else {
         tracing::error!(run_id = report.row.id, exit = report.exit.code(), "{message}");
     }
@@ -168,7 +171,7 @@ async fn dry_run(
         if report.exit == Exit::Done {
             tracing::warn!("{message}");
         } else {
-            tracing::error!(exit = report.exit.code(), "{message}");
+            tracing::error!("{message}");
         }
     }
     if !quiet || report.exit != Exit::Done {

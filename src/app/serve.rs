@@ -246,7 +246,7 @@ impl Work {
         self.syncer.expect_database();
         self.notifier.reset_failures();
         log_run(&self.config, &report.row);
-        log_message(&report);
+        log_message(&self.config, &report);
         let beating = heartbeat(&self.config, &report.row, &self.signals.stop);
         self.watchdog.ping_while(HEARTBEAT_TIMEOUT, beating).await;
         Outcome::Complete {

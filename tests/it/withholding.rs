@@ -20,7 +20,8 @@ on_both! {
         world.run_once().expect(0);
         let hidden = hide_first(&world, 100);
 
-        world.run_once().expect(65).says("100 of 200").says("accept-removals 100");
+        // The line to type ends its line, so that it can be copied.
+        world.run_once().expect(65).says("100 of 200").says(" accept-removals 100\n");
         assert_eq!(world.last_run("outcome, absence, missing, removals_withheld, active").await, "succeeded|withheld|0|100|200");
         assert!(world.last_run("error").await.contains("100 of 200"));
         assert_eq!(world.db.count("active_consents").await, 200);
