@@ -36,7 +36,10 @@ mod tests {
             next_run: None,
             now: Timestamp::default(),
         };
-        assert!(run(&view, false).starts_with("There is no database at understory.db yet."));
+        assert!(
+            run(&view, false)
+                .starts_with("There is no database at understory.db yet: waiting for the first run.")
+        );
         let json: serde_json::Value = serde_json::from_str(&run(&view, true)).unwrap_or_default();
         assert_eq!(json["healthy"], false);
         assert_eq!(json["reasons"][0], "no run has been complete yet");

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::store::Timestamp;
+use crate::zone;
 
 use super::text::{counted, escape, moment, thousands};
 
@@ -47,6 +48,86 @@ pub(super) fn draw(points: &[(Timestamp, i64)], size: Size) -> String {
     scale.rules(&mut svg);
     scale.dates(&mut svg, first.0, last.0);
     scale.line(&mut svg, points);
+    svg.push_str("</svg>");
+    svg
+}
+
+/// What came and what went on one day.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Day {
+    /// As it stands under the axis.
+    pub(super) date: String,
+    pub(super) came: i64,
+    pub(super) left: i64,
+}
+
+/// A bar upwards for who came and one downwards for who left, a day each, oldest first.
+pub(super) fn draw_days(days: &[Day], size: Size) -> String {
+    let up = days.iter().map(|day| day.came).max().unwrap_or(0);
+    let down = days.iter().map(|day| day.left).max().unwrap_or(0);
+    let (Some(first), Some(last)) = (days.first(), days.last()) else {
+        return String::new();
+    };
+    if up + down == 0 {
+        return String::new();
+    }
+    let (top, base) = (TOP, size.height - BOTTOM);
+    let unit = (base - top) / exact(up + down);
+    let zero = top + exact(up) * unit;
+    let slot = (size.width - LEFT - RIGHT) / exact(i64::try_from(days.len()).unwrap_or(1));
+    let mut svg = String::with_capacity(8192);
+    let _ = write!(
+        svg,
+        r#"<svg class="chart {name}" viewBox="0 0 {w} {h}" role="img" aria-labelledby="days-{name}-title"><title id="days-{name}-title">Who came and who left, day by day, from {} to {}: at most {} came and {} left on one day.</title>"#,
+        first.date,
+        last.date,
+        thousands(up),
+        thousands(down),
+        name = size.name,
+        w = size.width,
+        h = size.height,
+    );
+    let _ = write!(svg, r#"<text class="axis" x="0" y="12">came, and left</text>"#);
+    for (value, y) in [(up, top), (0, zero), (-down, base)] {
+        if value != 0 || y == zero {
+            let _ = write!(
+                svg,
+                r#"<path class="rule" d="M{LEFT} {y:.1}H{:.1}"/><text class="tick" x="{:.1}" y="{:.1}">{}</text>"#,
+                size.width - RIGHT,
+                LEFT - 8.0,
+                y + 4.0,
+                thousands(value)
+            );
+        }
+    }
+    for (place, day) in (0..).zip(days) {
+        let x = LEFT + exact(place) * slot + slot * 0.15;
+        for (class, from, height) in
+            [("came", zero - exact(day.came) * unit, exact(day.came)), ("went", zero, exact(day.left))]
+        {
+            if height > 0.0 {
+                let _ = write!(
+                    svg,
+                    r#"<rect class="{class}" x="{x:.1}" y="{from:.1}" width="{:.1}" height="{:.1}"/>"#,
+                    slot * 0.7,
+                    height * unit
+                );
+            }
+        }
+    }
+    let middle = &days[days.len() / 2];
+    for (day, anchor, x) in [
+        (first, "start", LEFT),
+        (middle, "middle", LEFT + slot * exact(i64::try_from(days.len() / 2).unwrap_or(0)) + slot / 2.0),
+        (last, "end", size.width - RIGHT),
+    ] {
+        let _ = write!(
+            svg,
+            r#"<text class="date" text-anchor="{anchor}" x="{x:.1}" y="{:.1}">{}</text>"#,
+            size.height - 8.0,
+            day.date
+        );
+    }
     svg.push_str("</svg>");
     svg
 }
@@ -122,7 +203,7 @@ impl Scale {
 
     fn dates(&self, svg: &mut String, first: Timestamp, last: Timestamp) {
         let within_two_days = last.millis() - first.millis() < 2 * 86_400_000;
-        let form = if within_two_days { "%H:%M" } else { "%Y-%m-%d" };
+        let form = if within_two_days { "%b %-d, %H:%M" } else { "%Y-%m-%d" };
         let middle = first.plus_millis((last.millis() - first.millis()) / 2);
         for (at, anchor) in [(first, "start"), (middle, "middle"), (last, "end")] {
             let _ = write!(
@@ -130,7 +211,7 @@ impl Scale {
                 r#"<text class="date" text-anchor="{anchor}" x="{:.1}" y="{:.1}">{}</text>"#,
                 self.x(at),
                 self.size.height - 8.0,
-                at.to_utc().format(form)
+                zone::tell_bare(at.to_utc(), form)
             );
         }
     }

@@ -1,5 +1,6 @@
 //! Is it well? One pure rule for `/readyz`, `healthcheck`, `status` and the page.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::config::Health;
@@ -10,37 +11,57 @@ use super::text;
 /// The clocks of two machines may differ by so much; what lies further ahead was recorded by a wrong clock.
 const MAX_FUTURE: Duration = Duration::from_mins(5);
 
+/// Why it is not well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason {
+    pub text: String,
+    /// The key that makes it one, and its value.
+    pub limit: Option<(&'static str, Duration)>,
+}
+
+impl Reason {
+    fn plain(text: String) -> Self {
+        Self { text, limit: None }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)?;
+        match self.limit {
+            Some((key, limit)) => write!(f, ", longer ago than {key} allows ({})", text::duration(limit)),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Good while the last complete run is younger than `health.stale_after`, and absence was judged within `health.absence_after` or nobody
 /// is active.
-pub fn verdict(snapshot: &Snapshot, health: &Health, now: Timestamp) -> Result<(), Vec<String>> {
+pub fn verdict(snapshot: &Snapshot, health: &Health, now: Timestamp) -> Result<(), Vec<Reason>> {
     let mut reasons = Vec::new();
     match finished(snapshot) {
-        None => reasons.push("no run has been complete yet".to_owned()),
-        Some(at) if text::age(now, at) > MAX_FUTURE => reasons.push(format!(
+        None => reasons.push(Reason::plain("no run has been complete yet".to_owned())),
+        Some(at) if text::age(now, at) > MAX_FUTURE => reasons.push(Reason::plain(format!(
             "the last complete run lies in the future ({}): this machine's clock is wrong, or was when it ran",
             text::moment(at),
-        )),
-        Some(at) if text::age(at, now) >= health.stale_after => reasons.push(format!(
-            "the last complete run ended {} ({}), longer ago than health.stale_after allows ({})",
-            text::relative(at, now),
-            text::moment(at),
-            text::duration(health.stale_after),
-        )),
+        ))),
+        Some(at) if text::age(at, now) >= health.stale_after => reasons.push(Reason {
+            text: format!("the last complete run ended {} ({})", text::relative(at, now), text::moment(at)),
+            limit: Some(("health.stale_after", health.stale_after)),
+        }),
         Some(_) => {}
     }
     if snapshot.consents.active > 0 {
         match snapshot.last_judged_at {
-            None => reasons.push("no run has judged yet who is absent".to_owned()),
-            Some(at) if text::age(now, at) > MAX_FUTURE => reasons.push(format!(
+            None => reasons.push(Reason::plain("no run has judged yet who is absent".to_owned())),
+            Some(at) if text::age(now, at) > MAX_FUTURE => reasons.push(Reason::plain(format!(
                 "the last run that judged who is absent lies in the future ({}): this machine's clock is wrong, or was when it ran",
                 text::moment(at),
-            )),
-            Some(at) if text::age(at, now) >= health.absence_after => reasons.push(format!(
-                "who is absent was last judged {} ({}), longer ago than health.absence_after allows ({})",
-                text::relative(at, now),
-                text::moment(at),
-                text::duration(health.absence_after),
-            )),
+            ))),
+            Some(at) if text::age(at, now) >= health.absence_after => reasons.push(Reason {
+                text: format!("who is absent was last judged {} ({})", text::relative(at, now), text::moment(at)),
+                limit: Some(("health.absence_after", health.absence_after)),
+            }),
             Some(_) => {}
         }
     }
@@ -92,7 +113,8 @@ mod tests {
     #[test]
     fn every_reason_is_told() {
         let reasons = |complete, judged, active| {
-            verdict(&snapshot(complete, judged, active), &HEALTH, now()).unwrap_err()
+            let reasons = verdict(&snapshot(complete, judged, active), &HEALTH, now()).unwrap_err();
+            reasons.iter().map(ToString::to_string).collect::<Vec<_>>()
         };
         assert_eq!(reasons(None, None, 0), ["no run has been complete yet"]);
         assert_eq!(

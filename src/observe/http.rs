@@ -175,12 +175,14 @@ async fn healthz() -> &'static str {
 
 async fn readyz(State(window): State<Arc<Window>>) -> Response {
     let verdict = match window.snapshot().await {
-        Ok(snapshot) => health::verdict(&snapshot, &window.shown.installation.health, (window.shown.clock)()),
+        Ok(snapshot) => health::verdict(&snapshot, &window.shown.installation.health, (window.shown.clock)())
+            .map_err(|reasons| reasons.iter().map(ToString::to_string).collect()),
         Err(why) => Err(vec![why]),
     };
     match verdict {
         Ok(()) => "ok\n".into_response(),
         Err(reasons) => {
+            let reasons: Vec<String> = reasons;
             let reasons = reasons.join("\n") + "\n";
             (StatusCode::SERVICE_UNAVAILABLE, reasons).into_response()
         }
@@ -203,7 +205,9 @@ async fn page(State(window): State<Arc<Window>>) -> Html<String> {
             next_run,
             now,
         })),
-        Err(why) => render(&PageData::Unknown { why, next_run, now }),
+        Err(why) => {
+            render(&PageData::Unknown { installation: &window.shown.installation, why, next_run, now })
+        }
     })
 }
 

@@ -66,7 +66,7 @@ async fn each_path_answers_as_promised() {
         ("/readyz", 200, "\r\n\r\nok\n"),
         ("/metrics", 200, "content-type: text/plain; version=0.0.4; charset=utf-8\r\n"),
         ("/metrics", 200, "understory_sync_next_run_timestamp_seconds 17952627"),
-        ("/", 200, "<h1>understory-sync</h1>"),
+        ("/", 200, "<h1>understory-sync · north · /var/lib/"),
         ("/favicon.ico", 404, "not found"),
         ("/../etc/passwd", 404, "not found"),
     ] {

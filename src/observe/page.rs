@@ -4,12 +4,13 @@
 
 use std::fmt::Write as _;
 
-use crate::store::{RunRow, Timestamp};
+use crate::store::{Change, RunRow, Timestamp};
+use crate::zone;
 
-use super::chart::{Size, draw};
+use super::chart::{Day, Size, draw, draw_days};
 use super::report::{changes, outcome, took};
 use super::text::{counted, duration, escape, moment, relative, thousands};
-use super::view::{Mood, Note, View};
+use super::view::{Installation, Mood, Note, View};
 
 const CSS: &str = include_str!("page.css");
 const RUNS_SHOWN: usize = 20;
@@ -21,6 +22,7 @@ const NARROW: Size = Size { name: "narrow", width: 350.0, height: 220.0 };
 pub enum PageData<'a> {
     Known(View<'a>),
     Unknown {
+        installation: &'a Installation,
         /// Why, in words without secrets.
         why: &'a str,
         /// When the next run is due.
@@ -37,6 +39,14 @@ pub fn render(data: &PageData<'_>) -> String {
         }
     };
     let (class, word, sign) = look(mood);
+    let place: Vec<&str> = match data {
+        PageData::Known(view) => {
+            view.company().into_iter().chain([view.installation.database.as_str()]).collect()
+        }
+        PageData::Unknown { installation, .. } => {
+            installation.company_id.as_deref().into_iter().chain([installation.database.as_str()]).collect()
+        }
+    };
     let mut page = String::with_capacity(32_768);
     let _ = write!(
         page,
@@ -47,19 +57,20 @@ pub fn render(data: &PageData<'_>) -> String {
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="refresh" content="60">
 <meta name="robots" content="noindex">
-<title>{word} · understory-sync</title>
+<title>{word}{place} · understory-sync</title>
 <link rel="icon" href="data:image/svg+xml,{icon}">
 <style>
 {CSS}</style>
 </head>
 <body>
 <header>
-<h1>understory-sync</h1>
+<h1>understory-sync{place}</h1>
 <p class="state {class}" role="status">{sign}<span>{sentence}</span></p>
 </header>
 <main>
 "#,
         icon = icon(mood),
+        place = place.iter().map(|name| format!(" · {}", escape(name))).collect::<String>(),
         sentence = unbroken(&escape(&sentence)),
     );
     match data {
@@ -72,14 +83,16 @@ pub fn render(data: &PageData<'_>) -> String {
                 text: "Runs go on being tried at their times, and the table keeps what it holds. To see what is wrong and how to cure it:"
                     .to_owned(),
                 command: Some("understory-sync check".to_owned()),
+                detail: None,
             };
             todo(&mut page, &[note]);
         }
     }
     let _ = write!(
         page,
-        "</main>\n<footer><p>As of {}; all times are UTC. This page asks again every minute. understory-sync {}</p></footer>\n</body>\n</html>\n",
+        "</main>\n<footer><p>As of {}; times are those of {}. This page asks again every minute. understory-sync {}</p></footer>\n</body>\n</html>\n",
         time(now, &moment(now)),
+        escape(&zone::name()),
         env!("CARGO_PKG_VERSION")
     );
     page
@@ -137,10 +150,11 @@ fn icon(mood: Mood) -> String {
 }
 
 fn body(page: &mut String, view: &View<'_>) {
-    facts(page, view);
     todo(page, &view.notes());
+    facts(page, view);
     healed(page, view);
     over_time(page, &view.snapshot.active_over_time);
+    changes_by_day(page, view);
     runs(page, &view.snapshot.runs);
 }
 
@@ -202,6 +216,9 @@ fn todo(page: &mut String, notes: &[Note]) {
         if let Some(command) = &note.command {
             let _ = write!(page, "<code>{}</code>", escape(command));
         }
+        if let Some(detail) = &note.detail {
+            let _ = write!(page, "<p class=\"detail\">{}</p>", escape(detail));
+        }
         page.push_str("</li>");
     }
     page.push_str("</ul></section>\n");
@@ -241,6 +258,55 @@ fn over_time(page: &mut String, points: &[(Timestamp, i64)]) {
     );
 }
 
+fn changes_by_day(page: &mut String, view: &View<'_>) {
+    let days = view.days(90);
+    if days.iter().all(|(_, change)| change.added + change.returned + change.updated + change.missing == 0) {
+        return;
+    }
+    let drawn: Vec<Day> = days
+        .iter()
+        .map(|(date, change)| Day {
+            date: date.clone(),
+            came: change.added + change.returned,
+            left: change.missing,
+        })
+        .collect();
+    let month = &drawn[drawn.len() - 30..];
+    page.push_str(
+        "<section aria-labelledby=\"days\"><h2 id=\"days\">Changes day by day</h2><dl class=\"sums\">",
+    );
+    for (name, count) in [("30 days", 30), ("90 days", 90)] {
+        let mut sum = Change::default();
+        for (_, day) in &days[days.len() - count..] {
+            sum.added += day.added;
+            sum.returned += day.returned;
+            sum.updated += day.updated;
+            sum.missing += day.missing;
+        }
+        let _ = write!(
+            page,
+            "<div><dt>{name}</dt><dd>{} new, {} returned, {} changed, {} left</dd></div>",
+            thousands(sum.added),
+            thousands(sum.returned),
+            thousands(sum.updated),
+            thousands(sum.missing)
+        );
+    }
+    let _ = writeln!(page, "</dl>{}{}</section>", draw_days(&drawn, WIDE), draw_days(month, NARROW));
+}
+
+/// Runs one after another that ended alike and changed nothing, the newest first.
+fn alike(runs: &[RunRow]) -> Vec<&[RunRow]> {
+    let is_alike = |one: &RunRow, other: &RunRow| {
+        outcome(one) == outcome(other)
+            && one.error == other.error
+            && one.finished_at.is_some()
+            && changes(one) == "none"
+            && changes(other) == "none"
+    };
+    runs.chunk_by(is_alike).collect()
+}
+
 /// The roles repeat what the elements say, because on a telephone the rows are laid out as cards, and a table that is no longer laid
 /// out as one loses its meaning to screen readers.
 fn runs(page: &mut String, runs: &[RunRow]) {
@@ -251,19 +317,23 @@ fn runs(page: &mut String, runs: &[RunRow]) {
     let _ = write!(
         page,
         r#"<section aria-labelledby="runs"><div class="scroll" role="region" aria-labelledby="runs" tabindex="0"><table role="table">
-<caption><strong id="runs">The last {}</strong><span>Newest first; times are UTC</span></caption>
+<caption><strong id="runs">The last {}</strong><span>Newest first</span></caption>
 <thead role="rowgroup"><tr role="row"><th scope="col" role="columnheader">Started</th><th scope="col" role="columnheader">Outcome</th><th scope="col" role="columnheader" class="number">Took</th><th scope="col" role="columnheader" class="number">Active</th><th scope="col" role="columnheader">Changes</th></tr></thead>
 <tbody role="rowgroup">
 "#,
         counted(i64::try_from(shown).unwrap_or(0), "run", "runs")
     );
-    for run in &runs[..shown] {
-        row(page, run);
+    let mut told = None;
+    for group in alike(&runs[..shown]) {
+        row(page, group, told);
+        told = group.first().and_then(|run| run.error.as_deref()).or(told);
     }
     page.push_str("</tbody></table></div></section>\n");
 }
 
-fn row(page: &mut String, run: &RunRow) {
+/// `told`: the message of the row before.
+fn row(page: &mut String, group: &[RunRow], told: Option<&str>) {
+    let [run, others @ ..] = group else { return };
     let label = outcome(run);
     let class = match label {
         "ok" => "good",
@@ -271,24 +341,33 @@ fn row(page: &mut String, run: &RunRow) {
         "withheld" | "not judged" => "watch",
         _ => "plain",
     };
-    let started = run.started_at.to_utc().format("%b %-d, %H:%M").to_string();
+    let started = zone::tell_bare(run.started_at.to_utc(), "%b %-d, %H:%M");
+    let ids = match others.last() {
+        Some(oldest) => format!("runs {} to {}", oldest.id, run.id),
+        None => format!("run {}, {}", run.id, escape(&run.trigger)),
+    };
+    let what = match (changes(run).as_str(), others.len()) {
+        ("none", 0) => "no changes".to_owned(),
+        ("none", more) => {
+            format!("{} without changes", counted(i64::try_from(more + 1).unwrap_or(0), "run", "runs"))
+        }
+        (changes, _) => changes.to_owned(),
+    };
     let _ = write!(
         page,
-        r#"<tr role="row"><th scope="row" role="rowheader" class="when">{}<span class="small">run {}, {}</span></th><td role="cell" class="how"><span class="tag {class}">{}</span></td><td role="cell" class="number took">{}</td><td role="cell" class="number active{}">{}</td><td role="cell" class="what">{}"#,
+        r#"<tr role="row"><th scope="row" role="rowheader" class="when">{}<span class="small">{ids}</span></th><td role="cell" class="how"><span class="tag {class}">{}</span></td><td role="cell" class="number took">{}</td><td role="cell" class="number active{}">{}</td><td role="cell" class="what">{what}"#,
         time(run.started_at, &started),
-        run.id,
-        escape(&run.trigger),
         escape(label),
         took(run).map(duration).unwrap_or_default(),
         if run.active.is_none() { " empty" } else { "" },
         run.active.map_or_else(|| "–".to_owned(), thousands),
-        match changes(run).as_str() {
-            "none" => "no changes",
-            told => told,
-        },
     );
-    if let Some(error) = &run.error {
-        let _ = write!(page, "<span class=\"small\">{}</span>", escape(error));
+    match &run.error {
+        Some(error) if told == Some(error) => page.push_str("<span class=\"small\">the same message</span>"),
+        Some(error) => {
+            let _ = write!(page, "<span class=\"small\">{}</span>", escape(error));
+        }
+        None => {}
     }
     page.push_str("</td></tr>\n");
 }

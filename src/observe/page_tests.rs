@@ -1,5 +1,5 @@
 use super::*;
-use crate::observe::sample::{now, run, troubled, view, well};
+use crate::observe::sample::{INSTALLATION, now, run, troubled, view, well};
 use crate::store::Snapshot;
 
 fn shown(snapshot: &Snapshot) -> String {
@@ -48,7 +48,12 @@ fn the_page_before_the_first_run() {
 
 #[test]
 fn the_page_while_the_database_does_not_answer() {
-    let page = render(&PageData::Unknown { why: "connection refused", next_run: None, now: now() });
+    let page = render(&PageData::Unknown {
+        installation: &INSTALLATION,
+        why: "connection refused",
+        next_run: None,
+        now: now(),
+    });
     keep(&page);
     assert!(page.contains("the database does not answer (connection refused)"));
 }
@@ -82,4 +87,41 @@ fn nothing_is_fetched_from_anywhere() {
         assert!(!page.contains(reach), "{reach}");
     }
     assert!(page.len() < 60_000, "{}", page.len());
+}
+
+#[test]
+fn equal_runs_are_one_row_and_a_message_is_told_once() {
+    let mut snapshot = troubled();
+    for run in snapshot.runs.iter_mut().skip(10) {
+        (run.added, run.updated, run.missing, run.removed) = (0, 0, 0, 0);
+    }
+    let page = shown(&snapshot);
+    assert_eq!(page.matches("<tr role=\"row\"><th scope=\"row\"").count(), 1 + 7 + 1);
+    assert!(page.contains("runs 140 to 142") && page.contains("3 runs without changes"));
+    assert!(page.contains("runs 123 to 132") && page.contains("10 runs without changes"));
+    snapshot.runs[1].missing = 1;
+    let page = shown(&snapshot);
+    let row = |page: &str| page.matches("&lt;try&gt; again later").count();
+    assert_eq!(
+        (row(&page), page.matches("the same message").count()),
+        (2, 2),
+        "once in the note, once in a row"
+    );
+}
+
+#[test]
+fn the_changes_of_thirty_and_ninety_days_are_summed() {
+    let change = |days: i64| Change {
+        started_at: now().plus_millis(-86_400_000 * days),
+        added: 10,
+        returned: 1,
+        updated: 2,
+        missing: 3,
+    };
+    let snapshot = Snapshot { changes: [0, 0, 29, 30, 89, 90].map(change).to_vec(), ..well() };
+    let page = shown(&snapshot);
+    assert!(page.contains("<dt>30 days</dt><dd>30 new, 3 returned, 6 changed, 9 left</dd>"));
+    assert!(page.contains("<dt>90 days</dt><dd>50 new, 5 returned, 10 changed, 15 left</dd>"));
+    assert_eq!(view(&snapshot).days(90).len(), 90);
+    assert_eq!(view(&snapshot).days(90)[89].0, "2026-11-21");
 }

@@ -7,9 +7,11 @@ use serde_json::{Value, json};
 
 use crate::config::Health;
 use crate::invocation::Invocation;
-use crate::store::{Notification, RunRow, Snapshot, Timestamp};
+use crate::store::{Change, Notification, RunRow, Snapshot, Timestamp};
 
-use super::health;
+use crate::zone;
+
+use super::health::{self, Reason};
 use super::report::{changes, outcome, took};
 use super::text::{age, counted, duration, moment, relative, thousands};
 
@@ -68,6 +70,8 @@ pub struct Note {
     pub text: String,
     /// What to type: a command or a query.
     pub command: Option<String>,
+    /// The keys that decide it, with their values where they are known.
+    pub detail: Option<String>,
 }
 
 impl View<'_> {
@@ -83,7 +87,7 @@ impl View<'_> {
     }
 
     /// Why it is not healthy; empty where it is.
-    pub fn reasons(&self) -> Vec<String> {
+    pub fn reasons(&self) -> Vec<Reason> {
         health::verdict(self.snapshot, &self.installation.health, self.now).err().unwrap_or_default()
     }
 
@@ -99,14 +103,14 @@ impl View<'_> {
                 let database = &self.installation.database;
                 let is_server = database.starts_with("PostgreSQL");
                 let what = if is_server { "There are no tables in" } else { "There is no database at" };
-                format!("{what} {database} yet.")
+                format!("{what} {database} yet: waiting for the first run.")
             }
             Mood::Waiting if self.running().is_some() => "The first run is under way.".to_owned(),
             Mood::Waiting => "Waiting for the first run.".to_owned(),
             Mood::Bad if self.snapshot.withheld > 0 => {
-                format!("Needs attention: {}. {}", self.reasons().join("; "), self.waiting())
+                format!("Needs attention: {}. {}", self.reason_words(), self.waiting())
             }
-            Mood::Bad => format!("Needs attention: {}.", self.reasons().join("; ")),
+            Mood::Bad => format!("Needs attention: {}.", self.reason_words()),
             Mood::Watch if self.snapshot.withheld > 0 => {
                 format!("Last full sync {as_of}. {}", self.waiting())
             }
@@ -118,6 +122,12 @@ impl View<'_> {
                 counted(active, "active consent is", "active consents are")
             ),
         }
+    }
+
+    /// Without the keys, which stand in the details.
+    fn reason_words(&self) -> String {
+        let texts: Vec<String> = self.reasons().into_iter().map(|reason| reason.text).collect();
+        texts.join("; ")
     }
 
     fn waiting(&self) -> String {
@@ -140,6 +150,7 @@ impl View<'_> {
     /// What to know and to do, the most urgent first.
     pub fn notes(&self) -> Vec<Note> {
         [
+            self.stale_note(),
             self.withheld_note(),
             self.failure_note(),
             self.notification_note(),
@@ -154,15 +165,33 @@ impl View<'_> {
         .collect()
     }
 
+    /// The limits of a state that needs attention.
+    fn stale_note(&self) -> Option<Note> {
+        let limits: Vec<String> = self
+            .reasons()
+            .iter()
+            .filter_map(|reason| reason.limit)
+            .map(|(key, limit)| format!("{key} is {}", duration(limit)))
+            .collect();
+        let withheld = self.snapshot.withheld > 0;
+        let failed = self.last_ended().is_some_and(|run| run.outcome == "failed");
+        (!limits.is_empty() && !withheld && !failed).then(|| Note {
+            text: "Nobody has made a complete run for too long, or none that could judge who is absent. To see what is wrong:".to_owned(),
+            command: Some("understory-sync check".to_owned()),
+            detail: Some(limits.join(", ")),
+        })
+    }
+
     fn withheld_note(&self) -> Option<Note> {
         let n = self.snapshot.withheld;
         (n > 0).then(|| Note {
             text: format!(
-                "{} no longer listed by Understory, more at once than the guard (removal.max_percent, removal.min_count) believes. They \
-                 stay active until listed again or let through. If they really left:",
+                "{} no longer listed by Understory, more at once than the removal guard believes. They stay active until listed again or \
+                 let through. If they really left:",
                 counted(n, "active consent is", "active consents are")
             ),
             command: Some(Invocation::current().line_then_run(&format!("accept-removals {n}"))),
+            detail: Some("removal.max_percent, removal.min_count".to_owned()),
         })
     }
 
@@ -185,6 +214,7 @@ impl View<'_> {
                 error = error.trim_end_matches('.')
             ),
             command: Some("understory-sync check".to_owned()),
+            detail: None,
         })
     }
 
@@ -193,12 +223,13 @@ impl View<'_> {
         let told = self.snapshot.notifications.iter().filter(failed).max_by_key(|told| told.failed_at)?;
         Some(Note {
             text: format!(
-                "The last message to notify.url ({}) did not arrive, {}: {}. It is sent again after the next run. To try the receiver:",
+                "The last notification ({}) did not arrive, {}: {}. It is sent again after the next run. To try the receiver:",
                 told.event,
                 relative(told.failed_at?, self.now),
                 told.error.as_deref().unwrap_or("no reason was recorded")
             ),
             command: Some("understory-sync check --notify".to_owned()),
+            detail: Some("notify.url".to_owned()),
         })
     }
 
@@ -211,6 +242,7 @@ impl View<'_> {
                 last.id
             ),
             command: None,
+            detail: None,
         })
     }
 
@@ -226,6 +258,7 @@ impl View<'_> {
                 "select reason, count(*) from rejected_items where resolved_at is null group by reason"
                     .to_owned(),
             ),
+            detail: None,
         })
     }
 
@@ -242,6 +275,7 @@ impl View<'_> {
                 if ids.len() == 1 { "was" } else { "were" }
             ),
             command: Some(Invocation::current().line(&format!("forget --undo {first}"))),
+            detail: None,
         })
     }
 
@@ -251,12 +285,13 @@ impl View<'_> {
         let time = took(run)?;
         (time >= limit / 2).then(|| Note {
             text: format!(
-                "Run {} took {}, half or more of what schedule.run_timeout allows ({}). Raise it before runs are cut off.",
+                "Run {} took {}, half or more of the {} that it may take. Raise the limit before runs are cut off.",
                 run.id,
                 duration(time),
                 duration(limit)
             ),
             command: None,
+            detail: Some("schedule.run_timeout".to_owned()),
         })
     }
 
@@ -268,6 +303,7 @@ impl View<'_> {
                 moment(at)
             ),
             command: Some(Invocation::current().line("changes --restored")),
+            detail: None,
         })
     }
 
@@ -285,6 +321,31 @@ impl View<'_> {
     /// The company whose consents these are, as far as it is known.
     pub fn company(&self) -> Option<&str> {
         self.installation.company_id.as_deref().or(self.snapshot.company_id.as_deref())
+    }
+
+    /// What changed on each of the last days in the zone of the schedule, oldest first, today last.
+    pub fn days(&self, count: i64) -> Vec<(String, Change)> {
+        let day = |at: Timestamp| zone::tell_bare(at.to_utc(), "%Y-%m-%d");
+        let mut days: Vec<(String, Change)> = Vec::new();
+        // Steps of 23 h meet the short day as well.
+        for step in 0..=count * 24 / 23 + 1 {
+            let date = day(self.now.plus_millis(step * -82_800_000));
+            if days.last().is_none_or(|(last, _)| *last != date) {
+                days.push((date, Change::default()));
+            }
+        }
+        days.truncate(usize::try_from(count).unwrap_or(0));
+        for change in &self.snapshot.changes {
+            let date = day(change.started_at);
+            if let Some((_, sum)) = days.iter_mut().find(|(day, _)| *day == date) {
+                sum.added += change.added;
+                sum.returned += change.returned;
+                sum.updated += change.updated;
+                sum.missing += change.missing;
+            }
+        }
+        days.reverse();
+        days
     }
 
     /// Whether the daemon that said when it runs next is still there.
@@ -348,6 +409,9 @@ impl View<'_> {
             if let Some(command) = note.command {
                 let _ = writeln!(page, "    {command}");
             }
+            if let Some(detail) = note.detail {
+                let _ = writeln!(page, "  ({detail})");
+            }
         }
         let installation = self.installation;
         let _ = writeln!(page, "\nDatabase  {}", installation.database);
@@ -404,11 +468,11 @@ impl View<'_> {
 
     /// `status --json`: for scripts; the names do not change.
     pub fn to_json(&self) -> Value {
-        let reasons = self.reasons();
+        let reasons: Vec<String> = self.reasons().iter().map(ToString::to_string).collect();
         let warnings: Vec<Value> = self
             .notes()
             .into_iter()
-            .map(|note| json!({ "text": note.text, "command": note.command }))
+            .map(|note| json!({ "text": note.text, "command": note.command, "detail": note.detail }))
             .collect();
         json!({
             "healthy": reasons.is_empty(),

@@ -33,7 +33,7 @@ fn a_run_that_took_half_of_its_time_is_told() {
     snapshot.last_complete = Some(snapshot.runs[0].clone());
     let notes = view(&snapshot).notes();
     assert_eq!(notes.len(), 1);
-    assert!(notes[0].text.contains("schedule.run_timeout"));
+    assert_eq!(notes[0].detail.as_deref(), Some("schedule.run_timeout"));
     let installation = Installation { run_timeout: None, ..INSTALLATION.clone() };
     let unlimited = View { installation: &installation, ..view(&snapshot) };
     assert_eq!(unlimited.notes(), []);

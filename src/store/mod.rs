@@ -43,6 +43,7 @@ pub use lease::{Lease, Run, new_holder};
 pub use load::Loaded;
 pub use location::identity;
 pub use notification::{Notification, NotificationState, Told};
+pub use run::{Change, Counts, RunRow, Snapshot, Trigger};
 pub use person::Person;
 pub use run::{Counts, RunRow, Snapshot, Trigger};
 pub use timestamp::Timestamp;

@@ -101,6 +101,8 @@ pub struct Snapshot {
     pub lookups_unclear_since: Option<Timestamp>,
     /// (`finished_at`, `active`) of complete runs, oldest first, thinned to at most 400 points.
     pub active_over_time: Vec<(Timestamp, i64)>,
+    /// What runs of the last 90 days changed, newest first, without the first load.
+    pub changes: Vec<Change>,
     /// Named readers of the change feed.
     pub readers: Vec<super::Reader>,
     /// Since when this is a restored copy whose erasures were not confirmed yet.
@@ -115,6 +117,16 @@ pub struct Snapshot {
     pub acceptance: Option<super::Acceptance>,
     /// What was told to the receiver of `notify.url`.
     pub notifications: Vec<super::Notification>,
+}
+
+/// What one run changed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, sqlx::FromRow)]
+pub struct Change {
+    pub started_at: Timestamp,
+    pub added: i64,
+    pub returned: i64,
+    pub updated: i64,
+    pub missing: i64,
 }
 
 /// How many consents there are in which state.

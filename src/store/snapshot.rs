@@ -28,6 +28,12 @@ const OVER_TIME: &str = "select finished_at, active from (select finished_at, ac
      count(*) over () as total from sync_runs where outcome = 'succeeded' and active is not null and finished_at is not null) t \
      where (n - 1) % (total / 400 + 1) = 0 order by n desc";
 
+const CHANGES: &str = "select started_at, added, returned, updated, missing from sync_runs \
+     where started_at >= $1 and added + returned + updated + missing > 0 \
+     and id > (select coalesce(min(id), 0) from sync_runs where outcome = 'succeeded') order by id desc limit 10000";
+
+const CHANGES_MILLIS: i64 = 90 * 24 * 3_600_000;
+
 /// One company, or none where there are several.
 pub(super) const COMPANY: &str = "select case when count(*) = 1 then min(company_id) end from companies";
 
@@ -73,6 +79,8 @@ impl Store {
                 next_run_at,
                 acceptance: acceptance(conn, Timestamp::now(), &place).await?,
                 notifications: rows!(conn, TOLD).map_err(failed)?,
+                changes: rows!(conn, CHANGES, Timestamp::now().plus_millis(-CHANGES_MILLIS))
+                    .map_err(failed)?,
                 runs: newest,
                 last_complete: complete.into_iter().next(),
                 last_judged_at: judged.into_iter().next().and_then(|(at,)| at),

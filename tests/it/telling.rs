@@ -13,7 +13,7 @@ on_both! {
     async fn status_names_database_file_and_company_and_waits_for_the_first_run(world: World) {
         let before = status(&world);
         let what = if world.db.is_postgres() { "There are no tables in PostgreSQL at " } else { "There is no database at /" };
-        assert!(before.starts_with(what) && before.contains(" yet.\n"), "{before}");
+        assert!(before.starts_with(what) && before.contains(" yet: waiting for the first run.\n"), "{before}");
         assert!(!before.contains("Next run"), "{before}");
         world.run(&["migrate"]).expect(0);
         assert!(status(&world).starts_with("Waiting for the first run.\n"));
@@ -63,7 +63,7 @@ on_both! {
         let headline = told.lines().next().unwrap();
         assert!(headline.starts_with("Last full sync "), "{told}");
         assert!(headline.ends_with("50 removals are waiting for your decision."), "{told}");
-        assert!(told.contains("! The last message to notify.url (removals_withheld) did not arrive"), "{told}");
+        assert!(told.contains("! The last notification (removals_withheld) did not arrive"), "{told}");
         assert!(told.contains(" accept-removals 50\n"), "{told}");
         world.run(&["accept-removals", "50"]).expect(0);
         let told = status(&world);
