@@ -91,8 +91,12 @@ impl Invocation {
     /// The same, and then a run at once where there is a way to ask for one.
     pub fn line_then_run(&self, command: &str) -> String {
         let line = self.line(command);
-        let Place::Systemd { unit, user_manager, sudo, .. } = &self.place else {
-            return line;
+        let (unit, user_manager, sudo) = match &self.place {
+            Place::Systemd { unit, user_manager, sudo, .. } => (unit, user_manager, sudo),
+            Place::Container { engine, id } if self.daemon => {
+                return format!("{line} && {engine} kill --signal HUP {id}");
+            }
+            _ => return line,
         };
         let verb = if self.daemon { "reload" } else { "start" };
         let manager = match (user_manager, sudo) {
@@ -292,7 +296,8 @@ mod tests {
             ),
             (
                 Invocation { place: docker.clone(), variables, ..image.clone() },
-                "docker exec 0123456789ab /usr/bin/understory-sync accept-removals 5",
+                "docker exec 0123456789ab /usr/bin/understory-sync accept-removals 5 && docker kill --signal HUP \
+                 0123456789ab",
             ),
             (
                 Invocation { place: docker, daemon: false, ..image.clone() },

@@ -8,16 +8,16 @@ use understory_mock_api::{Endpoint, Fault, FaultRule};
 
 use crate::support::{Engine, Running, World, until};
 
-struct Answer {
-    status: u16,
-    head: String,
-    body: String,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
 }
 
 /// One request to a listener whose port the daemon has told.
-fn ask(daemon: &Running, method: &str, path: &str) -> Answer {
+pub(crate) fn ask(daemon: &Running, method: &str, path: &str) -> Answer {
     let said = daemon.stderr();
-    let address = said.split("address=").nth(1).unwrap();
+    let address = said.split("address=").nth(1).unwrap_or_else(|| panic!("no address in\n{said}"));
     let address = address.split_whitespace().next().unwrap();
     let mut stream = TcpStream::connect(address).unwrap();
     let request = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\n\r\n");
@@ -32,7 +32,7 @@ fn ask(daemon: &Running, method: &str, path: &str) -> Answer {
     }
 }
 
-async fn daemon(world: &World, until_it_says: &str) -> Running {
+pub(crate) async fn daemon(world: &World, until_it_says: &str) -> Running {
     world.set("http.listen", "127.0.0.1:0");
     let daemon = world.start(&[]);
     until(until_it_says, async || daemon.stderr().contains(until_it_says).then_some(())).await;

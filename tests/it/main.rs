@@ -67,6 +67,7 @@ mod secrecy;
 mod signals;
 mod silent_database;
 mod simulation;
+mod status_page;
 mod staying;
 mod strangers;
 mod systemd;
