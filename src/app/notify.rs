@@ -21,10 +21,13 @@ const RECORD_TIMEOUT: Duration = Duration::from_secs(10);
 /// What has to outlive a database that is away; a process of its own for each run has none of it.
 #[derive(Debug, Default)]
 pub(super) struct Notifier {
-    /// As last seen in the database, and what was told since.
-    state: NotificationState,
-    /// Failed runs that could not be recorded.
+    /// As the database told it last.
+    recorded: NotificationState,
+    /// Failed runs that could not be recorded, and why the last one failed.
     unrecorded: i64,
+    unrecorded_error: Option<String>,
+    /// What the database does not know yet.
+    unsaved: Vec<(&'static str, Told, Timestamp)>,
 }
 
 /// How many messages were accepted, and how many were not.
@@ -38,11 +41,28 @@ impl Notifier {
     /// A run has failed without a row.
     pub(super) fn count_unrecorded_failure(&mut self, error: &str) {
         self.unrecorded += 1;
-        self.state.last_error = Some(error.to_owned());
+        self.unrecorded_error = Some(error.to_owned());
     }
 
     pub(super) fn reset_failures(&mut self) {
-        self.unrecorded = 0;
+        (self.unrecorded, self.unrecorded_error) = (0, None);
+        self.recorded.failures = 0;
+    }
+
+    /// What the database told last, and what it was not told.
+    fn state(&self, config: &Config) -> NotificationState {
+        let mut state = self.recorded.clone();
+        state.failures += self.unrecorded;
+        if self.unrecorded_error.is_some() {
+            state.last_error.clone_from(&self.unrecorded_error);
+        }
+        if let Some(company) = &config.api.company_id {
+            state.company = Some(company.clone());
+        }
+        for (event, told, at) in &self.unsaved {
+            state.note(event, told, *at);
+        }
+        state
     }
 
     /// To be called after each run. A stop does not wait for it.
@@ -59,30 +79,30 @@ impl Notifier {
 
     async fn tell(&mut self, config: &Config) -> Delivered {
         if let Ok(Some(found)) = look(config).await {
-            let error = self.state.last_error.take().filter(|_| self.unrecorded > 0);
-            self.state = found;
-            self.state.last_error = error.or(self.state.last_error.take());
-            self.state.failures += self.unrecorded;
-        } else {
-            self.state.failures = self.state.failures.max(self.unrecorded);
-        }
-        if let Some(company) = &config.api.company_id {
-            self.state.company = Some(company.clone());
+            self.recorded = found;
         }
         let now = Timestamp::now();
+        let state = self.state(config);
         let Due { notices, ended, forget } =
-            due(&self.state, config.notify.after_failures, now, Invocation::current());
+            due(&state, config.notify.after_failures, now, Invocation::current());
         let mut delivered = Delivered::default();
         let mut news: Vec<(&'static str, Told)> =
             ended.into_iter().map(|event| (event, Told::Ended)).collect();
-        if forget && !self.state.told.is_empty() {
+        if forget {
             news.push(("", Told::Forgotten));
         }
         for notice in notices {
             self.send(config, &notice, &mut delivered, &mut news).await;
         }
-        if !news.is_empty() {
-            match tokio::time::timeout(RECORD_TIMEOUT, self.remember(config, &news, now)).await {
+        for (event, told) in news {
+            // Of failures the last one is enough, however long the database is away.
+            let is_outdated =
+                |known: &Told| matches!((known, &told), (Told::Failed { .. }, Told::Failed { .. }));
+            self.unsaved.retain(|(of, known, _)| *of != event || !is_outdated(known));
+            self.unsaved.push((event, told, now));
+        }
+        if !self.unsaved.is_empty() {
+            match tokio::time::timeout(RECORD_TIMEOUT, self.save(config)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
                     tracing::warn!(hint = error.hint(), "a notification could not be recorded: {error}");
@@ -122,23 +142,17 @@ impl Notifier {
         }
     }
 
-    /// Here first: a database that is away must not make the same message go out again after each run.
-    async fn remember(
-        &mut self,
-        config: &Config,
-        news: &[(&'static str, Told)],
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        for (event, told) in news {
-            self.state.note(event, told, now);
-        }
+    /// What cannot be saved now is saved after a later run: what was told while the database was away must neither go out again nor
+    /// be forgotten when all is well.
+    async fn save(&mut self, config: &Config) -> Result<(), StoreError> {
         let mut store = Store::open_beside_run(&config.database).await?;
         let mut done = Ok(());
-        for (event, told) in news {
-            done = store.remember_notification(event, told, now).await;
+        while let Some((event, told, at)) = self.unsaved.first() {
+            done = store.remember_notification(event, told, *at).await;
             if done.is_err() {
                 break;
             }
+            self.unsaved.remove(0);
         }
         store.close().await;
         done

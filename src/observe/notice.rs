@@ -102,7 +102,7 @@ pub struct Due {
     pub notices: Vec<Notice>,
     /// Troubles that have ended while another goes on: told at once when they come back.
     pub ended: Vec<&'static str>,
-    /// Nothing is wrong and nothing was told: what is remembered can be forgotten.
+    /// Nothing is wrong and no trouble was told: what is remembered of one can be forgotten.
     pub forget: bool,
 }
 
@@ -116,18 +116,19 @@ pub fn due(state: &NotificationState, after_failures: u32, now: Timestamp, how: 
     let mut due = Due::default();
     for (event, holds, amount) in troubles {
         let told = state.told(event.name());
+        // A run that has not evaluated removals says nothing about those that were withheld before.
+        let undecided = event == Event::RemovalsWithheld && state.deferred;
         if holds && is_due(event, told, amount, now) {
             due.notices.push(trouble(event, amount, state, now, how));
-        } else if !holds && told.is_some_and(|told| told.amount > 0) {
+        } else if !holds && !undecided && told.is_some_and(|told| told.amount > 0) {
             due.ended.push(event.name());
         }
     }
-    if state.withheld == 0 && state.failures == 0 {
-        let troubles = [Event::RemovalsWithheld, Event::RunsFailing];
-        let told =
-            troubles.iter().any(|event| state.told(event.name()).is_some_and(|told| told.sent_at.is_some()));
+    if state.withheld == 0 && state.failures == 0 && !state.deferred {
+        let known = || troubles.iter().filter_map(|(event, ..)| state.told(event.name()));
+        let told = known().any(|told| told.sent_at.is_some());
         due.ended.clear();
-        due.forget = !told;
+        due.forget = !told && known().next().is_some();
         if told {
             due.notices.push(recovered(state, now));
         }

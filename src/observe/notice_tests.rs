@@ -14,6 +14,7 @@ fn state(withheld: i64, failures: i64, told: Told<'_>) -> NotificationState {
     };
     NotificationState {
         withheld,
+        deferred: false,
         failures,
         active: 10_345,
         company: Some("north".to_owned()),
@@ -61,6 +62,12 @@ fn a_trouble_that_was_never_told_is_forgotten_and_not_recovered_from() {
     silent.told[0].sent_at = None;
     let nothing = due(&silent, 3, now(), Invocation::current());
     assert!(nothing.notices.is_empty() && nothing.forget);
+    // After that, and after all is well again, a good run has nothing to write.
+    for told in [&[][..], &[("recovered", 0, 30)]] {
+        assert_eq!(due(&state(0, 0, told), 3, now(), Invocation::current()), Due::default(), "{told:?}");
+    }
+    let deferred = NotificationState { deferred: true, ..state(0, 0, &[("removals_withheld", 7, 1)]) };
+    assert_eq!(due(&deferred, 3, now(), Invocation::current()), Due::default());
     let over = due(
         &state(0, 3, &[("removals_withheld", 7, 1), ("runs_failing", 3, 1)]),
         3,

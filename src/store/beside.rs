@@ -3,10 +3,8 @@
 
 use super::conn::{execute, row};
 use super::error::from_sqlx;
+use super::snapshot::WITHHELD;
 use super::{Store, StoreError, Timestamp};
-
-/// How many rows the guard keeps now, which an acceptance would let through.
-const WITHHELD: &str = "select count(*) from consents where withheld_since is not null";
 
 impl Store {
     /// Keeps a permission for up to `removals`, in place of an older one; 0 withdraws. Gives what the guard keeps now.

@@ -2,7 +2,7 @@
 
 use super::conn::{execute, row, rows};
 use super::error::from_sqlx;
-use super::snapshot::COMPANY;
+use super::snapshot::{COMPANY, WITHHELD};
 use super::{Store, StoreError, Timestamp};
 
 /// One event and what was told of it.
@@ -22,7 +22,10 @@ pub struct Notification {
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NotificationState {
+    /// Rows that the guard keeps.
     pub withheld: i64,
+    /// The last complete run has not evaluated removals, and people wait for that.
+    pub deferred: bool,
     /// Failed runs since the last complete one.
     pub failures: i64,
     pub active: i64,
@@ -90,9 +93,11 @@ impl Store {
             let failed = |error: sqlx::Error| from_sqlx(&error, &place);
             let (failures, last_error): (i64, Option<String>) = row!(conn, FAILURES).map_err(failed)?;
             let (company,): (Option<String>,) = row!(conn, COMPANY).map_err(failed)?;
-            let (active, withheld): (i64, i64) = row!(conn, CONSENTS).map_err(failed)?;
+            let (active, unlisted): (i64, i64) = row!(conn, CONSENTS).map_err(failed)?;
+            let (withheld,): (i64,) = row!(conn, WITHHELD).map_err(failed)?;
+            let deferred = unlisted > 0 && withheld == 0;
             let told: Vec<Notification> = rows!(conn, TOLD).map_err(failed)?;
-            Ok(NotificationState { withheld, failures, active, last_error, company, told })
+            Ok(NotificationState { withheld, deferred, failures, active, last_error, company, told })
         })
         .await
     }

@@ -42,6 +42,11 @@ const LOOKUPS: &str = "select count(*), min(k.answered_since) from consent_check
      join consents c on c.consent_key = k.consent_key \
      where c.missing_since is not null and c.removed_at is null and k.answer = $1";
 
+/// How many rows the guard keeps. A run that a rejected record blocked sets `withheld_since` too, but waits for nobody's decision.
+pub(super) const WITHHELD: &str = "select case when (select absence from sync_runs where outcome = 'succeeded' \
+     order by id desc limit 1) = 'withheld' then count(*) else 0 end \
+     from consents where withheld_since is not null";
+
 impl Store {
     /// The state in one view: the newest `runs` runs, the counts, the curve.
     pub async fn snapshot(&mut self, runs: u32) -> Result<Snapshot, StoreError> {
@@ -52,9 +57,7 @@ impl Store {
             let complete: Vec<RunRow> = rows!(conn, LAST_COMPLETE).map_err(failed)?;
             let judged: Vec<(Option<Timestamp>,)> = rows!(conn, LAST_JUDGED).map_err(failed)?;
             let active_over_time: Vec<(Timestamp, i64)> = rows!(conn, OVER_TIME).map_err(failed)?;
-            let (withheld,): (i64,) =
-                row!(conn, "select count(*) from consents where withheld_since is not null")
-                    .map_err(failed)?;
+            let (withheld,): (i64,) = row!(conn, WITHHELD).map_err(failed)?;
             let (rejected_items,): (i64,) =
                 row!(conn, "select count(*) from rejected_items where resolved_at is null")
                     .map_err(failed)?;

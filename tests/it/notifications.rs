@@ -1,14 +1,16 @@
 //! Notifications: told once, to a real receiver, whatever that receiver does; and the permission that they ask for.
 
+use std::fs;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use understory_mock_api::{Endpoint, Fault, FaultRule};
+use understory_mock_api::{COMPANY_ID, Endpoint, Fault, FaultRule};
 
-use crate::support::World;
+use crate::support::{Engine, World, until};
 
 /// What the receiver does with a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,6 +182,40 @@ on_both! {
         assert_eq!(events(&receiver.received()), ["recovered"]);
     }
 
+    async fn removals_that_a_rejected_record_defers_are_not_told_as_withheld(world: World) {
+        let receiver = Receiver::start(Manner::Accepts).await;
+        world.set("notify.url", &receiver.url);
+        world.list_people(50);
+        world.run_once().expect(0);
+        let ids = world.api.people(|people| people.ids());
+        assert!(world.api.people(|people| people.list(&ids[6], false)));
+        world.api.add(&json!({"company_id": COMPANY_ID, "email": "  "}));
+        world.run_once().expect(0);
+        assert_eq!(world.last_run("absence, active").await, "blocked|50");
+        assert_eq!(receiver.received(), Vec::<String>::new());
+        let status = world.run(&["status"]).expect(0).stdout;
+        assert!(!status.contains("accept-removals") && !status.contains("waiting for your decision"), "{status}");
+        let told = world.run(&["accept-removals", "0"]).expect(0).stdout;
+        assert!(told.contains("No removal is withheld"), "{told}");
+        // What the guard holds is told, and a run that defers removals neither ends it nor tells it anew.
+        let list = |listed: bool| world.api.people(|people| {
+            for id in &ids[7..46] {
+                people.list(id, listed);
+            }
+        });
+        list(false);
+        world.run_once().expect(65);
+        assert_eq!(events(&receiver.received()), ["removals_withheld"]);
+        list(true);
+        world.api.add(&json!({"company_id": COMPANY_ID, "email": 1}));
+        world.run_once().expect(0);
+        assert_eq!(world.last_run("absence, active").await, "blocked|50");
+        assert_eq!(receiver.received(), Vec::<String>::new());
+        world.run_once().expect(0);
+        assert_eq!(world.last_run("absence, active").await, "judged|49");
+        assert_eq!(events(&receiver.received()), ["recovered"]);
+    }
+
     async fn check_sends_a_test_message(world: World) {
         let receiver = Receiver::start(Manner::Accepts).await;
         world.list_people(3);
@@ -192,4 +228,35 @@ on_both! {
         receiver.becomes(Manner::Refuses);
         world.run(&["check", "--notify"]).expect(75);
     }
+}
+
+/// The database itself cannot remember what was told while it was away.
+#[tokio::test]
+async fn a_database_that_was_away_is_told_once_and_told_to_be_well_again() {
+    let world = World::on(Engine::Sqlite).await;
+    let receiver = Receiver::start(Manner::Accepts).await;
+    world.set("notify.url", &receiver.url);
+    world.set("schedule.cron", "* * * * * *");
+    world.list_people(3);
+    let mut daemon = world.start(&[]);
+    let complete = "select count(*) from sync_runs where outcome = 'succeeded'";
+    until("a run", async || world.db.find_number(complete).await.filter(|runs| *runs > 0)).await;
+    let (here, away) = (world.db.folder().to_owned(), world.home().join("away"));
+    fs::rename(&here, &away).unwrap();
+    let told = async || Some(receiver.received()).filter(|bodies| !bodies.is_empty());
+    let failing = until("a message", told).await;
+    assert_eq!(events(&failing), ["runs_failing"]);
+    assert!(failing[0].contains("3 runs in a row have failed"), "{}", failing[0]);
+    let failures = || daemon.stderr().matches("the run failed").count();
+    let before = failures();
+    until("more failed runs", async || (failures() >= before + 2).then_some(())).await;
+    assert_eq!(receiver.received(), Vec::<String>::new());
+    fs::rename(&away, &here).unwrap();
+    assert_eq!(events(&until("a message", told).await), ["recovered"]);
+    let runs = world.db.number(complete).await;
+    until("two more runs", async || (world.db.number(complete).await >= runs + 2).then_some(())).await;
+    assert_eq!(receiver.received(), Vec::<String>::new());
+    assert!(daemon.is_alive());
+    daemon.signal("TERM");
+    daemon.wait().expect(0);
 }
