@@ -200,13 +200,12 @@ fn service(traces: &Traces<'_>) -> Option<(String, bool)> {
         return None;
     }
     // Where both hierarchies are mounted, only one of them may be systemd's.
-    let paths = traces
+    let mut paths = traces
         .cgroup
         .lines()
         .filter_map(|line| line.strip_prefix("0::").or_else(|| Some(line.split_once("name=systemd:")?.1)));
-    let (path, unit) = paths
-        .filter_map(|path| Some((path, path.rsplit('/').find(|part| part.ends_with(".service"))?)))
-        .next()?;
+    let (path, unit) =
+        paths.find_map(|path| Some((path, path.rsplit('/').find(|part| part.ends_with(".service"))?)))?;
     if unit.starts_with("user@") || ["cron.service", "crond.service"].contains(&unit) {
         return None;
     }

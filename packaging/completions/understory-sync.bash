@@ -52,6 +52,9 @@ _understory__sync() {
             understory__sync,migrate)
                 cmd="understory__sync__subcmd__migrate"
                 ;;
+            understory__sync,person)
+                cmd="understory__sync__subcmd__person"
+                ;;
             understory__sync,status)
                 cmd="understory__sync__subcmd__status"
                 ;;
@@ -62,7 +65,7 @@ _understory__sync() {
 
     case "${cmd}" in
         understory__sync)
-            opts="-h -V --config --log-format --log-level --run-once --accept-removals --dry-run --quiet --help --version check status config accept-removals migrate export changes forget backup healthcheck demo completions man"
+            opts="-h -V --config --log-format --log-level --run-once --accept-removals --dry-run --quiet --help --version check status config accept-removals migrate export changes person forget backup healthcheck demo completions man"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -410,6 +413,32 @@ _understory__sync() {
             return 0
             ;;
         understory__subcmd__sync__subcmd__migrate)
+            opts="-h --config --log-format --log-level --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --log-format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                --log-level)
+                    COMPREPLY=($(compgen -W "error warn info debug trace" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        understory__subcmd__sync__subcmd__person)
             opts="-h --config --log-format --log-level --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

@@ -88,8 +88,8 @@ pub(super) fn draw_days(days: &[Day], size: Size) -> String {
         h = size.height,
     );
     let _ = write!(svg, r#"<text class="axis" x="0" y="12">came, and left</text>"#);
-    for (value, y) in [(up, top), (0, zero), (-down, base)] {
-        if value != 0 || y == zero {
+    for (value, y, drawn) in [(up, top, up != 0), (0, zero, true), (-down, base, down != 0)] {
+        if drawn {
             let _ = write!(
                 svg,
                 r#"<path class="rule" d="M{LEFT} {y:.1}H{:.1}"/><text class="tick" x="{:.1}" y="{:.1}">{}</text>"#,

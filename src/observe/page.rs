@@ -39,14 +39,11 @@ pub fn render(data: &PageData<'_>) -> String {
         }
     };
     let (class, word, sign) = look(mood);
-    let place: Vec<&str> = match data {
-        PageData::Known(view) => {
-            view.company().into_iter().chain([view.installation.database.as_str()]).collect()
-        }
-        PageData::Unknown { installation, .. } => {
-            installation.company_id.as_deref().into_iter().chain([installation.database.as_str()]).collect()
-        }
+    let (company, installation) = match data {
+        PageData::Known(view) => (view.company(), view.installation),
+        PageData::Unknown { installation, .. } => (installation.company_id.as_deref(), *installation),
     };
+    let company = company.map_or_else(String::new, |name| format!(" · {}", escape(name)));
     let mut page = String::with_capacity(32_768);
     let _ = write!(
         page,
@@ -57,20 +54,20 @@ pub fn render(data: &PageData<'_>) -> String {
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="refresh" content="60">
 <meta name="robots" content="noindex">
-<title>{word}{place} · understory-sync</title>
+<title>{word}{company} · {database} · understory-sync</title>
 <link rel="icon" href="data:image/svg+xml,{icon}">
 <style>
 {CSS}</style>
 </head>
 <body>
 <header>
-<h1>understory-sync{place}</h1>
+<h1>understory-sync{company} · {database}</h1>
 <p class="state {class}" role="status">{sign}<span>{sentence}</span></p>
 </header>
 <main>
 "#,
         icon = icon(mood),
-        place = place.iter().map(|name| format!(" · {}", escape(name))).collect::<String>(),
+        database = escape(&installation.database),
         sentence = unbroken(&escape(&sentence)),
     );
     match data {
