@@ -4,7 +4,7 @@
 #   tests/extended.sh               some two hours on two cores
 #   tests/extended.sh lives fuzz    only the steps whose name holds one of these words
 #
-# UNDERSTORY_FUZZ_SECONDS (600) is the time for each fuzzing target. The last result, with its date, stands in docs/reliability.md.
+# UNDERSTORY_FUZZ_SECONDS (600) is the time for each fuzzing target. The last result, with its date, stands in docs/evidence.md.
 # As in the gate, the last line names everything that was not run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -68,6 +68,7 @@ step "100,000 lives of the simulation" env UNDERSTORY_SYNC_SEEDS=100000 ./tests/
 step "3,000 lives with the real store" env UNDERSTORY_SYNC_REAL_SEEDS=3000 ./tests/run.sh --yes model_of_the_simulation
 step "200 kills at random instants" env UNDERSTORY_SYNC_KILLS=200 ./tests/run.sh --yes killed_at_any_instant
 step "connections terminated for a minute" env UNDERSTORY_SYNC_TERMINATE_SECONDS=60 ./tests/run.sh --yes backends_that_are_terminated
+step "silence at every message" env UNDERSTORY_SYNC_SILENCE_STEP=1 ./tests/run.sh --yes wherever_the_server_falls_silent -- --nocapture
 step "a million consents" a_million
 step "tests that are marked as ignored" tests -- --ignored
 step "fuzzing" fuzz

@@ -1,7 +1,7 @@
 //! The fault matrix: whatever the network and the API do, a run ends with the right exit code, asks little, holds little
 //! memory, loses nobody, marks nobody missing, tells nothing, asks no other host, and the next run heals.
 //!
-//! With `UPDATE_RELIABILITY=1` the figures go into `docs/reliability.md`.
+//! With `UPDATE_EVIDENCE=1` the figures go into `docs/evidence.md` and `docs/fault-matrix.csv`.
 
 mod bodies;
 mod connections;
@@ -14,6 +14,7 @@ mod scenario;
 mod stage;
 mod statuses;
 mod tokens;
+mod truths;
 mod waits;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -38,6 +39,7 @@ fn scenarios() -> Vec<Scenario> {
         items::all(),
         tokens::all(),
         lookups::all(),
+        truths::all(),
     ]
     .into_iter()
     .flatten()

@@ -103,15 +103,25 @@ fn rename_everybody(world: &World, count: u64, name: &str) {
 }
 
 /// Runs again and again, each time silent from a later message on, until one run sends no more messages than that.
-async fn silence_at_every_message(link: &Link, mut next: impl AsyncFnMut(usize, &str) -> bool) -> usize {
+async fn silence_at_every_message(
+    run: &str,
+    link: &Link,
+    mut next: impl AsyncFnMut(usize, &str) -> bool,
+) -> usize {
+    let mut longest = Duration::ZERO;
     let mut silences = [Silence::Before, Silence::Within, Silence::After].into_iter().cycle();
     let (mut failed, mut message) = (0, 1);
     loop {
         let silence = silences.next().unwrap();
         link.fall_silent_at(message, silence);
+        let began = Instant::now();
         let well = next(message, &format!("{silence:?} message {message}")).await;
         let was_silent = link.repair();
+        if was_silent {
+            longest = longest.max(began.elapsed());
+        }
         if !was_silent && well {
+            println!("silence in {run}: {failed} runs ended with 75, the longest after {longest:.1?}");
             return failed;
         }
         failed += usize::from(was_silent && !well);
@@ -126,7 +136,7 @@ async fn a_first_run_ends_wherever_the_server_falls_silent() {
     world.list_people(20);
     let link = Link::to(world.db.url());
     let url = link.url(world.db.url());
-    let failed = silence_at_every_message(&link, async |message, what| {
+    let failed = silence_at_every_message("a first run", &link, async |message, what| {
         let config = configuration(&world, &url, Some(&format!("first {message}")));
         let bounds = Bounds { each_use: Duration::from_secs(2), ..SHORT };
         must_end(&mut syncer(config, bounds), what).await
@@ -143,7 +153,7 @@ async fn a_changed_run_ends_wherever_the_server_falls_silent() {
     let url = link.url(world.db.url());
     let mut syncer = syncer(configuration(&world, &url, None), SHORT);
     until("a first run", async || must_end(&mut syncer, "first").await.then_some(())).await;
-    let failed = silence_at_every_message(&link, async |message, what| {
+    let failed = silence_at_every_message("a changed run", &link, async |message, what| {
         rename_everybody(&world, 30, &format!("Version {message}"));
         world.api.add(&serde_json::json!({ "id": format!("bad {message}") }));
         let well = must_end(&mut syncer, what).await;
@@ -164,7 +174,10 @@ async fn an_unchanged_run_ends_wherever_the_server_falls_silent() {
     let url = link.url(world.db.url());
     let mut syncer = syncer(configuration(&world, &url, None), SHORT);
     until("a first run", async || must_end(&mut syncer, "first").await.then_some(())).await;
-    let failed = silence_at_every_message(&link, async |_, what| must_end(&mut syncer, what).await).await;
+    let failed = silence_at_every_message("an unchanged run", &link, async |_, what| {
+        must_end(&mut syncer, what).await
+    })
+    .await;
     assert!(failed > 10, "{failed} runs failed");
     assert_eq!(world.db.count("active_consents").await, 20);
 }
@@ -309,7 +322,7 @@ async fn status_healthcheck_and_the_listener_answer_within_ten_seconds_and_the_d
     let link = Link::to(world.db.url());
     world.set("database.url", &link.url(world.db.url()));
     world.set("http.listen", "127.0.0.1:0");
-    world.set("schedule.run_timeout", "1s");
+    world.set("schedule.run_timeout", "5s");
     let daemon = world.start(&[]);
     until("a complete run", async || daemon.stderr().contains(" ok in ").then_some(())).await;
     link.fall_silent();
@@ -333,8 +346,8 @@ async fn status_healthcheck_and_the_listener_answer_within_ten_seconds_and_the_d
     let began = Instant::now();
     daemon.signal("HUP");
     until("the run has failed", async || daemon.stderr().contains("no answer in").then_some(())).await;
-    println!("a run with run_timeout = 1s ended {:?} after it began", began.elapsed());
-    assert!(began.elapsed() < Duration::from_secs(31));
+    println!("a run with run_timeout = 5s ended {:?} after it began", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(35));
     link.repair();
     daemon.signal("HUP");
     let good = "select count(*) from sync_runs where trigger = 'signal' and outcome = 'succeeded'";

@@ -1,4 +1,4 @@
-//! The matrix as a table in `docs/reliability.md`.
+//! The matrix in the documents: its sum in `docs/evidence.md`, a line a scenario in `docs/fault-matrix.csv`.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -6,7 +6,8 @@ use std::time::Duration;
 use super::super::support::Engine;
 use super::scenario::Scenario;
 
-const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/reliability.md");
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/evidence.md");
+const TABLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/fault-matrix.csv");
 const BEGIN: &str = "<!-- the matrix begins -->";
 const END: &str = "<!-- the matrix ends -->";
 
@@ -42,15 +43,6 @@ impl Row {
             format!("- {} ({:?}):\n    {what}", self.name, self.engine)
         })
     }
-
-    /// The database is named where it is not SQLite.
-    fn title(&self) -> String {
-        let name = self.name.replace('|', "\\|");
-        match self.engine {
-            Engine::Sqlite => name,
-            Engine::Postgres => format!("{name} (PostgreSQL)"),
-        }
-    }
 }
 
 /// Holds the counts of the document to what is played.
@@ -58,7 +50,7 @@ pub(super) fn must_tell(scenarios: usize, on_postgres: usize) {
     let counts = counts(scenarios, on_postgres);
     assert!(
         std::fs::read_to_string(FILE).unwrap().contains(&counts),
-        "docs/reliability.md does not say: {counts} Write the table anew: UPDATE_RELIABILITY=1 tests/run.sh fault_matrix"
+        "docs/evidence.md does not say: {counts} Write it anew: UPDATE_EVIDENCE=1 tests/run.sh fault_matrix"
     );
 }
 
@@ -68,38 +60,41 @@ fn counts(scenarios: usize, on_postgres: usize) -> String {
 
 /// Writes the table where it is asked for.
 pub(super) fn update(rows: &[Row]) {
-    if std::env::var_os("UPDATE_RELIABILITY").is_none() {
+    if std::env::var_os("UPDATE_EVIDENCE").is_none() {
         return;
     }
     let text = std::fs::read_to_string(FILE).unwrap();
     let (head, rest) = text.split_once(BEGIN).unwrap();
     let (_, foot) = rest.split_once(END).unwrap();
-    let table = table(rows);
-    std::fs::write(FILE, format!("{head}{BEGIN}\n\n{table}\n{END}{foot}")).unwrap();
+    let sum = sum(rows);
+    std::fs::write(FILE, format!("{head}{BEGIN}\n{sum}\n{END}{foot}")).unwrap();
+    std::fs::write(TABLE, table(rows)).unwrap();
 }
 
-fn table(rows: &[Row]) -> String {
+fn sum(rows: &[Row]) -> String {
     let most = rows.iter().map(|row| row.peak_kib).max().unwrap_or(0);
     let slowest = rows.iter().map(|row| row.took).max().unwrap_or_default();
     let postgres = rows.iter().filter(|row| row.engine == Engine::Postgres);
-    let mut out = format!(
-        "{} The most memory that any run held: {:.1} MiB. The slowest run: {:.1} s.\n\n\
-         | | scenario | exit | requests | peak memory, MiB | time, s | verdict |\n\
-         |--:|---|--:|--:|--:|--:|---|\n",
+    format!(
+        "{}\nThe most memory that any run held: {:.1} MiB. The slowest run: {:.1} s.",
         counts(rows.len(), postgres.count()),
         mib(most),
         slowest.as_secs_f64(),
-    );
-    for (number, row) in rows.iter().enumerate() {
+    )
+}
+
+fn table(rows: &[Row]) -> String {
+    let mut out = String::from("scenario,database,exit_code,requests,peak_memory_mib,seconds,verdict\n");
+    for row in rows {
         let verdict = match row.exit {
             0 => "read to the end; the next run is clean",
             _ => "refused, everybody kept; the next run heals",
         };
         let _ = writeln!(
             out,
-            "| {} | {} | {} | {} | {:.1} | {:.2} | {verdict} |",
-            number + 1,
-            row.title(),
+            "\"{}\",{:?},{},{},{:.1},{:.2},\"{verdict}\"",
+            row.name.replace('"', "\"\""),
+            row.engine,
             row.exit,
             row.requests,
             mib(row.peak_kib),

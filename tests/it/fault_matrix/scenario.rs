@@ -29,6 +29,8 @@ pub(super) enum Start {
     Listed,
     /// The same, and two who were missing in the last run: this one would confirm that they left.
     Leaving,
+    /// The same, and two who were recorded as removed.
+    Removed,
 }
 
 /// Where a scenario is played.
@@ -227,6 +229,11 @@ impl Scenario {
     /// Two people are about to be recorded as removed.
     pub(super) fn leaving(self) -> Self {
         Self { start: Start::Leaving, ..self }
+    }
+
+    /// Two people were recorded as removed.
+    pub(super) fn removed(self) -> Self {
+        Self { start: Start::Removed, ..self }
     }
 
     /// On PostgreSQL too.

@@ -16,7 +16,7 @@ const SEEDED: u64 = 60;
 /// People who are listed; the last five are new.
 const LISTED: u64 = 65;
 /// Two who left.
-const LEFT: std::ops::Range<u64> = 1_000..1_002;
+pub(super) const LEFT: std::ops::Range<u64> = 1_000..1_002;
 /// The most memory of a run.
 const MOST_KIB: u64 = 64 * 1024;
 
@@ -27,6 +27,7 @@ pub(super) const FOREIGN: &str = "Wfk3nq";
 pub(super) struct Seeds {
     listed: Vec<u8>,
     leaving: Vec<u8>,
+    removed: Vec<u8>,
 }
 
 impl Seeds {
@@ -38,7 +39,7 @@ impl Seeds {
                 std::fs::read(world.db.path()).unwrap()
             })
         };
-        Self { listed: make(Start::Listed), leaving: make(Start::Leaving) }
+        Self { listed: make(Start::Listed), leaving: make(Start::Leaving), removed: make(Start::Removed) }
     }
 
     async fn world(&self, engine: Engine, start: Start) -> World {
@@ -50,6 +51,7 @@ impl Seeds {
         let bytes = match start {
             Start::Listed => &self.listed,
             Start::Leaving => &self.leaving,
+            Start::Removed => &self.removed,
         };
         std::fs::write(world.db.path(), bytes).unwrap();
         std::fs::set_permissions(world.db.path(), std::fs::Permissions::from_mode(0o600)).unwrap();
@@ -60,12 +62,15 @@ impl Seeds {
 /// Clean runs that bring a database to its start.
 fn seed(world: &World, start: Start) {
     world.list_people(SEEDED);
-    if start == Start::Leaving {
+    if start != Start::Listed {
         world.api.people(|people| people.fill(1, LEFT));
         world.run_once().expect(0);
         world.list_people(SEEDED);
     }
     world.run_once().expect(0);
+    if start == Start::Removed {
+        world.run_once().expect(0);
+    }
 }
 
 fn block_on<T>(work: impl Future<Output = T>) -> T {
