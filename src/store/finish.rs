@@ -80,7 +80,8 @@ impl Store {
         let place = self.place();
         let mut done: Option<RunRow> = None;
         self.write(async |conn| {
-            if check_replay(conn, run, now, &place).await?
+            run.lease.renew(conn, now, &place).await?;
+            if check_replay(conn, run, &place).await?
                 && let Some(row) = &done
             {
                 return Ok(Some(row.clone()));
@@ -119,7 +120,8 @@ impl Store {
         let place = self.place();
         self.write(async |conn| {
             // What a database has forgotten cannot be counted any more, but that the run failed can still be told.
-            let ahead = match check_replay(conn, run, now, &place).await {
+            run.lease.renew(conn, now, &place).await?;
+            let ahead = match check_replay(conn, run, &place).await {
                 Err(StoreError::Forgetful { .. }) => true,
                 checked => checked?,
             };

@@ -35,6 +35,8 @@ const RENEW_POSTGRES: &str = "update sync_lease set expires_at = clock_timestamp
 
 const HOLDER: &str = "select coalesce(holder, 'unknown') from sync_lease where name = 'sync'";
 
+const FENCE: &str = "select fence from sync_lease where name = 'sync'";
+
 /// The right to write, for the time of a run or a command. Every transaction that writes proves it.
 #[derive(Debug, Clone)]
 pub struct Lease {
@@ -62,7 +64,13 @@ impl Lease {
                 held
             }
         };
-        if held == 1 { Ok(()) } else { Err(StoreError::Fenced) }
+        if held == 1 {
+            return Ok(());
+        }
+        let fence: Vec<(i64,)> = rows!(conn, FENCE).map_err(failed)?;
+        // Fences only grow: a smaller one was acknowledged before ours.
+        let is_behind = fence.first().is_none_or(|(fence,)| *fence < self.fence);
+        Err(if is_behind { StoreError::Forgetful { place: place.to_owned() } } else { StoreError::Fenced })
     }
 }
 

@@ -105,17 +105,11 @@ pub(super) async fn next_changed_at(
     Ok(next)
 }
 
-/// Proves the lease and tells whether this transaction went through in an earlier try, whose answer got lost.
+/// Tells whether this transaction went through in an earlier try, whose answer got lost. The lease is proved already.
 ///
 /// # Errors
 /// [`StoreError::Forgetful`] where earlier transactions of this run are gone: the server failed over to a replica that was behind.
-pub(super) async fn check_replay(
-    conn: &mut Conn,
-    run: &Run,
-    now: Timestamp,
-    place: &str,
-) -> Result<bool, StoreError> {
-    run.lease.renew(conn, now, place).await?;
+pub(super) async fn check_replay(conn: &mut Conn, run: &Run, place: &str) -> Result<bool, StoreError> {
     let failed = |error: sqlx::Error| from_sqlx(&error, place);
     let found: Vec<(i64,)> =
         rows!(conn, "select batches from sync_runs where id = $1", run.row.id).map_err(failed)?;
@@ -150,7 +144,8 @@ impl Store {
         let mut done: Option<RunRow> = None;
         let row = self
             .write(async |conn| {
-                if check_replay(conn, run, now, &place).await?
+                run.lease.renew(conn, now, &place).await?;
+                if check_replay(conn, run, &place).await?
                     && let Some(row) = &done
                 {
                     return Ok(row.clone());

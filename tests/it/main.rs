@@ -34,6 +34,7 @@ mod documented_sql;
 mod documents;
 mod encrypted;
 mod exporting;
+mod failover;
 mod fault_matrix;
 mod file;
 mod first_sync;

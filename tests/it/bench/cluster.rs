@@ -47,25 +47,49 @@ impl Cluster {
                 "--locale=C.UTF-8",
             ],
         );
+        cluster.configure(lines);
+        cluster.start();
+        cluster.owner("postgres").run("create database sync");
+        cluster
+    }
+
+    /// A server of its own that follows this one.
+    pub(crate) fn standby(&self) -> Self {
+        let folder = TempDir::with_prefix("understory-sync-pg").unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        let standby = Self { folder, binaries: self.binaries.clone(), port: free_port() };
+        let (data, port) = (standby.data(), self.port.to_string());
+        let copied = ["-D", data.to_str().unwrap(), "-R", "-c", "fast", "--no-sync"];
+        let from = ["-h", "127.0.0.1", "-p", &port, "-U", "owner"];
+        standby.must("pg_basebackup", &[copied.as_slice(), &from].concat());
+        standby.configure(&[]);
+        standby.start();
+        standby
+    }
+
+    /// Makes a server of its own of one that followed.
+    pub(crate) fn promote(&self) {
+        self.must("pg_ctl", &["-D", self.data().to_str().unwrap(), "-w", "promote"]);
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn configure(&self, lines: &[&str]) {
         let mut text = format!(
-            "listen_addresses = '127.0.0.1'\nport = {port}\nunix_socket_directories = '{}'\nmax_connections = 40\nshared_buffers = 16MB\n",
-            cluster.folder.path().display()
+            "listen_addresses = '127.0.0.1'\nport = {}\nunix_socket_directories = '{}'\nmax_connections = 40\nshared_buffers = 16MB\n",
+            self.port,
+            self.folder.path().display()
         );
         for line in lines {
             text.push_str(line);
             text.push('\n');
         }
         // The server's user owns the file; whoever may write there appends through it.
-        let extra = cluster.folder.path().join("extra.conf");
+        let extra = self.folder.path().join("extra.conf");
         fs::write(&extra, text).unwrap();
         fs::set_permissions(&extra, fs::Permissions::from_mode(0o644)).unwrap();
-        cluster.start();
-        cluster.owner("postgres").run("create database sync");
-        cluster
-    }
-
-    fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
     }
 
     /// The server's first process.

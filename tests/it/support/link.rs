@@ -24,6 +24,7 @@ pub(crate) enum Silence {
 
 #[derive(Default)]
 struct State {
+    server: String,
     delay: Duration,
     messages: usize,
     planned: Option<(usize, Silence)>,
@@ -40,18 +41,24 @@ pub(crate) struct Link {
 impl Link {
     /// To the server of this URL.
     pub(crate) fn to(url: &str) -> Self {
-        let server = url::Url::parse(url).unwrap();
-        let server = format!("{}:{}", server.host_str().unwrap(), server.port().unwrap());
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
         let (state, stop) = (Arc::<Mutex<State>>::default(), CancellationToken::new());
         let link = Self { address, state: Arc::clone(&state), _stop: stop.clone().drop_guard() };
+        link.lead_to(url);
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(stop.run_until_cancelled(serve(listener, server, state)));
+            runtime.block_on(stop.run_until_cancelled(serve(listener, state)));
         });
         link
+    }
+
+    /// New connections go to the server of this URL.
+    pub(crate) fn lead_to(&self, url: &str) {
+        let server = url::Url::parse(url).unwrap();
+        self.state.lock().unwrap().server =
+            format!("{}:{}", server.host_str().unwrap(), server.port().unwrap());
     }
 
     /// The same database, reached over this.
@@ -95,10 +102,11 @@ impl Link {
     }
 }
 
-async fn serve(listener: std::net::TcpListener, server: String, state: Arc<Mutex<State>>) {
+async fn serve(listener: std::net::TcpListener, state: Arc<Mutex<State>>) {
     let listener = TcpListener::from_std(listener).unwrap();
     while let Ok((client, _)) = listener.accept().await {
-        let (server, state) = (server.clone(), Arc::clone(&state));
+        let state = Arc::clone(&state);
+        let server = state.lock().unwrap().server.clone();
         tokio::spawn(async move {
             let Ok(server) = TcpStream::connect(server).await else { return };
             let _ = server.set_nodelay(true);
