@@ -10,7 +10,7 @@ mod canonical;
 
 use serde::de::IgnoredAny;
 
-pub(super) use canonical::{canonical, canonical_object};
+pub(super) use canonical::{canonical, canonical_object, sort_members};
 
 /// Why a body cannot be used. Never holds a part of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

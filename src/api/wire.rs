@@ -16,6 +16,9 @@ pub(super) const MAX_ID_BYTES: usize = 2_048;
 /// Begins the key of a row without an id. An id that looks like one could pass for another person's row.
 const NATURAL_KEY: &str = "nk:";
 
+/// Fields whose equal ones are not kept any longer: a page of 8 MiB can hold more than a million.
+const MANY_FIELDS: usize = 500_000;
+
 /// The fields that have a column, as received; the last of equal ones.
 #[derive(Default)]
 pub(super) struct Fields<'a> {
@@ -34,7 +37,7 @@ impl<'a> Fields<'a> {
     /// Reads an object whose opening brace is consumed.
     fn read(scanner: &mut Scanner<'a>) -> Option<Self> {
         let mut fields = Self::default();
-        let mut first = true;
+        let (mut first, mut many) = (true, MANY_FIELDS);
         while let Some(key) = scanner.next_key(&mut first).ok()? {
             let value = scanner.value()?;
             fields.depth = fields.depth.max(value.depth + 1);
@@ -46,6 +49,10 @@ impl<'a> Fields<'a> {
                 "source" => fields.source = Some(value),
                 "references" => fields.references = Some(value),
                 _ => fields.others.push((key, value.text)),
+            }
+            if fields.others.len() == many {
+                json::sort_members(&mut fields.others);
+                many = fields.others.len() + MANY_FIELDS;
             }
         }
         Some(fields)
@@ -123,6 +130,7 @@ fn consent<'a>(mut fields: Fields<'a>, id: Option<Cow<'a, str>>) -> Result<Conse
     let extra = if fields.others.is_empty() {
         None
     } else {
+        json::sort_members(&mut fields.others);
         Some(json::canonical_object(&fields.others).ok_or(RejectReason::TooDeep)?.into())
     };
     Ok(Consent { consent_id: id, company_id, email, full_name, source, refs, extra })

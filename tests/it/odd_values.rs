@@ -1,6 +1,7 @@
 //! Values that break careless programs arrive as they were sent.
 
 use serde_json::{Value, json};
+use understory_mock_api::{Endpoint, Fault, FaultRule};
 
 use crate::support::{Engine, World};
 
@@ -119,5 +120,35 @@ async fn a_database_file_may_have_an_odd_name() {
             .collect();
         assert_eq!(done.code, 0, "{url}: {}", done.stderr);
         assert!(made.iter().any(|file| file == name), "{url}: {made:?}");
+    }
+}
+
+on_both! {
+    async fn a_page_of_very_many_small_fields_takes_less_than_96_mib(world: World) {
+        const PAGE: usize = 8 * 1024 * 1024 - 1024;
+        let item = |number: usize, fields: &str| {
+            format!(r#"{{"id":"i{number}","company_id":"c","email":"{number}@example.org",{fields}}}"#)
+        };
+        let page = |items: &str| format!(r#"{{"items":[{items}],"next":null}}"#);
+        let distinct: Vec<String> = (0..790_000).map(|number| format!(r#""{number:x}":0"#)).collect();
+        let escaped: Vec<String> = (0..640_000).map(|number| format!(r#""\n{number:x}":0"#)).collect();
+        let same = |bytes: usize| r#""":0,"#.repeat(bytes / 5) + r#""b":1"#;
+        let spread: Vec<String> = (0..10_000).map(|number| item(number, &same(700))).collect();
+        for body in [
+            page(&item(0, &same(PAGE - 200))),
+            page(&item(0, &distinct.join(","))),
+            page(&item(0, &escaped.join(","))),
+            page(&spread.join(",")),
+        ] {
+            assert!((PAGE / 10 * 8..=PAGE).contains(&body.len()), "{}", body.len());
+            world.api.play(FaultRule::on(Endpoint::List, Fault::json(&body)).always());
+            for _ in ["new", "known"] {
+                let done = world.run_once().expect(0);
+                let mib = done.peak_kib / 1024;
+                println!("{mib} MiB");
+                assert!((10..96).contains(&mib), "{mib} MiB");
+            }
+            world.api.clear_faults();
+        }
     }
 }

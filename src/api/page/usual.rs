@@ -42,6 +42,9 @@ impl<'a> List<'a> {
     }
 }
 
+/// Fields without a column that a usual page holds at the most: each takes 48 bytes here.
+const MAX_OTHERS: usize = 65_536;
+
 /// No more than a page may hold.
 struct Items<'a>(Vec<UsualItem<'a>>);
 
@@ -56,10 +59,11 @@ impl<'de: 'a, 'a> Deserialize<'de> for Items<'a> {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Items<'de>, A::Error> {
-                let mut items = Vec::new();
-                while let Some(item) = seq.next_element()? {
-                    if items.len() == MAX_ITEMS {
-                        return Err(A::Error::custom("too many items"));
+                let (mut items, mut others) = (Vec::new(), 0);
+                while let Some(item) = seq.next_element::<UsualItem<'de>>()? {
+                    others += item.others.len();
+                    if items.len() == MAX_ITEMS || others > MAX_OTHERS {
+                        return Err(A::Error::custom("too many items, or fields of them"));
                     }
                     items.push(item);
                 }
@@ -103,6 +107,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for UsualItem<'a> {
                         "full_name" => item.full_name = Some(value),
                         "source" => item.source = Some(value),
                         "references" => item.references = Some(value),
+                        _ if item.others.len() == MAX_OTHERS => {
+                            return Err(A::Error::custom("too many fields"));
+                        }
                         _ => item.others.push((key, value)),
                     }
                 }
