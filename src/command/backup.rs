@@ -17,9 +17,9 @@ use crate::store::Store;
 /// What the database or the target's folder says; a target that is the database itself.
 pub async fn run(config: &Config, target: &Path, out: &mut dyn Write) -> Result<Exit, CommandError> {
     refuse_database_files(target, &config.database)?;
-    if is_special(target) {
+    if target == Path::new("-") || is_special(target) {
         return Err(CommandError::Usage(
-            "the copy must go into a file, not a device or a pipe (nothing was done)",
+            "the copy must go into a file, not a device, a pipe or standard output (nothing was done)",
         ));
     }
     let mut store = Store::open_as_it_is(&config.database, PATIENCE).await?;

@@ -18,13 +18,14 @@ use crate::store::{Bounds, ExportRow, ExportRows, Store, StoreError, Timestamp};
 /// Exports to a file, which appears whole or not at all, or to standard output, a device or a pipe.
 pub async fn run(config: &Config, args: &ExportArgs) -> Result<Exit, CommandError> {
     let shape = Shape::new(args)?;
-    if let Some(target) = &args.output {
+    let output = args.output.as_deref().filter(|output| *output != Path::new("-"));
+    if let Some(target) = output {
         refuse_database_files(target, &config.database)?;
     }
     let place = || StoreError::Absent { place: config.database.shown_url() };
     let opened = Store::open_to_read(&config.database, Bounds::COMMAND).await?;
     let mut store = opened.ok_or_else(place)?;
-    let result = match &args.output {
+    let result = match output {
         None => {
             let out = BufWriter::new(terminal::stdout());
             unless_closed(write_rows(&mut store, &shape, out).await)

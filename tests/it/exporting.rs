@@ -71,8 +71,12 @@ async fn a_link_is_followed_and_a_pipe_is_written_to_not_replaced() {
     link("pipe", "/dev/stdout");
     assert_eq!(export("pipe"), written);
     assert!(is_link("pipe"));
-    world.run(&["backup", "pipe"]).expect(2).says("a pipe");
+    assert_eq!(export("-"), written);
+    for target in ["pipe", "-"] {
+        world.run(&["backup", target]).expect(2).says("a pipe or standard output");
+    }
     assert!(is_link("pipe"));
+    assert!(!world.home().join("-").exists());
 }
 
 /// What a person chose as a name must not command the terminal of whoever looks.
