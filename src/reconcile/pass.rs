@@ -407,7 +407,11 @@ impl Pass {
     ) {
         let natural_key = consent.natural_key();
         let stored = namesakes.get(&natural_key).map_or(&[][..], Vec::as_slice);
-        let rows = self.rows_of(&natural_key, stored, index);
+        let mut rows = self.rows_of(&natural_key, stored, index);
+        // A second item is a duplicate of the first, though the rows that the first one returned may stand before its own now.
+        if let Some(at) = rows.iter().position(|key| self.is_stored_without_id(key)) {
+            rows.swap(0, at);
+        }
         if let Some((first, others)) = rows.split_first() {
             let returned = others.iter().filter(|key| self.mark_listed(key, batch)).count();
             let (before, tally) = (batch.writes.len(), batch.tally);
@@ -438,6 +442,11 @@ impl Pass {
         let hash = self.settings.salt.key(&natural_key);
         self.known.add(hash, true);
         self.push_upsert(&natural_key, hash, consent, UpsertKind::Add, batch);
+    }
+
+    fn is_stored_without_id(&self, key: &str) -> bool {
+        let slot = self.known.find(self.settings.salt.key(key));
+        slot.is_some_and(|slot| self.known.is_stored(slot) && !self.known.is_stored_by_id(slot))
     }
 
     /// The keys of the active and missing rows of a natural key, the active ones first.
