@@ -31,6 +31,10 @@ use crate::zone;
 
 /// Everything that `main` does.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if let Some(exit) = command::reader::become_reader(&arguments) {
+        return exit;
+    }
     forbid_core_dumps();
     logging::hush_panics();
     // Both TLS users, the API's client and PostgreSQL's driver, share one set of algorithms. A second install is refused, and as good.

@@ -1,14 +1,12 @@
 //! `changes`: what has changed in the table, oldest first, to standard output or into a command (contract, section 7).
 
 use std::io::{self, Write};
-use std::process::Stdio;
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::io::AsyncWriteExt as _;
-use tokio::process::{Child, Command};
 
 use super::error::CommandError;
+use super::reader::ReaderProcess;
 use crate::cli::{ChangesArgs, ExportFormat};
 use crate::config::Config;
 use crate::exit::Exit;
@@ -196,40 +194,30 @@ async fn deliver(
     if page.is_empty() && hold.cursor.is_some() {
         return Ok(None);
     }
-    let mut child = spawn(&args.command)?;
-    let mut input = child.stdin.take();
+    let could_not = |cause: io::Error| CommandError::Reader(format!("could not be started: {cause}"));
+    let mut reader = ReaderProcess::start(&args.command).map_err(could_not)?;
     let mut bytes = lines.head(&feed, is_new)?;
-    while let Some(pipe) = &mut input {
-        if holding(store, hold, pipe.write_all(&bytes)).await?.is_err() {
-            return Err(left_early(store, hold, child).await);
+    loop {
+        let written = holding(store, hold, reader.write(&bytes)).await?;
+        if let Some(ended) = written.map_err(|cause| CommandError::Reader(cause.to_string()))? {
+            return Err(left_early(ended));
         }
         let Some(last) = page.last() else { break };
         cursor = feed.after(last);
         bytes = lines.page(&feed, &page)?;
         page = store.next_lines(&feed, &cursor).await?;
     }
-    drop(input);
-    let ended = holding(store, hold, child.wait()).await?;
-    let ended = ended.map_err(|cause| CommandError::Reader(cause.to_string()))?;
-    if ended.success() { Ok(Some(cursor)) } else { Err(CommandError::Reader(format!("ended with {ended}"))) }
-}
-
-fn spawn(command: &[std::ffi::OsString]) -> Result<Child, CommandError> {
-    let [program, arguments @ ..] = command else {
-        return Err(CommandError::Usage("--as needs a command behind --"));
-    };
-    let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::piped()).kill_on_drop(true);
-    command.spawn().map_err(|cause| CommandError::Reader(format!("could not be started: {cause}")))
-}
-
-/// A command that did not read to the end has not taken everything, whatever its exit code.
-async fn left_early(store: &mut Store, hold: &Hold, mut child: Child) -> CommandError {
-    match holding(store, hold, child.wait()).await {
-        Ok(Ok(ended)) => CommandError::Reader(format!("did not read to the end ({ended})")),
-        Ok(Err(cause)) => CommandError::Reader(cause.to_string()),
-        Err(error) => error,
+    let ended = holding(store, hold, reader.finish()).await?;
+    match ended.map_err(|cause| CommandError::Reader(cause.to_string()))? {
+        (ended, _) if !ended.success() => Err(CommandError::Reader(format!("ended with {ended}"))),
+        // A command that did not read to the end has not taken everything, whatever its exit code.
+        (ended, true) => Err(left_early(ended)),
+        (_, false) => Ok(Some(cursor)),
     }
+}
+
+fn left_early(ended: std::process::ExitStatus) -> CommandError {
+    CommandError::Reader(format!("did not read to the end ({ended})"))
 }
 
 /// Keeps the reader's name while the command takes its time.

@@ -14,6 +14,7 @@ pub mod healthcheck;
 pub mod man;
 pub mod migrate;
 pub mod person;
+pub mod reader;
 pub mod status;
 pub mod terminal;
 

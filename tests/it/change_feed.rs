@@ -1,65 +1,10 @@
 //! The change feed: every add, leave and erasure is delivered, in order, at least once, or refused with a reason.
 
-use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::Value;
 
-use crate::support::{Engine, World};
-
-/// What a reader that only knows the contract keeps of the feed.
-#[derive(Default)]
-struct Follower {
-    rows: BTreeMap<String, Value>,
-    cursor: Option<String>,
-}
-
-impl Follower {
-    fn read(&mut self, world: &World) -> usize {
-        let mut arguments = vec!["changes"];
-        if let Some(cursor) = &self.cursor {
-            arguments.extend(["--since", cursor]);
-        }
-        let output = world.run(&arguments);
-        let output = output.expect(0).stdout.clone();
-        self.take(&output)
-    }
-
-    fn take(&mut self, output: &str) -> usize {
-        let mut taken = 0;
-        for line in output.lines() {
-            let line: Value = serde_json::from_str(line).unwrap();
-            self.cursor = Some(line["cursor"].as_str().unwrap().to_owned());
-            if line["reset"] == true {
-                self.rows.clear();
-                continue;
-            }
-            taken += 1;
-            if let Some(previous) = line["previous_key"].as_str() {
-                self.rows.remove(previous);
-            }
-            let key = line["consent_key"].as_str().unwrap().to_owned();
-            if line["state"] == "active" {
-                self.rows.insert(key, line);
-            } else {
-                self.rows.remove(&key);
-            }
-        }
-        taken
-    }
-
-    async fn expect_equal(&self, world: &World) {
-        let active = "select consent_key || ' ' || email from active_consents order by consent_key";
-        let mine: Vec<String> = self
-            .rows
-            .iter()
-            .map(|(key, line)| format!("{key} {}", line["email"].as_str().unwrap()))
-            .collect();
-        let mut theirs = world.db.rows(active).await;
-        theirs.sort();
-        assert_eq!(mine, theirs);
-    }
-}
+use crate::support::{Engine, Follower, World};
 
 on_both! {
     async fn a_follower_ends_equal_to_the_active_consents(world: World) {

@@ -36,6 +36,7 @@ mod encrypted;
 mod exporting;
 mod failover;
 mod fault_matrix;
+mod feed_killed;
 mod file;
 mod first_sync;
 mod fixture;

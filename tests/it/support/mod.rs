@@ -2,6 +2,7 @@
 
 pub(crate) mod certificates;
 mod db;
+mod follower;
 pub(crate) mod gzip;
 pub(crate) mod link;
 pub(crate) mod not_run;
@@ -13,6 +14,7 @@ mod watch;
 mod world;
 
 pub(crate) use db::{Engine, TestDb, try_administer};
+pub(crate) use follower::Follower;
 pub(crate) use program::{Done, Running, run};
 pub(crate) use watch::{watch_writes, writes};
 pub(crate) use world::{World, variable};
