@@ -67,6 +67,8 @@ a_million() {
 step "100,000 lives of the simulation" env UNDERSTORY_SYNC_SEEDS=100000 ./tests/run.sh --yes ten_thousand_lives
 step "3,000 lives with the real store" env UNDERSTORY_SYNC_REAL_SEEDS=3000 ./tests/run.sh --yes model_of_the_simulation
 step "200 kills at random instants" env UNDERSTORY_SYNC_KILLS=200 ./tests/run.sh --yes killed_at_any_instant
+step "200 kills of a reader of changes" env UNDERSTORY_SYNC_FEED_KILLS=200 ./tests/run.sh --yes feed_killed
+step "2,000 lives of followers" env UNDERSTORY_SYNC_FOLLOWED=2000 ./tests/run.sh --yes followers_end
 step "connections terminated for a minute" env UNDERSTORY_SYNC_TERMINATE_SECONDS=60 ./tests/run.sh --yes backends_that_are_terminated
 step "silence at every message" env UNDERSTORY_SYNC_SILENCE_STEP=1 ./tests/run.sh --yes wherever_the_server_falls_silent -- --nocapture
 step "a million consents" a_million

@@ -11,7 +11,6 @@ use serde::Serialize;
 
 use super::conn::{Conn, execute, row, rows};
 use super::error::{StoreError, from_sqlx};
-use super::location::Location;
 use super::{Store, Timestamp};
 
 /// Lines read from the database at a time.
@@ -38,6 +37,10 @@ pub struct FeedLine {
     pub mailable: bool,
     #[serde(skip)]
     nonce: String,
+    /// There is no line of the same transaction behind it.
+    #[serde(skip)]
+    #[sqlx(skip)]
+    is_last: bool,
 }
 
 /// Behind which line a reader goes on. Opaque to readers: `1.FEED.MILLISECONDS.NONCE.KEY`.
@@ -100,6 +103,8 @@ impl FromStr for FeedCursor {
 pub struct Feed {
     feed_id: String,
     until: Timestamp,
+    /// The reader drops what it is not told of: erasures that are dropped meanwhile are nothing to it.
+    begins_anew: bool,
 }
 
 impl Feed {
@@ -113,13 +118,15 @@ impl Feed {
         }
     }
 
-    /// Behind this line.
+    /// Behind this line. Where a transaction ends, the cursor names no key: what readers keep, and the database for them, must
+    /// not outlive the key's erasure.
     pub fn after(&self, line: &FeedLine) -> FeedCursor {
+        let key = if line.is_last { LAST_KEY } else { line.consent_key.as_str() };
         FeedCursor {
             feed_id: self.feed_id.clone(),
             changed_at: line.changed_at,
             nonce: line.nonce.clone(),
-            consent_key: line.consent_key.clone(),
+            consent_key: key.to_owned(),
         }
     }
 }
@@ -148,16 +155,27 @@ pub struct Hold {
 #[derive(sqlx::FromRow)]
 struct FeedState {
     feed_id: String,
-    feed_file: Option<String>,
     last_changed_at: Timestamp,
     erasures_dropped_at: Option<Timestamp>,
     erasures_dropped_key: Option<String>,
 }
 
-const STATE: &str = "select coalesce(feed_id, '') as feed_id, feed_file, last_changed_at, erasures_dropped_at, \
+impl FeedState {
+    /// Whether lines were dropped that a reader at this cursor has not seen.
+    fn has_dropped_behind(&self, cursor: &FeedCursor) -> bool {
+        let key = self.erasures_dropped_key.as_deref().unwrap_or_default();
+        self.erasures_dropped_at
+            .is_some_and(|at| (cursor.changed_at, cursor.consent_key.as_str()) < (at, key))
+    }
+}
+
+const STATE: &str = "select coalesce(feed_id, '') as feed_id, last_changed_at, erasures_dropped_at, \
      erasures_dropped_key from sync_state where id = 1";
 
-const LINES: &str = "select f.changed_at, f.consent_key, f.previous_key, f.state, f.email, f.full_name, f.source, f.withheld, \
+/// A natural key that a row of its own has again is not named as one that was taken over: whoever drops it then would drop
+/// a consent that exists.
+const LINES: &str = "select f.changed_at, f.consent_key, case when not exists (select 1 from consents p \
+     where p.consent_key = f.previous_key) then f.previous_key end as previous_key, f.state, f.email, f.full_name, f.source, f.withheld, \
      f.mailable, coalesce((select l.nonce from feed_log l where l.changed_at = f.changed_at), '0') as nonce \
      from consent_feed f where (f.changed_at, f.consent_key) > ($1, $2) and (f.changed_at, f.consent_key) <= ($3, $4) \
      order by f.changed_at, f.consent_key limit $5";
@@ -166,6 +184,14 @@ const LINES: &str = "select f.changed_at, f.consent_key, f.previous_key, f.state
 /// are wanted.
 const PAGE_END: &str = "select changed_at, consent_key from consents where (changed_at, consent_key) > ($1, $2) \
      and changed_at <= $3 order by changed_at, consent_key limit 1 offset $4";
+
+/// Notes that the feed has dropped lines of this transaction. Readers who have not come to its end may have missed them for
+/// good: they are refused.
+pub(super) async fn note_dropped(conn: &mut Conn, at: Timestamp) -> Result<(), sqlx::Error> {
+    const NOTE: &str = "update sync_state set erasures_dropped_at = $1, erasures_dropped_key = $2 where id = 1 \
+         and (erasures_dropped_at is null or erasures_dropped_at <= $1)";
+    execute!(conn, NOTE, at, LAST_KEY).map(drop)
+}
 
 /// Behind every key.
 const LAST_KEY: &str = "\u{10ffff}";
@@ -183,19 +209,6 @@ pub(super) async fn log_transaction(conn: &mut Conn, changed_at: Timestamp) -> R
     execute!(conn, sql, changed_at).map(drop)
 }
 
-const RENEW_FEED_SQLITE: &str = "update sync_state set feed_id = lower(hex(randomblob(16))), feed_file = $1, restored_at = $2 \
-     where id = 1";
-const RENEW_FEED_POSTGRES: &str = "update sync_state set feed_id = replace(gen_random_uuid()::text, '-', ''), feed_file = $1, \
-     restored_at = $2 where id = 1";
-
-async fn renew_feed(conn: &mut Conn, file: Option<&str>, now: Timestamp) -> Result<(), sqlx::Error> {
-    let sql = match conn {
-        Conn::Sqlite(_) => RENEW_FEED_SQLITE,
-        Conn::Postgres(_) => RENEW_FEED_POSTGRES,
-    };
-    execute!(conn, sql, file, now).map(drop)
-}
-
 const HOLD_SQLITE: &str = "insert into feed_readers (name, updated_at, holder, held_until) values ($1, $3, $2, $4) \
      on conflict (name) do update set holder = excluded.holder, held_until = excluded.held_until \
      where feed_readers.holder is null or feed_readers.held_until <= $3 returning cursor";
@@ -210,46 +223,6 @@ const RENEW_HOLD_POSTGRES: &str = "update feed_readers set held_until = clock_ti
      where name = $1 and holder = $2";
 
 impl Store {
-    /// Gives the feed a new identity where SQLite's file was copied or moved into place: what readers have seen of the other
-    /// file says nothing about this one.
-    pub(super) async fn ensure_feed_identity(&mut self, now: Timestamp) -> Result<(), StoreError> {
-        let Location::Sqlite { path } = &*self.location else { return Ok(()) };
-        let Ok(metadata) = std::fs::metadata(path) else { return Ok(()) };
-        let file = std::os::unix::fs::MetadataExt::ino(&metadata).to_string();
-        let place = self.place();
-        let failed = |error: sqlx::Error| from_sqlx(&error, &place);
-        let state: FeedState = self.read(async |conn| row!(conn, STATE).map_err(failed)).await?;
-        match state.feed_file {
-            Some(known) if known == file => Ok(()),
-            Some(_) => {
-                self.write(async |conn| renew_feed(conn, Some(&file), now).await.map_err(failed)).await
-            }
-            None => {
-                const SET: &str = "update sync_state set feed_file = $1 where id = 1";
-                self.write(async |conn| execute!(conn, SET, &file).map(drop).map_err(failed)).await
-            }
-        }
-    }
-
-    /// After a restore that the program cannot see: a new identity, or, where it has one already, the word that the erasures
-    /// made since the backup were made again. True where the identity is new.
-    pub async fn confirm_restore(&mut self, now: Timestamp) -> Result<bool, StoreError> {
-        const RESTORED: &str = "select restored_at, feed_file from sync_state where id = 1";
-        let place = self.place();
-        self.write(async |conn| {
-            let failed = |error: sqlx::Error| from_sqlx(&error, &place);
-            let (restored_at, file): (Option<Timestamp>, Option<String>) =
-                row!(conn, RESTORED).map_err(failed)?;
-            if restored_at.is_some() {
-                execute!(conn, "update sync_state set restored_at = null where id = 1").map_err(failed)?;
-            } else {
-                renew_feed(conn, file.as_deref(), now).await.map_err(failed)?;
-            }
-            Ok(restored_at.is_none())
-        })
-        .await
-    }
-
     /// The feed up to now, and the cursor that was given, if the feed can go on from it. None: the reader begins anew, also
     /// where its cursor is the one before the first line. What it took since may be erased and dropped by now, and no line
     /// would say so.
@@ -258,17 +231,20 @@ impl Store {
         cursor: Option<&str>,
     ) -> Result<(Feed, Option<FeedCursor>), StoreError> {
         let place = self.place();
-        self.read(async |conn| {
-            let state: FeedState = row!(conn, STATE).map_err(|error| from_sqlx(&error, &place))?;
-            let cursor = match cursor {
-                Some(text) => {
-                    Some(check_cursor(conn, &state, text, &place).await?).filter(|cursor| !cursor.is_start())
-                }
-                None => None,
-            };
-            Ok((Feed { feed_id: state.feed_id, until: state.last_changed_at }, cursor))
-        })
-        .await
+        let opened = self
+            .read(async |conn| {
+                let state: FeedState = row!(conn, STATE).map_err(|error| from_sqlx(&error, &place))?;
+                let cursor = match cursor {
+                    Some(text) => Some(check_cursor(conn, &state, text, &place).await?)
+                        .filter(|cursor| !cursor.is_start()),
+                    None => None,
+                };
+                let begins_anew = cursor.is_none();
+                Ok((Feed { feed_id: state.feed_id, until: state.last_changed_at, begins_anew }, cursor))
+            })
+            .await?;
+        self.note_what_readers_see().await?;
+        Ok(opened)
     }
 
     /// The next lines behind the cursor, in their order; none at the end.
@@ -280,12 +256,19 @@ impl Store {
         let place = self.place();
         self.read(async |conn| {
             let failed = |error: sqlx::Error| from_sqlx(&error, &place);
+            let state: FeedState = row!(conn, STATE).map_err(failed)?;
+            if !feed.begins_anew && state.has_dropped_behind(cursor) {
+                return Err(StoreError::Cursor(RefusedCursor::TooOld));
+            }
             let (at, key) = (cursor.changed_at, &cursor.consent_key);
             let end: Vec<(Timestamp, String)> =
                 rows!(conn, PAGE_END, at, key, feed.until, PAGE_LINES - 1).map_err(failed)?;
             let (end_at, end_key) =
                 end.into_iter().next().unwrap_or_else(|| (feed.until, LAST_KEY.to_owned()));
-            rows!(conn, LINES, at, key, end_at, end_key, PAGE_LINES).map_err(failed)
+            let mut lines: Vec<FeedLine> =
+                rows!(conn, LINES, at, key, end_at, end_key, PAGE_LINES).map_err(failed)?;
+            mark_last(conn, &mut lines).await.map_err(failed)?;
+            Ok(lines)
         })
         .await
     }
@@ -364,6 +347,21 @@ impl Store {
     }
 }
 
+/// Marks the lines behind which a transaction ends.
+async fn mark_last(conn: &mut Conn, lines: &mut [FeedLine]) -> Result<(), sqlx::Error> {
+    const MORE: &str =
+        "select consent_key from consent_feed where changed_at = $1 and consent_key > $2 limit 1";
+    let times: Vec<Timestamp> = lines.iter().skip(1).map(|line| line.changed_at).collect();
+    for (line, next) in lines.iter_mut().zip(times) {
+        line.is_last = line.changed_at != next;
+    }
+    if let Some(last) = lines.last_mut() {
+        let more: Vec<(String,)> = rows!(conn, MORE, last.changed_at, &last.consent_key)?;
+        last.is_last = more.is_empty();
+    }
+    Ok(())
+}
+
 /// Every named reader and how far it is, within a transaction that reads.
 pub(super) async fn readers(conn: &mut Conn, now: Timestamp, place: &str) -> Result<Vec<Reader>, StoreError> {
     const READERS: &str = "select name, cursor, updated_at from feed_readers order by name";
@@ -372,7 +370,8 @@ pub(super) async fn readers(conn: &mut Conn, now: Timestamp, place: &str) -> Res
     let failed = |error: sqlx::Error| from_sqlx(&error, place);
     let state: FeedState = row!(conn, STATE).map_err(failed)?;
     let found: Vec<(String, Option<String>, Timestamp)> = rows!(conn, READERS).map_err(failed)?;
-    let start = Feed { feed_id: state.feed_id.clone(), until: state.last_changed_at }.start();
+    let start =
+        Feed { feed_id: state.feed_id.clone(), until: state.last_changed_at, begins_anew: true }.start();
     let mut readers = Vec::with_capacity(found.len());
     for (name, text, updated_at) in found {
         let cursor = match &text {
@@ -420,10 +419,7 @@ async fn check_cursor(
     if !known {
         return Err(StoreError::Cursor(RefusedCursor::Restored));
     }
-    let dropped =
-        state.erasures_dropped_at.map(|at| (at, state.erasures_dropped_key.as_deref().unwrap_or_default()));
-    let is_older = dropped.is_some_and(|dropped| (cursor.changed_at, cursor.consent_key.as_str()) < dropped);
-    if is_older {
+    if state.has_dropped_behind(&cursor) {
         return Err(StoreError::Cursor(RefusedCursor::TooOld));
     }
     Ok(cursor)

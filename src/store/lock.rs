@@ -3,8 +3,8 @@
 //! The database file itself is not locked this way: closing a second handle of it would drop SQLite's own locks.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
@@ -25,6 +25,28 @@ impl FileLock {
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(cause)) => Err(write_error(database, &cause)),
         }
+    }
+}
+
+/// What was noted in the lock file last; none where nothing was, or it cannot be read.
+pub(super) fn read_note(database: &Path) -> Option<String> {
+    let mut note = String::new();
+    let file = open_private(&lock_path(database)).ok()?;
+    file.take(NOTE_BYTES).read_to_string(&mut note).ok()?;
+    Some(note)
+}
+
+/// Far more than a note takes.
+const NOTE_BYTES: u64 = 256;
+
+/// Notes something in the lock file, which stays where the database is replaced. Where it cannot be written, nothing is noted.
+pub(super) fn write_note(database: &Path, note: &str) {
+    let written = open_private(&lock_path(database)).and_then(|file| {
+        file.write_all_at(note.as_bytes(), 0)?;
+        file.set_len(note.len() as u64)
+    });
+    if let Err(cause) = written {
+        tracing::debug!(%cause, "nothing could be noted in the lock file");
     }
 }
 

@@ -13,6 +13,7 @@ mod error;
 mod evaluation;
 mod export;
 mod feed;
+mod feed_identity;
 mod finish;
 mod forget;
 mod insert;
@@ -80,11 +81,21 @@ pub struct Store {
     bounds: Bounds,
     /// Woken by SQLite's thread while it works.
     pulse: Arc<AtomicWaker>,
+    /// The change feed was seen to be that of a restored database, and has a new identity.
+    has_renewed_feed: bool,
 }
 
 impl Store {
     fn at(location: Location, access: Access, lock: Option<FileLock>, bounds: Bounds) -> Self {
-        Self { location: Arc::new(location), access, conn: None, lock, bounds, pulse: Arc::default() }
+        Self {
+            location: Arc::new(location),
+            access,
+            conn: None,
+            lock,
+            bounds,
+            pulse: Arc::default(),
+            has_renewed_feed: false,
+        }
     }
 
     /// Opens the database for writing: makes what is missing, takes SQLite's lock, brings the schema up to date.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::bulk;
 use super::conn::{Conn, Pair, execute, execute_over, row, rows};
 use super::error::{StoreError, from_sqlx};
+use super::feed::note_dropped;
 use super::forget::salt;
 use super::lease::Lease;
 use super::write::{WriteContext, next_changed_at};
@@ -153,18 +154,15 @@ const PRUNE_RUNS: &str = "delete from sync_runs where id in (\
 const PRUNE_REJECTS: &str = "delete from rejected_items where id in \
      (select id from rejected_items where resolved_at < $1 order by id limit $2)";
 
-/// Readers of the change feed that have not come to the last of these lines have missed it for good: they are refused.
 async fn drop_erasures(conn: &mut Conn, until: Timestamp) -> Result<u64, sqlx::Error> {
     const LAST: &str = "select changed_at, consent_key from (select changed_at, consent_key from consent_changes \
          where change = 'erased' and run_id is null and changed_at < $1 order by changed_at, consent_key limit $2) as batch \
          order by changed_at desc, consent_key desc limit 1";
     const DROP: &str = "delete from consent_changes where change = 'erased' and run_id is null \
          and (changed_at, consent_key) <= ($1, $2)";
-    const NOTE: &str =
-        "update sync_state set erasures_dropped_at = $1, erasures_dropped_key = $2 where id = 1";
     let last: Vec<(Timestamp, String)> = rows!(conn, LAST, until, BATCH)?;
     let Some((at, key)) = last.first() else { return Ok(0) };
-    execute!(conn, NOTE, *at, key)?;
+    note_dropped(conn, *at).await?;
     execute!(conn, DROP, *at, key)
 }
 
@@ -175,7 +173,7 @@ async fn erase_batch(
     now: Timestamp,
     place: &str,
 ) -> Result<u64, StoreError> {
-    const OLD: &str = "select consent_key, (consent_id is null) as nameless, previous_key from consents \
+    const OLD: &str = "select consent_key, (consent_id is null) as nameless, previous_key, changed_at from consents \
          where missing_since is not null and (removed_at < $1 or (removed_at is null and missing_since < $2)) \
          and erased_at is null order by consent_key limit $3";
     const TEXTS: Pair = (
@@ -185,7 +183,7 @@ async fn erase_batch(
          and consent_key = any($1)",
     );
     let failed = |error: sqlx::Error| from_sqlx(&error, place);
-    let old: Vec<(String, bool, Option<String>)> =
+    let old: Vec<(String, bool, Option<String>, Timestamp)> =
         rows!(conn, OLD, removed_until, missing_until, BATCH).map_err(failed)?;
     if old.is_empty() {
         return Ok(0);
@@ -196,13 +194,18 @@ async fn erase_batch(
     // A natural key tells the address to whoever guesses it.
     let previous: Vec<(String, String)> = old
         .iter()
-        .filter_map(|(key, _, previous)| Some((key.clone(), salt.erased_key(previous.as_ref()?))))
+        .filter_map(|(key, _, previous, _)| Some((key.clone(), salt.erased_key(previous.as_ref()?))))
         .collect();
+    // The lines that named these keys are gone with them. Whoever has not read them would keep the address for ever.
+    let renamed = old.iter().filter(|(_, nameless, previous, _)| *nameless || previous.is_some());
+    if let Some(at) = renamed.map(|(.., at)| *at).max() {
+        note_dropped(conn, at).await.map_err(failed)?;
+    }
     bulk::replace_previous_keys(conn, &context, &previous).await?;
     execute_over(conn, TEXTS, &keys).await.map_err(failed)?;
     let erased: Vec<Erased> = old
         .into_iter()
-        .map(|(key, nameless, _)| {
+        .map(|(key, nameless, ..)| {
             let new_key = if nameless { salt.erased_key(&key) } else { key.clone() };
             let hash = crate::hash::RowHash { key: salt.key(&new_key), content: 0 };
             (key, new_key, hash.to_hex())

@@ -2,7 +2,8 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use serde_json::Value;
+use serde_json::{Value, json};
+use understory_mock_api::COMPANY_ID;
 
 use crate::support::{Engine, Follower, World};
 
@@ -126,6 +127,62 @@ on_both! {
         world.run(&["changes", "--restored"]).expect(0);
         assert!(!world.run(&["status"]).expect(0).stdout.contains("changes --restored"));
         assert_eq!(follower.read(&world), 3);
+    }
+
+    async fn a_natural_key_that_is_somebodys_again_is_not_dropped(world: World) {
+        let item = |email: &str, name: &str| json!({"company_id": COMPANY_ID, "email": email, "full_name": name});
+        let with_id = |email: &str, name: &str| {
+            let mut item = item(email, name);
+            item["id"] = json!("x");
+            item
+        };
+        let mut follower = Follower::default();
+        for list in [
+            vec![item("a@example.com", "A")],
+            // An id takes the row over, gets another address, and leaves the natural key to somebody else.
+            vec![with_id("a@example.com", "A")],
+            vec![with_id("b@example.com", "A")],
+            vec![with_id("b@example.com", "A"), item("a@example.com", "B")],
+            vec![with_id("b@example.com", "C"), item("a@example.com", "B")],
+        ] {
+            world.api.set_people(&list);
+            world.run_once().expect(0);
+            follower.read(&world);
+            follower.expect_equal(&world).await;
+        }
+        assert_eq!(follower.rows.len(), 2);
+        assert_eq!(world.db.number("select count(*) from consent_feed where previous_key is not null").await, 1);
+    }
+
+    async fn a_reader_that_slept_until_retention_changed_a_key_begins_anew(world: World) {
+        world.set("removal.confirm_after", "0s");
+        let item = |name: &str| json!({"company_id": COMPANY_ID, "email": format!("{name}@example.com")});
+        world.api.set_people(&["a", "b", "c"].map(item));
+        world.run_once().expect(0);
+        for reader in ["sleeper", "attentive"] {
+            world.run(&["changes", "--as", reader, "--", "cat"]).expect(0);
+        }
+        let key = world.db.value("select consent_key from consents where email = 'a@example.com'").await;
+        world.api.set_people(&["b", "c"].map(item));
+        for _ in 0..3 {
+            world.run_once().expect(0);
+        }
+        let seen = world.run(&["changes", "--as", "attentive", "--", "cat"]).expect(0).stdout;
+        assert!(seen.contains(&key) && seen.contains("inactive"), "{seen}");
+        world.set("retention.removed", "1h");
+        world.db.execute("update consents set removed_at = '2020-01-01T00:00:00.000Z' where removed_at is not null").await;
+        world.run_once().expect(0);
+
+        // Its line has another key by now, and tells nobody who has the old one.
+        let refused = world.run(&["changes", "--as", "sleeper", "--", "cat"]).expect(65);
+        assert!(refused.stderr.contains("erasures that the reader has not seen"), "{}", refused.stderr);
+        let seen = world.run(&["changes", "--as", "attentive", "--", "cat"]).expect(0).stdout;
+        assert!(seen.contains("erased") && !seen.contains(&key), "{seen}");
+        // An unsalted hash of an address stays nowhere, in no cursor either.
+        for table in ["feed_readers", "sync_state", "consents", "consent_changes"] {
+            let rows = world.db.rows(&format!("select * from {table}")).await.concat();
+            assert!(!rows.is_empty() && !rows.contains(key.trim_start_matches("nk:")), "{table}: {rows}");
+        }
     }
 
     async fn csv_has_the_columns_of_the_contract(world: World) {

@@ -40,6 +40,7 @@ mod feed_killed;
 mod file;
 mod first_sync;
 mod fixture;
+mod followed;
 mod foreign_bytes;
 mod forgetting;
 mod health;

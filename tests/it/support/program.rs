@@ -92,6 +92,11 @@ impl Running {
         assert!(sent.unwrap().success());
     }
 
+    /// As `kill -9`, if it still runs.
+    pub(crate) fn kill(&mut self) {
+        let _ = self.child.kill();
+    }
+
     /// Whether it still runs.
     pub(crate) fn is_alive(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
