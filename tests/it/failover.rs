@@ -24,7 +24,7 @@ fn fail_over(heard_of_the_run: bool) {
     let link = Link::to(&primary.url("owner", "sync"));
     let bench = bench_at(link.url(&primary.url("owner", "sync")), PEOPLE, 50);
     bench.run_well();
-    let standby = primary.standby();
+    let standby = primary.replica();
     if !heard_of_the_run {
         standby.stop("fast");
     }

@@ -63,6 +63,7 @@ mod postgres;
 mod proxied;
 mod readers;
 mod rehearsing;
+mod restored;
 mod retention;
 mod schedule;
 mod schema;

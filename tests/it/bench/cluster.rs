@@ -53,27 +53,22 @@ impl Cluster {
         cluster
     }
 
-    /// A server of its own that follows this one.
-    pub(crate) fn standby(&self) -> Self {
+    /// A streaming replica of this one, as it stands now; it runs.
+    pub(crate) fn replica(&self) -> Self {
         let folder = TempDir::with_prefix("understory-sync-pg").unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
-        let standby = Self { folder, binaries: self.binaries.clone(), port: free_port() };
-        let (data, port) = (standby.data(), self.port.to_string());
-        let copied = ["-D", data.to_str().unwrap(), "-R", "-c", "fast", "--no-sync"];
-        let from = ["-h", "127.0.0.1", "-p", &port, "-U", "owner"];
-        standby.must("pg_basebackup", &[copied.as_slice(), &from].concat());
-        standby.configure(&[]);
-        standby.start();
-        standby
+        let replica = Self { folder, binaries: self.binaries.clone(), port: free_port() };
+        let (data, port) = (replica.data(), self.port.to_string());
+        let from = ["-h", "127.0.0.1", "-p", &port, "-U", "owner", "-c", "fast", "--no-sync"];
+        replica.must("pg_basebackup", &[&from[..], &["-R", "-D", data.to_str().unwrap()]].concat());
+        replica.configure(&[]);
+        replica.start();
+        replica
     }
 
-    /// Makes a server of its own of one that followed.
+    /// A replica becomes a server of its own.
     pub(crate) fn promote(&self) {
-        self.must("pg_ctl", &["-D", self.data().to_str().unwrap(), "-w", "promote"]);
-    }
-
-    fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
+        self.must("pg_ctl", &["-D", self.data().to_str().unwrap(), "-w", "-t", "60", "promote"]);
     }
 
     fn configure(&self, lines: &[&str]) {
@@ -90,6 +85,10 @@ impl Cluster {
         let extra = self.folder.path().join("extra.conf");
         fs::write(&extra, text).unwrap();
         fs::set_permissions(&extra, fs::Permissions::from_mode(0o644)).unwrap();
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
     }
 
     /// The server's first process.
@@ -166,7 +165,8 @@ impl Cluster {
         db.unwrap()
     }
 
-    fn must(&self, program: &str, arguments: &[&str]) {
+    /// Runs one of PostgreSQL's programs in the folder.
+    pub(crate) fn must(&self, program: &str, arguments: &[&str]) {
         let done = self.try_call(program, arguments);
         assert!(done, "{program} failed: {}", self.log());
     }
