@@ -11,7 +11,7 @@ mod serve;
 use std::cell::Cell;
 use std::ffi::OsString;
 use std::io::{self, BufReader, IsTerminal as _, Write as _};
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::ExitCode;
 
 use secrecy::ExposeSecret as _;
@@ -144,7 +144,7 @@ fn dispatch(cli: &Cli, runtime: &Runtime, format: &Cell<LogFormat>) -> Result<Ex
             let loaded = configuration(cli, Needs::Credentials, format)?;
             runtime.block_on(serve::run(loaded))
         }
-        Some(Command::Demo) => runtime.block_on(interruptible(demo())),
+        Some(Command::Demo { serve }) => runtime.block_on(demo(*serve)),
         Some(Command::Check { json, notify }) => {
             let loaded = configuration(cli, Needs::Credentials, format)?;
             quiet_log(&loaded);
@@ -293,20 +293,21 @@ fn installation(loaded: &Loaded) -> Installation {
     }
 }
 
-async fn demo() -> Result<Exit, CommandError> {
-    let log = Log { level: tracing::Level::ERROR, format: LogFormat::Text };
-    logging::begin(&log, Progress::default());
-    let folder = PathBuf::from(".");
-    Box::pin(command::demo::run(&folder, &mut io::stdout(), once::quietly, query)).await?;
-    Ok(Exit::Done)
-}
-
-async fn query(config: &Config, sql: &'static str) -> Result<crate::demo::Table, CommandError> {
-    let place = || StoreError::Absent { place: config.database.shown_url() };
-    let opened = Store::open_to_read(&config.database, Bounds::COMMAND).await?;
-    let mut store = opened.ok_or_else(place)?;
-    let table = store.query_table(sql).await;
-    store.close().await;
-    let table = table?;
-    Ok(crate::demo::Table { columns: table.columns, rows: table.rows })
+async fn demo(serve: bool) -> Result<Exit, CommandError> {
+    logging::begin(&Log { level: tracing::Level::ERROR, format: LogFormat::Text }, Progress::default());
+    let mut played = None;
+    Box::pin(interruptible(async {
+        let demo = command::demo::run(Path::new("."), serve, &mut io::stdout()).await?;
+        played = Some(demo);
+        Ok(Exit::Done)
+    }))
+    .await?;
+    match played.filter(|_| serve) {
+        None => Ok(Exit::Done),
+        Some(command::demo::Demo { api, loaded }) => {
+            let exit = serve::run(loaded).await;
+            drop(api);
+            exit
+        }
+    }
 }

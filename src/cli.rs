@@ -154,7 +154,13 @@ pub enum Command {
     Healthcheck,
 
     /// The whole job against a built-in mock API, into a local SQLite file; no account needed
-    Demo,
+    ///
+    /// It makes ./understory-demo.db, or replaces one that it made before.
+    Demo {
+        /// Go on as a daemon with the status page, until Ctrl-C
+        #[arg(long)]
+        serve: bool,
+    },
 
     /// Print a shell's completions
     Completions {
@@ -349,6 +355,7 @@ mod tests {
             "backup copy.db",
             "healthcheck",
             "demo",
+            "demo --serve",
             "completions bash",
             "man",
         ] {

@@ -267,7 +267,7 @@ _understory__sync() {
             return 0
             ;;
         understory__subcmd__sync__subcmd__demo)
-            opts="-h --config --log-format --log-level --help"
+            opts="-h --serve --config --log-format --log-level --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

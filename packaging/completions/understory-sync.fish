@@ -179,6 +179,7 @@ warn\t''
 info\t''
 debug\t''
 trace\t''"
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand demo" -l serve -d 'Go on as a daemon with the status page, until Ctrl-C'
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand demo" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand completions" -l config -d 'The configuration file' -r -F
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand completions" -l log-format -d 'How log lines are written (they go to stderr)' -r -f -a "text\t''

@@ -165,6 +165,7 @@ _arguments "${_arguments_options[@]}" : \
 '--config=[The configuration file]:FILE:_files' \
 '--log-format=[How log lines are written (they go to stderr)]:FORMAT:(text json)' \
 '--log-level=[How much is logged]:LEVEL:(error warn info debug trace)' \
+'--serve[Go on as a daemon with the status page, until Ctrl-C]' \
 '-h[Print help (see more with '\''--help'\'')]' \
 '--help[Print help (see more with '\''--help'\'')]' \
 && ret=0

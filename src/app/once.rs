@@ -180,11 +180,3 @@ async fn dry_run(
     out.flush()?;
     Ok(report.exit)
 }
-
-/// A run that says nothing, for the demo.
-pub(super) async fn quietly(config: &Config) -> Result<RunRow, CommandError> {
-    let mut syncer = Syncer::new(config.clone())?;
-    let done =
-        syncer.run_once(Trigger::Once, &RunOptions::default(), &CancellationToken::new(), &|_| {}).await;
-    Ok(done?.row)
-}

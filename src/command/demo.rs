@@ -1,82 +1,154 @@
 //! `demo`: the whole job against the built-in mock API, into a local SQLite file; no account needed.
 //!
-//! Owns the order of the story; what is told stands in `crate::demo`. How a run is made and how a query is asked is the caller's.
+//! Owns the order of the story; what happens and what is said of it stands in `crate::demo`.
 
-use std::io::{self, Write};
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 
-use crate::config::{Config, Environment, Needs, Sources, load};
+use tokio_util::sync::CancellationToken;
+
+use super::error::CommandError;
+use super::forget;
+use crate::config::{self, Config, Environment, Loaded, Needs, Sources, load};
 use crate::demo::{
-    ASK_ACTIVE, ASK_CHANGES, ASK_HISTORY, DemoApi, Table, change_the_world, fill, remove_old, render_change,
-    render_next, render_query, render_run, render_start,
+    ASK_FEED, ASK_MARIA, ASK_RUNS, DemoApi, STEPS, Table, erased_address, fill, render_erasure, render_next,
+    render_query, render_run, render_serving, render_start, wrap,
 };
 use crate::file::caller;
-use crate::store::{RunRow, Timestamp};
+use crate::store::{Bounds, RunRow, Store, StoreError, Timestamp, Trigger};
+use crate::sync::{RunOptions, Syncer};
 
 /// The demo's database, in the working directory.
 const DATABASE: &str = "understory-demo.db";
+/// What SQLite and this program may leave beside a database.
+const COMPANIONS: [&str; 5] = ["", "-wal", "-shm", "-journal", ".lock"];
+/// Where the status page is looked for first.
+const STATUS_PORT: u16 = 9187;
 
-/// Plays the demo in a folder: two runs and what changed between them.
-///
-/// # Errors
-/// Those of the runs and queries; `out` cannot be written; the old database cannot be removed; loopback cannot be listened on.
-pub async fn run<E: From<io::Error>>(
-    folder: &Path,
-    out: &mut impl Write,
-    mut sync: impl AsyncFnMut(&Config) -> Result<RunRow, E>,
-    mut query: impl AsyncFnMut(&Config, &'static str) -> Result<Table, E>,
-) -> Result<(), E> {
+/// The API of a demo that was played, and the configuration to go on with.
+pub struct Demo {
+    pub api: DemoApi,
+    pub loaded: Loaded,
+}
+
+/// Plays the demo in a folder: five runs, what happened between them, and what the database says of it.
+pub async fn run(folder: &Path, serve: bool, out: &mut impl Write) -> Result<Demo, CommandError> {
     let database = std::path::absolute(folder.join(DATABASE))?;
     remove_old(&database)?;
     let api = DemoApi::start(fill()).await?;
-    let config = config(&api, &database)?;
-
-    let base_url = api.base_url();
-    writeln!(out, "{}", render_start(&base_url, &format!("./{DATABASE}")))?;
-    let (row, took) = timed(&mut sync, &config).await?;
-    write!(out, "{}", render_run("First run", &row, took))?;
-    let change = change_the_world(&mut api.consents());
-    write!(out, "{}", render_change(&change))?;
-    let (row, took) = timed(&mut sync, &config).await?;
-    write!(out, "{}", render_run("Second run", &row, took))?;
-
-    for (title, sql) in [
-        ("What each run changed:", ASK_HISTORY),
-        (
-            "Whom the second run changed (missing: not listed any more, hence no longer\n\
-             active; recorded as removed when the next run confirms it):",
-            ASK_CHANGES,
-        ),
-        ("Whom we may write to, the newest first:", ASK_ACTIVE),
-    ] {
-        let table = query(&config, sql).await?;
-        write!(out, "\n{title}\n\n{}", render_query(sql, &table))?;
+    let listen = serve.then(free_port).transpose()?;
+    let loaded = configuration(&api, &database, listen)?;
+    let config = &loaded.config;
+    create(&config.database).await?;
+    write!(out, "{}", render_start(&api.base_url(), &format!("./{DATABASE}")))?;
+    play(&api, config, out).await?;
+    show(config, "What the runs did:\n", ASK_RUNS, out).await?;
+    show(config, "The history of Maria@example.com:\n", ASK_MARIA, out).await?;
+    let address = erased_address();
+    let given = forget::addresses(&address, &mut io::empty())?;
+    forget::erase(config, &given, &mut io::sink()).await?;
+    show(config, &render_erasure(&address), ASK_FEED, out).await?;
+    match listen {
+        Some(listen) => write!(out, "\n{}", render_serving(&format!("http://{listen}/"), DATABASE))?,
+        None => write!(out, "\n{}", render_next(DATABASE))?,
     }
-    write!(out, "\n{}", render_next(DATABASE))?;
     out.flush()?;
+    Ok(Demo { api, loaded })
+}
+
+async fn play(api: &DemoApi, config: &Config, out: &mut impl Write) -> Result<(), CommandError> {
+    for step in &STEPS {
+        (step.change)(&mut api.consents());
+        write!(out, "\n{}", if step.says.is_empty() { String::new() } else { wrap("", step.says) })?;
+        let begun = Instant::now();
+        let row = run_once(config).await?;
+        write!(out, "{}", render_run(step.run, &row, begun.elapsed()))?;
+    }
     Ok(())
 }
 
-async fn timed<E>(
-    sync: &mut impl AsyncFnMut(&Config) -> Result<RunRow, E>,
+async fn show(
     config: &Config,
-) -> Result<(RunRow, Duration), E> {
-    let start = Instant::now();
-    let row = sync(config).await?;
-    Ok((row, start.elapsed()))
+    title: &str,
+    sql: &'static str,
+    out: &mut impl Write,
+) -> Result<(), CommandError> {
+    let table = query(config, sql).await?;
+    Ok(write!(out, "\n{title}{}", render_query(sql, &table))?)
 }
 
-/// The defaults, apart from where the API is, and that it needs no rate limit.
-fn config(api: &DemoApi, database: &Path) -> io::Result<Config> {
+async fn run_once(config: &Config) -> Result<RunRow, CommandError> {
+    let mut syncer = Syncer::new(config.clone())?;
+    let never = CancellationToken::new();
+    Ok(syncer.run_once(Trigger::Once, &RunOptions::default(), &never, &|_| {}).await?.row)
+}
+
+async fn query(config: &Config, sql: &'static str) -> Result<Table, CommandError> {
+    let opened = Store::open_to_read(&config.database, Bounds::COMMAND).await?;
+    let mut store = opened.ok_or_else(|| StoreError::Absent { place: config.database.shown_url() })?;
+    let table = store.query_table(sql).await;
+    store.close().await;
+    let table = table?;
+    Ok(Table { columns: table.columns, rows: table.rows })
+}
+
+/// Makes the database, and marks it as one that the next demo may replace.
+async fn create(database: &config::Database) -> Result<(), CommandError> {
+    let mut store = Store::open(database, Bounds::COMMAND).await?;
+    let marked = store.mark_as_demo().await;
+    store.close().await;
+    Ok(marked?)
+}
+
+/// Removes the database of an earlier demo and what lies beside it, and refuses any other file of that name.
+fn remove_old(database: &Path) -> Result<(), CommandError> {
+    let kind = match fs::symlink_metadata(database) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        found => found?.file_type(),
+    };
+    if !kind.is_file() || !is_marked(database)? {
+        return Err(CommandError::NotTheDemos(DATABASE));
+    }
+    for companion in COMPANIONS {
+        let mut path = database.as_os_str().to_owned();
+        path.push(companion);
+        match fs::remove_file(PathBuf::from(path)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Reads `user_version` from the file's header, so that a file of somebody else is not even opened as a database.
+fn is_marked(database: &Path) -> io::Result<bool> {
+    let mut header = Vec::new();
+    File::open(database)?.take(64).read_to_end(&mut header)?;
+    Ok(header.starts_with(b"SQLite format 3\0") && header.get(60..64) == Some(b"demo"))
+}
+
+fn free_port() -> io::Result<SocketAddr> {
+    let listen = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port))?.local_addr();
+    listen(STATUS_PORT).or_else(|_| listen(0))
+}
+
+/// The defaults, apart from where things are, that the API needs no rate limit, and a run every minute.
+fn configuration(api: &DemoApi, database: &Path, listen: Option<SocketAddr>) -> Result<Loaded, CommandError> {
     let (base_url, token_url, database) = (api.base_url(), api.token_url(), sqlite_url(database)?);
+    let listen = listen.map(|listen| listen.to_string()).unwrap_or_default();
     let environment: Environment = [
         ("UNDERSTORY_SYNC__AUTH__CLIENT_ID", "demo"),
         ("UNDERSTORY_SYNC__AUTH__CLIENT_SECRET", "demo"),
         ("UNDERSTORY_SYNC__AUTH__TOKEN_URL", &token_url),
         ("UNDERSTORY_SYNC__API__BASE_URL", &base_url),
         ("UNDERSTORY_SYNC__API__REQUESTS_PER_SECOND", "0"),
+        ("UNDERSTORY_SYNC__SCHEDULE__CRON", "0 * * * * *"),
         ("UNDERSTORY_SYNC__DATABASE__URL", &database),
+        ("UNDERSTORY_SYNC__HTTP__LISTEN", &listen),
+        ("UNDERSTORY_SYNC__LOG__LEVEL", "error"),
     ]
     .into_iter()
     .collect();
@@ -90,7 +162,7 @@ fn config(api: &DemoApi, database: &Path) -> io::Result<Config> {
         caller: caller(),
         now: Timestamp::now().to_utc(),
     };
-    load(&sources, Needs::Credentials).map(|loaded| loaded.config).map_err(io::Error::other)
+    Ok(load(&sources, Needs::Credentials)?)
 }
 
 /// In an SQLite URL `?` begins the options and `%` an escape.
@@ -103,43 +175,12 @@ fn sqlite_url(database: &Path) -> io::Result<String> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn the_demo_tells_two_runs_three_queries_and_what_comes_next() {
-        let folder = tempfile::tempdir().unwrap();
-        let mut out = Vec::new();
-        let mut runs = 0;
-        let sync = async |config: &Config| -> io::Result<RunRow> {
-            assert!(config.api.base_url.as_str().starts_with("http://127.0.0.1:"));
-            runs += 1;
-            Ok(RunRow { outcome: "succeeded".into(), ..RunRow::default() })
-        };
-        let query = async |_: &Config, _: &'static str| -> io::Result<Table> {
-            Ok(Table { columns: vec!["answer".into()], rows: vec![vec![Some("42".into())]] })
-        };
-        run(folder.path(), &mut out, sync, query).await.unwrap();
-        let text = String::from_utf8(out).unwrap();
-        assert_eq!(runs, 2);
-        for part in [
-            "First run: succeeded",
-            "Meanwhile: 12 people agree",
-            "Second run: succeeded",
-            "from consent_history",
-            "from active_consents",
-            "answer",
-            "understory-sync --run-once",
-        ] {
-            assert!(text.contains(part), "{part} is missing in:\n{text}");
-        }
-        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
-    }
-
     #[test]
     fn a_folder_with_odd_characters_makes_a_url_that_leads_there() {
-        let url = sqlite_url(Path::new("/tmp/100% sure?/understory-demo.db")).unwrap();
-        assert_eq!(url, "sqlite:///tmp/100%25 sure%3F/understory-demo.db");
+        let url = sqlite_url(Path::new("/tmp/100% sure?/understory-demo.db")).ok();
+        assert_eq!(url.as_deref(), Some("sqlite:///tmp/100%25 sure%3F/understory-demo.db"));
     }
 }

@@ -30,6 +30,8 @@ pub enum CommandError {
     /// A file or a stream of the system.
     #[error("{what}: {cause}")]
     Io { what: &'static str, cause: io::Error },
+    #[error("{0} exists, and the demo did not make it")]
+    NotTheDemos(&'static str),
     /// The port of `http.listen`.
     #[error("http.listen: cannot listen at {address}: {cause}")]
     Listen { address: std::net::SocketAddr, cause: io::Error },
@@ -45,7 +47,7 @@ impl CommandError {
             Self::Api(error) => error.exit(),
             Self::Run(failure) => failure.exit(),
             Self::Usage(_) | Self::Line { .. } => Exit::Usage,
-            Self::Listen { .. } => Exit::Config,
+            Self::Listen { .. } | Self::NotTheDemos(_) => Exit::Config,
             Self::Io { .. } if self.is_closed_pipe() => Exit::Done,
             Self::Io { .. } => Exit::Write,
             Self::Interrupted | Self::Reader(_) => Exit::Retry,
@@ -73,6 +75,7 @@ impl CommandError {
                 Some("correct the command; the next reading gives it the same lines again".to_owned())
             }
             Self::Listen { .. } => Some("choose a free port, or end the program that has it".to_owned()),
+            Self::NotTheDemos(_) => Some("move it away, or run the demo in another folder".to_owned()),
             Self::Io { .. } | Self::Interrupted => None,
         }
     }

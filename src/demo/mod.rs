@@ -9,7 +9,7 @@ mod table;
 pub use people::{Consent, Consents};
 pub use server::DemoApi;
 pub use story::{
-    ASK_ACTIVE, ASK_CHANGES, ASK_HISTORY, Change, PEOPLE, change_the_world, fill, remove_old, render_change,
-    render_next, render_run, render_start,
+    ASK_FEED, ASK_MARIA, ASK_RUNS, PEOPLE, STEPS, Step, erased_address, fill, render_erasure, render_next,
+    render_run, render_serving, render_start, wrap,
 };
 pub use table::{Table, render_query, render_table};

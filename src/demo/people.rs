@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
+use unicode_normalization::UnicodeNormalization as _;
 
 /// The company that all of them gave their consent to.
 pub(super) const COMPANY_ID: &str = "7d0c2f6e-5b1a-4c39-9e84-31f0a6d2b857";
@@ -38,7 +39,7 @@ impl Consent {
         let (given, family) = (nth(GIVEN, number), family_name(number / 3 + number));
         let mut email = String::new();
         let ascii =
-            |text: &str| text.chars().filter(char::is_ascii_alphabetic).collect::<String>().to_lowercase();
+            |text: &str| text.nfd().filter(char::is_ascii_alphabetic).collect::<String>().to_lowercase();
         let _ = write!(email, "{}.{}{number}@example.com", ascii(given), ascii(family));
         Self {
             id: id(number),

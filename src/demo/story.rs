@@ -1,9 +1,6 @@
-//! What the demo does and says: the made-up world, how it changes between two runs, and the words for it. No I/O but the removal
-//! of the old file.
+//! What the demo does and says: the made-up people, what happens to them between the runs, and the words for it. No I/O.
 
 use std::fmt::Write as _;
-use std::io;
-use std::path::Path;
 use std::time::Duration;
 
 use super::people::{Consent, Consents, family_name};
@@ -11,49 +8,77 @@ use crate::store::RunRow;
 
 /// Made-up people at the start.
 pub const PEOPLE: u64 = 1_200;
-/// What SQLite and this program may leave beside a database.
-const COMPANIONS: [&str; 5] = ["", "-wal", "-shm", "-journal", ".lock"];
 
-pub const ASK_HISTORY: &str = "\
-select run_id, change, count(*) as consents
-from consent_history
-group by run_id, change
-order by run_id, change;";
+const MARIA: &str = "Maria@example.com";
+/// Where she stands in the list at the start.
+const MARIA_AT: usize = 60;
+/// Listed while the API is in trouble.
+const SHORT_LIST: usize = 300;
 
-/// What the second run changed, besides who is new.
-pub const ASK_CHANGES: &str = "\
-select h.change, c.full_name, h.before ->> 'full_name' as name_before,
-  c.extra
+pub const ASK_RUNS: &str = "\
+select id, items, added, missing, removed, returned,
+  absence, removals_withheld as withheld, active
+from sync_runs order by id;";
+
+/// The README's question about one person, shorter by a column.
+pub const ASK_MARIA: &str = "\
+select h.run_id, h.change, h.before ->> 'full_name' as name_before
 from consent_history h join consents c on c.consent_key = h.consent_key
-where h.run_id = (select max(id) from sync_runs) and h.change <> 'added'
-order by h.change, c.email;";
+where lower(c.email) = lower('Maria@example.com')
+order by h.changed_at, h.id;";
 
-/// Whom may we write to, and since when is it known?
-pub const ASK_ACTIVE: &str = "\
-select email, full_name, first_seen_at
-from active_consents
-order by first_seen_at desc, email
-limit 5;";
+pub const ASK_FEED: &str = "\
+select state, substr(consent_key, 1, 8) as key, email, full_name, mailable
+from consent_feed order by changed_at desc, consent_key limit 3;";
 
-/// What happened between the two runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Change {
-    pub joined: usize,
-    pub renamed: usize,
-    /// People whose consent has a field that nobody knew.
-    pub extended: usize,
-    /// People who are not listed any more.
-    pub left: usize,
+/// What happens at Understory before a run, and what is said of it.
+pub struct Step {
+    pub says: &'static str,
+    pub change: fn(&mut Consents),
+    pub run: &'static str,
 }
 
-/// The world before the first run.
+pub const STEPS: [Step; 5] = [
+    Step { says: "", change: |_| {}, run: "First run" },
+    Step {
+        says: "Then 12 people agree, 6 change their name, one consent gets a field that nobody knew, and 3 people \
+            withdraw, Maria among them.",
+        change: change_people,
+        run: "Second run",
+    },
+    Step {
+        says: "Then the API suddenly lists 300 of 1,209 people.",
+        change: |consents| consents.iter_mut().skip(SHORT_LIST).for_each(|consent| consent.listed = false),
+        run: "Third run",
+    },
+    Step {
+        says: "Then the list is whole again. Those who withdrew are still not in it.",
+        change: |consents| consents.iter_mut().for_each(|consent| consent.listed = true),
+        run: "Fourth run",
+    },
+    Step {
+        says: "Then Maria agrees again, under a new name.",
+        change: |consents| consents.push(Consent { full_name: "Maria Ørsted".to_owned(), ..maria() }),
+        run: "Fifth run",
+    },
+];
+
+fn maria() -> Consent {
+    let other = Consent::made_up(MARIA_AT as u64);
+    Consent { email: MARIA.to_owned(), full_name: "Maria Lindqvist".to_owned(), ..other }
+}
+
+/// The people before the first run.
 pub fn fill() -> Consents {
-    (0..PEOPLE).map(Consent::made_up).collect()
+    let mut consents: Consents = (0..PEOPLE).map(Consent::made_up).collect();
+    if let Some(place) = consents.get_mut(MARIA_AT) {
+        *place = maria();
+    }
+    consents
 }
 
-/// The world between the runs: some come, some change their name, one gets a new field, some go.
-pub fn change_the_world(consents: &mut Consents) -> Change {
-    // Spread over the list, so that the changes lie on several pages.
+/// Spread over the list, so that the changes lie on several pages.
+fn change_people(consents: &mut Consents) {
     for (number, consent) in (0..).zip(consents.iter_mut().skip(7).step_by(173).take(6)) {
         let given = consent.full_name.split(' ').next().unwrap_or("Emma").to_owned();
         consent.full_name = format!("{given} {}-{}", family_name(number), family_name(number + 9));
@@ -61,11 +86,15 @@ pub fn change_the_world(consents: &mut Consents) -> Change {
     if let Some(consent) = consents.get_mut(500) {
         consent.preferred_language = Some("da");
     }
-    for index in [860, 460, 60] {
+    for index in [860, 460, MARIA_AT] {
         consents.remove(index);
     }
     consents.extend((PEOPLE..PEOPLE + 12).map(Consent::made_up));
-    Change { joined: 12, renamed: 6, extended: 1, left: 3 }
+}
+
+/// Who asks to be erased: one of those who came last.
+pub fn erased_address() -> String {
+    Consent::made_up(PEOPLE + 3).email
 }
 
 pub fn render_start(base_url: &str, database: &str) -> String {
@@ -76,11 +105,10 @@ pub fn render_start(base_url: &str, database: &str) -> String {
     )
 }
 
-/// One run in one line, and what went wrong in a second one.
+/// One run in a sentence, and its message indented.
 pub fn render_run(name: &str, run: &RunRow, took: Duration) -> String {
     let mut line = format!(
-        "{name}: {} in {:.1} s, {} pages, {} consents",
-        run.outcome,
+        "{name}, {:.1} s: {} pages, {} consents",
         took.as_secs_f64(),
         grouped(run.pages),
         grouped(run.items)
@@ -91,49 +119,42 @@ pub fn render_run(name: &str, run: &RunRow, took: Duration) -> String {
         (run.returned, "returned"),
         (run.unchanged, "unchanged"),
         (run.missing, "missing"),
-        (run.rejected, "rejected"),
+        (run.removed, "removed"),
     ] {
         if count > 0 {
             let _ = write!(line, ", {} {word}", grouped(count));
         }
     }
-    let mut out = wrap(&line);
+    let mut out = wrap("", &line);
     if let Some(error) = &run.error {
-        let _ = writeln!(out, "  {error}");
+        out.push_str(&wrap("  ", error));
     }
     out
 }
 
-/// What the API does between the runs.
-pub fn render_change(change: &Change) -> String {
-    wrap(&format!(
-        "Meanwhile: {} people agree, {} change their name, {} gets a field that nobody knew, {} withdraw",
-        change.joined, change.renamed, change.extended, change.left
-    ))
+pub fn render_erasure(address: &str) -> String {
+    format!(
+        "A person asks to be erased, and nobody may bring them back:\n    \
+         understory-sync forget {address}\n\
+         What readers of the change feed learn of it, newest first:\n"
+    )
 }
 
 pub fn render_next(database: &str) -> String {
     format!(
         "Look around: sqlite3 {database} 'select * from active_consents limit 9'\n\
-         \n\
-         With your own company (Understory Backoffice: Settings > Integrations):\n\n    \
+         With your own company (Understory Backoffice: Settings > Integrations):\n    \
          export UNDERSTORY_SYNC__AUTH__CLIENT_ID='...'\n    \
          export UNDERSTORY_SYNC__AUTH__CLIENT_SECRET='...'\n    \
          understory-sync --run-once\n"
     )
 }
 
-/// Removes the database of an earlier demo and what lies beside it. Nothing else has its name: the caller gives the full path.
-pub fn remove_old(database: &Path) -> io::Result<()> {
-    for companion in COMPANIONS {
-        let mut path = database.as_os_str().to_owned();
-        path.push(companion);
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-    }
-    Ok(())
+pub fn render_serving(page: &str, database: &str) -> String {
+    format!(
+        "Status page: {page} (metrics: {page}metrics)\n\
+         A run every minute into {database}, until Ctrl-C.\n"
+    )
 }
 
 fn grouped(number: i64) -> String {
@@ -148,16 +169,16 @@ fn grouped(number: i64) -> String {
     out
 }
 
-/// Lines of at most 80 columns, the later ones indented.
-fn wrap(text: &str) -> String {
-    let mut out = String::new();
-    let mut column = 0;
-    for word in text.split(' ') {
+/// Lines of at most 80 columns, all but the first indented by two.
+pub fn wrap(indent: &str, text: &str) -> String {
+    let mut out = indent.to_owned();
+    let mut column = indent.len();
+    for (index, word) in text.split(' ').enumerate() {
         let length = word.chars().count();
-        if column > 0 && column + 1 + length > 80 {
+        if index > 0 && column + 1 + length > 80 {
             out.push_str("\n  ");
             column = 2;
-        } else if column > 0 {
+        } else if index > 0 {
             out.push(' ');
             column += 1;
         }
@@ -169,29 +190,26 @@ fn wrap(text: &str) -> String {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 mod tests {
     use super::*;
-    use crate::demo::{Table, render_query};
 
     #[test]
-    fn the_world_changes_as_it_is_told() {
+    fn people_change_as_it_is_told() {
         let before = fill();
         let mut after = before.clone();
-        let change = change_the_world(&mut after);
-        assert_eq!(after.len(), before.len() + change.joined - change.left);
+        change_people(&mut after);
         let kept: Vec<_> =
             before.iter().filter_map(|old| Some((old, after.iter().find(|new| new.id == old.id)?))).collect();
-        assert_eq!(kept.len(), before.len() - change.left);
+        assert_eq!((before.len() - kept.len(), after.len()), (3, 1_209));
         let renamed = kept.iter().filter(|(old, new)| old.full_name != new.full_name);
-        assert_eq!(renamed.count(), change.renamed);
-        let changed = kept.iter().filter(|(old, new)| old != new).count();
-        assert_eq!(changed, change.renamed + change.extended);
-        assert_eq!((change.renamed, change.extended, change.left), (6, 1, 3));
+        let changed = kept.iter().filter(|(old, new)| old != new);
+        assert_eq!((renamed.count(), changed.count()), (6, 7));
+        assert!(!after.iter().any(|consent| consent.email == MARIA));
+        assert!(after.iter().any(|consent| consent.email == erased_address()));
     }
 
     #[test]
-    fn a_run_fits_a_terminal() {
+    fn a_run_and_its_message_fit_a_terminal() {
         let run = RunRow {
             outcome: "succeeded".into(),
             pages: 13,
@@ -200,42 +218,12 @@ mod tests {
             updated: 7,
             unchanged: 1_190,
             missing: 3,
+            error: Some("many words ".repeat(12)),
             ..RunRow::default()
         };
         let text = render_run("Second run", &run, Duration::from_millis(312));
-        assert_eq!(
-            text,
-            "Second run: succeeded in 0.3 s, 13 pages, 1,209 consents, 12 added, 7 updated,\n  \
-             1,190 unchanged, 3 missing\n"
-        );
-    }
-
-    #[test]
-    fn only_the_old_database_and_its_companions_are_removed() {
-        let folder = tempfile::tempdir().unwrap();
-        let database = folder.path().join("understory-demo.db");
-        for name in ["understory-demo.db", "understory-demo.db-wal", "understory.db"] {
-            std::fs::write(folder.path().join(name), "x").unwrap();
-        }
-        remove_old(&database).unwrap();
-        remove_old(&database).unwrap();
-        let left: Vec<_> =
-            std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-        assert_eq!(left, ["understory.db"]);
-    }
-
-    #[test]
-    fn every_line_fits_a_terminal() {
-        let change = Change { joined: 12, renamed: 6, extended: 1, left: 3 };
-        let text = [
-            render_start("http://127.0.0.1:65535", "./understory-demo.db"),
-            render_change(&change),
-            render_next("understory-demo.db"),
-            render_query(ASK_HISTORY, &Table::default()),
-            render_query(ASK_CHANGES, &Table::default()),
-            render_query(ASK_ACTIVE, &Table::default()),
-        ]
-        .join("\n");
+        let first = "Second run, 0.3 s: 13 pages, 1,209 consents, 12 added, 7 updated, 1,190\n  unchanged, 3 missing\n";
+        assert!(text.starts_with(first), "{text}");
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     }
 }

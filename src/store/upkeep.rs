@@ -116,6 +116,16 @@ impl Store {
         }
     }
 
+    /// Marks a SQLite file as made by `demo`: `user_version` is "demo" in the file's header.
+    pub async fn mark_as_demo(&mut self) -> Result<(), StoreError> {
+        let place = self.place();
+        self.use_conn(async |conn| {
+            conn.raw("pragma user_version = 1684368751").await.map_err(|error| from_sqlx(&error, &place))
+        })
+        .await?;
+        self.checkpoint().await.map(|_| ())
+    }
+
     /// SQLite: brings the write-ahead log back into the file and empties it. False where a reader holds it. PostgreSQL
     /// needs nothing of the kind.
     pub async fn checkpoint(&mut self) -> Result<bool, StoreError> {

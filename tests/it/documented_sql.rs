@@ -83,3 +83,12 @@ on_both! {
         assert!(rows[0][3].as_deref().unwrap().contains('@'));
     }
 }
+
+#[tokio::test]
+async fn every_recipe_of_the_readme_is_one_statement_with_rows_on_the_demos_database() {
+    let (world, _) = crate::demo::played().await;
+    for recipe in recipes("README.md") {
+        assert!(!recipe.contains(';'), "more than one statement: {recipe}");
+        assert!(!world.db.query(&recipe).await.is_empty(), "no answer to {recipe}");
+    }
+}
