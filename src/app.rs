@@ -11,13 +11,13 @@ mod serve;
 use std::cell::Cell;
 use std::ffi::OsString;
 use std::io::{self, BufReader, IsTerminal as _, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use secrecy::ExposeSecret as _;
 use tokio::runtime::Runtime;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, InitArgs};
 use crate::command::{self, CommandError};
 use crate::config::{Config, Environment, Loaded, Log, LogFormat, Needs, Sources, load};
 use crate::exit::Exit;
@@ -145,6 +145,7 @@ fn dispatch(cli: &Cli, runtime: &Runtime, format: &Cell<LogFormat>) -> Result<Ex
             runtime.block_on(serve::run(loaded))
         }
         Some(Command::Demo { serve }) => runtime.block_on(demo(*serve)),
+        Some(Command::Init(args)) => runtime.block_on(interruptible(init(cli, args))),
         Some(Command::Check { json, notify }) => {
             let loaded = configuration(cli, Needs::Credentials, format)?;
             quiet_log(&loaded);
@@ -235,10 +236,14 @@ fn listen(role: Role) -> Result<Signals, CommandError> {
     Signals::listen(role).map_err(|cause| CommandError::Io { what: "cannot listen to signals", cause })
 }
 
+fn working_dir() -> Result<PathBuf, CommandError> {
+    std::env::current_dir()
+        .map_err(|cause| CommandError::Io { what: "cannot find the working directory", cause })
+}
+
 fn configuration(cli: &Cli, needs: Needs, format: &Cell<LogFormat>) -> Result<Loaded, CommandError> {
     let environment: Environment = std::env::vars_os().collect();
-    let working_dir = std::env::current_dir()
-        .map_err(|cause| CommandError::Io { what: "cannot find the working directory", cause })?;
+    let working_dir = working_dir()?;
     let sources = Sources {
         file: cli.config.as_deref(),
         environment: &environment,
@@ -291,6 +296,20 @@ fn installation(loaded: &Loaded) -> Installation {
         company_id: config.api.company_id.clone(),
         notifies: config.notify.url.is_some(),
     }
+}
+
+async fn init(cli: &Cli, args: &InitArgs) -> Result<Exit, CommandError> {
+    logging::begin(&Log { level: tracing::Level::ERROR, format: LogFormat::Text }, Progress::default());
+    let environment: Environment = std::env::vars_os().collect();
+    let file = cli.config.clone().or_else(|| environment.get("UNDERSTORY_SYNC_CONFIG").map(PathBuf::from));
+    let around = command::init::Surroundings {
+        file,
+        working_dir: working_dir()?,
+        line: place::line,
+        sudo: if environment.get("SUDO_USER").is_some() { "sudo " } else { "" },
+        environment,
+    };
+    Box::pin(command::init::run(args, around, &mut command::terminal::stdout())).await
 }
 
 async fn demo(serve: bool) -> Result<Exit, CommandError> {

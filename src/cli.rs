@@ -82,6 +82,12 @@ pub struct RunArgs {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Set it up: ask for the key and the database, try both, write the configuration
+    ///
+    /// Writes config.toml (or the FILE of --config) and client_secret beside it, readable by you alone, and nothing over a file
+    /// that exists. For scripts: --client-id ID --yes, with the secret on standard input.
+    Init(InitArgs),
+
     /// Try configuration, database, token and API, one line each, with the cure for what is wrong
     Check {
         /// As JSON
@@ -170,6 +176,23 @@ pub enum Command {
 
     /// Print the manual page
     Man,
+}
+
+/// What `init` need not ask.
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// The key's id, from Understory's Backoffice: Settings, Integrations
+    #[arg(long, value_name = "ID")]
+    pub client_id: Option<String>,
+
+    /// Ask nothing but the secret, which may come from standard input: the database is SQLite, or the URL of
+    /// UNDERSTORY_SYNC__DATABASE__URL
+    #[arg(long, requires = "client_id")]
+    pub yes: bool,
+
+    /// For the systemd service: write to /etc/understory-sync (as root)
+    #[arg(long)]
+    pub system: bool,
 }
 
 /// What to export.
@@ -356,6 +379,10 @@ mod tests {
             "healthcheck",
             "demo",
             "demo --serve",
+            "init",
+            "init --client-id x --yes",
+            "init --system",
+            "--config x.toml init",
             "completions bash",
             "man",
         ] {

@@ -46,6 +46,9 @@ _understory__sync() {
             understory__sync,healthcheck)
                 cmd="understory__sync__subcmd__healthcheck"
                 ;;
+            understory__sync,init)
+                cmd="understory__sync__subcmd__init"
+                ;;
             understory__sync,man)
                 cmd="understory__sync__subcmd__man"
                 ;;
@@ -65,7 +68,7 @@ _understory__sync() {
 
     case "${cmd}" in
         understory__sync)
-            opts="-h -V --config --log-format --log-level --run-once --accept-removals --dry-run --quiet --help --version check status config accept-removals migrate export changes person forget backup healthcheck demo completions man"
+            opts="-h -V --config --log-format --log-level --run-once --accept-removals --dry-run --quiet --help --version init check status config accept-removals migrate export changes person forget backup healthcheck demo completions man"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -367,6 +370,36 @@ _understory__sync() {
                 return 0
             fi
             case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --log-format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                --log-level)
+                    COMPREPLY=($(compgen -W "error warn info debug trace" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        understory__subcmd__sync__subcmd__init)
+            opts="-h --client-id --yes --system --config --log-format --log-level --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --client-id)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

@@ -38,6 +38,7 @@ complete -c understory-sync -n "__fish_understory_sync_needs_command" -l dry-run
 complete -c understory-sync -n "__fish_understory_sync_needs_command" -l quiet -d 'With --run-once: print nothing on success (cron mails whatever is printed)'
 complete -c understory-sync -n "__fish_understory_sync_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c understory-sync -n "__fish_understory_sync_needs_command" -s V -l version -d 'Print version'
+complete -c understory-sync -n "__fish_understory_sync_needs_command" -f -a "init" -d 'Set it up: ask for the key and the database, try both, write the configuration'
 complete -c understory-sync -n "__fish_understory_sync_needs_command" -f -a "check" -d 'Try configuration, database, token and API, one line each, with the cure for what is wrong'
 complete -c understory-sync -n "__fish_understory_sync_needs_command" -f -a "status" -d 'The last runs, what they changed, how many consents there are, when the next run is due'
 complete -c understory-sync -n "__fish_understory_sync_needs_command" -f -a "config" -d 'The effective configuration and where each value came from, secrets redacted'
@@ -52,6 +53,18 @@ complete -c understory-sync -n "__fish_understory_sync_needs_command" -f -a "hea
 complete -c understory-sync -n "__fish_understory_sync_needs_command" -f -a "demo" -d 'The whole job against a built-in mock API, into a local SQLite file; no account needed'
 complete -c understory-sync -n "__fish_understory_sync_needs_command" -f -a "completions" -d 'Print a shell\'s completions'
 complete -c understory-sync -n "__fish_understory_sync_needs_command" -f -a "man" -d 'Print the manual page'
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand init" -l client-id -d 'The key\'s id, from Understory\'s Backoffice: Settings, Integrations' -r
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand init" -l config -d 'The configuration file' -r -F
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand init" -l log-format -d 'How log lines are written (they go to stderr)' -r -f -a "text\t''
+json\t''"
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand init" -l log-level -d 'How much is logged' -r -f -a "error\t''
+warn\t''
+info\t''
+debug\t''
+trace\t''"
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand init" -l yes -d 'Ask nothing but the secret, which may come from standard input: the database is SQLite, or the URL of UNDERSTORY_SYNC__DATABASE__URL'
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand init" -l system -d 'For the systemd service: write to /etc/understory-sync (as root)'
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand init" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand check" -l config -d 'The configuration file' -r -F
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand check" -l log-format -d 'How log lines are written (they go to stderr)' -r -f -a "text\t''
 json\t''"

@@ -35,7 +35,19 @@ _understory-sync() {
         (( CURRENT += 1 ))
         curcontext="${curcontext%:*:*}:understory-sync-command-$line[1]:"
         case $line[1] in
-            (check)
+            (init)
+_arguments "${_arguments_options[@]}" : \
+'--client-id=[The key'\''s id, from Understory'\''s Backoffice\: Settings, Integrations]:ID:_default' \
+'--config=[The configuration file]:FILE:_files' \
+'--log-format=[How log lines are written (they go to stderr)]:FORMAT:(text json)' \
+'--log-level=[How much is logged]:LEVEL:(error warn info debug trace)' \
+'--yes[Ask nothing but the secret, which may come from standard input\: the database is SQLite, or the URL of UNDERSTORY_SYNC__DATABASE__URL]' \
+'--system[For the systemd service\: write to /etc/understory-sync (as root)]' \
+'-h[Print help (see more with '\''--help'\'')]' \
+'--help[Print help (see more with '\''--help'\'')]' \
+&& ret=0
+;;
+(check)
 _arguments "${_arguments_options[@]}" : \
 '--config=[The configuration file]:FILE:_files' \
 '--log-format=[How log lines are written (they go to stderr)]:FORMAT:(text json)' \
@@ -197,6 +209,7 @@ esac
 (( $+functions[_understory-sync_commands] )) ||
 _understory-sync_commands() {
     local commands; commands=(
+'init:Set it up\: ask for the key and the database, try both, write the configuration' \
 'check:Try configuration, database, token and API, one line each, with the cure for what is wrong' \
 'status:The last runs, what they changed, how many consents there are, when the next run is due' \
 'config:The effective configuration and where each value came from, secrets redacted' \
@@ -263,6 +276,11 @@ _understory-sync__subcmd__forget_commands() {
 _understory-sync__subcmd__healthcheck_commands() {
     local commands; commands=()
     _describe -t commands 'understory-sync healthcheck commands' commands "$@"
+}
+(( $+functions[_understory-sync__subcmd__init_commands] )) ||
+_understory-sync__subcmd__init_commands() {
+    local commands; commands=()
+    _describe -t commands 'understory-sync init commands' commands "$@"
 }
 (( $+functions[_understory-sync__subcmd__man_commands] )) ||
 _understory-sync__subcmd__man_commands() {

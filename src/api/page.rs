@@ -110,6 +110,11 @@ impl RawPage {
         self.len() == 0
     }
 
+    /// Whether the list goes on behind it.
+    pub fn has_next(&self) -> bool {
+        self.next.is_some()
+    }
+
     pub(super) fn next(&self) -> Option<&Cursor> {
         self.next.as_ref()
     }

@@ -21,6 +21,12 @@ pub(super) fn invocation(loaded: &Loaded, daemon: bool) -> Invocation {
     }
 }
 
+/// What starts a command here with this configuration file; none: where it is looked for anyway.
+pub(super) fn line(config: Option<&Path>, command: &str) -> String {
+    let config = config.map(absolute);
+    Invocation { program: program(), config, ..Invocation::default() }.line(command)
+}
+
 /// 0 where the parent is outside of the container.
 fn parent_id() -> u32 {
     rustix::process::getppid().map_or(0, |id| id.as_raw_nonzero().get().unsigned_abs())

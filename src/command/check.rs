@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::key::FirstLook;
 use super::terminal::visible;
-use crate::api::{Api, ApiError, Deadline, Paths, QUICKSTART_PATH, RawPage};
-use crate::config::{Config, ConsentsPath, Loaded};
+use crate::api::{Api, ApiError, Deadline};
+use crate::config::{Config, Loaded};
 use crate::exit::Exit;
 use crate::observe::notice::Notice;
 use crate::store::{Probe, Store, StoreError, Timestamp};
-use crate::sync::companies;
 
 /// How `check` goes about it.
 #[derive(Debug, Clone, Copy, Default)]
@@ -182,38 +182,21 @@ impl Report<'_> {
     }
 
     async fn api(&mut self, config: &Config, api: &mut Api, store: Option<&mut Store>) -> io::Result<()> {
-        let paths = match &config.api.consents_path {
-            ConsentsPath::Auto => Paths::Auto { first: QUICKSTART_PATH.to_owned() },
-            ConsentsPath::Fixed(path) => Paths::Fixed(path.clone()),
-        };
-        let first = first_page(api, paths).await;
-        let (path, page) = match first {
-            Ok(first) => first,
+        let look = match FirstLook::take(api, config, Deadline::none()).await {
+            Ok(look) => look,
             Err(error) => return self.api_error("API", &error),
         };
-        let companies = page.as_ref().map(|page| companies(&page.read())).unwrap_or_default();
         if config.api.company_id.is_none()
             && let Some(store) = store
-            && !companies.is_empty()
-            && matches!(store.knows_company(&companies).await, Ok(false))
+            && !look.companies.is_empty()
+            && matches!(store.knows_company(&look.companies).await, Ok(false))
         {
             let error = crate::sync::RunError::OtherCompany;
             return self.bad("API", &error.to_string(), error.hint(), error.exit());
         }
-        let count = page.map_or(0, |page| page.len());
-        let of = match companies.as_slice() {
-            [] => String::new(),
-            [company] => format!(", of the company {company}"),
-            companies => format!(", of {} companies", companies.len()),
-        };
-        self.good("API", &format!("{path} answers, {count} consents on the first page{of}"))
+        let company = look.company().map(|company| format!("; the company is {company}")).unwrap_or_default();
+        self.good("API", &format!("{}: {}{company}", look.path, look.counted()))
     }
-}
-
-async fn first_page(api: &mut Api, paths: Paths) -> Result<(String, Option<RawPage>), ApiError> {
-    let mut walk = api.walk(paths, Deadline::none());
-    let page = walk.next_page().await?;
-    Ok((walk.endpoint().to_owned(), page))
 }
 
 async fn open(config: &Config) -> Result<(String, Option<Store>), StoreError> {

@@ -1,6 +1,7 @@
 //! Why a command did not do what was asked.
 
 use std::io;
+use std::path::PathBuf;
 
 use crate::api::ApiError;
 use crate::config::ConfigError;
@@ -32,6 +33,9 @@ pub enum CommandError {
     Io { what: &'static str, cause: io::Error },
     #[error("{0} exists, and the demo did not make it")]
     NotTheDemos(&'static str),
+    /// `init` would have to write over a file.
+    #[error("{} exists, and init writes over nothing", .0.display())]
+    Exists(PathBuf),
     /// The port of `http.listen`.
     #[error("http.listen: cannot listen at {address}: {cause}")]
     Listen { address: std::net::SocketAddr, cause: io::Error },
@@ -47,7 +51,7 @@ impl CommandError {
             Self::Api(error) => error.exit(),
             Self::Run(failure) => failure.exit(),
             Self::Usage(_) | Self::Line { .. } => Exit::Usage,
-            Self::Listen { .. } | Self::NotTheDemos(_) => Exit::Config,
+            Self::Listen { .. } | Self::NotTheDemos(_) | Self::Exists(_) => Exit::Config,
             Self::Io { .. } if self.is_closed_pipe() => Exit::Done,
             Self::Io { .. } => Exit::Write,
             Self::Interrupted | Self::Reader(_) => Exit::Retry,
@@ -75,6 +79,7 @@ impl CommandError {
                 Some("correct the command; the next reading gives it the same lines again".to_owned())
             }
             Self::Listen { .. } => Some("choose a free port, or end the program that has it".to_owned()),
+            Self::Exists(_) => Some("edit it, or move it away first".to_owned()),
             Self::NotTheDemos(_) => Some("move it away, or run the demo in another folder".to_owned()),
             Self::Io { .. } | Self::Interrupted => None,
         }

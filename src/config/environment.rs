@@ -56,6 +56,16 @@ impl Environment {
         self.variables.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
+    /// Takes a variable out, and tells whether it was set.
+    pub fn remove(&mut self, name: &str) -> bool {
+        self.variables.remove(name).is_some_and(|value| !value.is_empty())
+    }
+
+    /// Sets a key through its variable.
+    pub fn set(&mut self, key: &str, value: &str) {
+        self.variables.insert(key::variable(key), value.to_owned());
+    }
+
     /// What is set for our keys, and what looks meant for us but is not.
     pub(super) fn settings(&self) -> (Vec<(&'static str, Setting)>, Vec<Problem>) {
         let mut settings = Vec::new();

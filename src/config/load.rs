@@ -61,8 +61,29 @@ pub struct Loaded {
 /// # Errors
 /// When something that is set is wrong, or something that the command needs is missing: all of it at once.
 pub fn load(sources: &Sources<'_>, needs: Needs) -> Result<Loaded, ConfigError> {
+    load_found(sources, file::find(sources), needs)
+}
+
+/// As [`load`], with a file that is not written yet.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_draft(
+    sources: &Sources<'_>,
+    path: &Path,
+    text: String,
+    needs: Needs,
+) -> Result<Loaded, ConfigError> {
+    load_found(sources, Ok(Some((path.to_owned(), text))), needs)
+}
+
+fn load_found(
+    sources: &Sources<'_>,
+    found: Result<Option<(PathBuf, String)>, Problem>,
+    needs: Needs,
+) -> Result<Loaded, ConfigError> {
     let mut reader = Reader::default();
-    let found = file_layer(&mut reader, sources);
+    let found = file_layer(&mut reader, found);
     let (settings, problems) = sources.environment.settings();
     reader.lay(settings);
     reader.problems.extend(problems);
@@ -78,8 +99,11 @@ pub fn load(sources: &Sources<'_>, needs: Needs) -> Result<Loaded, ConfigError> 
 
 /// Lays the file's layer and tells where it lies; the outer `None` where it cannot be read at all.
 #[expect(clippy::option_option, reason = "no file and an unreadable one are two things")]
-fn file_layer(reader: &mut Reader, sources: &Sources<'_>) -> Option<Option<PathBuf>> {
-    let parsed = file::find(sources).and_then(|found| {
+fn file_layer(
+    reader: &mut Reader,
+    found: Result<Option<(PathBuf, String)>, Problem>,
+) -> Option<Option<PathBuf>> {
+    let parsed = found.and_then(|found| {
         let Some((path, text)) = found else {
             return Ok(None);
         };

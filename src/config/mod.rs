@@ -23,9 +23,10 @@ mod value;
 pub use database::{ROOT_CERTIFICATE, is_postgres_parameter};
 pub use duration::{parse_duration, show_duration};
 pub use environment::Environment;
-pub use load::{Loaded, Needs, Sources, load};
+pub use load::{Loaded, Needs, Sources, load, load_draft};
 pub use problem::{ConfigError, Origin, Problem};
 pub use reader::Entry;
+pub use value::quoted;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -71,7 +71,7 @@ fn kind(raw: &Raw) -> &'static str {
 }
 
 /// Text as TOML writes it.
-pub(super) fn quoted(text: &str) -> String {
+pub fn quoted(text: &str) -> String {
     let mut shown = String::from('"');
     for character in text.chars() {
         match character {

@@ -144,9 +144,7 @@ pub fn render_next(database: &str) -> String {
     format!(
         "Look around: sqlite3 {database} 'select * from active_consents limit 9'\n\
          With your own company (Understory Backoffice: Settings > Integrations):\n    \
-         export UNDERSTORY_SYNC__AUTH__CLIENT_ID='...'\n    \
-         export UNDERSTORY_SYNC__AUTH__CLIENT_SECRET='...'\n    \
-         understory-sync --run-once\n"
+         understory-sync init\n"
     )
 }
 

@@ -22,9 +22,7 @@ fn files(document: &str) -> Vec<String> {
 #[test]
 fn every_configuration_of_the_documents_is_accepted() {
     let mut seen = 0;
-    for document in
-        ["README.md", "docs/install.md", "docs/several-companies.md", "packaging/debian/config.toml"]
-    {
+    for document in ["README.md", "docs/install.md", "docs/several-companies.md"] {
         for text in files(document) {
             seen += 1;
             let folder = tempfile::tempdir().unwrap();
@@ -52,5 +50,5 @@ fn every_configuration_of_the_documents_is_accepted() {
             assert!(done.status.success(), "{document}:\n{text}\n{said}");
         }
     }
-    assert!(seen >= 6, "{seen} files");
+    assert!(seen >= 5, "{seen} files");
 }

@@ -46,6 +46,7 @@ mod forgetting;
 mod health;
 mod ids;
 mod incomplete;
+mod init;
 mod killed;
 mod layers;
 mod leaving;

@@ -9,6 +9,7 @@ pub(crate) mod not_run;
 mod program;
 pub(crate) mod raw;
 mod server;
+mod terminal;
 pub(crate) mod tls;
 mod watch;
 mod world;
@@ -16,6 +17,7 @@ mod world;
 pub(crate) use db::{Engine, TestDb, try_administer};
 pub(crate) use follower::Follower;
 pub(crate) use program::{Done, Running, run};
+pub(crate) use terminal::Terminal;
 pub(crate) use watch::{watch_writes, writes};
 pub(crate) use world::{World, variable};
 

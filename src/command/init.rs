@@ -1,0 +1,462 @@
+//! `init`: asks for the key and the database, tries both, writes the configuration, and says what to type next.
+//!
+//! Nothing is written before everything was tried, and never over a file that exists.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use secrecy::{ExposeSecret as _, SecretString};
+use tokio::time::Instant;
+use url::Url;
+
+use super::error::CommandError;
+use super::key::FirstLook;
+use super::prompt::Prompt;
+use crate::api::{Api, ApiError, Deadline};
+use crate::cli::InitArgs;
+use crate::config::{self, Environment, Loaded, Needs, Sources, load_draft, quoted};
+use crate::exit::Exit;
+use crate::file::{caller, folder_of};
+use crate::store::{Probe, Store, StoreError, Timestamp};
+
+const SYSTEM_FOLDER: &str = "/etc/understory-sync";
+/// The service's own folder, which systemd makes at its first start.
+const SYSTEM_STATE: &str = "/var/lib/understory-sync";
+const UNIT: &str = "understory-sync.service";
+const UNIT_FOLDERS: [&str; 3] =
+    ["/etc/systemd/system", "/usr/lib/systemd/system", "/usr/local/lib/systemd/system"];
+
+/// Trying the key takes no longer, so that somebody who waits is told.
+const KEY_TIMEOUT: Duration = Duration::from_secs(30);
+
+const DATABASE_URL: &str = "UNDERSTORY_SYNC__DATABASE__URL";
+/// Variables that would stand in the way of what is tried; those that win over the file are named at the end.
+const IN_THE_WAY: [&str; 7] = [
+    "UNDERSTORY_SYNC__AUTH__CLIENT_ID",
+    "UNDERSTORY_SYNC__AUTH__CLIENT_SECRET",
+    "UNDERSTORY_SYNC__AUTH__CLIENT_SECRET_FILE",
+    DATABASE_URL,
+    "UNDERSTORY_SYNC__DATABASE__URL_FILE",
+    "DATABASE_URL",
+    "CREDENTIALS_DIRECTORY",
+];
+
+const WHERE_KEYS_ARE_MADE: &str = "\
+A key is made in Understory's Backoffice: Settings > Integrations > \"Create your
+own integration\" > \"Create new key\", with Read on Marketing consents. Its secret
+is shown once. Ctrl-C ends this; nothing is written before all of it was tried.
+";
+
+/// What surrounds the process.
+pub struct Surroundings {
+    /// `--config`, or the variable for it.
+    pub file: Option<PathBuf>,
+    pub environment: Environment,
+    pub working_dir: PathBuf,
+    /// What starts a command of this program with this configuration file; none: the usual one.
+    pub line: fn(Option<&Path>, &str) -> String,
+    /// Begins a line for root.
+    pub sudo: &'static str,
+}
+
+pub async fn run(
+    args: &InitArgs,
+    mut around: Surroundings,
+    out: &mut dyn Write,
+) -> Result<Exit, CommandError> {
+    let target = Target::new(args, &around)?;
+    let prompt = Prompt::new();
+    if !prompt.is_terminal() && !args.yes {
+        return Err(CommandError::Usage(
+            "nobody is at a terminal to answer: give --client-id ID and --yes, and the secret on standard input",
+        ));
+    }
+    let given_url = around.environment.get(DATABASE_URL).map(SecretString::from);
+    let winning: Vec<&str> = IN_THE_WAY.into_iter().filter(|name| around.environment.remove(name)).collect();
+    prompt.tell(WHERE_KEYS_ARE_MADE)?;
+    let mut session = Session { args, around: &around, target: &target, prompt: &prompt, out };
+    let key = session.key().await?;
+    let database = session.database(&key, given_url).await?;
+    let files = target.files(&key, &database);
+    target.write(&files)?;
+    session.end(&files, &winning)?;
+    Ok(Exit::Done)
+}
+
+/// Where the files go.
+struct Target {
+    folder: PathBuf,
+    config: PathBuf,
+    secret: PathBuf,
+    /// Not where a command would look by itself.
+    is_named: bool,
+    system: bool,
+}
+
+impl Target {
+    fn new(args: &InitArgs, around: &Surroundings) -> Result<Self, CommandError> {
+        if args.system && around.file.is_some() {
+            return Err(CommandError::Usage("--system names its files itself: leave --config out"));
+        }
+        if args.system && caller() != 0 {
+            return Err(CommandError::Usage("--system writes to /etc/understory-sync: run it as root"));
+        }
+        let config = match &around.file {
+            _ if args.system => Path::new(SYSTEM_FOLDER).join("config.toml"),
+            Some(file) => around.working_dir.join(file),
+            None => around.working_dir.join("config.toml"),
+        };
+        // As the units for several companies name them: NAME.toml, NAME.secret.
+        let is_usual = config.file_name().is_some_and(|name| name == "config.toml");
+        let secret =
+            if is_usual { config.with_file_name("client_secret") } else { config.with_extension("secret") };
+        let target = Self {
+            folder: folder_of(&config).to_path_buf(),
+            is_named: around.file.is_some(),
+            system: args.system,
+            config,
+            secret,
+        };
+        for path in [&target.config, &target.secret, &target.url_file()] {
+            if path.symlink_metadata().is_ok() {
+                return Err(CommandError::Exists(path.clone()));
+            }
+        }
+        if !target.system {
+            // Whoever has answered everything should not learn it then.
+            let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+            rustix::fs::access(&target.folder, access)
+                .map_err(|error| StoreError::Target { path: target.config.clone(), cause: error.into() })?;
+        }
+        Ok(target)
+    }
+
+    /// With --system, for a URL that holds a password: the configuration is readable by everybody there.
+    fn url_file(&self) -> PathBuf {
+        self.config.with_file_name("database_url")
+    }
+
+    fn default_database(&self) -> String {
+        if self.system {
+            format!("sqlite://{SYSTEM_STATE}/understory.db")
+        } else {
+            "sqlite://understory.db".to_owned()
+        }
+    }
+
+    fn write(&self, files: &[NewFile]) -> Result<(), CommandError> {
+        let failed = |path: &Path, cause: io::Error| match cause.kind() {
+            io::ErrorKind::AlreadyExists => CommandError::Exists(path.to_path_buf()),
+            _ => StoreError::Target { path: path.to_path_buf(), cause }.into(),
+        };
+        if self.system {
+            let made = DirBuilder::new().recursive(true).mode(0o755).create(&self.folder);
+            made.map_err(|cause| failed(&self.folder, cause))?;
+        }
+        for (at, file) in files.iter().enumerate() {
+            if let Err(cause) = file.write() {
+                for written in &files[..at] {
+                    let _ = fs::remove_file(&written.path);
+                }
+                return Err(failed(&file.path, cause));
+            }
+        }
+        Ok(())
+    }
+
+    fn files(&self, key: &Key, database: &ChosenDatabase) -> Vec<NewFile> {
+        let secret_line = if self.system {
+            // systemd reads it as root and hands it to the service.
+            String::new()
+        } else {
+            let name = self.secret.file_name().unwrap_or_default().to_string_lossy();
+            format!("client_secret_file = {}\n", quoted(&name))
+        };
+        let own_file = self.system && database.is_secret;
+        let database_line = if own_file {
+            "url_file = \"database_url\"".to_owned()
+        } else {
+            format!("url = {}", quoted(database.url.expose_secret()))
+        };
+        let config = format!(
+            "# Written by understory-sync init. Every key that there is: understory-sync config --example\n\n\
+             [auth]\nclient_id = {}\n{secret_line}\n[database]\n{database_line}\n",
+            quoted(&key.client_id)
+        );
+        let mode = if self.system { 0o644 } else { 0o600 };
+        let line = |secret: &SecretString| SecretString::from(format!("{}\n", secret.expose_secret()));
+        let mut files = vec![NewFile { path: self.secret.clone(), mode: 0o600, content: line(&key.secret) }];
+        if own_file {
+            files.push(NewFile { path: self.url_file(), mode: 0o600, content: line(&database.url) });
+        }
+        // The last: where it is, all of it is.
+        files.push(NewFile { path: self.config.clone(), mode, content: config.into() });
+        files
+    }
+}
+
+struct NewFile {
+    path: PathBuf,
+    mode: u32,
+    content: SecretString,
+}
+
+impl NewFile {
+    fn write(&self) -> io::Result<()> {
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.path)?;
+        let filled = self.fill(file);
+        if filled.is_err() {
+            let _ = fs::remove_file(&self.path);
+        }
+        filled
+    }
+
+    fn fill(&self, mut file: File) -> io::Result<()> {
+        file.write_all(self.content.expose_secret().as_bytes())?;
+        // Whatever the umask says.
+        file.set_permissions(Permissions::from_mode(self.mode))?;
+        file.sync_all()
+    }
+}
+
+struct Key {
+    client_id: String,
+    secret: SecretString,
+}
+
+struct ChosenDatabase {
+    url: SecretString,
+    /// Whether the URL holds a password.
+    is_secret: bool,
+}
+
+struct Session<'a> {
+    args: &'a InitArgs,
+    around: &'a Surroundings,
+    target: &'a Target,
+    prompt: &'a Prompt,
+    out: &'a mut dyn Write,
+}
+
+impl Session<'_> {
+    /// The configuration as it would be, with this key and database.
+    fn draft(&self, key: &Key, database: &str) -> Result<Loaded, CommandError> {
+        let mut environment = self.around.environment.clone();
+        environment.set("auth.client_secret", key.secret.expose_secret());
+        let text = format!(
+            "[auth]\nclient_id = {}\n[database]\nurl = {}\n",
+            quoted(&key.client_id),
+            quoted(database)
+        );
+        let sources = Sources {
+            file: None,
+            environment: &environment,
+            log_level: None,
+            log_format: None,
+            working_dir: &self.around.working_dir,
+            caller: caller(),
+            now: Timestamp::now().to_utc(),
+        };
+        Ok(load_draft(&sources, &self.target.config, text, Needs::Credentials)?)
+    }
+
+    /// Asks until a key works; in a script the first failure is the last.
+    async fn key(&mut self) -> Result<Key, CommandError> {
+        let mut last_id = self.args.client_id.clone();
+        let mut asks_id = last_id.is_none();
+        loop {
+            let client_id = match last_id.take() {
+                Some(id) if !asks_id => id,
+                last => self.ask_id(last).await?,
+            };
+            let secret = self.prompt.ask_hidden("Client secret (not shown)").await?;
+            last_id = Some(client_id.clone());
+            if secret.expose_secret().trim().is_empty() {
+                self.failed(CommandError::Usage("the secret is empty"))?;
+                continue;
+            }
+            let key = Key { client_id, secret };
+            loop {
+                match self.try_key(&key).await {
+                    Ok(()) => return Ok(key),
+                    Err(error) => {
+                        let passes = matches!(&error, CommandError::Api(error) if !is_about_the_key(error));
+                        self.failed(error)?;
+                        if !passes {
+                            break;
+                        }
+                        self.prompt.ask("Enter tries again (Ctrl-C ends)").await?;
+                    }
+                }
+            }
+            asks_id = true;
+        }
+    }
+
+    async fn ask_id(&self, last: Option<String>) -> Result<String, CommandError> {
+        loop {
+            let question = last.as_ref().map_or("Client id".to_owned(), |last| format!("Client id [{last}]"));
+            let answer = self.prompt.ask(&question).await?;
+            match (answer.trim(), &last) {
+                ("", Some(last)) => return Ok(last.clone()),
+                ("", None) => {}
+                (id, _) => return Ok(id.to_owned()),
+            }
+        }
+    }
+
+    async fn try_key(&mut self, key: &Key) -> Result<(), CommandError> {
+        let loaded = self.draft(key, &self.target.default_database())?;
+        let config = &loaded.config;
+        let deadline = Deadline::at(Instant::now() + KEY_TIMEOUT);
+        // Somebody waits, and can say "again" better than we can.
+        let once = config::Retry { max_attempts: 1, ..config.retry.clone() };
+        let mut api = Api::new(&config.auth, &config.api, &once)?;
+        api.ensure_token(deadline).await?;
+        let look = FirstLook::take(&mut api, config, deadline).await?;
+        let company = look.company().unwrap_or_else(|| "a company that lists nobody yet".to_owned());
+        writeln!(self.out, "✓ the key belongs to {company}: {}", look.counted())?;
+        self.warn(&loaded)
+    }
+
+    /// Asks until a database can be used; in a script the first failure is the last.
+    async fn database(
+        &mut self,
+        key: &Key,
+        given: Option<SecretString>,
+    ) -> Result<ChosenDatabase, CommandError> {
+        let default = self.target.default_database();
+        let mut next = match given {
+            None if self.args.yes => Some(SecretString::from(default.clone())),
+            given => given,
+        };
+        if next.is_none() {
+            self.prompt.tell("\nThe database: Enter for SQLite, or postgres://USER@HOST/DATABASE")?;
+        }
+        loop {
+            let url = match next.take() {
+                Some(url) => url,
+                None => match self.prompt.ask(&format!("Database [{default}]")).await?.trim() {
+                    "" => SecretString::from(default.clone()),
+                    answer => SecretString::from(answer),
+                },
+            };
+            match self.try_database(key, &url).await {
+                Ok(is_secret) => return Ok(ChosenDatabase { url, is_secret }),
+                Err(error) => {
+                    let wants_password = matches!(&error, CommandError::Store(StoreError::Login { .. }));
+                    self.failed(error)?;
+                    if wants_password {
+                        next = self.with_password(&url).await?;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The URL with a password that is asked for, where it has none.
+    async fn with_password(&self, url: &SecretString) -> Result<Option<SecretString>, CommandError> {
+        let Some(mut url) = Url::parse(url.expose_secret()).ok().filter(|url| url.password().is_none())
+        else {
+            return Ok(None);
+        };
+        let password = self.prompt.ask_hidden("Password (not shown)").await?;
+        let fits =
+            !password.expose_secret().is_empty() && url.set_password(Some(password.expose_secret())).is_ok();
+        Ok(fits.then(|| SecretString::from(String::from(url))))
+    }
+
+    /// Whether the URL that works holds a password.
+    async fn try_database(&mut self, key: &Key, url: &SecretString) -> Result<bool, CommandError> {
+        let loaded = self.draft(key, url.expose_secret())?;
+        let database = &loaded.config.database;
+        if self.target.system
+            && database.sqlite_path().is_some_and(|path| path.starts_with(SYSTEM_STATE))
+            && !Path::new(SYSTEM_STATE).exists()
+        {
+            writeln!(self.out, "✓ database: {}, made at the service's first start", database.shown_url())?;
+            return Ok(false);
+        }
+        match Store::probe(database).await? {
+            Probe::Ready(store) => {
+                writeln!(self.out, "✓ database: {}, in use by this program already", store.place())?;
+                store.close().await;
+            }
+            Probe::Absent { place } => {
+                writeln!(self.out, "✓ database: {place}, to be filled by the first run")?;
+            }
+        }
+        self.warn(&loaded)?;
+        Ok(database.shown_url() != database.url.expose_secret())
+    }
+
+    fn warn(&mut self, loaded: &Loaded) -> Result<(), CommandError> {
+        for warning in &loaded.warnings {
+            writeln!(self.out, "! {warning}")?;
+        }
+        Ok(())
+    }
+
+    /// Tells what was wrong where it can be corrected, else ends with it.
+    fn failed(&self, error: CommandError) -> Result<(), CommandError> {
+        if !self.prompt.is_terminal() || self.args.yes {
+            return Err(error);
+        }
+        let text = match &error {
+            CommandError::Config(error) => {
+                let problems: Vec<String> = error.problems.iter().map(ToString::to_string).collect();
+                problems.join("\n  ")
+            }
+            error => error.to_string(),
+        };
+        self.prompt.tell(&format!("✗ {text}"))?;
+        if let (Some(hint), false) =
+            (error.hint(), matches!(error, CommandError::Config(_) | CommandError::Usage(_)))
+        {
+            self.prompt.tell(&format!("  → {hint}"))?;
+        }
+        Ok(())
+    }
+
+    /// What was written, and the next line to type.
+    fn end(&mut self, files: &[NewFile], winning: &[&str]) -> Result<(), CommandError> {
+        for file in files {
+            let readers = if file.mode == 0o600 { "you alone" } else { "everybody" };
+            writeln!(self.out, "✓ wrote {}, readable by {readers}", file.path.display())?;
+        }
+        for name in winning.iter().filter(|name| name.starts_with("UNDERSTORY_SYNC__")) {
+            writeln!(self.out, "! {name} is set here, and wins over the file: unset {name}")?;
+        }
+        if !self.target.system {
+            let config = self.target.is_named.then_some(&*self.target.config);
+            let line = (self.around.line)(config, "--run-once");
+            writeln!(self.out, "\nNext, a first run:\n\n    {line}")?;
+            return Ok(());
+        }
+        let sudo = self.around.sudo;
+        if !UNIT_FOLDERS.iter().any(|folder| Path::new(folder).join(UNIT).exists()) {
+            writeln!(self.out, "! {UNIT} is not installed here yet; the package and the archive bring it")?;
+        }
+        writeln!(self.out, "\nNext:\n")?;
+        if files.iter().any(|file| file.path == self.target.url_file()) {
+            // The unit cannot name a file that only some have.
+            writeln!(self.out, "    {sudo}mkdir -p /etc/systemd/system/{UNIT}.d")?;
+            writeln!(
+                self.out,
+                "    printf '[Service]\\nLoadCredential=database_url:{SYSTEM_FOLDER}/database_url\\n\
+                 Environment={DATABASE_URL}_FILE=%%d/database_url\\n' | {sudo}tee /etc/systemd/system/{UNIT}.d/database.conf"
+            )?;
+            writeln!(self.out, "    {sudo}systemctl daemon-reload")?;
+        }
+        writeln!(self.out, "    {sudo}systemctl enable --now understory-sync")?;
+        Ok(())
+    }
+}
+
+/// Another id or secret would help; everything else may pass, or be set right outside.
+const fn is_about_the_key(error: &ApiError) -> bool {
+    matches!(error, ApiError::Refused { .. } | ApiError::NoToken { .. })
+}

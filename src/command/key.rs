@@ -1,0 +1,79 @@
+//! What a key opens: the first page of the list, and whose it is. For `check` and `init`; stores nothing.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::terminal::visible;
+use crate::api::{Api, ApiError, Deadline, Paths, QUICKSTART_PATH, RawPage};
+use crate::config::{Config, ConsentsPath};
+use crate::sync::companies;
+
+/// The owner's name is worth one question and no long wait.
+const OWNER_TIMEOUT: Duration = Duration::from_secs(10);
+
+pub(super) struct FirstLook {
+    /// The path that answered.
+    pub path: String,
+    /// Consents on the first page.
+    pub count: usize,
+    /// Whether there are further pages.
+    pub more: bool,
+    /// Whose consents they are.
+    pub companies: Vec<String>,
+    /// The company that the key belongs to, with its name where the API tells it.
+    pub owner: Option<Owner>,
+}
+
+pub(super) struct Owner {
+    pub id: String,
+    pub name: Option<String>,
+}
+
+impl FirstLook {
+    pub(super) async fn take(api: &mut Api, config: &Config, deadline: Deadline) -> Result<Self, ApiError> {
+        let paths = match &config.api.consents_path {
+            ConsentsPath::Auto => Paths::Auto { first: QUICKSTART_PATH.to_owned() },
+            ConsentsPath::Fixed(path) => Paths::Fixed(path.clone()),
+        };
+        let mut walk = api.walk(paths, deadline);
+        let page = walk.next_page().await?;
+        let path = walk.endpoint().to_owned();
+        let companies = page.as_ref().map(|page| companies(&page.read())).unwrap_or_default();
+        Ok(Self {
+            path,
+            count: page.as_ref().map_or(0, RawPage::len),
+            more: page.is_some_and(|page| page.has_next()),
+            owner: owner(api).await,
+            companies,
+        })
+    }
+
+    /// "100 consents on the first page, and more follow"
+    pub(super) fn counted(&self) -> String {
+        let noun = if self.count == 1 { "consent" } else { "consents" };
+        let more = if self.more { ", and more follow" } else { "" };
+        format!("{} {noun} on the first page{more}", self.count)
+    }
+
+    /// The company in words, as far as it is known.
+    pub(super) fn company(&self) -> Option<String> {
+        match (&self.owner, self.companies.as_slice()) {
+            (Some(Owner { id, name: Some(name) }), _) => {
+                let name: String = visible(name).chars().take(80).collect();
+                Some(format!("{name} ({})", visible(id)))
+            }
+            (Some(Owner { id, name: None }), _) => Some(visible(id)),
+            (None, []) => None,
+            (None, [company]) => Some(visible(company)),
+            (None, companies) => Some(format!("{} companies", companies.len())),
+        }
+    }
+}
+
+/// A key that may read the list and nothing else has no answer here, and needs none.
+async fn owner(api: &mut Api) -> Option<Owner> {
+    let me = api.me(Deadline::at(Instant::now() + OWNER_TIMEOUT)).await.ok()?;
+    let name = me.company_name.filter(|name| !name.trim().is_empty());
+    Some(Owner { id: me.company_id, name })
+}
