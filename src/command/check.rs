@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::error::CommandError;
 use super::key::FirstLook;
 use super::terminal::visible;
 use crate::api::{Api, ApiError, Deadline};
 use crate::config::{Config, Loaded};
 use crate::exit::Exit;
+use crate::observe::http;
 use crate::observe::notice::Notice;
 use crate::store::{Probe, Store, StoreError, Timestamp};
 
@@ -44,8 +46,8 @@ impl Report<'_> {
         self.line("ok", what, message, None, Exit::Done)
     }
 
-    fn note(&mut self, what: &str, message: &str) -> io::Result<()> {
-        self.line("warning", what, message, None, Exit::Done)
+    fn note(&mut self, what: &str, message: &str, hint: Option<String>) -> io::Result<()> {
+        self.line("warning", what, message, hint, Exit::Done)
     }
 
     fn bad(&mut self, what: &str, error: &str, hint: Option<String>, exit: Exit) -> io::Result<()> {
@@ -82,8 +84,11 @@ impl Report<'_> {
             "warning" => "!",
             _ => "✗",
         };
-        let hint = hint.map(|hint| format!(" → {hint}")).unwrap_or_default();
-        writeln!(self.out, "{sign} {what}: {}", visible(&format!("{message}{hint}")))
+        writeln!(self.out, "{sign} {what}: {}", visible(message))?;
+        match hint {
+            Some(hint) => writeln!(self.out, "  → {}", visible(&hint)),
+            None => Ok(()),
+        }
     }
 
     fn end(self) -> io::Result<Exit> {
@@ -97,9 +102,12 @@ impl Report<'_> {
     async fn configuration_and_database(&mut self, loaded: &Loaded) -> io::Result<Option<Store>> {
         let file =
             loaded.file.as_ref().map_or_else(|| "no file".to_owned(), |file| file.display().to_string());
-        self.good("configuration", &format!("{file}, {} keys", loaded.entries.len()))?;
+        self.good("configuration", &file)?;
         for warning in &loaded.warnings {
-            self.note("configuration", warning)?;
+            match warning.split_once("; try: ") {
+                Some((message, hint)) => self.note("configuration", message, Some(hint.to_owned()))?,
+                None => self.note("configuration", warning, None)?,
+            }
         }
         self.database(&loaded.config).await
     }
@@ -142,6 +150,7 @@ impl Report<'_> {
         match open(config).await {
             Ok((place, None)) => {
                 self.good("database", &format!("{place} can be made (the first run does it)"))?;
+                self.listener(config, false).await?;
                 Ok(None)
             }
             Ok((place, Some(mut store))) => {
@@ -150,6 +159,7 @@ impl Report<'_> {
                         let active = snapshot.consents.active;
                         self.good("database", &format!("{place}, {active} active consents"))?;
                         self.duration(config, &snapshot)?;
+                        self.listener(config, snapshot.next_run_at.is_some()).await?;
                     }
                     Err(error) => self.store_error(&error)?,
                 }
@@ -157,7 +167,29 @@ impl Report<'_> {
             }
             Err(error) => {
                 self.store_error(&error)?;
+                self.listener(config, true).await?;
                 Ok(None)
+            }
+        }
+    }
+
+    /// `has_daemon`: the database tells of a daemon that has not ended, or cannot be asked.
+    async fn listener(&mut self, config: &Config, has_daemon: bool) -> io::Result<()> {
+        let Some(address) = config.http.listen else {
+            return Ok(());
+        };
+        match http::bind(address).await {
+            Ok(_) => self.good("listener", &format!("{address} is free")),
+            Err(cause)
+                if cause.kind() == io::ErrorKind::AddrInUse
+                    && has_daemon
+                    && http::is_daemon(address).await =>
+            {
+                self.good("listener", &format!("{address}, where the daemon listens"))
+            }
+            Err(cause) => {
+                let error = CommandError::Listen { address, cause };
+                self.bad("listener", &error.to_string(), error.hint(), error.exit())
             }
         }
     }
@@ -176,9 +208,12 @@ impl Report<'_> {
             return Ok(());
         }
         let (took, timeout) = (took.as_secs(), timeout.as_secs());
-        self.note("schedule.run_timeout", &format!(
-            "the last complete run took {took} s of the {timeout} s it may take → raise schedule.run_timeout or api.requests_per_second"
-        ))
+        let hint = "raise schedule.run_timeout or api.requests_per_second";
+        self.note(
+            "schedule.run_timeout",
+            &format!("the last complete run took {took} s of the {timeout} s it may take"),
+            Some(hint.to_owned()),
+        )
     }
 
     async fn api(&mut self, config: &Config, api: &mut Api, store: Option<&mut Store>) -> io::Result<()> {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use super::environment::Environment;
 use super::load::Needs;
@@ -25,10 +25,17 @@ pub(super) fn read(
 ) -> (Option<Auth>, Vec<Problem>) {
     let mut missing = Vec::new();
     let client_id = reader.optional(ID, value::line);
-    if client_id == Some(None) {
-        missing.push(not_set(ID, format!("set it in the configuration file, or {}", key::variable(ID))));
+    match &client_id {
+        Some(None) => {
+            missing.push(not_set(ID, format!("set it in the configuration file, or {}", key::variable(ID))));
+        }
+        Some(Some(id)) if secret::is_placeholder(id) => missing.push(placeholder(reader, ID)),
+        _ => {}
     }
     let secret = client_secret(reader, environment, base, needs, &mut missing);
+    if let Some((secret, _)) = &secret {
+        look_at_secret(reader, secret.expose_secret(), &mut missing);
+    }
     let token_url = reader.read("auth.token_url", address::endpoint);
     let audience = reader.read("auth.audience", value::line);
     let scopes = reader.read("auth.scopes", value::scopes);
@@ -83,6 +90,26 @@ fn client_secret(
             missing.push(Problem { key: key.to_owned(), origin, what, allowed });
             Some(Default::default())
         }
+    }
+}
+
+/// What the server will not accept, most likely.
+fn look_at_secret(reader: &mut Reader, secret: &str, missing: &mut Vec<Problem>) {
+    if secret::is_placeholder(secret) {
+        missing.push(placeholder(reader, SECRET));
+    } else if let Some(what) = secret::copied_along(secret) {
+        reader.warnings.push(format!(
+            "auth.client_secret begins or ends with {what}, which was probably copied along; try: remove it"
+        ));
+    }
+}
+
+fn placeholder(reader: &Reader, key: &str) -> Problem {
+    Problem {
+        key: key.to_owned(),
+        origin: reader.set(key).map(|setting| setting.origin.clone()),
+        what: "it is the placeholder of the documents".to_owned(),
+        allowed: "set it to the key's own, from Understory's Backoffice".to_owned(),
     }
 }
 

@@ -256,7 +256,7 @@ mod tests {
             ("sqlite://a%3Fb#c.db", "/etc/sync/a?b#c.db"),
         ] {
             let address = parse(text, base(), false).unwrap();
-            let database = Database { url: address.url, schema: None };
+            let database = Database { url: address.url, schema: None, is_borrowed: false };
             assert_eq!(database.sqlite_path().unwrap(), Path::new(path), "{text}");
             assert!(!database.is_postgres());
             assert!(!database.url.expose_secret().contains('?'));

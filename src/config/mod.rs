@@ -157,6 +157,8 @@ pub struct Database {
     pub url: SecretString,
     /// PostgreSQL: the schema to live in.
     pub schema: Option<String>,
+    /// The URL is that of `DATABASE_URL`, which another application may have set for itself.
+    pub is_borrowed: bool,
 }
 
 /// `removal.*`

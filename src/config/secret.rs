@@ -56,6 +56,31 @@ pub(super) fn read(path: &Path, warnings: &mut Vec<String>) -> Result<String, Co
     Ok(text)
 }
 
+/// What the documents write where a value belongs.
+pub(super) fn is_placeholder(text: &str) -> bool {
+    matches!(text.trim_matches(is_quotation_mark), "…" | "...")
+}
+
+/// What was copied along with a secret, most likely. It is sent all the same: the server alone knows.
+pub(super) fn copied_along(secret: &str) -> Option<&'static str> {
+    let ends = |is: fn(char) -> bool| secret.starts_with(is) || secret.ends_with(is);
+    if ends(|c| c == '\u{feff}') {
+        Some("a byte order mark")
+    } else if ends(|c| matches!(c, '\n' | '\r')) {
+        Some("a line break")
+    } else if ends(char::is_whitespace) {
+        Some("a blank")
+    } else if ends(is_quotation_mark) {
+        Some("a quotation mark")
+    } else {
+        None
+    }
+}
+
+fn is_quotation_mark(c: char) -> bool {
+    matches!(c, '"' | '\'' | '`' | '“' | '”' | '„' | '‘' | '’' | '‚' | '«' | '»')
+}
+
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 mod tests {
@@ -74,6 +99,28 @@ mod tests {
             std::fs::write(&path, content).unwrap();
             assert_eq!(read(&path, &mut Vec::new()).unwrap(), secret, "{content:?}");
         }
+    }
+
+    #[test]
+    fn what_was_copied_along_is_named() {
+        for (secret, named) in [
+            ("\u{feff}s3cret", Some("a byte order mark")),
+            ("s3cret\n", Some("a line break")),
+            ("s3cret ", Some("a blank")),
+            ("\u{a0}s3cret", Some("a blank")),
+            ("\"s3cret\"", Some("a quotation mark")),
+            ("s3cret’", Some("a quotation mark")),
+            ("s3 c\"ret", None),
+            ("~s3cret.", None),
+        ] {
+            assert_eq!(copied_along(secret), named, "{secret:?}");
+        }
+        assert!(
+            is_placeholder("…")
+                && is_placeholder("'...'")
+                && !is_placeholder("….")
+                && !is_placeholder("s3cret")
+        );
     }
 
     #[test]

@@ -371,9 +371,10 @@ fn address_and_schema(
             return None;
         }
     };
+    let is_borrowed = origin == Origin::Variable("DATABASE_URL".to_owned());
     reader.note("database.url", Some(quoted(&address.shown)), origin);
     reader.warnings.extend(address.warnings);
-    let database = Database { url: address.url, schema };
+    let database = Database { url: address.url, schema, is_borrowed };
     warn_of_open_database(reader, &database);
     if database.schema.is_some() && !database.is_postgres() {
         let origin = reader.set("database.schema").map(|setting| setting.origin.clone());

@@ -37,6 +37,9 @@ pub enum StoreError {
     /// A file or schema of another program.
     #[error("{place} holds something that understory-sync did not make")]
     NotOurs { place: String },
+    /// `DATABASE_URL` was set for another application.
+    #[error("{place} holds tables of other applications ({tables}), and its URL is that of DATABASE_URL")]
+    Shared { place: String, tables: i64 },
     /// Whoever owns the file could read all that is written to it.
     #[error("{place} is an empty file that belongs to another user")]
     Planted { place: String },
@@ -151,6 +154,7 @@ impl StoreError {
             | Self::Circle { .. }
             | Self::Absent { .. }
             | Self::NotOurs { .. }
+            | Self::Shared { .. }
             | Self::Planted { .. }
             | Self::Newer { .. }
             | Self::Older { .. }
@@ -197,6 +201,9 @@ impl StoreError {
             }
             Self::NotOurs { .. } => {
                 "let database.url name a file or schema of its own; this one was left as it is"
+            }
+            Self::Shared { .. } => {
+                "if it is meant, set database.url to it; else database.url or database.schema to one of its own"
             }
             Self::Planted { .. } => {
                 "remove it, or let database.url name a file in a folder that only you can write to"

@@ -20,13 +20,13 @@ const FILES: [&str; 7] =
 #[derive(Clone)]
 pub(super) enum Location {
     /// A file; the path is absolute and without symbolic links, so that one file has one lock.
-    Sqlite {
-        path: PathBuf,
-    },
+    Sqlite { path: PathBuf },
     Postgres {
         options: Box<PgConnectOptions>,
         place: String,
         schema: Option<String>,
+        /// Whether tables of others mean that the URL was not meant for us.
+        is_borrowed: bool,
     },
 }
 
@@ -47,7 +47,12 @@ impl Location {
             Some(name) => format!("{place}, database {name}"),
             None => place,
         };
-        Ok(Self::Postgres { options: Box::new(options), place, schema: database.schema.clone() })
+        Ok(Self::Postgres {
+            options: Box::new(options),
+            place,
+            schema: database.schema.clone(),
+            is_borrowed: database.is_borrowed,
+        })
     }
 
     /// For messages: never a password.
@@ -63,6 +68,11 @@ impl Location {
             Self::Postgres { schema, .. } => schema.as_deref(),
             Self::Sqlite { .. } => None,
         }
+    }
+
+    /// Whether the tables of others in the schema mean that they are made there by mistake.
+    pub(super) fn must_be_alone(&self) -> bool {
+        matches!(self, Self::Postgres { is_borrowed: true, schema: None, .. })
     }
 
     pub(super) fn is_sqlite(&self) -> bool {
@@ -197,7 +207,7 @@ mod tests {
     const BARE: &str = "postgres://user@db.example.com/sync";
 
     fn options(url: &str) -> String {
-        let database = config::Database { url: SecretString::from(url), schema: None };
+        let database = config::Database { url: SecretString::from(url), schema: None, is_borrowed: false };
         match Location::new(&database).unwrap() {
             Location::Postgres { options, .. } => format!("{options:?}"),
             Location::Sqlite { .. } => String::new(),

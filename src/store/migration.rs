@@ -76,6 +76,31 @@ pub(super) async fn inspect(conn: &mut Conn, place: &str) -> Result<Schema, Stor
     Ok(if applied.len() < migrator.iter().count() { Schema::Older } else { Schema::Current })
 }
 
+/// PostgreSQL, before the first tables are made: refuses a schema in which only others have theirs. What extensions brought is
+/// nobody's.
+pub(super) async fn refuse_tables_of_others(conn: &mut Conn, place: &str) -> Result<(), StoreError> {
+    const COUNT: &str = "select count(*) from pg_class c join pg_namespace n on n.oid = c.relnamespace \
+         where n.nspname = current_schema() and c.relkind in ('r', 'p', 'f') \
+           and not exists (select 1 from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')";
+    let (tables,): (i64,) = row!(conn, COUNT).map_err(|error| from_sqlx(&error, place))?;
+    if tables > 0 { Err(StoreError::Shared { place: place.to_owned(), tables }) } else { Ok(()) }
+}
+
+/// PostgreSQL: whether the user may make the tables, and the schema where it is missing. Makes nothing.
+pub(super) async fn may_create(
+    conn: &mut Conn,
+    schema: Option<&str>,
+    place: &str,
+) -> Result<bool, StoreError> {
+    const LOOK: &str = "select case \
+           when $1::text is null then coalesce(has_schema_privilege(current_schema(), 'create'), false) \
+           when exists (select 1 from pg_namespace where nspname = $1) \
+             then has_schema_privilege($1, 'create') and has_schema_privilege($1, 'usage') \
+           else has_database_privilege(current_database(), 'create') end";
+    let (allowed,): (bool,) = row!(conn, LOOK, schema).map_err(|error| from_sqlx(&error, place))?;
+    Ok(allowed)
+}
+
 async fn sqlite_is_empty(conn: &mut Conn, place: &str) -> Result<bool, StoreError> {
     let failed = |error: sqlx::Error| from_sqlx(&error, place);
     let (id,): (i64,) = row!(conn, "select application_id from pragma_application_id").map_err(failed)?;

@@ -138,6 +138,13 @@ impl Store {
     async fn prepare(&mut self) -> Result<(), StoreError> {
         let location = Arc::clone(&self.location);
         let place = location.place();
+        if location.must_be_alone() {
+            self.read(async |conn| match migration::inspect(conn, &place).await? {
+                Schema::Absent => migration::refuse_tables_of_others(conn, &place).await,
+                _ => Ok(()),
+            })
+            .await?;
+        }
         self.use_conn(async |conn| {
             if location.is_sqlite() {
                 // Look before the first byte is written: the file may be somebody else's.
@@ -269,7 +276,8 @@ impl Store {
             location.refuse_scraps()?;
         }
         let Some(mut store) = Self::open_to_read(database, Bounds::COMMAND).await? else {
-            return Ok(Probe::Absent { place: location.place() });
+            let place = location.place();
+            return Self::probe_creation(location).await.map(|()| Probe::Absent { place });
         };
         let place = store.place();
         if !store.location.is_sqlite() {
@@ -287,6 +295,27 @@ impl Store {
             }
         }
         Ok(Probe::Ready(Box::new(store)))
+    }
+
+    /// Whether the first run could make the tables. Leaves nothing behind.
+    async fn probe_creation(location: Location) -> Result<(), StoreError> {
+        if location.is_sqlite() {
+            return Ok(());
+        }
+        let (place, schema) = (location.place(), location.schema().map(str::to_owned));
+        let must_be_alone = location.must_be_alone();
+        let access = Access::to_read(&location);
+        let mut store = Self::at(location, access, None, Bounds::COMMAND);
+        let looked = store
+            .read(async |conn| {
+                if must_be_alone {
+                    migration::refuse_tables_of_others(conn, &place).await?;
+                }
+                migration::may_create(conn, schema.as_deref(), &place).await
+            })
+            .await;
+        store.close().await;
+        if looked? { Ok(()) } else { Err(StoreError::Rights { place, code: "42501".to_owned() }) }
     }
 
     async fn find_schema(&mut self) -> Result<Schema, StoreError> {

@@ -38,6 +38,7 @@ mod failover;
 mod fault_matrix;
 mod feed_killed;
 mod file;
+mod first_errors;
 mod first_sync;
 mod fixture;
 mod followed;

@@ -268,7 +268,7 @@ async fn commands_end_where_the_server_is_silent() {
     world.list_people(30);
     world.run_once().expect(0);
     let link = Link::to(world.db.url());
-    let database = Database { url: link.url(world.db.url()).into(), schema: None };
+    let database = Database { url: link.url(world.db.url()).into(), schema: None, is_borrowed: false };
     let bounds = Bounds { extended_by_progress: true, ..SHORT };
     let silent = |error: StoreError| assert_eq!(error.exit(), Exit::Retry, "{error}");
 

@@ -38,7 +38,7 @@ impl Twin {
     /// With a real store in this folder.
     pub(super) fn beside(folder: &Path) -> Self {
         let url = format!("sqlite://{}", folder.join("consents.db").display());
-        let database = Database { url: SecretString::from(url.clone()), schema: None };
+        let database = Database { url: SecretString::from(url.clone()), schema: None, is_borrowed: false };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let store = runtime.block_on(Store::open(&database, understory_sync::store::Bounds::RUN)).unwrap();
         let mut db = Db::open(&url);

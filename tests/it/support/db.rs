@@ -73,7 +73,7 @@ impl TestDb {
 
     /// For the store.
     pub(crate) fn config(&self) -> config::Database {
-        config::Database { url: self.url.clone().into(), schema: None }
+        config::Database { url: self.url.clone().into(), schema: None, is_borrowed: false }
     }
 
     /// SQLite: the file.
