@@ -103,7 +103,8 @@ fn run(cli: &Cli, format: &Cell<LogFormat>) -> Result<Exit, CommandError> {
             return Ok(command::completions::run(*shell, &mut out)?);
         }
         Some(Command::Man) => return Ok(command::man::run(&mut out)?),
-        Some(Command::Config { json }) => {
+        Some(Command::Config { example: true, .. }) => return Ok(command::config::example(&mut out)?),
+        Some(Command::Config { json, .. }) => {
             let loaded = configuration(cli, Needs::Nothing, format)?;
             return Ok(command::config::run(&loaded, *json, &mut out, &mut io::stderr().lock())?);
         }

@@ -111,6 +111,10 @@ pub enum Command {
         /// As JSON
         #[arg(long)]
         json: bool,
+
+        /// Instead: a file with every key, its default and what it is for, to begin one's own with
+        #[arg(long, conflicts_with = "json")]
+        example: bool,
     },
 
     /// Let the next complete run mark up to N consents as missing that the removal guard withholds
@@ -303,13 +307,37 @@ impl Cli {
     /// and its `exit_code` is 0 or 2.
     pub fn parse_arguments(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let arguments: Vec<OsString> = arguments.into_iter().collect();
-        let cli = Self::try_parse_from(&arguments).map_err(|error| hide_addresses(error, &arguments))?;
+        let cli = Self::try_parse_from(&arguments)
+            .map_err(|error| hide_addresses(name_what_was_meant(error), &arguments))?;
         if cli.run_once && cli.command.is_some() {
             let message = "the argument '--run-once' cannot be used with a command";
             return Err(Self::command().error(ErrorKind::ArgumentConflict, message));
         }
         Ok(cli)
     }
+}
+
+/// Other programs have a command for what this one does without.
+fn name_what_was_meant(error: clap::Error) -> clap::Error {
+    use clap::error::{ContextKind, ContextValue};
+    let Some(ContextValue::String(typed)) = error.get(ContextKind::InvalidSubcommand) else {
+        return error;
+    };
+    let (daemon, once) = match typed.as_str() {
+        "run" | "sync" => (true, true),
+        "start" | "daemon" | "serve" => (true, false),
+        "once" | "run-once" | "now" => (false, true),
+        _ => return error,
+    };
+    let mut message = format!("there is no command '{typed}'\n");
+    if once {
+        message += "\n  one run, then exit:         understory-sync --run-once";
+    }
+    if daemon {
+        message += "\n  the daemon, a run an hour:  understory-sync";
+        message += "\n  ... as a systemd service:   systemctl enable --now understory-sync";
+    }
+    clap::Error::raw(error.kind(), message + "\n\nFor more information, try '--help'.\n")
 }
 
 /// A message about the command line quotes it, and on `forget`'s and `person`'s there is an address.
@@ -359,6 +387,7 @@ mod tests {
             "check --json --notify",
             "config",
             "config --json",
+            "config --example",
             "accept-removals 1004",
             "accept-removals 0",
             "migrate",

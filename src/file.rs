@@ -123,6 +123,14 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
     if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::from(io::ErrorKind::InvalidInput)) }
 }
 
+/// What kept a file from being used, in words that people know.
+pub fn in_words(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "no such file".to_owned(),
+        kind => kind.to_string(),
+    }
+}
+
 /// The user that this process acts as.
 pub fn caller() -> u32 {
     rustix::process::geteuid().as_raw()

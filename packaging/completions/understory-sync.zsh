@@ -74,6 +74,7 @@ _arguments "${_arguments_options[@]}" : \
 '--log-format=[How log lines are written (they go to stderr)]:FORMAT:(text json)' \
 '--log-level=[How much is logged]:LEVEL:(error warn info debug trace)' \
 '--json[As JSON]' \
+'(--json)--example[Instead\: a file with every key, its default and what it is for, to begin one'\''s own with]' \
 '-h[Print help (see more with '\''--help'\'')]' \
 '--help[Print help (see more with '\''--help'\'')]' \
 && ret=0

@@ -47,6 +47,12 @@ pub enum ApiError {
         /// One of those that RFC 6749 names.
         code: &'static str,
     },
+    /// 404 or 410 to the request for a token.
+    #[error("there is no token endpoint at auth.token_url (status {status})")]
+    NoTokenEndpoint {
+        /// 404 or 410.
+        status: u16,
+    },
     /// 401 or 403 to the request for a token, without an OAuth error.
     #[error(
         "the token endpoint answered with status {status} and no OAuth error: a gateway or a proxy turned the request away"
@@ -133,6 +139,7 @@ impl ApiError {
             Self::Refused { .. } => Exit::Refused,
             Self::Unavailable { .. }
             | Self::NoToken { .. }
+            | Self::NoTokenEndpoint { .. }
             | Self::Gone { .. }
             | Self::PathsGone { .. }
             | Self::Redirect { .. }
@@ -182,11 +189,10 @@ impl ApiError {
                     format!("give the key the permission Read on Marketing consents {BACKOFFICE}")
                 }
             },
-            Self::Gone {
-                endpoint: endpoint @ Endpoint::Token,
-                ..
+            Self::NoTokenEndpoint { .. } => {
+                "leave auth.token_url out: its default is Understory's own, https://api.auth.understory.io/oauth2/token".to_owned()
             }
-            | Self::TooLarge {
+            Self::TooLarge {
                 endpoint: endpoint @ Endpoint::Token,
                 ..
             }

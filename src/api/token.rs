@@ -153,7 +153,7 @@ pub fn refusal(status: u16, body: Vec<u8>) -> ApiError {
         (Some(_), 403) => Refusal::Denied(status),
         (None, 401 | 403) => return ApiError::Gateway { status },
         (_, 404 | 410) => {
-            return ApiError::Gone { endpoint: Endpoint::Token, status };
+            return ApiError::NoTokenEndpoint { status };
         }
         (Some(code), _) if !code.is_empty() => return ApiError::NoToken { status, code },
         _ => {

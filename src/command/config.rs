@@ -14,6 +14,12 @@ pub fn run(loaded: &Loaded, json: bool, out: &mut dyn Write, err: &mut dyn Write
     super::unless_closed(written.and_then(|()| tell(loaded, err)), exit)
 }
 
+/// The commented example, which needs no configuration.
+pub fn example(out: &mut dyn Write) -> io::Result<Exit> {
+    let text = include_str!("../../config.example.toml");
+    super::unless_closed(out.write_all(text.as_bytes()).and_then(|()| out.flush()), Exit::Done)
+}
+
 /// Values as TOML writes them are JSON too; what is not is given as text.
 fn to_json(loaded: &Loaded) -> Value {
     let entry = |entry: &Entry| {

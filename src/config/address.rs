@@ -84,14 +84,19 @@ pub(super) fn consents_path(setting: &Setting) -> Parsed<ConsentsPath> {
 
 /// An address to listen on, or `off`.
 pub(super) fn listen(setting: &Setting) -> Parsed<Option<SocketAddr>> {
-    let allowed = "an address and a port like \"127.0.0.1:9187\" or \"[::]:9187\", or \"off\", is wanted";
+    let allowed = "an address and a port like \"127.0.0.1:9187\", \"localhost:9187\" or \"[::]:9187\", or \"off\", is wanted";
     let text = setting.as_text().map_err(|complaint| Complaint::new(complaint.what, allowed))?;
     if text == "off" {
         return Ok((None, quoted(text)));
     }
-    text.parse::<SocketAddr>()
-        .map(|address| (Some(address), quoted(&address.to_string())))
-        .map_err(|_| Complaint::new("it is no address with a port (a name is none either)", allowed))
+    // The one name that needs nobody to be asked.
+    let numeric = match text.strip_prefix("localhost:") {
+        Some(port) => format!("127.0.0.1:{port}"),
+        None => text.to_owned(),
+    };
+    numeric.parse::<SocketAddr>().map(|address| (Some(address), quoted(&address.to_string()))).map_err(|_| {
+        Complaint::new("it is no address with a port (a name other than localhost is none either)", allowed)
+    })
 }
 
 /// Host names and addresses without ports, as the `Host` header writes them: a list, or text with commas or spaces between.
@@ -225,10 +230,10 @@ mod tests {
 
     #[test]
     fn a_listener_has_an_address_and_a_port() {
-        for right in ["off", "127.0.0.1:9187", "0.0.0.0:0", "[::1]:9187"] {
+        for right in ["off", "127.0.0.1:9187", "0.0.0.0:0", "[::1]:9187", "localhost:9187"] {
             assert!(listen(&text(right)).is_ok(), "{right}");
         }
-        for wrong in ["", ":9187", "9187", "localhost:9187", "127.0.0.1", "127.0.0.1:99999", "on"] {
+        for wrong in ["", ":9187", "9187", "localhost", "host:9187", "127.0.0.1", "127.0.0.1:99999", "on"] {
             assert!(listen(&text(wrong)).is_err(), "{wrong}");
         }
     }

@@ -76,7 +76,7 @@ fn refuse_foreign(path: &Path, file: &File, caller: u32) -> Result<(), Problem> 
 }
 
 fn cannot_read(error: &io::Error) -> String {
-    format!("it cannot be read ({})", error.kind())
+    format!("it cannot be read ({})", file::in_words(error))
 }
 
 fn read(mut file: File) -> Result<String, String> {

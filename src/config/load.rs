@@ -167,6 +167,8 @@ fn finish(
     sources: &Sources<'_>,
     file: Option<PathBuf>,
 ) -> Result<Loaded, ConfigError> {
+    let no_key = missing.len() == 2 && missing.iter().all(|problem| problem.origin.is_none());
+    let is_first_start = file.is_none() && no_key && reader.problems.is_empty();
     if needs == Needs::Credentials {
         reader.problems.extend(missing.iter().cloned());
     }
@@ -179,7 +181,7 @@ fn finish(
             let Reader { entries, warnings, .. } = reader;
             Ok(Loaded { config, entries, surroundings, warnings, missing, file })
         }
-        _ => Err(ConfigError { problems: reader.problems }),
+        _ => Err(ConfigError { problems: reader.problems, is_first_start }),
     }
 }
 

@@ -59,10 +59,18 @@ impl fmt::Display for Problem {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct ConfigError {
     pub problems: Vec<Problem>,
+    /// Nothing is wrong: there is no file, and no key yet.
+    pub is_first_start: bool,
 }
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_first_start {
+            f.write_str(
+                "no key is set; keys are made in Understory's Backoffice (Settings → Integrations), and `understory-sync demo` needs none",
+            )?;
+            return self.problems.iter().try_for_each(|problem| write!(f, "\n  {problem}"));
+        }
         let count = self.problems.len();
         let noun = if count == 1 { "problem" } else { "problems" };
         write!(f, "the configuration has {count} {noun}")?;
@@ -80,7 +88,12 @@ impl ConfigError {
     }
 
     pub fn hint(&self) -> Option<String> {
-        Some("config.example.toml shows every key with its default".to_owned())
+        let hint = if self.is_first_start {
+            "`understory-sync init` asks for the key, tries it, and writes the configuration"
+        } else {
+            "`understory-sync config --example` shows every key with its default"
+        };
+        Some(hint.to_owned())
     }
 }
 

@@ -20,7 +20,7 @@ pub(super) fn read(path: &Path, warnings: &mut Vec<String>) -> Result<String, Co
         let allowed = "a readable file that holds the value and nothing else is wanted";
         Complaint::new(format!("the file {} {what}", show_path(path)), allowed)
     };
-    let unreadable = |error: &std::io::Error| wrong(&format!("cannot be read ({})", error.kind()));
+    let unreadable = |error: &std::io::Error| wrong(&format!("cannot be read ({})", file::in_words(error)));
     let file = file::open(path).map_err(|error| unreadable(&error))?;
     let metadata = file.metadata().map_err(|error| unreadable(&error))?;
     if metadata.is_dir() {
@@ -135,7 +135,7 @@ mod tests {
             assert!(what.contains(word) && what.contains("secret"), "{what}");
         }
         assert!(refused(folder.path()).contains("directory"));
-        assert!(refused(&folder.path().join("none")).contains("not found"));
+        assert!(refused(&folder.path().join("none")).contains("no such file"));
         let pipe = folder.path().join("pipe");
         assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
         for special in [pipe.as_path(), Path::new("/dev/zero")] {

@@ -96,6 +96,17 @@ pub(super) fn retry(reader: &mut Reader) -> Option<Retry> {
     })
 }
 
+/// What other crons call some lines.
+const NICKNAMES: [(&str, &str); 7] = [
+    ("@hourly", "0 0 * * * *"),
+    ("@daily", "0 0 0 * * *"),
+    ("@midnight", "0 0 0 * * *"),
+    ("@weekly", "0 0 0 * * SUN"),
+    ("@monthly", "0 0 0 1 * *"),
+    ("@yearly", "0 0 0 1 1 *"),
+    ("@annually", "0 0 0 1 1 *"),
+];
+
 /// The line as it will run, so far in UTC: the zone is another key's.
 fn cron(now: DateTime<Utc>) -> impl Fn(&Setting) -> Parsed<Times> {
     let allowed = "six fields like \"0 0 * * * *\" are wanted: second minute hour day month weekday";
@@ -105,6 +116,13 @@ fn cron(now: DateTime<Utc>) -> impl Fn(&Setting) -> Parsed<Times> {
         let times = parse(text).map_err(|error| {
             // Most other crons have no seconds.
             let with_second = format!("0 {}", text.trim());
+            let nickname = NICKNAMES.iter().find(|(name, _)| text.trim().eq_ignore_ascii_case(name));
+            if let Some((name, line)) = nickname {
+                return Complaint::new(
+                    format!("nicknames like {name} are not understood"),
+                    format!("\"{line}\" says the same"),
+                );
+            }
             let cure = match error {
                 ScheduleError::Never => "a day that exists is wanted".to_owned(),
                 ScheduleError::Fields(5) if parse(&with_second).is_ok() => {

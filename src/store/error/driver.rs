@@ -3,6 +3,7 @@
 use std::io;
 
 use super::{StoreError, WriteCause};
+use crate::file::in_words;
 
 /// What PgBouncer says of a transaction in statement mode; its SQLSTATE is that of any broken connection.
 const STATEMENT_POOLING: &str = "statement pooling mode";
@@ -46,7 +47,7 @@ fn io_words(cause: &io::Error) -> String {
     if cause.to_string().starts_with("failed to lookup address information") {
         "its host name could not be resolved".to_owned()
     } else {
-        cause.kind().to_string()
+        in_words(cause)
     }
 }
 

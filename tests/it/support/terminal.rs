@@ -69,6 +69,11 @@ impl Terminal {
         writeln!(self.master, "{text}").unwrap();
     }
 
+    /// Ctrl-D
+    pub(crate) fn type_end(&mut self) {
+        self.master.write_all(&[4]).unwrap();
+    }
+
     /// Whether what is typed is shown.
     pub(crate) fn echoes(&self) -> bool {
         tcgetattr(self.master.as_fd()).unwrap().local_modes.contains(LocalModes::ECHO)
