@@ -7,10 +7,8 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use secrecy::SecretString;
 
-/// What every `--help` and the manual end with.
-const EXIT_CODES: &str = "\
-Exit codes:
-   0  done
+/// The exit codes as people read them.
+pub const EXIT_CODES: &str = "   0  done
    1  healthcheck: not healthy
    2  the command line cannot be understood
   65  the data cannot be trusted: removals withheld, answers of a wrong shape,
@@ -22,8 +20,10 @@ Exit codes:
       another run in progress, interrupted, run_timeout
   77  refused: credentials, scope or rights, of the API or the database
   78  configuration: a value wrong or missing, no such database,
-      a schema newer than the program, a file that is not ours
+      a schema newer than the program, a file that is not ours";
 
+/// What every `--help` ends with besides.
+const LAYERS: &str = "\
 Configuration, later wins: defaults, file, environment, flags.
 auth.client_id in the file is UNDERSTORY_SYNC__AUTH__CLIENT_ID in the
 environment. `understory-sync config` shows every value and its origin.";
@@ -33,7 +33,7 @@ environment. `understory-sync config` shows every value and its origin.";
 /// Without a command it is the daemon: a run at start, then one at every tick of the schedule. With --run-once it makes one
 /// run and exits, for cron, a systemd timer or a Kubernetes CronJob.
 #[derive(Debug, Parser)]
-#[command(name = "understory-sync", version, after_help = EXIT_CODES, max_term_width = 100)]
+#[command(name = "understory-sync", version, after_help = format!("Exit codes:\n{EXIT_CODES}\n\n{LAYERS}"), max_term_width = 100)]
 #[command(disable_help_subcommand = true)]
 pub struct Cli {
     /// The configuration file
@@ -42,11 +42,11 @@ pub struct Cli {
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
-    /// How log lines are written (they go to stderr)
+    /// How log lines are written (they go to stderr), instead of log.format
     #[arg(long, global = true, value_name = "FORMAT", value_parser = ["text", "json"])]
     pub log_format: Option<String>,
 
-    /// How much is logged
+    /// How much is logged, instead of log.level (info)
     #[arg(long, global = true, value_name = "LEVEL", value_parser = ["error", "warn", "info", "debug", "trace"])]
     pub log_level: Option<String>,
 
@@ -215,6 +215,9 @@ pub struct ExportArgs {
     pub withheld: bool,
 
     /// Only these columns, in this order
+    ///
+    /// Of: consent_key, consent_id, company_id, email, full_name, source, refs, extra, first_seen_at, changed_at,
+    /// missing_since, withheld_since, removed_at, erased_at, first_run_id, changed_run_id, address.
     #[arg(long, value_name = "NAME,NAME", value_delimiter = ',')]
     pub columns: Vec<String>,
 
@@ -243,7 +246,8 @@ pub struct ChangesArgs {
     #[arg(long, value_name = "CURSOR")]
     pub since: Option<String>,
 
-    /// Keep the cursor in the database under NAME, and move it on once COMMAND took every line and ended with 0
+    /// Keep the cursor in the database under NAME (1 to 64 of a-z, 0-9, _ and -), and move it on once COMMAND took every line
+    /// and ended with 0
     #[arg(long = "as", value_name = "NAME", value_parser = reader_name, requires = "command")]
     pub name: Option<String>,
 

@@ -25,9 +25,9 @@ function __fish_understory_sync_using_subcommand
 end
 
 complete -c understory-sync -n "__fish_understory_sync_needs_command" -l config -d 'The configuration file' -r -F
-complete -c understory-sync -n "__fish_understory_sync_needs_command" -l log-format -d 'How log lines are written (they go to stderr)' -r -f -a "text\t''
+complete -c understory-sync -n "__fish_understory_sync_needs_command" -l log-format -d 'How log lines are written (they go to stderr), instead of log.format' -r -f -a "text\t''
 json\t''"
-complete -c understory-sync -n "__fish_understory_sync_needs_command" -l log-level -d 'How much is logged' -r -f -a "error\t''
+complete -c understory-sync -n "__fish_understory_sync_needs_command" -l log-level -d 'How much is logged, instead of log.level (info)' -r -f -a "error\t''
 warn\t''
 info\t''
 debug\t''
@@ -55,9 +55,9 @@ complete -c understory-sync -n "__fish_understory_sync_needs_command" -f -a "com
 complete -c understory-sync -n "__fish_understory_sync_needs_command" -f -a "man" -d 'Print the manual page'
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand init" -l client-id -d 'The key\'s id, from Understory\'s Backoffice: Settings, Integrations' -r
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand init" -l config -d 'The configuration file' -r -F
-complete -c understory-sync -n "__fish_understory_sync_using_subcommand init" -l log-format -d 'How log lines are written (they go to stderr)' -r -f -a "text\t''
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand init" -l log-format -d 'How log lines are written (they go to stderr), instead of log.format' -r -f -a "text\t''
 json\t''"
-complete -c understory-sync -n "__fish_understory_sync_using_subcommand init" -l log-level -d 'How much is logged' -r -f -a "error\t''
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand init" -l log-level -d 'How much is logged, instead of log.level (info)' -r -f -a "error\t''
 warn\t''
 info\t''
 debug\t''
@@ -66,9 +66,9 @@ complete -c understory-sync -n "__fish_understory_sync_using_subcommand init" -l
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand init" -l system -d 'For the systemd service: write to /etc/understory-sync (as root)'
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand init" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand check" -l config -d 'The configuration file' -r -F
-complete -c understory-sync -n "__fish_understory_sync_using_subcommand check" -l log-format -d 'How log lines are written (they go to stderr)' -r -f -a "text\t''
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand check" -l log-format -d 'How log lines are written (they go to stderr), instead of log.format' -r -f -a "text\t''
 json\t''"
-complete -c understory-sync -n "__fish_understory_sync_using_subcommand check" -l log-level -d 'How much is logged' -r -f -a "error\t''
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand check" -l log-level -d 'How much is logged, instead of log.level (info)' -r -f -a "error\t''
 warn\t''
 info\t''
 debug\t''
@@ -77,9 +77,9 @@ complete -c understory-sync -n "__fish_understory_sync_using_subcommand check" -
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand check" -l notify -d 'Send a test notification to notify.url as well'
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand check" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand status" -l config -d 'The configuration file' -r -F
-complete -c understory-sync -n "__fish_understory_sync_using_subcommand status" -l log-format -d 'How log lines are written (they go to stderr)' -r -f -a "text\t''
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand status" -l log-format -d 'How log lines are written (they go to stderr), instead of log.format' -r -f -a "text\t''
 json\t''"
-complete -c understory-sync -n "__fish_understory_sync_using_subcommand status" -l log-level -d 'How much is logged' -r -f -a "error\t''
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand status" -l log-level -d 'How much is logged, instead of log.level (info)' -r -f -a "error\t''
 warn\t''
 info\t''
 debug\t''
@@ -87,9 +87,9 @@ trace\t''"
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand status" -l json -d 'As JSON'
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand config" -l config -d 'The configuration file' -r -F
-complete -c understory-sync -n "__fish_understory_sync_using_subcommand config" -l log-format -d 'How log lines are written (they go to stderr)' -r -f -a "text\t''
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand config" -l log-format -d 'How log lines are written (they go to stderr), instead of log.format' -r -f -a "text\t''
 json\t''"
-complete -c understory-sync -n "__fish_understory_sync_using_subcommand config" -l log-level -d 'How much is logged' -r -f -a "error\t''
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand config" -l log-level -d 'How much is logged, instead of log.level (info)' -r -f -a "error\t''
 warn\t''
 info\t''
 debug\t''
@@ -98,18 +98,18 @@ complete -c understory-sync -n "__fish_understory_sync_using_subcommand config" 
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand config" -l example -d 'Instead: a file with every key, its default and what it is for, to begin one\'s own with'
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand config" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand accept-removals" -l config -d 'The configuration file' -r -F
-complete -c understory-sync -n "__fish_understory_sync_using_subcommand accept-removals" -l log-format -d 'How log lines are written (they go to stderr)' -r -f -a "text\t''
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand accept-removals" -l log-format -d 'How log lines are written (they go to stderr), instead of log.format' -r -f -a "text\t''
 json\t''"
-complete -c understory-sync -n "__fish_understory_sync_using_subcommand accept-removals" -l log-level -d 'How much is logged' -r -f -a "error\t''
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand accept-removals" -l log-level -d 'How much is logged, instead of log.level (info)' -r -f -a "error\t''
 warn\t''
 info\t''
 debug\t''
 trace\t''"
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand accept-removals" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand migrate" -l config -d 'The configuration file' -r -F
-complete -c understory-sync -n "__fish_understory_sync_using_subcommand migrate" -l log-format -d 'How log lines are written (they go to stderr)' -r -f -a "text\t''
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand migrate" -l log-format -d 'How log lines are written (they go to stderr), instead of log.format' -r -f -a "text\t''
 json\t''"
-complete -c understory-sync -n "__fish_understory_sync_using_subcommand migrate" -l log-level -d 'How much is logged' -r -f -a "error\t''
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand migrate" -l log-level -d 'How much is logged, instead of log.level (info)' -r -f -a "error\t''
 warn\t''
 info\t''
 debug\t''
@@ -120,9 +120,9 @@ jsonl\t'One JSON object a line'"
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand export" -l columns -d 'Only these columns, in this order' -r
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand export" -s o -l output -d 'A file instead of standard output' -r -F
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand export" -l config -d 'The configuration file' -r -F
-complete -c understory-sync -n "__fish_understory_sync_using_subcommand export" -l log-format -d 'How log lines are written (they go to stderr)' -r -f -a "text\t''
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand export" -l log-format -d 'How log lines are written (they go to stderr), instead of log.format' -r -f -a "text\t''
 json\t''"
-complete -c understory-sync -n "__fish_understory_sync_using_subcommand export" -l log-level -d 'How much is logged' -r -f -a "error\t''
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand export" -l log-level -d 'How much is logged, instead of log.level (info)' -r -f -a "error\t''
 warn\t''
 info\t''
 debug\t''
@@ -132,14 +132,14 @@ complete -c understory-sync -n "__fish_understory_sync_using_subcommand export" 
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand export" -l excel -d 'For spreadsheets: a byte order mark, and no cell that would run as a formula'
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand export" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand changes" -l since -d 'Only what has changed behind this cursor; keeps nothing in the database' -r
-complete -c understory-sync -n "__fish_understory_sync_using_subcommand changes" -l as -d 'Keep the cursor in the database under NAME, and move it on once COMMAND took every line and ended with 0' -r
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand changes" -l as -d 'Keep the cursor in the database under NAME (1 to 64 of a-z, 0-9, _ and -), and move it on once COMMAND took every line and ended with 0' -r
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand changes" -l format -d 'What a line looks like' -r -f -a "csv\t'Comma-separated values with a heading'
 jsonl\t'One JSON object a line'"
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand changes" -l forget-reader -d 'Forget how far this reader was: its next reading begins anew' -r
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand changes" -l config -d 'The configuration file' -r -F
-complete -c understory-sync -n "__fish_understory_sync_using_subcommand changes" -l log-format -d 'How log lines are written (they go to stderr)' -r -f -a "text\t''
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand changes" -l log-format -d 'How log lines are written (they go to stderr), instead of log.format' -r -f -a "text\t''
 json\t''"
-complete -c understory-sync -n "__fish_understory_sync_using_subcommand changes" -l log-level -d 'How much is logged' -r -f -a "error\t''
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand changes" -l log-level -d 'How much is logged, instead of log.level (info)' -r -f -a "error\t''
 warn\t''
 info\t''
 debug\t''
@@ -149,18 +149,18 @@ complete -c understory-sync -n "__fish_understory_sync_using_subcommand changes"
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand changes" -l restored -d 'After a restored backup: begin a new feed, then confirm that erasures made since the backup were made again'
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand changes" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand person" -l config -d 'The configuration file' -r -F
-complete -c understory-sync -n "__fish_understory_sync_using_subcommand person" -l log-format -d 'How log lines are written (they go to stderr)' -r -f -a "text\t''
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand person" -l log-format -d 'How log lines are written (they go to stderr), instead of log.format' -r -f -a "text\t''
 json\t''"
-complete -c understory-sync -n "__fish_understory_sync_using_subcommand person" -l log-level -d 'How much is logged' -r -f -a "error\t''
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand person" -l log-level -d 'How much is logged, instead of log.level (info)' -r -f -a "error\t''
 warn\t''
 info\t''
 debug\t''
 trace\t''"
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand person" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand forget" -l config -d 'The configuration file' -r -F
-complete -c understory-sync -n "__fish_understory_sync_using_subcommand forget" -l log-format -d 'How log lines are written (they go to stderr)' -r -f -a "text\t''
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand forget" -l log-format -d 'How log lines are written (they go to stderr), instead of log.format' -r -f -a "text\t''
 json\t''"
-complete -c understory-sync -n "__fish_understory_sync_using_subcommand forget" -l log-level -d 'How much is logged' -r -f -a "error\t''
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand forget" -l log-level -d 'How much is logged, instead of log.level (info)' -r -f -a "error\t''
 warn\t''
 info\t''
 debug\t''
@@ -168,27 +168,27 @@ trace\t''"
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand forget" -l undo -d 'Allow the person again: the next run that lists them brings them back'
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand forget" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand backup" -l config -d 'The configuration file' -r -F
-complete -c understory-sync -n "__fish_understory_sync_using_subcommand backup" -l log-format -d 'How log lines are written (they go to stderr)' -r -f -a "text\t''
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand backup" -l log-format -d 'How log lines are written (they go to stderr), instead of log.format' -r -f -a "text\t''
 json\t''"
-complete -c understory-sync -n "__fish_understory_sync_using_subcommand backup" -l log-level -d 'How much is logged' -r -f -a "error\t''
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand backup" -l log-level -d 'How much is logged, instead of log.level (info)' -r -f -a "error\t''
 warn\t''
 info\t''
 debug\t''
 trace\t''"
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand backup" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand healthcheck" -l config -d 'The configuration file' -r -F
-complete -c understory-sync -n "__fish_understory_sync_using_subcommand healthcheck" -l log-format -d 'How log lines are written (they go to stderr)' -r -f -a "text\t''
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand healthcheck" -l log-format -d 'How log lines are written (they go to stderr), instead of log.format' -r -f -a "text\t''
 json\t''"
-complete -c understory-sync -n "__fish_understory_sync_using_subcommand healthcheck" -l log-level -d 'How much is logged' -r -f -a "error\t''
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand healthcheck" -l log-level -d 'How much is logged, instead of log.level (info)' -r -f -a "error\t''
 warn\t''
 info\t''
 debug\t''
 trace\t''"
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand healthcheck" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand demo" -l config -d 'The configuration file' -r -F
-complete -c understory-sync -n "__fish_understory_sync_using_subcommand demo" -l log-format -d 'How log lines are written (they go to stderr)' -r -f -a "text\t''
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand demo" -l log-format -d 'How log lines are written (they go to stderr), instead of log.format' -r -f -a "text\t''
 json\t''"
-complete -c understory-sync -n "__fish_understory_sync_using_subcommand demo" -l log-level -d 'How much is logged' -r -f -a "error\t''
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand demo" -l log-level -d 'How much is logged, instead of log.level (info)' -r -f -a "error\t''
 warn\t''
 info\t''
 debug\t''
@@ -196,18 +196,18 @@ trace\t''"
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand demo" -l serve -d 'Go on as a daemon with the status page, until Ctrl-C'
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand demo" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand completions" -l config -d 'The configuration file' -r -F
-complete -c understory-sync -n "__fish_understory_sync_using_subcommand completions" -l log-format -d 'How log lines are written (they go to stderr)' -r -f -a "text\t''
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand completions" -l log-format -d 'How log lines are written (they go to stderr), instead of log.format' -r -f -a "text\t''
 json\t''"
-complete -c understory-sync -n "__fish_understory_sync_using_subcommand completions" -l log-level -d 'How much is logged' -r -f -a "error\t''
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand completions" -l log-level -d 'How much is logged, instead of log.level (info)' -r -f -a "error\t''
 warn\t''
 info\t''
 debug\t''
 trace\t''"
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand completions" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand man" -l config -d 'The configuration file' -r -F
-complete -c understory-sync -n "__fish_understory_sync_using_subcommand man" -l log-format -d 'How log lines are written (they go to stderr)' -r -f -a "text\t''
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand man" -l log-format -d 'How log lines are written (they go to stderr), instead of log.format' -r -f -a "text\t''
 json\t''"
-complete -c understory-sync -n "__fish_understory_sync_using_subcommand man" -l log-level -d 'How much is logged' -r -f -a "error\t''
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand man" -l log-level -d 'How much is logged, instead of log.level (info)' -r -f -a "error\t''
 warn\t''
 info\t''
 debug\t''

@@ -16,8 +16,8 @@ _understory-sync() {
     local context curcontext="$curcontext" state line
     _arguments "${_arguments_options[@]}" : \
 '--config=[The configuration file]:FILE:_files' \
-'--log-format=[How log lines are written (they go to stderr)]:FORMAT:(text json)' \
-'--log-level=[How much is logged]:LEVEL:(error warn info debug trace)' \
+'--log-format=[How log lines are written (they go to stderr), instead of log.format]:FORMAT:(text json)' \
+'--log-level=[How much is logged, instead of log.level (info)]:LEVEL:(error warn info debug trace)' \
 '--accept-removals=[With --run-once\: let this run mark up to N consents as missing that the removal guard would withhold]:N:_default' \
 '--run-once[One run, then exit]' \
 '--dry-run[With --run-once\: the whole pass, but nothing is written; prints what would change]' \
@@ -39,8 +39,8 @@ _understory-sync() {
 _arguments "${_arguments_options[@]}" : \
 '--client-id=[The key'\''s id, from Understory'\''s Backoffice\: Settings, Integrations]:ID:_default' \
 '--config=[The configuration file]:FILE:_files' \
-'--log-format=[How log lines are written (they go to stderr)]:FORMAT:(text json)' \
-'--log-level=[How much is logged]:LEVEL:(error warn info debug trace)' \
+'--log-format=[How log lines are written (they go to stderr), instead of log.format]:FORMAT:(text json)' \
+'--log-level=[How much is logged, instead of log.level (info)]:LEVEL:(error warn info debug trace)' \
 '--yes[Ask nothing but the secret, which may come from standard input\: the database is SQLite, or the URL of UNDERSTORY_SYNC__DATABASE__URL]' \
 '--system[For the systemd service\: write to /etc/understory-sync (as root)]' \
 '-h[Print help (see more with '\''--help'\'')]' \
@@ -50,8 +50,8 @@ _arguments "${_arguments_options[@]}" : \
 (check)
 _arguments "${_arguments_options[@]}" : \
 '--config=[The configuration file]:FILE:_files' \
-'--log-format=[How log lines are written (they go to stderr)]:FORMAT:(text json)' \
-'--log-level=[How much is logged]:LEVEL:(error warn info debug trace)' \
+'--log-format=[How log lines are written (they go to stderr), instead of log.format]:FORMAT:(text json)' \
+'--log-level=[How much is logged, instead of log.level (info)]:LEVEL:(error warn info debug trace)' \
 '--json[As JSON]' \
 '--notify[Send a test notification to notify.url as well]' \
 '-h[Print help (see more with '\''--help'\'')]' \
@@ -61,8 +61,8 @@ _arguments "${_arguments_options[@]}" : \
 (status)
 _arguments "${_arguments_options[@]}" : \
 '--config=[The configuration file]:FILE:_files' \
-'--log-format=[How log lines are written (they go to stderr)]:FORMAT:(text json)' \
-'--log-level=[How much is logged]:LEVEL:(error warn info debug trace)' \
+'--log-format=[How log lines are written (they go to stderr), instead of log.format]:FORMAT:(text json)' \
+'--log-level=[How much is logged, instead of log.level (info)]:LEVEL:(error warn info debug trace)' \
 '--json[As JSON]' \
 '-h[Print help (see more with '\''--help'\'')]' \
 '--help[Print help (see more with '\''--help'\'')]' \
@@ -71,8 +71,8 @@ _arguments "${_arguments_options[@]}" : \
 (config)
 _arguments "${_arguments_options[@]}" : \
 '--config=[The configuration file]:FILE:_files' \
-'--log-format=[How log lines are written (they go to stderr)]:FORMAT:(text json)' \
-'--log-level=[How much is logged]:LEVEL:(error warn info debug trace)' \
+'--log-format=[How log lines are written (they go to stderr), instead of log.format]:FORMAT:(text json)' \
+'--log-level=[How much is logged, instead of log.level (info)]:LEVEL:(error warn info debug trace)' \
 '--json[As JSON]' \
 '(--json)--example[Instead\: a file with every key, its default and what it is for, to begin one'\''s own with]' \
 '-h[Print help (see more with '\''--help'\'')]' \
@@ -82,8 +82,8 @@ _arguments "${_arguments_options[@]}" : \
 (accept-removals)
 _arguments "${_arguments_options[@]}" : \
 '--config=[The configuration file]:FILE:_files' \
-'--log-format=[How log lines are written (they go to stderr)]:FORMAT:(text json)' \
-'--log-level=[How much is logged]:LEVEL:(error warn info debug trace)' \
+'--log-format=[How log lines are written (they go to stderr), instead of log.format]:FORMAT:(text json)' \
+'--log-level=[How much is logged, instead of log.level (info)]:LEVEL:(error warn info debug trace)' \
 '-h[Print help (see more with '\''--help'\'')]' \
 '--help[Print help (see more with '\''--help'\'')]' \
 ':removals -- How many; a later number replaces an earlier one, 0 withdraws it:_default' \
@@ -92,8 +92,8 @@ _arguments "${_arguments_options[@]}" : \
 (migrate)
 _arguments "${_arguments_options[@]}" : \
 '--config=[The configuration file]:FILE:_files' \
-'--log-format=[How log lines are written (they go to stderr)]:FORMAT:(text json)' \
-'--log-level=[How much is logged]:LEVEL:(error warn info debug trace)' \
+'--log-format=[How log lines are written (they go to stderr), instead of log.format]:FORMAT:(text json)' \
+'--log-level=[How much is logged, instead of log.level (info)]:LEVEL:(error warn info debug trace)' \
 '-h[Print help (see more with '\''--help'\'')]' \
 '--help[Print help (see more with '\''--help'\'')]' \
 && ret=0
@@ -106,8 +106,8 @@ jsonl\:"One JSON object a line"))' \
 '-o+[A file instead of standard output]:FILE:_files' \
 '--output=[A file instead of standard output]:FILE:_files' \
 '--config=[The configuration file]:FILE:_files' \
-'--log-format=[How log lines are written (they go to stderr)]:FORMAT:(text json)' \
-'--log-level=[How much is logged]:LEVEL:(error warn info debug trace)' \
+'--log-format=[How log lines are written (they go to stderr), instead of log.format]:FORMAT:(text json)' \
+'--log-level=[How much is logged, instead of log.level (info)]:LEVEL:(error warn info debug trace)' \
 '--all[Consents that are missing, removed or withheld too]' \
 '--withheld[Active consents that the removal guard keeps though they are no longer listed, too]' \
 '--excel[For spreadsheets\: a byte order mark, and no cell that would run as a formula]' \
@@ -118,13 +118,13 @@ jsonl\:"One JSON object a line"))' \
 (changes)
 _arguments "${_arguments_options[@]}" : \
 '--since=[Only what has changed behind this cursor; keeps nothing in the database]:CURSOR:_default' \
-'--as=[Keep the cursor in the database under NAME, and move it on once COMMAND took every line and ended with 0]:NAME:_default' \
+'--as=[Keep the cursor in the database under NAME (1 to 64 of a-z, 0-9, _ and -), and move it on once COMMAND took every line and ended with 0]:NAME:_default' \
 '--format=[What a line looks like]:FORMAT:((csv\:"Comma-separated values with a heading"
 jsonl\:"One JSON object a line"))' \
 '--forget-reader=[Forget how far this reader was\: its next reading begins anew]:NAME:_default' \
 '--config=[The configuration file]:FILE:_files' \
-'--log-format=[How log lines are written (they go to stderr)]:FORMAT:(text json)' \
-'--log-level=[How much is logged]:LEVEL:(error warn info debug trace)' \
+'--log-format=[How log lines are written (they go to stderr), instead of log.format]:FORMAT:(text json)' \
+'--log-level=[How much is logged, instead of log.level (info)]:LEVEL:(error warn info debug trace)' \
 '--list[The readers and how far each is]' \
 '--json[With --list\: as JSON]' \
 '--restored[After a restored backup\: begin a new feed, then confirm that erasures made since the backup were made again]' \
@@ -136,8 +136,8 @@ jsonl\:"One JSON object a line"))' \
 (person)
 _arguments "${_arguments_options[@]}" : \
 '--config=[The configuration file]:FILE:_files' \
-'--log-format=[How log lines are written (they go to stderr)]:FORMAT:(text json)' \
-'--log-level=[How much is logged]:LEVEL:(error warn info debug trace)' \
+'--log-format=[How log lines are written (they go to stderr), instead of log.format]:FORMAT:(text json)' \
+'--log-level=[How much is logged, instead of log.level (info)]:LEVEL:(error warn info debug trace)' \
 '-h[Print help (see more with '\''--help'\'')]' \
 '--help[Print help (see more with '\''--help'\'')]' \
 ':who -- The address; - reads it from standard input, which keeps it out of the process list:_default' \
@@ -146,8 +146,8 @@ _arguments "${_arguments_options[@]}" : \
 (forget)
 _arguments "${_arguments_options[@]}" : \
 '--config=[The configuration file]:FILE:_files' \
-'--log-format=[How log lines are written (they go to stderr)]:FORMAT:(text json)' \
-'--log-level=[How much is logged]:LEVEL:(error warn info debug trace)' \
+'--log-format=[How log lines are written (they go to stderr), instead of log.format]:FORMAT:(text json)' \
+'--log-level=[How much is logged, instead of log.level (info)]:LEVEL:(error warn info debug trace)' \
 '--undo[Allow the person again\: the next run that lists them brings them back]' \
 '-h[Print help (see more with '\''--help'\'')]' \
 '--help[Print help (see more with '\''--help'\'')]' \
@@ -157,8 +157,8 @@ _arguments "${_arguments_options[@]}" : \
 (backup)
 _arguments "${_arguments_options[@]}" : \
 '--config=[The configuration file]:FILE:_files' \
-'--log-format=[How log lines are written (they go to stderr)]:FORMAT:(text json)' \
-'--log-level=[How much is logged]:LEVEL:(error warn info debug trace)' \
+'--log-format=[How log lines are written (they go to stderr), instead of log.format]:FORMAT:(text json)' \
+'--log-level=[How much is logged, instead of log.level (info)]:LEVEL:(error warn info debug trace)' \
 '-h[Print help (see more with '\''--help'\'')]' \
 '--help[Print help (see more with '\''--help'\'')]' \
 ':file -- Where the copy goes; it appears whole or not at all, and replaces an older one:_files' \
@@ -167,8 +167,8 @@ _arguments "${_arguments_options[@]}" : \
 (healthcheck)
 _arguments "${_arguments_options[@]}" : \
 '--config=[The configuration file]:FILE:_files' \
-'--log-format=[How log lines are written (they go to stderr)]:FORMAT:(text json)' \
-'--log-level=[How much is logged]:LEVEL:(error warn info debug trace)' \
+'--log-format=[How log lines are written (they go to stderr), instead of log.format]:FORMAT:(text json)' \
+'--log-level=[How much is logged, instead of log.level (info)]:LEVEL:(error warn info debug trace)' \
 '-h[Print help (see more with '\''--help'\'')]' \
 '--help[Print help (see more with '\''--help'\'')]' \
 && ret=0
@@ -176,8 +176,8 @@ _arguments "${_arguments_options[@]}" : \
 (demo)
 _arguments "${_arguments_options[@]}" : \
 '--config=[The configuration file]:FILE:_files' \
-'--log-format=[How log lines are written (they go to stderr)]:FORMAT:(text json)' \
-'--log-level=[How much is logged]:LEVEL:(error warn info debug trace)' \
+'--log-format=[How log lines are written (they go to stderr), instead of log.format]:FORMAT:(text json)' \
+'--log-level=[How much is logged, instead of log.level (info)]:LEVEL:(error warn info debug trace)' \
 '--serve[Go on as a daemon with the status page, until Ctrl-C]' \
 '-h[Print help (see more with '\''--help'\'')]' \
 '--help[Print help (see more with '\''--help'\'')]' \
@@ -186,8 +186,8 @@ _arguments "${_arguments_options[@]}" : \
 (completions)
 _arguments "${_arguments_options[@]}" : \
 '--config=[The configuration file]:FILE:_files' \
-'--log-format=[How log lines are written (they go to stderr)]:FORMAT:(text json)' \
-'--log-level=[How much is logged]:LEVEL:(error warn info debug trace)' \
+'--log-format=[How log lines are written (they go to stderr), instead of log.format]:FORMAT:(text json)' \
+'--log-level=[How much is logged, instead of log.level (info)]:LEVEL:(error warn info debug trace)' \
 '-h[Print help (see more with '\''--help'\'')]' \
 '--help[Print help (see more with '\''--help'\'')]' \
 ':shell -- The shell:(bash elvish fish powershell zsh)' \
@@ -196,8 +196,8 @@ _arguments "${_arguments_options[@]}" : \
 (man)
 _arguments "${_arguments_options[@]}" : \
 '--config=[The configuration file]:FILE:_files' \
-'--log-format=[How log lines are written (they go to stderr)]:FORMAT:(text json)' \
-'--log-level=[How much is logged]:LEVEL:(error warn info debug trace)' \
+'--log-format=[How log lines are written (they go to stderr), instead of log.format]:FORMAT:(text json)' \
+'--log-level=[How much is logged, instead of log.level (info)]:LEVEL:(error warn info debug trace)' \
 '-h[Print help (see more with '\''--help'\'')]' \
 '--help[Print help (see more with '\''--help'\'')]' \
 && ret=0

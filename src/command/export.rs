@@ -230,6 +230,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_help_names_every_column() {
+        let mut command = <crate::cli::Cli as clap::CommandFactory>::command();
+        let help = command.find_subcommand_mut("export").map(|export| export.render_long_help().to_string());
+        let help = help.unwrap_or_default();
+        for column in COLUMNS {
+            assert!(help.contains(column), "{column}: {help}");
+        }
+    }
+
+    #[test]
     fn no_cell_for_a_spreadsheet_begins_like_a_formula() {
         for text in ["=1+1", "+1", "-1", "@sum", "\t=1", "\r=1", " =1", "＝1", "|calc"] {
             assert_eq!(not_a_formula(text.to_owned()), format!("'{text}"));

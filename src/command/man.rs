@@ -4,8 +4,64 @@ use std::io::{self, Write};
 
 use clap::CommandFactory;
 
-use crate::cli::Cli;
+use crate::cli::{Cli, EXIT_CODES};
 use crate::exit::Exit;
+
+const EXAMPLES: [(&str, &str); 9] = [
+    (
+        "understory-sync demo --serve",
+        "Look around without an account: made-up people, a run every minute, the status page.",
+    ),
+    ("understory-sync init", "Set it up: key, database, configuration."),
+    ("understory-sync check && understory-sync --run-once", "Try everything, then make the first run."),
+    ("understory-sync --run-once --dry-run", "See what a run would change."),
+    ("understory-sync", "Stay, and make a run every hour."),
+    (
+        "7 * * * * understory-sync --config /etc/understory-sync/config.toml --run-once --quiet",
+        "A line of crontab(5): mails only what went wrong.",
+    ),
+    (
+        "understory-sync export --format csv --excel -o consents.csv",
+        "Whom we may write to, for a spreadsheet.",
+    ),
+    (
+        "printf '%s\\n' maria@example.com | understory-sync forget -",
+        "Erase a person; no process list shows the address.",
+    ),
+    (
+        "sqlite3 understory.db 'select email, full_name from mailable_consents'",
+        "Ask the table itself; in PostgreSQL the same.",
+    ),
+];
+
+const FILES: [(&str, &str); 5] = [
+    (
+        "./config.toml, /etc/understory-sync/config.toml",
+        "The configuration, the first that exists. `understory-sync config --example` prints every key.",
+    ),
+    ("client_secret", "Beside it where auth.client_secret_file says so: the key's secret, mode 0600."),
+    ("understory.db", "The database, beside the configuration file, unless database.url says otherwise."),
+    (
+        "understory.db-wal, understory.db-shm, understory.db.lock",
+        "Belong to the database. None of them is copied or deleted by hand: `understory-sync backup` makes a copy.",
+    ),
+    ("/var/lib/understory-sync/understory.db", "The database of the systemd service."),
+];
+
+const ENVIRONMENT: [(&str, &str); 7] = [
+    ("UNDERSTORY_SYNC_CONFIG", "The configuration file, where --config does not name one."),
+    (
+        "UNDERSTORY_SYNC__SECTION__KEY",
+        "Any key: auth.client_id is UNDERSTORY_SYNC__AUTH__CLIENT_ID. Wins over the file; empty counts as not set.",
+    ),
+    ("DATABASE_URL", "The database, where no database.url is set."),
+    ("CREDENTIALS_DIRECTORY", "Set by systemd: its file client_secret is the secret where none is set."),
+    ("HTTPS_PROXY, NO_PROXY", "The proxy for https, and the hosts that are reached without it."),
+    ("SSL_CERT_FILE, SSL_CERT_DIR", "Certificate authorities in place of the system's."),
+    ("NO_COLOR", "Log lines without colour."),
+];
+
+const SEE_ALSO: &str = "sqlite3(1), psql(1), systemctl(1), systemd.timer(5), crontab(5); install.md, tables.md and the others in /usr/share/doc/understory-sync";
 
 /// Writes the manual page, the commands with their options included.
 pub fn run(out: &mut dyn Write) -> io::Result<Exit> {
@@ -27,12 +83,36 @@ fn render(page: &mut Vec<u8>) -> io::Result<()> {
     for command in Cli::command().get_subcommands() {
         section(command, page)?;
     }
-    let mut extra = Vec::new();
-    man.render_extra_section(&mut extra)?;
-    // A table keeps its lines (.nf).
-    let heading = ".SH \"EXIT STATUS AND CONFIGURATION\"\n.nf";
-    writeln!(page, "{}.fi", String::from_utf8_lossy(&extra).replace(".SH EXTRA", heading))?;
+    verbatim("EXIT STATUS", EXIT_CODES, page)?;
+    for (heading, entries) in [("EXAMPLES", &EXAMPLES[..]), ("FILES", &FILES), ("ENVIRONMENT", &ENVIRONMENT)]
+    {
+        entries_of(heading, entries, page)?;
+    }
+    writeln!(page, ".SH \"SEE ALSO\"\n{}", escaped(SEE_ALSO))?;
     man.render_version_section(page)
+}
+
+/// A table keeps its lines (.nf).
+fn verbatim(heading: &str, text: &str, page: &mut Vec<u8>) -> io::Result<()> {
+    writeln!(page, ".SH \"{heading}\"\n.nf\n{}\n.fi", escaped(text))
+}
+
+fn entries_of(heading: &str, entries: &[(&str, &str)], page: &mut Vec<u8>) -> io::Result<()> {
+    writeln!(page, ".SH \"{heading}\"")?;
+    for (name, text) in entries {
+        writeln!(page, ".TP\n\\fB{}\\fR\n{}", escaped(name), escaped(text))?;
+    }
+    Ok(())
+}
+
+/// Text that roff takes for itself.
+fn escaped(text: &str) -> String {
+    let lines = text.replace('\\', "\\e").replace('-', "\\-");
+    lines
+        .lines()
+        .map(|line| if line.starts_with(['.', '\'']) { format!("\\&{line}") } else { line.to_owned() })
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// One command, in the page of them all: a page for each would be a dozen files to install.
@@ -62,7 +142,11 @@ mod tests {
             "HEALTHCHECK",
             "accept\\-removals",
             "undo",
-            "Exit codes",
+            ".SH \"EXIT STATUS\"",
+            ".SH \"EXAMPLES\"",
+            ".SH \"FILES\"",
+            ".SH \"ENVIRONMENT\"",
+            ".SH \"SEE ALSO\"",
             "cannot be written",
         ] {
             assert!(page.contains(words), "{words}\n{page}");
