@@ -24,6 +24,7 @@ RUN mkdir -p src tests/it mock-api/src && echo 'fn main() {}' >src/main.rs && to
     && cargo build --release --locked --target "$(cat /target)" --bin understory-sync \
     && rm -rf src tests
 
+COPY config.example.toml ./
 COPY migrations migrations
 COPY src src
 # What was checked out long ago must still count as newer than the empty program.
