@@ -64,6 +64,11 @@ a_million() {
     UNDERSTORY_SYNC_ROWS=1000000 UNDERSTORY_SYNC_BINARY=target/release/understory-sync tests a_million -- --nocapture --test-threads 1
 }
 
+a_million_lines() {
+    cargo build --release --locked || return
+    UNDERSTORY_SYNC_FEED_LINES=1000000 UNDERSTORY_SYNC_BINARY=$PWD/target/release/understory-sync tests many_lines -- --nocapture --test-threads 1
+}
+
 step "100,000 lives of the simulation" env UNDERSTORY_SYNC_SEEDS=100000 ./tests/run.sh --yes ten_thousand_lives
 step "3,000 lives with the real store" env UNDERSTORY_SYNC_REAL_SEEDS=3000 ./tests/run.sh --yes model_of_the_simulation
 step "200 kills at random instants" env UNDERSTORY_SYNC_KILLS=200 ./tests/run.sh --yes killed_at_any_instant
@@ -72,6 +77,7 @@ step "2,000 lives of followers" env UNDERSTORY_SYNC_FOLLOWED=2000 ./tests/run.sh
 step "connections terminated for a minute" env UNDERSTORY_SYNC_TERMINATE_SECONDS=60 ./tests/run.sh --yes backends_that_are_terminated
 step "silence at every message" env UNDERSTORY_SYNC_SILENCE_STEP=1 ./tests/run.sh --yes wherever_the_server_falls_silent -- --nocapture
 step "a million consents" a_million
+step "a million lines of changes" a_million_lines
 step "tests that are marked as ignored" tests -- --ignored
 step "fuzzing" fuzz
 step "units under systemd 252 (Debian 12)" env SUITE=bookworm ./tests/systemd.sh

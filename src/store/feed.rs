@@ -172,13 +172,21 @@ impl FeedState {
 const STATE: &str = "select coalesce(feed_id, '') as feed_id, last_changed_at, erasures_dropped_at, \
      erasures_dropped_key from sync_state where id = 1";
 
-/// A natural key that a row of its own has again is not named as one that was taken over: whoever drops it then would drop
-/// a consent that exists.
-const LINES: &str = "select f.changed_at, f.consent_key, case when not exists (select 1 from consents p \
-     where p.consent_key = f.previous_key) then f.previous_key end as previous_key, f.state, f.email, f.full_name, f.source, f.withheld, \
-     f.mailable, coalesce((select l.nonce from feed_log l where l.changed_at = f.changed_at), '0') as nonce \
+/// `mailable` is the view's, in a form that PostgreSQL looks up for each line: for the view's it reads the whole table, once a
+/// page. A natural key that a row of its own has again is not named as one that was taken over: whoever drops it then would
+/// drop a consent that exists.
+const LINES: &str = "select f.changed_at, f.consent_key, case when (select count(*) from consents p \
+     where p.consent_key = f.previous_key) = 0 then f.previous_key end as previous_key, f.state, f.email, f.full_name, f.source, \
+     f.withheld, (select count(*) > 0 and count(a.withheld_since) = 0 from consents a \
+     where a.address = (select c.address from consents c where c.consent_key = f.consent_key) \
+     and a.missing_since is null and a.removed_at is null) as mailable, \
+     coalesce((select l.nonce from feed_log l where l.changed_at = f.changed_at), '0') as nonce \
      from consent_feed f where (f.changed_at, f.consent_key) > ($1, $2) and (f.changed_at, f.consent_key) <= ($3, $4) \
      order by f.changed_at, f.consent_key limit $5";
+
+/// PostgreSQL estimates far more rows than a page has, and would compile the query anew for each one. Other servers may not
+/// have the setting.
+const NO_JIT: &str = "select set_config(name, 'off', true) from pg_settings where name = 'jit'";
 
 /// Where the next page ends, read from the index alone: a view of two tables is sorted as a whole, however few lines of it
 /// are wanted.
@@ -259,6 +267,9 @@ impl Store {
             let state: FeedState = row!(conn, STATE).map_err(failed)?;
             if !feed.begins_anew && state.has_dropped_behind(cursor) {
                 return Err(StoreError::Cursor(RefusedCursor::TooOld));
+            }
+            if let Conn::Postgres(_) = conn {
+                let _: Vec<(String,)> = rows!(conn, NO_JIT).map_err(failed)?;
             }
             let (at, key) = (cursor.changed_at, &cursor.consent_key);
             let end: Vec<(Timestamp, String)> =

@@ -129,6 +129,42 @@ on_both! {
         assert_eq!(follower.read(&world), 3);
     }
 
+    async fn each_line_is_the_one_of_the_view(world: World) {
+        world.list_people(30);
+        let item = |id: &str, email: &str| json!({"id": id, "company_id": COMPANY_ID, "email": email});
+        for (id, email) in [("a", "two@example.com"), ("b", "two@example.com"), ("c", "gone@example.com"), ("d", "one@example.com")] {
+            world.api.add(&item(id, email));
+        }
+        world.run_once().expect(0);
+        assert!(world.api.remove("c"));
+        world.run(&["forget", "one@example.com"]).expect(0);
+        world.run_once().expect(0);
+        // One of two consents of an address is withheld, among others.
+        world.api.people(|people| {
+            for id in people.ids().iter().filter(|id| *id != "a") {
+                assert!(people.list(id, false));
+            }
+        });
+        world.run_once().expect(65);
+        let lines = world.run(&["changes"]).expect(0).stdout;
+        let told: Vec<String> = lines
+            .lines()
+            .skip(1)
+            .map(|line| {
+                let line: Value = serde_json::from_str(line).unwrap();
+                let text = |name: &str| line[name].as_str().unwrap_or("-").to_owned();
+                let flag = |name: &str| u8::from(line[name] == true);
+                format!("{}|{}|{}|{}|{}", text("consent_key"), text("state"), text("email"), flag("withheld"), flag("mailable"))
+            })
+            .collect();
+        let flag = |name: &str| format!("case when {name} then '1' else '0' end");
+        let view = format!("select consent_key, state, email, {}, {} from consent_feed order by changed_at, consent_key", flag("withheld"), flag("mailable"));
+        assert_eq!(told, world.db.rows(&view).await);
+        for line in ["a|active|two@example.com|0|0", "b|active|two@example.com|1|0", "c|inactive|gone@example.com|0|0", "d|erased|-|0|0"] {
+            assert!(told.contains(&line.to_owned()), "{line}: {told:?}");
+        }
+    }
+
     async fn a_natural_key_that_is_somebodys_again_is_not_dropped(world: World) {
         let item = |email: &str, name: &str| json!({"company_id": COMPANY_ID, "email": email, "full_name": name});
         let with_id = |email: &str, name: &str| {
@@ -194,6 +230,29 @@ on_both! {
         assert_eq!(lines.next(), Some(header));
         assert!(lines.next().unwrap().contains(",reset,"));
         assert!(lines.next().unwrap().ends_with(",false,true"));
+    }
+
+    async fn csv_is_quoted_as_rfc_4180_says_and_keeps_its_columns(world: World) {
+        let item = |id: &str, name: Value| json!({"id": id, "company_id": COMPANY_ID, "email": format!("{id}@example.com"), "full_name": name, "source": "ø"});
+        world.api.set_people(&[item("a", json!("\"Ann\", of\r\ntwo lines")), item("b", Value::Null), item("c,d", json!(" =1+1;"))]);
+        world.run_once().expect(0);
+        world.run(&["forget", "b@example.com"]).expect(0);
+        let csv = world.run(&["changes", "--format", "csv"]).expect(0).stdout;
+        for cells in [
+            r#",a,,active,a@example.com,"""Ann"", of"#,
+            "\r\ntwo lines\",ø,false,true\r\n",
+            r#","c,d",,active,"c,d@example.com", =1+1;,ø,false,true"#,
+            ",b,,erased,,,,false,false\r\n",
+        ] {
+            assert!(csv.contains(cells), "{cells:?} is not in\n{csv}");
+        }
+        // The same heading where there is nothing to tell, and as many cells in every row.
+        let last = world.run(&["changes"]).expect(0).stdout.lines().last().unwrap().to_owned();
+        let last: Value = serde_json::from_str(&last).unwrap();
+        let nothing = world.run(&["changes", "--since", last["cursor"].as_str().unwrap(), "--format", "csv"]).expect(0).stdout;
+        assert_eq!(nothing, "cursor,changed_at,consent_key,previous_key,state,email,full_name,source,withheld,mailable\r\n");
+        let mut rows = csv::ReaderBuilder::new().from_reader(csv.as_bytes());
+        assert_eq!(rows.records().map(|row| row.unwrap().len()).collect::<Vec<_>>(), [10; 4]);
     }
 
     async fn without_a_database_there_is_no_feed(world: World) {

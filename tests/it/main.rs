@@ -37,6 +37,7 @@ mod exporting;
 mod failover;
 mod fault_matrix;
 mod feed_killed;
+mod feed_memory;
 mod file;
 mod first_errors;
 mod first_sync;

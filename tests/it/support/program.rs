@@ -104,9 +104,15 @@ impl Running {
 
     /// Waits until it ends by itself.
     #[track_caller]
-    pub(crate) fn wait(mut self) -> Done {
+    pub(crate) fn wait(self) -> Done {
+        self.wait_within(PATIENCE)
+    }
+
+    /// The same for what takes longer.
+    #[track_caller]
+    pub(crate) fn wait_within(mut self, patience: Duration) -> Done {
         use std::os::unix::process::ExitStatusExt as _;
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + patience;
         let mut peak_kib = 0;
         let status = loop {
             peak_kib = self.peak_kib().unwrap_or(0).max(peak_kib);
