@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """The readers of docs/examples/readers against a local server that answers as each API documents it."""
-import http.server, json, os, subprocess, sys, tempfile, threading, unittest, urllib.parse
+import http.server, json, os, subprocess, sys, tempfile, threading, time, unittest, urllib.parse
 
 READERS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "docs", "examples", "readers")
 
@@ -26,11 +26,12 @@ class Api(http.server.BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(length) or b"null")
         call = (self.command, urllib.parse.unquote_plus(self.path), body)
         status = self.server.fault(len(self.server.calls), call)
+        self.server.times.append(time.monotonic())
         self.server.calls.append((status, *call))
         payload = json.dumps(self.server.reply(call)).encode()
         self.send_response(status)
         if status == 429:
-            self.send_header("Retry-After", "0")
+            self.send_header("Retry-After", "1")
         self.send_header("Content-Length", str(len(payload)))
         self.end_headers()
         self.wfile.write(payload)
@@ -44,6 +45,7 @@ class Api(http.server.BaseHTTPRequestHandler):
 class Readers(unittest.TestCase):
     def setUp(self):
         self.api = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Api)
+        self.api.times = []
         self.api.calls, self.api.fault, self.api.reply = [], lambda number, call: 200, lambda call: {}
         threading.Thread(target=self.api.serve_forever, daemon=True).start()
         self.folder = tempfile.TemporaryDirectory()
@@ -56,6 +58,7 @@ class Readers(unittest.TestCase):
 
     def read(self, reader, lines, expect=0):
         self.api.calls.clear()
+        self.api.times.clear()
         state = os.path.join(self.folder.name, "state.json")
         environment = {
             **os.environ, "STATE": state, "MAILCHIMP_URL": self.url + "/3.0/lists/l1", "MAILCHIMP_API_KEY": "k",
@@ -83,6 +86,8 @@ class Readers(unittest.TestCase):
         self.api.fault = lambda number, call: 429 if number == 0 else 200
         calls = self.read(reader, [line("d", "dan@example.com")])
         self.assertEqual((calls[0][0], pick(add, calls)), (429, ["dan@example.com"]))
+        self.assertEqual(calls[1][1:], calls[0][1:])
+        self.assertGreaterEqual(self.api.times[1] - self.api.times[0], 1.0, "Retry-After")
         # A refusal in the middle ends the reader, and the same lines come again.
         self.api.fault = lambda number, call: 200 if number == 0 else 403
         self.read(reader, [line("e", "eve@example.com"), line("d", None, "erased", False)], expect=1)
@@ -130,7 +135,7 @@ class Readers(unittest.TestCase):
         calls = self.read("klaviyo.py", [line("z", "zoe@example.com")])
         self.assertEqual([call[1] for call in calls], ["GET"])
 
-    def test_listmonk_leaves_an_existing_subscriber_alone(self):
+    def test_listmonk_adds_an_existing_subscriber_and_lifts_nothing(self):
         def reply(call):
             return {"data": {"results": [{"id": call[1]}]}} if call[0] == "GET" else {}
         self.api.reply = reply
@@ -142,28 +147,55 @@ class Readers(unittest.TestCase):
             self.assertEqual((body["action"], body["target_list_ids"]), ("unsubscribe", [3]))
             return body["ids"][0].split("'")[1]
         self.follows("listmonk.py", add, leave)
-        self.api.fault = lambda number, call: 409
-        self.assertEqual(len(self.read("listmonk.py", [line("z", "zoe@example.com")])), 1)
+        # Somebody of another list; no status, which would lift an unsubscribe.
+        self.api.fault = lambda number, call: 409 if call[0] == "POST" else 200
+        calls = self.read("listmonk.py", [line("z", "zoe@example.com")])
+        self.assertEqual([call[1] for call in calls], ["POST", "GET", "PUT"])
+        self.assertEqual({**calls[2][3], "ids": 0}, {"ids": 0, "action": "add", "target_list_ids": [3]})
 
     def test_hubspot_does_not_insist_where_somebody_has_opted_out(self):
         def to(verb):
             return lambda method, path, body: body["emailAddress"].lower() \
                 if (method, path) == ("POST", f"/communication-preferences/v3/{verb}") else None
         self.follows("hubspot.py", to("subscribe"), to("unsubscribe"))
-        self.api.fault = lambda number, call: 400
-        self.assertEqual(len(self.read("hubspot.py", [line("z", "zoe@example.com")])), 1)
+        def stands(status, lines, expect=0):
+            self.api.reply = lambda call: {"subscriptionStatuses": [{"id": "9", "status": status}]}
+            self.api.fault = lambda number, call: 400 if call[0] == "POST" else 200
+            calls = self.read("hubspot.py", lines, expect)
+            self.assertEqual([call[1] for call in calls], ["POST", "GET"])
+            self.assertEqual(calls[1][2].split("/v3/")[1].rsplit("/", 1)[0], "status/email")
+        stands("NOT_SUBSCRIBED", [line("z", "zoe@example.com")])
+        # A refused leave is one only where the contact is unsubscribed already.
+        stands("SUBSCRIBED", [line("z", None, "erased", False)], expect=1)
+        stands("NOT_SUBSCRIBED", [line("z", None, "erased", False)])
 
     def test_slack_gets_counts_and_nobody_s_name(self):
-        calls = self.read("slack.py", FIRST + SECOND[:1])
-        self.assertEqual([call[1:] for call in calls],
-                         [("POST", "/services/T/B/X", {"text": "5 new or changed, 1 left"})])
-        self.assertEqual(self.read("slack.py", []), [])
+        def said(lines):
+            return [call[1:] for call in self.read("slack.py", lines)]
+        def text(words):
+            return [("POST", "/services/T/B/X", {"text": words})]
+        self.assertEqual(said(FIRST), text("5 new, 0 left"))
+        # Ann and one of Cy's consents leave; Bob's consent gets an id, which makes him no newer.
+        self.assertEqual(said(SECOND), text("0 new, 2 left"))
+        self.assertEqual(said([line("b", "bob@example.com")]), [])
+        self.api.fault = lambda number, call: 403
+        self.read("slack.py", [line("n", "new@example.com")], expect=1)
+        self.api.fault = lambda number, call: 429 if number == 0 else 200
+        self.assertEqual(said([line("n", "new@example.com")]), text("1 new, 0 left") * 2)
+        self.assertGreaterEqual(self.api.times[1] - self.api.times[0], 1.0, "Retry-After")
+        self.api.fault = lambda number, call: 200
+        self.assertEqual(said(THIRD), text("0 new, 3 left"))
+        self.assertEqual(said([]), [])
 
     def test_no_reader_has_more_than_25_lines(self):
         for name in os.listdir(READERS):
             if name.endswith((".py", ".sql", ".sh")):
                 with open(os.path.join(READERS, name)) as file:
-                    self.assertLessEqual(len(file.readlines()), 25, name)
+                    lines = file.readlines()
+                    self.assertLessEqual(len(lines), 25, name)
+                    # Where what it sends is documented.
+                    if name not in ("follow.py", "state.py", "metabase.sql"):
+                        self.assertIn("https://", "".join(lines[:9]), name)
 
 
 if __name__ == "__main__":

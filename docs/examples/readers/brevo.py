@@ -2,6 +2,7 @@
 """understory-sync changes --as brevo -- docs/examples/readers/brevo.py
 
 Brevo API v3, "Create a contact" (POST /contacts) and "Update a contact" (PUT /contacts/{identifier}).
+https://developers.brevo.com/reference/update-contact
 emailBlacklisted is never set to false here: whoever unsubscribed in Brevo stays so."""
 import os, urllib.parse
 from follow import request

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """understory-sync changes --as klaviyo -- docs/examples/readers/klaviyo.py
 
-Klaviyo API, "Get Profiles", "Bulk Subscribe Profiles", "Bulk Unsubscribe Profiles" (revision 2025-01-15). Subscribing
-lifts an unsubscribe there, so each profile is looked at first."""
+Klaviyo, "Get Profiles", "Bulk Subscribe Profiles", "Bulk Unsubscribe Profiles". Subscribing lifts an unsubscribe: look first.
+https://developers.klaviyo.com/en/v2025-01-15/reference/bulk_unsubscribe_profiles"""
 import json, os, urllib.parse
 from follow import request
 from state import follow

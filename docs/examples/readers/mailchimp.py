@@ -2,6 +2,7 @@
 """understory-sync changes --as mailchimp -- docs/examples/readers/mailchimp.py
 
 Mailchimp Marketing API, "Add or update list member" (PUT) and "Update list member" (PATCH).
+https://mailchimp.com/developer/marketing/api/list-members/add-or-update-list-member/
 status_if_new counts for new members only: whoever unsubscribed in Mailchimp stays so."""
 import base64, hashlib, os
 from follow import request
