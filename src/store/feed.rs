@@ -101,7 +101,7 @@ impl FromStr for FeedCursor {
 /// The feed as it stands when a reader begins: lines that change meanwhile come with the next reading.
 #[derive(Debug, Clone)]
 pub struct Feed {
-    feed_id: String,
+    id: String,
     until: Timestamp,
     /// The reader drops what it is not told of: erasures that are dropped meanwhile are nothing to it.
     begins_anew: bool,
@@ -111,7 +111,7 @@ impl Feed {
     /// Before the first line.
     pub fn start(&self) -> FeedCursor {
         FeedCursor {
-            feed_id: self.feed_id.clone(),
+            feed_id: self.id.clone(),
             changed_at: Timestamp::default(),
             nonce: NO_NONCE.to_owned(),
             consent_key: String::new(),
@@ -123,7 +123,7 @@ impl Feed {
     pub fn after(&self, line: &FeedLine) -> FeedCursor {
         let key = if line.is_last { LAST_KEY } else { line.consent_key.as_str() };
         FeedCursor {
-            feed_id: self.feed_id.clone(),
+            feed_id: self.id.clone(),
             changed_at: line.changed_at,
             nonce: line.nonce.clone(),
             consent_key: key.to_owned(),
@@ -248,7 +248,7 @@ impl Store {
                     None => None,
                 };
                 let begins_anew = cursor.is_none();
-                Ok((Feed { feed_id: state.feed_id, until: state.last_changed_at, begins_anew }, cursor))
+                Ok((Feed { id: state.feed_id, until: state.last_changed_at, begins_anew }, cursor))
             })
             .await?;
         self.note_what_readers_see().await?;
@@ -381,8 +381,7 @@ pub(super) async fn readers(conn: &mut Conn, now: Timestamp, place: &str) -> Res
     let failed = |error: sqlx::Error| from_sqlx(&error, place);
     let state: FeedState = row!(conn, STATE).map_err(failed)?;
     let found: Vec<(String, Option<String>, Timestamp)> = rows!(conn, READERS).map_err(failed)?;
-    let start =
-        Feed { feed_id: state.feed_id.clone(), until: state.last_changed_at, begins_anew: true }.start();
+    let start = Feed { id: state.feed_id.clone(), until: state.last_changed_at, begins_anew: true }.start();
     let mut readers = Vec::with_capacity(found.len());
     for (name, text, updated_at) in found {
         let cursor = match &text {

@@ -153,7 +153,7 @@ impl Life {
     }
 
     async fn run(&mut self) {
-        for _ in 0..1 + self.dice.below(4) {
+        for _ in 0..=self.dice.below(4) {
             self.change_list();
         }
         self.publish();
@@ -402,8 +402,8 @@ fn live(engine: Engine) {
     for seed in first..first + lives {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let mut life = runtime.block_on(Life::new(seed, engine));
-        let lived = catch_unwind(AssertUnwindSafe(|| runtime.block_on(life.live())));
-        if let Err(cause) = lived {
+        let outcome = catch_unwind(AssertUnwindSafe(|| runtime.block_on(life.live())));
+        if let Err(cause) = outcome {
             say_loudly(&format!(
                 "{engine:?}, seed {seed} fails (UNDERSTORY_SYNC_SEED={seed} UNDERSTORY_SYNC_FOLLOWED=1):\n{}",
                 life.log
