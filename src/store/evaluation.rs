@@ -52,7 +52,7 @@ const CANDIDATE: &str = "select c.consent_key, c.consent_id, k.checked_at, \
      left join consent_checks k on k.consent_key = c.consent_key \
      left join rejected_listings r on r.consent_key = c.consent_key \
      where c.missing_since is not null and c.removed_at is null \
-     and c.missing_judged + coalesce(r.skipped, 0) <= $1 and c.consent_id is not null \
+     and c.missing_judged + coalesce(r.skipped, 0) <= $1 and c.consent_id not in ('.', '..') \
      order by (k.checked_at is not null), k.checked_at, c.missing_judged, c.consent_key limit $2";
 
 const TIMED: &str = "select c.consent_key, c.consent_id, \
@@ -82,18 +82,18 @@ impl Store {
         .await
     }
 
-    /// Of these rows, those with an id; those unasked longest first.
+    /// Of these rows, those with an id that a page can be asked by; those unasked longest first.
     pub async fn unlisted_candidates(
         &mut self,
         hashes: &[u64],
         most: usize,
     ) -> Result<Vec<Candidate>, StoreError> {
         const SQLITE: &str = "select c.consent_key, c.consent_id, k.checked_at, false as overdue from consents c \
-             left join consent_checks k on k.consent_key = c.consent_key where c.consent_id is not null \
+             left join consent_checks k on k.consent_key = c.consent_key where c.consent_id not in ('.', '..') \
              and substr(c.row_hash, 1, 16) in (select value from json_each($1)) \
              order by (k.checked_at is not null), k.checked_at, c.consent_key limit $2";
         const POSTGRES: &str = "select c.consent_key, c.consent_id, k.checked_at, false as overdue from consents c \
-             left join consent_checks k on k.consent_key = c.consent_key where c.consent_id is not null \
+             left join consent_checks k on k.consent_key = c.consent_key where c.consent_id not in ('.', '..') \
              and substr(c.row_hash, 1, 16) = any($1) \
              order by (k.checked_at is not null), k.checked_at, c.consent_key limit $2";
         let place = self.place();
@@ -123,7 +123,7 @@ impl Store {
         .await
     }
 
-    /// Missing rows with an id that were absent from enough judged runs, one more included; those unasked longest first.
+    /// Missing rows with an id that a page can be asked by, that were absent from enough judged runs, one more included; those unasked longest first.
     pub async fn candidates(
         &mut self,
         judged_runs: i64,

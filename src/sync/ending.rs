@@ -8,6 +8,7 @@ use super::target::Target;
 use super::wait::Wait;
 use super::{RunError, RunOptions, RunReport, Syncer, count_requests, fail};
 use crate::api::Traffic;
+use crate::consent::is_askable;
 use crate::exit::Exit;
 use crate::invocation::Invocation;
 use crate::reconcile::{Absence, Evidence, Guard, Pass, PendingReturn, RowWrite};
@@ -172,7 +173,9 @@ impl Syncer {
             evidence.own -= gone.len() as u64;
         }
         let absence = guard.evaluate(&evidence, accepted.is_some());
-        let accepted = accepted.filter(|_| absence == Absence::Judged);
+        // Where the pages alone let everybody through, it was no help and is kept.
+        let helps = absence == Absence::Judged && guard.evaluate(&evidence, false) != Absence::Judged;
+        let accepted = accepted.filter(|_| helps);
         Ok(Decision { absence, evidence, accepted, held, gone })
     }
 
@@ -217,7 +220,8 @@ impl Syncer {
                 walked.lookups.usable == Some(true) || standing.pages_usable_at.is_some_and(|at| at > due);
             let overdue = store.overdue_rows(judged_runs, confirm_runs, due).await?;
             let by_time = |candidate: &Candidate| {
-                (candidate.consent_id.is_none() || !usable) && walked.may_confirm(candidate)
+                let has_page = candidate.consent_id.as_deref().is_some_and(is_askable);
+                !(has_page && usable) && walked.may_confirm(candidate)
             };
             let by_time = overdue.into_iter().filter(by_time).map(|candidate| candidate.consent_key);
             removed.extend(by_time.filter(|key| !walked.lookups.is_gone(key)));

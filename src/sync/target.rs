@@ -21,6 +21,8 @@ pub(super) struct DryTarget<'a> {
     pub(super) clock_checked: bool,
     pub(super) would: &'a mut dyn FnMut(PlannedChange),
     unwritten: Unwritten,
+    /// Keys, in the database, of rows that would be active again.
+    returned: Vec<String>,
     /// Keys that were reported: a scan that begins anew reports none twice.
     reported: HashSet<u64>,
     hasher: RandomState,
@@ -34,6 +36,7 @@ impl<'a> DryTarget<'a> {
             clock_checked: false,
             would,
             unwritten: Unwritten::default(),
+            returned: Vec::new(),
             reported: HashSet::new(),
             hasher: RandomState::new(),
         }
@@ -54,6 +57,13 @@ impl<'a> DryTarget<'a> {
             match op {
                 RowWrite::Upsert(put) => {
                     let kind = kind_of(&put.kind);
+                    if kind == "returned" {
+                        let moved = match &put.kind {
+                            UpsertKind::TakeOver { old_key, .. } => old_key,
+                            _ => &put.key,
+                        };
+                        self.returned.push(moved.clone());
+                    }
                     if self.report(kind, &put.key) && put.counts {
                         match kind {
                             "added" => self.row.added += 1,
@@ -63,6 +73,7 @@ impl<'a> DryTarget<'a> {
                     }
                 }
                 RowWrite::MarkListed { key, returns: true, counts } => {
+                    self.returned.push(key.clone());
                     self.row.returned += i64::from(self.report("returned", key) && *counts);
                 }
                 RowWrite::MarkListed { .. } => {}
@@ -207,12 +218,12 @@ impl Target<'_> {
 
     pub(super) async fn standing(&mut self, pending: &[String]) -> Result<Standing, RunError> {
         let began = self.row().started_at;
-        let run_id = match self {
-            Self::Database { run, .. } => run.row.id,
-            Self::Nothing(_) => i64::MAX,
+        let (run_id, listed) = match self {
+            Self::Database { run, .. } => (run.row.id, pending.to_vec()),
+            Self::Nothing(dry) => (i64::MAX, [pending, &dry.returned].concat()),
         };
         Ok(match self.store() {
-            Some(store) => store.standing(run_id, began, pending).await?,
+            Some(store) => store.standing(run_id, began, &listed).await?,
             None => Standing::default(),
         })
     }

@@ -68,21 +68,21 @@ on_both! {
     }
 
     async fn several_items_without_id_of_one_person_are_one_though_the_first_brings_an_older_row_back(world: World) {
-        let nameless = |name: &str| json!({"company_id": "c", "email": "u@example.com", "full_name": name, "source": "s"});
-        let with_id = |email: &str| json!({"id": "u", "company_id": "c", "email": email, "full_name": "N", "source": "s"});
+        let item = |name: &str| json!({"company_id": "c", "email": "u@example.com", "full_name": name, "source": "s"});
+        let numbered = |email: &str| json!({"id": "u", "company_id": "c", "email": email, "full_name": "N", "source": "s"});
         let other = json!({"id": "x", "company_id": "c", "email": "x@example.com"});
         // A row with a natural key, missing by now, and a younger one with an id and the same natural key.
-        world.api.set_people(&[nameless("N"), other.clone()]);
+        world.api.set_people(&[item("N"), other.clone()]);
         world.run_once().expect(0);
-        world.api.set_people(&[with_id("elsewhere@example.com"), other.clone()]);
+        world.api.set_people(&[numbered("elsewhere@example.com"), other.clone()]);
         world.run_once().expect(0);
-        world.api.set_people(&[with_id("u@example.com"), other.clone()]);
+        world.api.set_people(&[numbered("u@example.com"), other.clone()]);
         world.run_once().expect(0);
-        world.api.set_people(&[nameless("first"), nameless("second"), nameless("third"), other]);
+        world.api.set_people(&[item("first"), item("second"), item("third"), other]);
         world.run_once().expect(0);
         assert_eq!(world.last_run("items, returned, updated, unchanged, duplicates").await, "4|1|0|1|2");
         let names = "select consent_key = 'u', full_name from active_consents where email = 'u@example.com' order by 1";
-        let named = world.db.rows(names).await;
-        assert!(named[0].ends_with("|N") && named[1].ends_with("|first"), "{named:?}");
+        let rows = world.db.rows(names).await;
+        assert!(rows[0].ends_with("|N") && rows[1].ends_with("|first"), "{rows:?}");
     }
 }

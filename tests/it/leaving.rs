@@ -1,5 +1,6 @@
 //! Who is not listed any more: missing at once, removed when that is confirmed, returned at any time.
 
+use serde_json::json;
 use understory_mock_api::{Endpoint, Fault, FaultRule, When};
 
 use crate::support::World;
@@ -244,6 +245,23 @@ on_both! {
             assert!(latest <= waiting, "somebody else has waited longer");
             last.extend(asked.into_iter().map(|id| (id, run)));
         }
+    }
+
+    async fn an_id_that_no_url_can_name_takes_no_look_up_and_is_removed_by_the_time(world: World) {
+        world.set("removal.max_checks", "1");
+        let item = |id: &str| json!({ "id": id, "company_id": "c", "email": "someone@example.com" });
+        let people: Vec<_> = ["a", "b", ".", "c", "d", "e", "f", "g", "h", "i"].map(item).into();
+        world.api.set_people(&people);
+        world.run_once().expect(0);
+        world.api.set_people(&people[3..]);
+        for _ in 0..4 {
+            world.run_once().expect(0);
+        }
+        assert_eq!(world.db.rows("select consent_key from consents where removed_at is not null order by 1").await, ["a", "b"]);
+        let long_ago = "update consents set missing_since = '2026-01-01T00:00:00.000Z' where consent_key = '.'";
+        world.db.execute(long_ago).await;
+        world.run_once().expect(0);
+        assert_eq!(world.db.number("select count(*) from consents where removed_at is not null").await, 3);
     }
 
     async fn a_consent_without_id_has_no_page_and_is_removed_by_the_time(world: World) {

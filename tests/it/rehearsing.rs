@@ -163,6 +163,20 @@ on_both! {
         }
     }
 
+    async fn who_comes_back_in_it_is_not_counted_as_gone_by_its_guard(world: World) {
+        world.set("removal.min_count", "2");
+        world.set("removal.max_percent", "50");
+        let item = |name: &str| json!({ "company_id": "c", "email": format!("{name}@example.com") });
+        world.api.set_people(&[item("a"), item("b"), item("c")]);
+        world.run_once().expect(0);
+        world.api.set_people(&[item("c")]);
+        world.run_once().expect(0);
+        world.api.set_people(&[item("a"), item("b")]);
+        world.run(&["--run-once", "--dry-run"]).expect(0);
+        world.run_once().expect(0);
+        assert_eq!(world.last_run("absence, returned, missing").await, "judged|2|1");
+    }
+
     async fn it_ends_as_the_run_would(world: World) {
         world.list_people(200);
         world.run_once().expect(0);

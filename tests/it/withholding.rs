@@ -1,5 +1,6 @@
 //! The guard: more missing at once than is likely is withheld, said, and let through by number only.
 
+use serde_json::json;
 use understory_mock_api::{Endpoint, Fault, FaultRule};
 
 use crate::support::{World, run, until, variable};
@@ -185,6 +186,19 @@ on_both! {
         assert_eq!(world.db.number(KEPT).await, 0);
         hide_first(&world, 40);
         world.run_once().expect(65);
+    }
+
+    async fn an_acceptance_that_the_pages_made_needless_is_kept(world: World) {
+        world.list_people(40);
+        world.run_once().expect(0);
+        world.run(&["accept-removals", "30"]).expect(0);
+        let ids = world.api.people(|people| people.ids());
+        assert!(ids[..20].iter().all(|id| world.api.remove(id)));
+        // A new item without id would block the run, so that the pages are asked, and all of them are gone.
+        world.api.add(&json!({ "company_id": "c" }));
+        world.run_once().expect(0);
+        assert_eq!(world.last_run("absence, missing, accepted_removals, accepted_by").await, "judged|20|-|-");
+        assert_eq!(world.db.number("select accepted_removals from sync_state").await, 30);
     }
 
     async fn a_kept_acceptance_ends_after_a_day(world: World) {
