@@ -210,6 +210,21 @@ for file in "$machine/drop-ins"/*; do
     if [ -e "$machine/client_secret" ]; then mv "$machine/client_secret" "$root/etc/understory-sync/client_secret"; fi
 done
 
+say "a reader of changes beside the daemon, by its timer"
+install -m 644 "$repository"/docs/examples/understory-sync-changes@.{service,timer} "$root/etc/systemd/system/"
+printf '#!/bin/sh\nset -e\ntest "$SETTING" = told\nwc -l >received\n' | install -D -m 755 /dev/stdin "$root/usr/local/lib/understory-readers/counter.py"
+install -m 600 /dev/stdin "$root/etc/understory-sync/counter.env" <<<SETTING=told
+in_it systemctl daemon-reload
+same "the service: verify" "$(in_it systemd-analyze verify understory-sync-changes@counter.service 2>&1 && echo 0)" 0
+same "the timer: verify" "$(in_it systemd-analyze verify understory-sync-changes@counter.timer 2>&1 && echo 0)" 0
+in_it rm -f /var/lib/private/understory-sync/received
+expect "the daemon starts" in_it systemctl start understory-sync.service
+expect "the timer starts" in_it systemctl start understory-sync-changes@counter.timer
+expect "the service runs" in_it systemctl start understory-sync-changes@counter.service
+expect "the reader was given lines" in_it sh -c '[ "$(cat /var/lib/private/understory-sync/received)" -ge 250 ]'
+expect "the daemon still runs" in_it systemctl is-active understory-sync.service
+in_it systemctl stop understory-sync-changes@counter.timer understory-sync.service
+
 say "files that root makes stay the service's"
 in_it sh -c 'rm -f /var/lib/private/understory-sync/*'
 expect "migrate as root" in_it env CREDENTIALS_DIRECTORY=/etc/understory-sync DATABASE_URL=sqlite://$database understory-sync --config /etc/understory-sync/config.toml migrate

@@ -88,3 +88,50 @@ async fn the_model_for_dbt_stays_equal_to_the_active_consents() {
         "1"
     );
 }
+
+/// Runs the words of a document by a shell, with the program, a folder and a reader of this test in place of the document's.
+fn run_documented(world: &World, words: &str) -> String {
+    let reader = world.home().join("reader");
+    std::fs::write(&reader, "#!/bin/sh\ntest \"$MAILCHIMP_API_KEY\" = key && wc -l >received\n").unwrap();
+    std::fs::set_permissions(&reader, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    std::fs::write(world.home().join("mailchimp.env"), "export MAILCHIMP_API_KEY=key\n").unwrap();
+    let mut words = words.to_owned();
+    for (documented, here) in [
+        ("--config /etc/understory-sync/config.toml", String::new()),
+        ("/etc/understory-sync/", format!("{}/", world.home().display())),
+        ("/var/lib/understory-sync", world.home().display().to_string()),
+        ("/usr/bin/understory-sync", "understory-sync".to_owned()),
+        ("/usr/local/lib/understory-readers/mailchimp.py", reader.display().to_string()),
+        ("/readers/mailchimp.py", reader.display().to_string()),
+        ("sleep 300", "exit".to_owned()),
+        ("understory-sync changes", format!("{} changes", env!("CARGO_BIN_EXE_understory-sync"))),
+        ("understory-sync  changes", format!("{} changes", env!("CARGO_BIN_EXE_understory-sync"))),
+    ] {
+        words = words.replace(documented, &here);
+    }
+    let model = world.command(&[]);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &words]).env_clear().current_dir(world.home());
+    shell.envs(model.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let done = shell.output().unwrap();
+    assert!(done.status.success(), "{words}\n{}", String::from_utf8_lossy(&done.stderr));
+    let received = world.home().join("received");
+    let count = std::fs::read_to_string(&received).unwrap().trim().to_owned();
+    std::fs::remove_file(received).unwrap();
+    count
+}
+
+on_both! {
+    async fn the_documented_line_of_cron_and_the_service_of_compose_hand_the_changes_on(world: World) {
+        world.list_people(5);
+        world.run_once().expect(0);
+        let tables = include_str!("../../docs/tables.md");
+        let cron = tables.lines().find_map(|line| line.strip_prefix("*/5 * * * * understory-sync ")).unwrap();
+        assert_eq!(run_documented(&world, cron), "6");
+        world.run(&["changes", "--forget-reader", "mailchimp"]).expect(0);
+        let compose = include_str!("../../docs/examples/compose.readers.yaml");
+        let words = compose.lines().find_map(|line| line.trim().strip_prefix("- while")).unwrap();
+        world.variable("MAILCHIMP_API_KEY", "key");
+        assert_eq!(run_documented(&world, &format!("while{words}")), "6");
+    }
+}
