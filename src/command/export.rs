@@ -116,7 +116,7 @@ async fn write_rows(store: &mut Store, shape: &Shape, mut out: impl Write) -> Re
     Ok(())
 }
 
-const COLUMNS: [&str; 17] = [
+const COLUMNS: [&str; 18] = [
     "consent_key",
     "consent_id",
     "company_id",
@@ -134,6 +134,7 @@ const COLUMNS: [&str; 17] = [
     "first_run_id",
     "changed_run_id",
     "address",
+    "previous_key",
 ];
 
 /// Without --columns: those of version 0.1, which scripts count on.
@@ -165,7 +166,8 @@ fn cell<'a>(row: &'a ExportRow, column: &str) -> Cell<'a> {
         "erased_at" => Cell::Time(row.erased_at),
         "first_run_id" => Cell::Number(row.first_run_id),
         "changed_run_id" => Cell::Number(row.changed_run_id),
-        _ => Cell::Text(row.address.as_deref()),
+        "address" => Cell::Text(row.address.as_deref()),
+        _ => Cell::Text(row.previous_key.as_deref()),
     }
 }
 

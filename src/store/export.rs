@@ -42,6 +42,7 @@ pub struct ExportRow {
     /// The run that last changed it.
     pub changed_run_id: i64,
     pub address: Option<String>,
+    pub previous_key: Option<String>,
 }
 
 /// Which rows are exported.
@@ -69,7 +70,7 @@ macro_rules! export_sql {
             " as refs, extra",
             $json,
             " as extra, first_seen_at, changed_at, missing_since, withheld_since, removed_at, erased_at, ",
-            "first_run_id, changed_run_id, address from consents where consent_key > $1 ",
+            "first_run_id, changed_run_id, address, previous_key from consents where consent_key > $1 ",
             "and ($2 or (missing_since is null and removed_at is null and ($3 or withheld_since is null))) ",
             "order by consent_key limit 1000"
         )

@@ -242,6 +242,60 @@ on_both! {
     }
 }
 
+on_both! {
+    async fn every_documented_column_can_be_chosen_in_any_order(world: World) {
+        world.api.set_people(&[json!({"company_id": COMPANY_ID, "email": "Ann@example.com"})]);
+        world.run_once().expect(0);
+        world.api.set_people(&[json!({"id": "x", "company_id": COMPANY_ID, "email": "Ann@example.com"})]);
+        world.run_once().expect(0);
+        let documented = include_str!("../../docs/tables.md").split("\n## consents\n").nth(1).unwrap();
+        let documented = documented.split("\nWhat the state").next().unwrap();
+        let mut columns: Vec<&str> = documented
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `")?.split(" | ").next())
+            .flat_map(|names| names.trim_end_matches('`').split("`, `"))
+            .collect();
+        columns.reverse();
+        assert_eq!(columns.len(), 18, "{columns:?}");
+        let chosen = columns.join(",");
+        let csv = world.run(&["export", "--format", "csv", "--columns", &chosen]).expect(0).stdout;
+        let rows = parse_csv(&csv);
+        assert_eq!(rows[0], columns);
+        assert_eq!(rows[1][1], "ann@example.com", "address");
+        assert!(rows[1][0].starts_with("nk:"), "previous_key: {}", rows[1][0]);
+        let jsonl = world.run(&["export", "--format", "jsonl", "--columns", "email,address,consent_key"]).expect(0).stdout;
+        assert_eq!(jsonl, "{\"email\":\"Ann@example.com\",\"address\":\"ann@example.com\",\"consent_key\":\"x\"}\n");
+        world.run(&["export", "--format", "csv", "--columns", "email,row_hash"]).expect(2).says("--columns names a column");
+    }
+
+    async fn a_spreadsheet_runs_no_cell_of_any_column_and_everybody_else_gets_them_as_they_are(world: World) {
+        let starts = ["=1+1", "+1", "-1", "@sum(a1)", "\t=1", "\r=1", " =1", "＝1", "|calc"];
+        let people: Vec<Value> = starts
+            .iter()
+            .enumerate()
+            .map(|(number, text)| json!({"id": format!("{text}{number}"), "company_id": COMPANY_ID, "email": format!("{number}@example.com"), "full_name": text, "source": text}))
+            .collect();
+        world.api.set_people(&people);
+        world.run_once().expect(0);
+        let plain = world.run(&["export", "--format", "csv"]).expect(0).stdout;
+        for text in starts {
+            assert_eq!(parse_csv(&plain).iter().filter(|row| row[4] == text && row[5] == text).count(), 1, "{text:?}");
+        }
+        world.run(&["export", "--format", "csv", "--excel", "--withheld", "-o", "excel.csv"]).expect(0);
+        let excel = std::fs::read_to_string(world.home().join("excel.csv")).unwrap();
+        let rows = parse_csv(excel.strip_prefix('\u{feff}').unwrap());
+        assert_eq!(rows.len(), starts.len() + 1);
+        for row in &rows[1..] {
+            for cell in row.iter().filter(|cell| !cell.is_empty()) {
+                let first = cell.trim_start_matches(' ').chars().next().unwrap();
+                assert!(!"=+-@\t\r\n|＝＋－＠".contains(first), "{cell:?}");
+            }
+            assert_eq!(row[4], row[5]);
+            assert!(starts.contains(&row[4].strip_prefix('\'').unwrap()), "{row:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_time_without_end_is_written_and_no_panic() {
     let world = World::on(Engine::Postgres).await;
