@@ -104,6 +104,7 @@ fn run(cli: &Cli, format: &Cell<LogFormat>) -> Result<Exit, CommandError> {
         }
         Some(Command::Man) => return Ok(command::man::run(&mut out)?),
         Some(Command::Config { example: true, .. }) => return Ok(command::config::example(&mut out)?),
+        Some(Command::Config { schema: true, .. }) => return Ok(command::config::print_schema(&mut out)?),
         Some(Command::Config { json, .. }) => {
             let loaded = configuration(cli, Needs::Nothing, format)?;
             return Ok(command::config::run(&loaded, *json, &mut out, &mut io::stderr().lock())?);

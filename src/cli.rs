@@ -115,6 +115,10 @@ pub enum Command {
         /// Instead: a file with every key, its default and what it is for, to begin one's own with
         #[arg(long, conflicts_with = "json")]
         example: bool,
+
+        /// Instead: the JSON Schema of a configuration file, for editors
+        #[arg(long, conflicts_with_all = ["json", "example"])]
+        schema: bool,
     },
 
     /// Let the next complete run mark up to N consents as missing that the removal guard withholds
@@ -392,6 +396,7 @@ mod tests {
             "config",
             "config --json",
             "config --example",
+            "config --schema",
             "accept-removals 1004",
             "accept-removals 0",
             "migrate",

@@ -244,7 +244,7 @@ _understory__sync() {
             return 0
             ;;
         understory__subcmd__sync__subcmd__config)
-            opts="-h --json --example --config --log-format --log-level --help"
+            opts="-h --json --example --schema --config --log-format --log-level --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -96,6 +96,7 @@ debug\t''
 trace\t''"
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand config" -l json -d 'As JSON'
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand config" -l example -d 'Instead: a file with every key, its default and what it is for, to begin one\'s own with'
+complete -c understory-sync -n "__fish_understory_sync_using_subcommand config" -l schema -d 'Instead: the JSON Schema of a configuration file, for editors'
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand config" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand accept-removals" -l config -d 'The configuration file' -r -F
 complete -c understory-sync -n "__fish_understory_sync_using_subcommand accept-removals" -l log-format -d 'How log lines are written (they go to stderr), instead of log.format' -r -f -a "text\t''

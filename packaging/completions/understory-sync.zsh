@@ -75,6 +75,7 @@ _arguments "${_arguments_options[@]}" : \
 '--log-level=[How much is logged, instead of log.level (info)]:LEVEL:(error warn info debug trace)' \
 '--json[As JSON]' \
 '(--json)--example[Instead\: a file with every key, its default and what it is for, to begin one'\''s own with]' \
+'(--json --example)--schema[Instead\: the JSON Schema of a configuration file, for editors]' \
 '-h[Print help (see more with '\''--help'\'')]' \
 '--help[Print help (see more with '\''--help'\'')]' \
 && ret=0

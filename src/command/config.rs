@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
-use crate::config::{Entry, Loaded};
+use crate::config::{EXAMPLE, Entry, Loaded, schema};
 use crate::exit::Exit;
 
 /// Writes the configuration to `out` in a form that a configuration file accepts, and what is missing to `err`.
@@ -16,8 +16,12 @@ pub fn run(loaded: &Loaded, json: bool, out: &mut dyn Write, err: &mut dyn Write
 
 /// The commented example, which needs no configuration.
 pub fn example(out: &mut dyn Write) -> io::Result<Exit> {
-    let text = include_str!("../../config.example.toml");
-    super::unless_closed(out.write_all(text.as_bytes()).and_then(|()| out.flush()), Exit::Done)
+    super::unless_closed(out.write_all(EXAMPLE.as_bytes()).and_then(|()| out.flush()), Exit::Done)
+}
+
+/// The JSON Schema of a configuration file, which needs none either.
+pub fn print_schema(out: &mut dyn Write) -> io::Result<Exit> {
+    super::unless_closed(writeln!(out, "{:#}", schema()).and_then(|()| out.flush()), Exit::Done)
 }
 
 /// Values as TOML writes them are JSON too; what is not is given as text.

@@ -13,6 +13,7 @@ mod key;
 mod load;
 mod problem;
 mod reader;
+mod schema;
 mod secret;
 mod section;
 #[cfg(test)]
@@ -26,6 +27,7 @@ pub use environment::Environment;
 pub use load::{Loaded, Needs, Sources, load, load_draft};
 pub use problem::{ConfigError, Origin, Problem};
 pub use reader::Entry;
+pub use schema::{EXAMPLE, schema};
 pub use value::quoted;
 
 use std::path::PathBuf;

@@ -93,6 +93,13 @@ async fn every_column_that_is_not_internal_is_explained() {
     }
 }
 
+/// Whoever arrives reads one page.
+#[test]
+fn the_readme_stays_short() {
+    let lines = read("README.md").lines().count();
+    assert!((100..200).contains(&lines), "{lines} lines");
+}
+
 #[test]
 fn every_link_leads_to_a_file_and_a_heading_of_it() {
     let mut broken = Vec::new();

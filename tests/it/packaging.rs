@@ -23,6 +23,14 @@ fn the_packaged_man_page_and_completions_are_the_programs_own() {
 }
 
 #[test]
+fn the_schema_beside_the_example_is_the_programs_own() {
+    let schema = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/config.schema.json")).unwrap();
+    let cure = "write it anew: understory-sync config --schema >config.schema.json";
+    assert!(said(&["config", "--schema"]) == schema, "{cure}");
+    assert!(said(&["config", "--example"]).starts_with("#:schema ./config.schema.json\n"));
+}
+
+#[test]
 fn every_unit_asks_for_the_same_sandbox() {
     let unit = |name: &str| {
         let path = format!("{}/systemd/{name}.service", env!("CARGO_MANIFEST_DIR"));

@@ -79,7 +79,7 @@ fn config_tells_what_is_missing_and_can_be_read_back() {
 fn sample() -> String {
     let text =
         std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config.example.toml")).unwrap();
-    let key = |line: &str| line.starts_with('#') && !line.starts_with("# ");
+    let key = |line: &str| line.starts_with('#') && !line.starts_with("# ") && !line.starts_with("#:");
     let lines = text.lines().map(|line| if key(line) { &line[1..] } else { line });
     lines.collect::<Vec<_>>().join("\n")
 }

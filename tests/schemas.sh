@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
-# The workflows against the schema that check-jsonschema brings, the actions against the rule that each is pinned, and the formula of a
-# release against what it should say. Ends with "N passed, N failed".
+# What is read by programs of others: the workflows against the schema that check-jsonschema brings, the configuration's own schema
+# against what the program accepts, the actions against the rule that each is pinned, the formula of a release against what it should
+# say. Ends with "N passed, N failed".
 #
-# Needs check-jsonschema (PyPI), which is put into the cache where it is missing.
+# Needs cargo, and check-jsonschema (PyPI), which is put into the cache where it is missing.
 set -euo pipefail
-title="workflows"
+title="schemas"
 source "$(dirname "$0")/install/lib.sh"
 
 work=$(mktemp -d)
 folders+=("$work")
 
-say "schema"
+say "the schema of workflows"
 PATH=$PATH:$cache/python/bin
 if ! command -v check-jsonschema >/dev/null; then
     { python3 -m venv "$cache/python" && "$cache/python/bin/pip" install --quiet check-jsonschema; } >&2 || true
@@ -22,8 +23,48 @@ if command -v check-jsonschema >/dev/null; then
     # Positive control.
     sed 's/runs-on:/runs_on:/' "$repository/.github/workflows/ci.yml" >"$work/wrong.yml"
     fails_with 1 "runs_on|runs-on" check-jsonschema --builtin-schema vendor.github-workflows "$work/wrong.yml"
+
+    say "the schema of the configuration"
+    (cd "$repository" && cargo build --locked --quiet)
+    program=${CARGO_TARGET_DIR:-$repository/target}/debug/understory-sync
+    schema=$work/config.schema.json
+    "$program" config --schema >"$schema"
+    expect "it is a schema" check-jsonschema --quiet --check-metaschema "$schema"
+    config=$work/config.toml
+    by_schema() { check-jsonschema --quiet --schemafile "$schema" "$config"; }
+    by_program() { env UNDERSTORY_SYNC__AUTH__CLIENT_ID=id UNDERSTORY_SYNC__AUTH__CLIENT_SECRET=secret "$program" --config "$config" config; }
+    both_accept() { expect "the schema accepts $1" by_schema; expect "the program accepts $1" by_program; }
+    "$program" config --example >"$config"
+    both_accept "the example"
+    # Every default as if somebody had written it; what has none is "…" or a file there.
+    sed -E '/= ("…"|"\/run)/!s/^#([a-z_]+ = )/\1/' "$repository/config.example.toml" >"$config"
+    same "they are many" "$(grep -cE '^[a-z_]+ = ' "$config")" "$(grep -E '^#[a-z_]+ = ' "$repository/config.example.toml" | grep -cvE '"…"|"/run')"
+    both_accept "every default"
+    while read -r section line; do
+        printf '[%s]\n%s\n' "$section" "$line" >"$config"
+        fails_with 1 "" check-jsonschema --schemafile "$schema" "$config"
+        fails_with 78 "problem" by_program
+    done <<'WRONG'
+api pagesize = 100
+api page_size = "100"
+api page_size = 0
+api page_size = 101
+auht client_id = "x"
+auth scopes = [1]
+database url = 7
+health stale_after = "two hours"
+http allowed_hosts = [true]
+log level = "loud"
+removal confirm_runs = 1
+removal max_percent = 101
+removal min_count = -1
+retention history = "off"
+schedule jitter = "5 m"
+schedule run_at_start = "true"
+schedule run_timeout = "never"
+WRONG
 else
-    not_run "the schema of workflows" "check-jsonschema could not be installed"
+    not_run "the schemas of workflows and configuration" "check-jsonschema could not be installed"
 fi
 
 say "actions"
