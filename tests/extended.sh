@@ -82,7 +82,6 @@ step "tests that are marked as ignored" tests -- --ignored
 step "fuzzing" fuzz
 step "units under systemd 252 (Debian 12)" env SUITE=bookworm ./tests/systemd.sh
 step "reproducible release" ./tests/reproducible.sh
-step "Debian package" ./tests/deb.sh
 step "image" ./tests/docker.sh
 
 if [ $ran -eq 0 ]; then
