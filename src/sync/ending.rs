@@ -207,8 +207,10 @@ impl Syncer {
     ) -> Result<Vec<String>, RunError> {
         let confirm_runs = self.config.removal.confirm_runs;
         let judged_runs = standing.judged_runs;
+        // Rows that are passed over below take no place.
+        let passed_over = walked.pass.rejected_missing_rows().count() + target.unwritten_returns().len();
         let Some(store) = target.store() else { return Ok(Vec::new()) };
-        let most = self.max_lookups().saturating_add(walked.pass.rejected_missing_rows().count());
+        let most = self.max_lookups().saturating_add(passed_over);
         let mut candidates = store.candidates(judged_runs, confirm_runs, most).await?;
         candidates.retain(|candidate| walked.may_confirm(candidate));
         let keys: Vec<String> = candidates.into_iter().map(|candidate| candidate.consent_key).collect();

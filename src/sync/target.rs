@@ -126,6 +126,14 @@ impl Target<'_> {
         }
     }
 
+    /// The keys of rows that are missing in the database, and would not be any more.
+    pub(super) fn unwritten_returns(&self) -> &[String] {
+        match self {
+            Self::Database { .. } => &[],
+            Self::Nothing(dry) => &dry.returned,
+        }
+    }
+
     pub(super) fn clock_checked(&mut self) -> &mut bool {
         match self {
             Self::Database { run, .. } => &mut run.clock_checked,
@@ -218,10 +226,11 @@ impl Target<'_> {
 
     pub(super) async fn standing(&mut self, pending: &[String]) -> Result<Standing, RunError> {
         let began = self.row().started_at;
-        let (run_id, listed) = match self {
-            Self::Database { run, .. } => (run.row.id, pending.to_vec()),
-            Self::Nothing(dry) => (i64::MAX, [pending, &dry.returned].concat()),
+        let run_id = match self {
+            Self::Database { run, .. } => run.row.id,
+            Self::Nothing(_) => i64::MAX,
         };
+        let listed = [pending, self.unwritten_returns()].concat();
         Ok(match self.store() {
             Some(store) => store.standing(run_id, began, &listed).await?,
             None => Standing::default(),

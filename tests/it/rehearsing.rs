@@ -177,6 +177,27 @@ on_both! {
         assert_eq!(world.last_run("absence, returned, missing").await, "judged|2|1");
     }
 
+    async fn who_comes_back_in_it_takes_no_look_up_from_the_others(world: World) {
+        world.set("removal.max_checks", "1");
+        world.list_people(10);
+        world.run_once().expect(0);
+        let ids = world.api.people(|people| people.ids());
+        let list = |of: &[String], listed: bool| {
+            world.api.people(|people| assert!(of.iter().all(|id| people.list(id, listed))));
+        };
+        list(&ids[..3], false);
+        world.run_once().expect(0);
+        world.db.execute("update consents set missing_since = '2026-01-01T00:00:00.000Z' where missing_since is not null").await;
+        // One of them stays unlisted, and its page answers; the others are listed again.
+        let mut missing = ids[..3].to_vec();
+        missing.sort();
+        list(&missing[..2], true);
+        let dry = world.run(&["--run-once", "--dry-run"]).expect(0);
+        assert!(!dry.stdout.contains("removed  "), "{}", dry.stdout);
+        world.run_once().expect(0);
+        assert_eq!(world.last_run("returned, removed").await, "2|0");
+    }
+
     async fn it_ends_as_the_run_would(world: World) {
         world.list_people(200);
         world.run_once().expect(0);
