@@ -49,7 +49,7 @@ async fn dispatch(store: &mut Store, args: &ChangesArgs, out: &mut dyn Write) ->
     } else if let Some(name) = &args.name {
         return pipe(store, name, args).await;
     } else {
-        return print(store, args, out).await;
+        return print(store, args).await;
     }
     Ok(Exit::Done)
 }
@@ -152,21 +152,30 @@ fn csv_writer(bytes: &mut Vec<u8>) -> csv::Writer<&mut Vec<u8>> {
     csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).has_headers(false).from_writer(bytes)
 }
 
-async fn print(store: &mut Store, args: &ChangesArgs, out: &mut dyn Write) -> Result<Exit, CommandError> {
+async fn print(store: &mut Store, args: &ChangesArgs) -> Result<Exit, CommandError> {
     let lines = Lines(args.format);
     let (feed, cursor) = store.open_feed(args.since.as_deref()).await?;
     let mut bytes = lines.head(&feed, cursor.is_none())?;
     let mut cursor = cursor.unwrap_or_else(|| feed.start());
     loop {
-        if let Err(error) = out.write_all(&bytes) {
-            return Ok(super::unless_closed(Err(error), Exit::Done)?);
+        if let Err(cause) = write_out(bytes).await {
+            return Ok(super::unless_closed(Err(cause), Exit::Done)?);
         }
         let page = store.next_lines(&feed, &cursor).await?;
-        let Some(last) = page.last() else { break };
+        let Some(last) = page.last() else { return Ok(Exit::Done) };
         cursor = feed.after(last);
         bytes = lines.page(&feed, &page)?;
     }
-    Ok(super::unless_closed(out.flush(), Exit::Done)?)
+}
+
+/// On a thread of its own: whoever takes the lines may take their time, and a signal must be heard meanwhile.
+async fn write_out(bytes: Vec<u8>) -> io::Result<()> {
+    let written = tokio::task::spawn_blocking(move || {
+        let mut out = super::terminal::stdout();
+        out.write_all(&bytes)?;
+        out.flush()
+    });
+    written.await.map_err(io::Error::other)?
 }
 
 /// Hands the lines to the reader's command and moves its cursor on once it took them all.
@@ -200,7 +209,7 @@ async fn deliver(
     loop {
         let written = holding(store, hold, reader.write(&bytes)).await?;
         if let Some(ended) = written.map_err(|cause| CommandError::Reader(cause.to_string()))? {
-            return Err(left_early(ended));
+            return Err(left(ended));
         }
         let Some(last) = page.last() else { break };
         cursor = feed.after(last);
@@ -209,15 +218,18 @@ async fn deliver(
     }
     let ended = holding(store, hold, reader.finish()).await?;
     match ended.map_err(|cause| CommandError::Reader(cause.to_string()))? {
-        (ended, _) if !ended.success() => Err(CommandError::Reader(format!("ended with {ended}"))),
-        // A command that did not read to the end has not taken everything, whatever its exit code.
-        (ended, true) => Err(left_early(ended)),
-        (_, false) => Ok(Some(cursor)),
+        (ended, false) if ended.success() => Ok(Some(cursor)),
+        (ended, _) => Err(left(ended)),
     }
 }
 
-fn left_early(ended: std::process::ExitStatus) -> CommandError {
-    CommandError::Reader(format!("did not read to the end ({ended})"))
+/// A command that did not read to the end has not taken everything, whatever its exit code.
+fn left(ended: std::process::ExitStatus) -> CommandError {
+    CommandError::Reader(if ended.success() {
+        format!("did not read to the end ({ended})")
+    } else {
+        format!("ended with {ended}")
+    })
 }
 
 /// Keeps the reader's name while the command takes its time.

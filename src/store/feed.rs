@@ -217,13 +217,15 @@ pub(super) async fn log_transaction(conn: &mut Conn, changed_at: Timestamp) -> R
     execute!(conn, sql, changed_at).map(drop)
 }
 
+/// A hold that would last longer than a fresh one is of a clock that has gone back since.
 const HOLD_SQLITE: &str = "insert into feed_readers (name, updated_at, holder, held_until) values ($1, $3, $2, $4) \
      on conflict (name) do update set holder = excluded.holder, held_until = excluded.held_until \
-     where feed_readers.holder is null or feed_readers.held_until <= $3 returning cursor";
+     where feed_readers.holder is null or feed_readers.held_until <= $3 or feed_readers.held_until > $4 returning cursor";
 const HOLD_POSTGRES: &str = "insert into feed_readers (name, updated_at, holder, held_until) \
      values ($1, clock_timestamp(), $2, clock_timestamp() + ($4::timestamptz - $3::timestamptz)) \
      on conflict (name) do update set holder = excluded.holder, held_until = excluded.held_until \
-     where feed_readers.holder is null or feed_readers.held_until <= clock_timestamp() returning cursor";
+     where feed_readers.holder is null or feed_readers.held_until <= clock_timestamp() \
+     or feed_readers.held_until > clock_timestamp() + ($4::timestamptz - $3::timestamptz) returning cursor";
 
 const RENEW_HOLD_SQLITE: &str =
     "update feed_readers set held_until = $4 where name = $1 and holder = $2 and $3 is not null";

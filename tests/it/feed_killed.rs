@@ -72,6 +72,12 @@ fn rename_everybody(world: &World, name: &str, leaves: u64) {
     world.api.set_people(&items);
 }
 
+/// Whoever has this number by now may be somebody else.
+fn parent_of(pid: u32) -> Option<u32> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()
+}
+
 fn is_alive(pid: u32) -> bool {
     // A zombie that nobody has waited for yet does nothing more.
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
@@ -98,7 +104,8 @@ on_both! {
             let reader = world.start(&reading(&command));
             let after = Duration::from_micros(dice.below(u64::try_from(usual.as_micros()).unwrap() * 11 / 10));
             std::thread::sleep(after);
-            let victim = if dice.chance(50) { taken.pid() } else { None }.unwrap_or(reader.id());
+            let command = taken.pid().filter(|pid| dice.chance(50) && parent_of(*pid) == Some(reader.id()));
+            let victim = command.unwrap_or(reader.id());
             let _ = Command::new("kill").args(["-s", "KILL", &victim.to_string()]).output().unwrap();
             let done = reader.wait();
             println!("round {round}: killed {victim} after {after:?}: {}", done.code);
@@ -218,6 +225,28 @@ on_both! {
         .await;
         assert!(killed.elapsed() < Duration::from_secs(12), "{:?}", killed.elapsed());
         assert_eq!(lines.lines().count(), 4);
+    }
+
+    async fn told_to_stop_it_ends_although_nobody_takes_its_lines(world: World) {
+        world.list_people(PEOPLE);
+        world.run_once().expect(0);
+        let mut child = world.command(&["changes"]).stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null()).spawn().unwrap();
+        let mut out = child.stdout.take().unwrap();
+        // It has begun, and the rest does not fit into the pipe.
+        std::io::Read::read_exact(&mut out, &mut [0]).unwrap();
+        let told = Instant::now();
+        assert!(Command::new("kill").args(["-s", "TERM", &child.id().to_string()]).status().unwrap().success());
+        let ended = until("its end", async || child.try_wait().unwrap()).await;
+        assert_eq!(ended.code(), Some(75));
+        assert!(told.elapsed() < Duration::from_secs(5), "{:?}", told.elapsed());
+    }
+
+    async fn a_clock_that_goes_back_makes_no_killed_holder_stay(world: World) {
+        world.list_people(3);
+        world.run_once().expect(0);
+        world.run(&reading("cat >/dev/null")).expect(0);
+        world.db.execute("update feed_readers set holder = 'killed', held_until = '2100-01-01T00:00:00.000Z'").await;
+        world.run(&reading("cat >/dev/null")).expect(0);
     }
 
     async fn a_paused_reader_that_lost_its_name_moves_nobody_s_cursor(world: World) {
