@@ -160,6 +160,7 @@ impl Report<'_> {
                         self.good("database", &format!("{place}, {active} active consents"))?;
                         self.duration(config, &snapshot)?;
                         self.listener(config, snapshot.next_run_at.is_some()).await?;
+                        self.restored(&snapshot)?;
                     }
                     Err(error) => self.store_error(&error)?,
                 }
@@ -192,6 +193,17 @@ impl Report<'_> {
                 self.bad("listener", &error.to_string(), error.hint(), error.exit())
             }
         }
+    }
+
+    /// Whoever was erased since the backup is in the database again.
+    fn restored(&mut self, snapshot: &crate::store::Snapshot) -> io::Result<()> {
+        if snapshot.restored_at.is_none() {
+            return Ok(());
+        }
+        let confirm = crate::invocation::Invocation::current().line("changes --restored");
+        self.note("database", &format!(
+            "this is a restored copy → make erasures since the backup again (forget), then confirm: {confirm}"
+        ))
     }
 
     /// A run that takes half of what it may take is worth a word before it takes all of it.

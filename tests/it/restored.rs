@@ -54,7 +54,9 @@ fn readers_are_told(bench: &mut Bench, keep: impl FnOnce(&Bench), restore: impl 
     ran.must(65, &["the change feed cannot go on from this cursor", "changes --forget-reader"]);
     assert_eq!(ran.out, "");
     assert!(call(bench, &["changes", "--list"]).contains("must begin anew"));
-    assert!(call(bench, &["status"]).contains("changes --restored"));
+    for command in ["status", "check"] {
+        assert!(bench.call(&[command]).out.contains("changes --restored"), "{command}");
+    }
 
     call(bench, &["changes", "--forget-reader", "crm"]);
     let anew = lines(&call(bench, &CRM));
@@ -63,7 +65,9 @@ fn readers_are_told(bench: &mut Bench, keep: impl FnOnce(&Bench), restore: impl 
     assert_eq!(active, bench.api.len());
     assert_eq!(call(bench, &CRM), "");
     assert!(call(bench, &["changes", "--restored"]).contains("confirmed"));
-    assert!(!call(bench, &["status"]).contains("changes --restored"));
+    for command in ["status", "check"] {
+        assert!(!call(bench, &[command]).contains("changes --restored"), "{command}");
+    }
     assert_eq!(call(bench, &CRM), "", "a confirmation is no restore");
 }
 
