@@ -427,7 +427,10 @@ impl Session<'_> {
             let readers = if file.mode == 0o600 { "you alone" } else { "everybody" };
             writeln!(self.out, "✓ wrote {}, readable by {readers}", file.path.display())?;
         }
-        for name in winning.iter().filter(|name| name.starts_with("UNDERSTORY_SYNC__")) {
+        // The database's own says what the file says.
+        let others =
+            winning.iter().filter(|name| name.starts_with("UNDERSTORY_SYNC__") && **name != DATABASE_URL);
+        for name in others {
             writeln!(self.out, "! {name} is set here, and wins over the file: unset {name}")?;
         }
         if !self.target.system {
