@@ -201,9 +201,8 @@ impl Report<'_> {
             return Ok(());
         }
         let confirm = crate::invocation::Invocation::current().line("changes --restored");
-        self.note("database", &format!(
-            "this is a restored copy → make erasures since the backup again (forget), then confirm: {confirm}"
-        ))
+        let hint = format!("make erasures since the backup again (forget), then confirm: {confirm}");
+        self.note("database", "this is a restored copy", Some(hint))
     }
 
     /// A run that takes half of what it may take is worth a word before it takes all of it.
