@@ -220,7 +220,7 @@ pub struct ExportArgs {
 
     /// Only these columns, in this order
     ///
-    /// Of: consent_key, consent_id, company_id, email, full_name, source, refs, extra, first_seen_at, changed_at,
+    /// Of: consent_key, previous_key, consent_id, company_id, email, full_name, source, refs, extra, first_seen_at, changed_at,
     /// missing_since, withheld_since, removed_at, erased_at, first_run_id, changed_run_id, address.
     #[arg(long, value_name = "NAME,NAME", value_delimiter = ',')]
     pub columns: Vec<String>,
