@@ -8,7 +8,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::text::{counted, duration, thousands};
 
-const TEMPLATE: &str = "{spinner} {msg}, {elapsed}";
+/// A line that is wider than the terminal would leave a part of it behind.
+const TEMPLATE: &str = "{spinner} {elapsed}, {wide_msg}";
 
 /// So many pages tell how fast it goes.
 const PAGES_TO_TELL_BY: u64 = 3;
@@ -47,10 +48,7 @@ impl Expected {
                 let limit = self.pages_per_second.map(|rate| rate * share(items, share(pages, 1.0)));
                 let sample = rounded(share(SAMPLE, limit.unwrap_or(a_second)));
                 let sample = duration(sample);
-                format!(
-                    "{line}, first run: {} take about {sample}",
-                    counted(whole(SAMPLE), "consent", "consents")
-                )
+                format!("{line}, first run: {} take about {sample}", thousands(whole(SAMPLE)))
             }
         }
     }
@@ -167,7 +165,7 @@ mod tests {
         assert_eq!(words(known, 104, 10_400, 21), "104 pages, 10,400 of about 10,345 consents, 495/s");
         let first = Expected { items: None, ..known };
         assert_eq!(words(first, 2, 200, 1), "2 pages, 200 consents");
-        let told = "3 pages, 300 consents, 300/s, first run: 100,000 consents take about 3 min 20 s";
+        let told = "3 pages, 300 consents, 300/s, first run: 100,000 take about 3 min 20 s";
         assert_eq!(words(first, 3, 300, 1), told);
         let unlimited = Expected { pages_per_second: None, ..first };
         assert!(words(unlimited, 3, 300, 1).ends_with("take about 5 min 34 s"));
