@@ -67,6 +67,51 @@ else
     not_run "the schemas of workflows and configuration" "check-jsonschema could not be installed"
 fi
 
+say "alerts and dashboard"
+examples=$repository/docs/examples
+if have promtool prometheus; then
+    expect "the alert rules are rules" promtool check rules "$examples/prometheus-alerts.yml"
+    sed 's/> 7800/> > 7800/' "$examples/prometheus-alerts.yml" >"$work/alerts.yml"
+    fails_with 1 "parse error" promtool check rules "$work/alerts.yml"
+else
+    not_run "the alert rules" "promtool is not installed (apt-get install prometheus)"
+fi
+# Read into Grafana's own types and written again, nothing of it is lost: what the types do not know, they drop.
+cat >"$work/dashboard.py" <<'PYTHON'
+import json, sys
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models.dashboard import Dashboard
+
+
+def lost(given, kept, path):
+    if isinstance(given, dict):
+        for key, value in given.items():
+            if isinstance(kept, dict) and key in kept:
+                yield from lost(value, kept[key], f"{path}.{key}")
+            else:
+                yield f"{path}.{key}"
+    elif isinstance(given, list) and isinstance(kept, list) and len(given) == len(kept):
+        for at, value in enumerate(given):
+            yield from lost(value, kept[at], f"{path}[{at}]")
+    elif given != kept:
+        yield path
+
+
+given = json.load(open(sys.argv[1]))
+kept = json.loads(json.dumps(Dashboard.from_json(given), cls=JSONEncoder))
+sys.exit("\n".join(f"lost: {path}" for path in lost(given, kept, "")) or 0)
+PYTHON
+[ -x "$cache/python/bin/python" ] || python3 -m venv "$cache/python" >&2 || true
+if [ -x "$cache/python/bin/python" ] && { "$cache/python/bin/python" -c 'import grafana_foundation_sdk' 2>/dev/null ||
+    "$cache/python/bin/pip" install --quiet 'grafana-foundation-sdk==1769699998!10.1.0' >&2; }; then
+    dashboard() { "$cache/python/bin/python" "$work/dashboard.py" "$1"; }
+    expect "Grafana's types know all of the dashboard" dashboard "$examples/grafana-dashboard.json"
+    sed 's/"gridPos"/"gridPosition"/' "$examples/grafana-dashboard.json" >"$work/dashboard.json"
+    fails_with 1 "gridPosition" dashboard "$work/dashboard.json"
+else
+    not_run "the dashboard" "grafana-foundation-sdk could not be installed (PyPI)"
+fi
+
 say "actions"
 # unpinned FILE...: what is used without a commit and the version it is, or a line that says that only a tag is known.
 unpinned() { grep -hE '^ *-? *uses:' "$@" | grep -vE '@[0-9a-f]{40} # v[0-9]+\.[0-9]+\.[0-9]+$|@v[0-9.]+ # tag only: its commit was not read$' || true; }
