@@ -11,6 +11,7 @@ use super::terminal::visible;
 use crate::api::{Api, ApiError, Deadline};
 use crate::config::{Config, Loaded};
 use crate::exit::Exit;
+use crate::invocation::Invocation;
 use crate::observe::http;
 use crate::observe::notice::Notice;
 use crate::store::{Probe, Store, StoreError, Timestamp};
@@ -200,7 +201,7 @@ impl Report<'_> {
         if snapshot.restored_at.is_none() {
             return Ok(());
         }
-        let confirm = crate::invocation::Invocation::current().line("changes --restored");
+        let confirm = Invocation::current().line("changes --restored");
         let hint = format!("make erasures since the backup again (forget), then confirm: {confirm}");
         self.note("database", "this is a restored copy", Some(hint))
     }

@@ -11,7 +11,7 @@ const MAY_NAME: [(&str, &str); 24] = [
         "app",
         "api cli command config consent daemon demo exit file host invocation lifecycle observe schedule store sync zone",
     ),
-    ("command", "api cli config consent demo exit file observe schedule store sync"),
+    ("command", "api cli config consent demo exit file invocation observe schedule store sync"),
     ("daemon", "exit lifecycle schedule store zone"),
     ("sync", "api config consent exit invocation reconcile store"),
     ("api", "config consent exit"),
