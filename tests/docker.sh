@@ -83,7 +83,7 @@ export PGDATA=/var/lib/postgresql/data
 if [ ! -e $PGDATA/PG_VERSION ]; then
     install -d -o postgres -g postgres -m 700 $PGDATA
     install -o postgres -m 600 "$POSTGRES_PASSWORD_FILE" /tmp/password
-    setpriv --reuid=postgres --regid=postgres --clear-groups $bin/initdb --username "$POSTGRES_USER" --pwfile /tmp/password --auth-host=scram-sha-256 --auth-local=trust >/dev/null
+    setpriv --reuid=postgres --regid=postgres --clear-groups $bin/initdb --encoding=UTF8 --locale=C.UTF-8 --username "$POSTGRES_USER" --pwfile /tmp/password --auth-host=scram-sha-256 --auth-local=trust >/dev/null
     rm /tmp/password
     echo "host all all all scram-sha-256" >>$PGDATA/pg_hba.conf
     echo "create database $POSTGRES_DB;" | setpriv --reuid=postgres --regid=postgres --clear-groups $bin/postgres --single -D $PGDATA postgres >/dev/null
@@ -254,6 +254,52 @@ OVERRIDE
     same "the database's server runs" "$(docker inspect --format '{{.State.Running}}' "$server")" true
     same "and is published on no port of the host's" "$(docker inspect --format '{{json .HostConfig.PortBindings}} {{json .NetworkSettings.Ports}}' "$server" | grep -c HostPort || true)" 0
     [ $failed -eq 0 ] || "${compose_command[@]}" logs --tail 30 >&2
+
+    say "a reader of the change feed beside it"
+    cp "$repository"/docs/examples/{compose.readers.yaml,readers.Dockerfile} .
+    cp -R "$repository/docs/examples/readers" .
+    printf 'MAILCHIMP_URL=http://127.0.0.1:8081\nMAILCHIMP_API_KEY=key\n' >secrets/mailchimp.env
+    # Its Python cannot be pulled either; the tool is a server on its own loopback that takes everything and says what it was asked.
+    sed "s|^FROM .*|FROM understory-sync-test/postgres|; s|--from=understory-sync:latest|--from=$image|" readers.Dockerfile >readers.test.Dockerfile
+    cat >tool.py <<'TOOL'
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+
+class Tool(BaseHTTPRequestHandler):
+    def do_PUT(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        print(self.command, self.path, flush=True)
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def log_message(self, *_):
+        pass
+
+
+HTTPServer(("127.0.0.1", 8081), Tool).serve_forever()
+TOOL
+    cat >compose.test.yaml <<'OVERRIDE'
+services:
+  mailchimp:
+    build:
+      dockerfile: readers.test.Dockerfile
+  tool:
+    image: understory-sync-test/postgres
+    network_mode: "service:mailchimp"
+    entrypoint: ["python3", "/tool.py"]
+    volumes: ["./tool.py:/tool.py:ro"]
+OVERRIDE
+    with_reader=("${compose_command[@]}" --file compose.yaml --file compose.override.yaml --file compose.readers.yaml --file compose.test.yaml)
+    expect "starts" "${with_reader[@]}" up --detach --build mailchimp tool
+    added() { [ "$("${with_reader[@]}" logs --no-color tool | grep -c 'PUT /members/')" = 250 ]; }
+    expect "everybody is in the tool" until_true 90 added
+    reader() { "${with_reader[@]}" exec -T understory-sync /usr/bin/understory-sync changes --list | grep -c '^mailchimp .* 0 s behind'; }
+    same "and its cursor is kept" "$(reader)" 1
+    [ $failed -eq 0 ] || "${with_reader[@]}" logs --tail 30 >&2
+    "${with_reader[@]}" rm --force --stop mailchimp tool >/dev/null 2>&1
+
     expect "stops" "${compose_command[@]}" stop
     same "with" "$(docker inspect --format '{{.State.ExitCode}}' "$container")" 0
     cd "$repository"
