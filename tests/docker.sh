@@ -258,8 +258,8 @@ OVERRIDE
     say "a reader of the change feed beside it"
     cp "$repository"/docs/examples/{compose.readers.yaml,readers.Dockerfile} .
     cp -R "$repository/docs/examples/readers" .
-    printf 'MAILCHIMP_URL=http://127.0.0.1:8081\nMAILCHIMP_API_KEY=key\n' >secrets/mailchimp.env
-    # Its Python cannot be pulled either; the tool is a server on its own loopback that takes everything and says what it was asked.
+    printf 'MAILCHIMP_URL=http://tool:8081\nMAILCHIMP_API_KEY=key\n' >secrets/mailchimp.env
+    # Its Python cannot be pulled either; the tool is a server that takes everything and says what it was asked.
     sed "s|^FROM .*|FROM understory-sync-test/postgres|; s|--from=understory-sync:latest|--from=$image|" readers.Dockerfile >readers.test.Dockerfile
     cat >tool.py <<'TOOL'
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -278,7 +278,7 @@ class Tool(BaseHTTPRequestHandler):
         pass
 
 
-HTTPServer(("127.0.0.1", 8081), Tool).serve_forever()
+HTTPServer(("0.0.0.0", 8081), Tool).serve_forever()
 TOOL
     cat >compose.test.yaml <<'OVERRIDE'
 services:
@@ -287,18 +287,22 @@ services:
       dockerfile: readers.test.Dockerfile
   tool:
     image: understory-sync-test/postgres
-    network_mode: "service:mailchimp"
+    networks: [outside]
     entrypoint: ["python3", "/tool.py"]
     volumes: ["./tool.py:/tool.py:ro"]
 OVERRIDE
     with_reader=("${compose_command[@]}" --file compose.yaml --file compose.override.yaml --file compose.readers.yaml --file compose.test.yaml)
-    expect "starts" "${with_reader[@]}" up --detach --build mailchimp tool
+    expect "the reader's image builds" "${with_reader[@]}" build mailchimp
+    expect "starts" "${with_reader[@]}" up --detach --no-build tool
+    until_true 20 "${with_reader[@]}" exec -T tool python3 -c 'import socket; socket.create_connection(("127.0.0.1", 8081))' >/dev/null 2>&1
+    expect "and so does the reader" "${with_reader[@]}" up --detach --no-build mailchimp
     added() { [ "$("${with_reader[@]}" logs --no-color tool | grep -c 'PUT /members/')" = 250 ]; }
     expect "everybody is in the tool" until_true 90 added
     reader() { "${with_reader[@]}" exec -T understory-sync /usr/bin/understory-sync changes --list | grep -c '^mailchimp .* 0 s behind'; }
     same "and its cursor is kept" "$(reader)" 1
     [ $failed -eq 0 ] || "${with_reader[@]}" logs --tail 30 >&2
     "${with_reader[@]}" rm --force --stop mailchimp tool >/dev/null 2>&1
+    docker rmi examples_mailchimp examples-mailchimp >/dev/null 2>&1 || true
 
     expect "stops" "${compose_command[@]}" stop
     same "with" "$(docker inspect --format '{{.State.ExitCode}}' "$container")" 0
