@@ -150,6 +150,7 @@ pub struct Traces<'a> {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Process<'a> {
     pub id: u32,
+    /// 0 where it is outside of the container.
     pub parent: u32,
     /// The name of process 1.
     pub init: &'a str,

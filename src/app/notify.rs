@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::Api;
 use crate::config::Config;
 use crate::invocation::Invocation;
-use crate::observe::notice::{Due, Notice, due};
+use crate::observe::notice::{Due, Event, Notice, due};
 use crate::store::{Bounds, NotificationState, Store, StoreError, Timestamp, Told};
 
 /// All of it together takes no longer: at most two messages of 10 s each, a look of 8 s at the database, and 10 s to remember.
@@ -73,11 +73,11 @@ impl Notifier {
         tokio::select! {
             biased;
             () = stop.cancelled() => Delivered::default(),
-            delivered = self.tell(config) => delivered,
+            delivered = self.notify_receiver(config) => delivered,
         }
     }
 
-    async fn tell(&mut self, config: &Config) -> Delivered {
+    async fn notify_receiver(&mut self, config: &Config) -> Delivered {
         if let Ok(Some(found)) = look(config).await {
             self.recorded = found;
         }
@@ -129,7 +129,7 @@ impl Notifier {
             Ok(()) => {
                 delivered.sent += 1;
                 tracing::info!(event, "notification sent");
-                if notice.event == crate::observe::notice::Event::Recovered {
+                if notice.event == Event::Recovered {
                     news.push((event, Told::Forgotten));
                 }
                 news.push((event, Told::Sent { amount: notice.amount }));

@@ -10,7 +10,8 @@ use crate::invocation::{Invocation, Place, Process, Traces};
 /// How a person starts this program where this process runs.
 pub(super) fn invocation(loaded: &Loaded, daemon: bool) -> Invocation {
     let init = fs::read_to_string("/proc/1/comm").unwrap_or_default();
-    let process = Process { id: std::process::id(), parent: parent_id(), init: &init };
+    let process =
+        Process { id: std::process::id(), parent: std::os::unix::process::parent_id(), init: &init };
     Invocation {
         place: place(process),
         program: program(),
@@ -25,11 +26,6 @@ pub(super) fn invocation(loaded: &Loaded, daemon: bool) -> Invocation {
 pub(super) fn line(config: Option<&Path>, command: &str) -> String {
     let config = config.map(absolute);
     Invocation { program: program(), config, ..Invocation::default() }.line(command)
-}
-
-/// 0 where the parent is outside of the container.
-fn parent_id() -> u32 {
-    rustix::process::getppid().map_or(0, |id| id.as_raw_nonzero().get().unsigned_abs())
 }
 
 fn place(process: Process<'_>) -> Place {

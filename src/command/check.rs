@@ -1,7 +1,6 @@
 //! `check`: configuration, database, token, API: one line each, what is right or how to cure it.
 
 use std::io::{self, Write};
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -14,7 +13,8 @@ use crate::exit::Exit;
 use crate::invocation::Invocation;
 use crate::observe::http;
 use crate::observe::notice::Notice;
-use crate::store::{Probe, Store, StoreError, Timestamp};
+use crate::observe::report::near_limit;
+use crate::store::{Probe, Snapshot, Store, StoreError, Timestamp};
 
 /// How `check` goes about it.
 #[derive(Debug, Clone, Copy, Default)]
@@ -47,7 +47,7 @@ impl Report<'_> {
         self.line("ok", what, message, None, Exit::Done)
     }
 
-    fn note(&mut self, what: &str, message: &str, hint: Option<String>) -> io::Result<()> {
+    fn warn(&mut self, what: &str, message: &str, hint: Option<String>) -> io::Result<()> {
         self.line("warning", what, message, hint, Exit::Done)
     }
 
@@ -106,8 +106,8 @@ impl Report<'_> {
         self.good("configuration", &file)?;
         for warning in &loaded.warnings {
             match warning.split_once("; try: ") {
-                Some((message, hint)) => self.note("configuration", message, Some(hint.to_owned()))?,
-                None => self.note("configuration", warning, None)?,
+                Some((message, hint)) => self.warn("configuration", message, Some(hint.to_owned()))?,
+                None => self.warn("configuration", warning, None)?,
             }
         }
         self.database(&loaded.config).await
@@ -148,13 +148,14 @@ impl Report<'_> {
     }
 
     async fn database(&mut self, config: &Config) -> io::Result<Option<Store>> {
-        match open(config).await {
-            Ok((place, None)) => {
+        match Store::probe(&config.database).await {
+            Ok(Probe::Absent { place }) => {
                 self.good("database", &format!("{place} can be made (the first run does it)"))?;
                 self.listener(config, false).await?;
                 Ok(None)
             }
-            Ok((place, Some(mut store))) => {
+            Ok(Probe::Ready(mut store)) => {
+                let place = store.place();
                 match store.snapshot(1).await {
                     Ok(snapshot) => {
                         let active = snapshot.consents.active;
@@ -165,7 +166,7 @@ impl Report<'_> {
                     }
                     Err(error) => self.store_error(&error)?,
                 }
-                Ok(Some(store))
+                Ok(Some(*store))
             }
             Err(error) => {
                 self.store_error(&error)?;
@@ -197,31 +198,23 @@ impl Report<'_> {
     }
 
     /// Whoever was erased since the backup is in the database again.
-    fn restored(&mut self, snapshot: &crate::store::Snapshot) -> io::Result<()> {
+    fn restored(&mut self, snapshot: &Snapshot) -> io::Result<()> {
         if snapshot.restored_at.is_none() {
             return Ok(());
         }
         let confirm = Invocation::current().line("changes --restored");
         let hint = format!("make erasures since the backup again (forget), then confirm: {confirm}");
-        self.note("database", "this is a restored copy", Some(hint))
+        self.warn("database", "this is a restored copy", Some(hint))
     }
 
     /// A run that takes half of what it may take is worth a word before it takes all of it.
-    fn duration(&mut self, config: &Config, snapshot: &crate::store::Snapshot) -> io::Result<()> {
-        let (Some(timeout), Some(run)) = (config.schedule.run_timeout, &snapshot.last_complete) else {
-            return Ok(());
-        };
-        let Some(finished) = run.finished_at else {
-            return Ok(());
-        };
-        let took =
-            Duration::from_millis((finished.millis() - run.started_at.millis()).max(0).cast_unsigned());
-        if took * 2 < timeout {
-            return Ok(());
-        }
+    fn duration(&mut self, config: &Config, snapshot: &Snapshot) -> io::Result<()> {
+        let near =
+            snapshot.last_complete.as_ref().and_then(|run| near_limit(run, config.schedule.run_timeout));
+        let Some((took, timeout)) = near else { return Ok(()) };
         let (took, timeout) = (took.as_secs(), timeout.as_secs());
         let hint = "raise schedule.run_timeout or api.requests_per_second";
-        self.note(
+        self.warn(
             "schedule.run_timeout",
             &format!("the last complete run took {took} s of the {timeout} s it may take"),
             Some(hint.to_owned()),
@@ -229,7 +222,7 @@ impl Report<'_> {
     }
 
     async fn api(&mut self, config: &Config, api: &mut Api, store: Option<&mut Store>) -> io::Result<()> {
-        let look = match FirstLook::take(api, config, Deadline::none()).await {
+        let look = match FirstLook::fetch(api, config, Deadline::none()).await {
             Ok(look) => look,
             Err(error) => return self.api_error("API", &error),
         };
@@ -243,12 +236,5 @@ impl Report<'_> {
         }
         let company = look.company().map(|company| format!("; the company is {company}")).unwrap_or_default();
         self.good("API", &format!("{}: {}{company}", look.path, look.counted()))
-    }
-}
-
-async fn open(config: &Config) -> Result<(String, Option<Store>), StoreError> {
-    match Store::probe(&config.database).await? {
-        Probe::Ready(store) => Ok((store.place(), Some(*store))),
-        Probe::Absent { place } => Ok((place, None)),
     }
 }

@@ -11,7 +11,7 @@ use crate::exit::Exit;
 pub fn run(loaded: &Loaded, json: bool, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Exit> {
     let exit = if loaded.missing.is_empty() { Exit::Done } else { Exit::Config };
     let written = if json { writeln!(out, "{:#}", to_json(loaded)) } else { write(loaded, out) };
-    super::unless_closed(written.and_then(|()| tell(loaded, err)), exit)
+    super::unless_closed(written.and_then(|()| print_problems(loaded, err)), exit)
 }
 
 /// The commented example, which needs no configuration.
@@ -75,7 +75,7 @@ fn line(entry: &Entry, out: &mut dyn Write) -> io::Result<()> {
     }
 }
 
-fn tell(loaded: &Loaded, err: &mut dyn Write) -> io::Result<()> {
+fn print_problems(loaded: &Loaded, err: &mut dyn Write) -> io::Result<()> {
     for warning in &loaded.warnings {
         writeln!(err, "warning: {warning}")?;
     }

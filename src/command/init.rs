@@ -316,7 +316,7 @@ impl Session<'_> {
         let once = config::Retry { max_attempts: 1, ..config.retry.clone() };
         let mut api = Api::new(&config.auth, &config.api, &once)?;
         api.ensure_token(deadline).await?;
-        let look = FirstLook::take(&mut api, config, deadline).await?;
+        let look = FirstLook::fetch(&mut api, config, deadline).await?;
         let company = look.company().unwrap_or_else(|| "a company that lists nobody yet".to_owned());
         writeln!(self.out, "✓ the key belongs to {company}: {}", look.counted())?;
         self.warn(&loaded)

@@ -31,7 +31,7 @@ pub(super) struct Owner {
 }
 
 impl FirstLook {
-    pub(super) async fn take(api: &mut Api, config: &Config, deadline: Deadline) -> Result<Self, ApiError> {
+    pub(super) async fn fetch(api: &mut Api, config: &Config, deadline: Deadline) -> Result<Self, ApiError> {
         let paths = match &config.api.consents_path {
             ConsentsPath::Auto => Paths::Auto { first: QUICKSTART_PATH.to_owned() },
             ConsentsPath::Fixed(path) => Paths::Fixed(path.clone()),

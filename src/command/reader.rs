@@ -76,8 +76,8 @@ pub fn become_reader(arguments: &[OsString]) -> Option<ExitCode> {
     #[cfg(target_os = "linux")]
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
     // Whoever died before that has sent no signal.
-    let alive = rustix::process::getppid().map_or(0, |id| id.as_raw_nonzero().get());
-    if parent.to_str() != Some(alive.to_string().as_str()) {
+    let alive = std::os::unix::process::parent_id().to_string();
+    if parent.to_str() != Some(&*alive) {
         return Some(ExitCode::from(NOT_RUNNABLE));
     }
     let cause = std::process::Command::new(program).args(arguments).exec();

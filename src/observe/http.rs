@@ -194,13 +194,12 @@ async fn healthz() -> &'static str {
 async fn readyz(State(window): State<Arc<Window>>) -> Response {
     let verdict = match window.snapshot().await {
         Ok(snapshot) => health::verdict(&snapshot, &window.shown.installation.health, (window.shown.clock)())
-            .map_err(|reasons| reasons.iter().map(ToString::to_string).collect()),
+            .map_err(|reasons| reasons.iter().map(ToString::to_string).collect::<Vec<_>>()),
         Err(why) => Err(vec![why]),
     };
     match verdict {
         Ok(()) => "ok\n".into_response(),
         Err(reasons) => {
-            let reasons: Vec<String> = reasons;
             let reasons = reasons.join("\n") + "\n";
             (StatusCode::SERVICE_UNAVAILABLE, reasons).into_response()
         }

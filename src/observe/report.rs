@@ -12,6 +12,12 @@ pub fn took(run: &RunRow) -> Option<Duration> {
     run.finished_at.map(|end| age(run.started_at, end))
 }
 
+/// Where a run took half of `schedule.run_timeout` or more: how long, and the limit.
+pub fn near_limit(run: &RunRow, limit: Option<Duration>) -> Option<(Duration, Duration)> {
+    let (took, limit) = (took(run)?, limit?);
+    (took >= limit / 2).then_some((took, limit))
+}
+
 /// `ok`, `not judged`, `withheld`, `failed`, `interrupted`, `running`
 pub fn outcome(run: &RunRow) -> &str {
     match (run.outcome.as_str(), run.absence.as_deref()) {

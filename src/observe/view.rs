@@ -12,14 +12,11 @@ use crate::store::{Change, Notification, RunRow, Snapshot, Timestamp};
 use crate::zone;
 
 use super::health::{self, Reason};
-use super::report::{changes, outcome, took};
+use super::report::{changes, near_limit, outcome, took};
 use super::text::{age, counted, duration, moment, relative, thousands};
 
 /// Runs shown in the terminal.
 const RUNS_SHOWN: usize = 10;
-
-/// How long an acceptance is good.
-const DAY_MILLIS: i64 = 24 * 3_600_000;
 
 /// Ids named in one note.
 const IDS_NAMED: usize = 10;
@@ -281,9 +278,7 @@ impl View<'_> {
 
     fn slow_note(&self) -> Option<Note> {
         let run = self.snapshot.last_complete.as_ref()?;
-        let limit = self.installation.run_timeout?;
-        let time = took(run)?;
-        (time >= limit / 2).then(|| Note {
+        near_limit(run, self.installation.run_timeout).map(|(time, limit)| Note {
             text: format!(
                 "Run {} took {}, half or more of the {} that it may take. Raise the limit before runs are cut off.",
                 run.id,
@@ -372,7 +367,7 @@ impl View<'_> {
         let since =
             |since: Option<Timestamp>| since.map(|at| format!(" since {}", self.at(at))).unwrap_or_default();
         if let Some(kept) = &snapshot.acceptance {
-            let until = kept.at.map(|at| self.at(at.plus_millis(DAY_MILLIS))).unwrap_or_default();
+            let until = kept.ends_at().map(|at| self.at(at)).unwrap_or_default();
             let removals = i64::try_from(kept.removals).unwrap_or(i64::MAX);
             let removals = counted(removals, "removal", "removals");
             let _ = writeln!(page, "Accepted  up to {removals}, by {}, until {until}", kept.by);

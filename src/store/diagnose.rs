@@ -63,6 +63,16 @@ impl Location {
         all_in_it && written.is_err_and(|error| error.kind() == io::ErrorKind::ReadOnlyFilesystem)
     }
 
+    /// A SQLite database that is not there yet: no file, or an empty one.
+    pub(super) fn refuse_absent(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Sqlite { path } if std::fs::metadata(path).map_or(0, |found| found.len()) == 0 => {
+                Err(StoreError::Absent { place: self.place() })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// A file that nobody may write is not written, not even by root; and what SQLite would leave beside it, as unwritable
     /// as the file, would stand in the way when the file may be written again.
     pub(super) fn refuse_read_only(&self) -> Result<(), StoreError> {

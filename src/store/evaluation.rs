@@ -30,6 +30,13 @@ pub struct Acceptance {
     pub at: Option<Timestamp>,
 }
 
+impl Acceptance {
+    /// When the one that the database keeps is no longer good.
+    pub fn ends_at(&self) -> Option<Timestamp> {
+        self.at.map(|at| at.plus_millis(DAY))
+    }
+}
+
 /// The state of the database that decides besides the scan.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Standing {

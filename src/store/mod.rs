@@ -219,11 +219,7 @@ impl Store {
     /// Opens a database that exists for a short write beside a run, without its lock or lease.
     pub async fn open_beside_run(database: &config::Database) -> Result<Self, StoreError> {
         let location = Location::new(database)?;
-        if let Location::Sqlite { path } = &location
-            && std::fs::metadata(path).map_or(0, |metadata| metadata.len()) == 0
-        {
-            return Err(StoreError::Absent { place: location.place() });
-        }
+        location.refuse_absent()?;
         location.refuse_scraps()?;
         location.refuse_read_only()?;
         let place = location.place();
@@ -250,13 +246,11 @@ impl Store {
     /// As [`Store::open_between_runs`].
     pub async fn open_as_it_is(database: &config::Database, patience: Duration) -> Result<Self, StoreError> {
         let location = Location::new(database)?;
-        let Location::Sqlite { path } = &location else {
+        if !location.is_sqlite() {
             return Err(StoreError::SqliteOnly("backup"));
-        };
-        let place = location.place();
-        if std::fs::metadata(path).map_or(0, |metadata| metadata.len()) == 0 {
-            return Err(StoreError::Absent { place });
         }
+        location.refuse_absent()?;
+        let place = location.place();
         let lock =
             between_runs(patience, async || Self::acquire_lock(&location, Bounds::COMMAND).await).await?;
         let mut store = Self::at(location, Access::Write, lock, Bounds::COMMAND);

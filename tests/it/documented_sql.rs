@@ -28,11 +28,7 @@ fn eventful(world: &World) {
     world.run_once().expect(0);
     assert!(world.api.remove(person(1, 2)["id"].as_str().unwrap()));
     world.run_once().expect(0);
-    world.api.people(|people| {
-        for id in &people.ids()[..20] {
-            people.list(id, false);
-        }
-    });
+    world.hide(0..20);
     world.run(&["accept-removals", "20"]).expect(0);
     world.run_once().expect(0);
 }

@@ -100,11 +100,7 @@ on_both! {
     async fn withheld_removals_stand_in_metrics_and_status_until_let_through(world: World) {
         world.list_people(100);
         world.run_once().expect(0);
-        world.api.people(|people| {
-            for id in &people.ids()[40..] {
-                people.list(id, false);
-            }
-        });
+        world.hide(40..100);
         world.run_once().expect(65);
         let daemon = daemon(&world, "no run at start").await;
         let page = ask(&daemon, "GET", "/metrics").body;

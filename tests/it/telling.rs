@@ -51,11 +51,7 @@ on_both! {
     async fn status_tells_which_removals_are_let_through_and_what_was_not_sent(world: World) {
         world.list_people(100);
         world.run_once().expect(0);
-        world.api.people(|people| {
-            for id in &people.ids()[..50] {
-                people.list(id, false);
-            }
-        });
+        world.hide(0..50);
         // Nobody listens there.
         world.set("notify.url", "http://127.0.0.1:1/hook");
         world.run_once().expect(65);
@@ -104,11 +100,7 @@ on_both! {
     async fn every_field_of_json_is_documented_and_every_documented_field_is_there(world: World) {
         world.list_people(100);
         world.run_once().expect(0);
-        world.api.people(|people| {
-            for id in &people.ids()[..50] {
-                people.list(id, false);
-            }
-        });
+        world.hide(0..50);
         world.set("notify.url", "http://127.0.0.1:1/hook");
         world.run_once().expect(65);
         world.run(&["accept-removals", "50"]).expect(0);

@@ -5,21 +5,11 @@ use understory_mock_api::{Endpoint, Fault, FaultRule};
 
 use crate::support::{World, run, until, variable};
 
-fn hide_first(world: &World, count: usize) -> Vec<String> {
-    world.api.people(|people| {
-        let ids = people.ids()[..count].to_vec();
-        for id in &ids {
-            people.list(id, false);
-        }
-        ids
-    })
-}
-
 on_both! {
     async fn half_of_200_leave_at_once(world: World) {
         world.list_people(200);
         world.run_once().expect(0);
-        let hidden = hide_first(&world, 100);
+        let hidden = world.hide(0..100);
 
         // The line to type ends its line, so that it can be copied.
         world.run_once().expect(65).says("100 of 200").says(" accept-removals 100\n");
@@ -59,7 +49,7 @@ on_both! {
     async fn upserts_of_a_withheld_run_stay(world: World) {
         world.list_people(100);
         world.run_once().expect(0);
-        hide_first(&world, 50);
+        world.hide(0..50);
         let last = world.api.people(|people| people.ids()[49].clone());
         let _ = world.api.update(&last, |item| item["full_name"] = "New Name".into());
         world.api.add(&serde_json::json!({"id": "new", "company_id": understory_mock_api::COMPANY_ID, "email": "new@example.com"}));
@@ -113,11 +103,11 @@ on_both! {
     async fn the_guard_looks_back_a_day_and_asks_the_pages_before_it_waits(world: World) {
         world.list_people(100);
         world.run_once().expect(0);
-        hide_first(&world, 20);
+        world.hide(0..20);
         world.run_once().expect(0);
         assert_eq!(world.last_run("absence, missing, active").await, "judged|20|80");
         // Another 20 % within the day are held; whose page is gone has left nevertheless.
-        let hidden = hide_first(&world, 16);
+        let hidden = world.hide(0..16);
         for id in &hidden[..4] {
             let _ = world.api.remove(id);
         }
@@ -137,10 +127,10 @@ on_both! {
         world.set("removal.min_count", "5");
         world.list_people(50);
         world.run_once().expect(0);
-        hide_first(&world, 5);
+        world.hide(0..5);
         world.run_once().expect(0);
         assert_eq!(world.last_run("absence, missing").await, "judged|5");
-        hide_first(&world, 6);
+        world.hide(0..6);
         // With the five of this day, one more is enough.
         world.run_once().expect(65).says("11 of 50");
     }
@@ -171,7 +161,7 @@ on_both! {
         world.run(&["accept-removals", "50"]).expect(0);
         world.run_once().expect(0);
         assert_eq!(world.db.number(KEPT).await, 50);
-        hide_first(&world, 51);
+        world.hide(0..51);
         // Too few: nobody is let through, and it is not used up.
         world.run_once().expect(65).says("accept-removals 51");
         assert_eq!(world.db.number(KEPT).await, 50);
@@ -184,7 +174,7 @@ on_both! {
         assert_eq!(world.last_run("absence, missing, accepted_removals, active").await, "judged|51|51|49");
         assert!(world.last_run("accepted_by").await.contains('@'));
         assert_eq!(world.db.number(KEPT).await, 0);
-        hide_first(&world, 40);
+        world.hide(0..40);
         world.run_once().expect(65);
     }
 
@@ -204,7 +194,7 @@ on_both! {
     async fn a_kept_acceptance_ends_after_a_day(world: World) {
         world.list_people(100);
         world.run_once().expect(0);
-        hide_first(&world, 50);
+        world.hide(0..50);
         let ago = |hours: i64| if world.db.is_postgres() {
             format!("now() - interval '{hours} hours'")
         } else {
@@ -220,7 +210,7 @@ on_both! {
     async fn an_acceptance_waits_for_no_run_and_helps_the_one_under_way(world: World) {
         world.list_people(100);
         world.run_once().expect(0);
-        hide_first(&world, 50);
+        world.hide(0..50);
         // The list hangs until the acceptance was given.
         world.api.play(FaultRule::on(Endpoint::List, Fault::Delay(std::time::Duration::from_secs(3))));
         let running = world.start(&["--run-once"]);

@@ -64,6 +64,15 @@ impl World {
         });
     }
 
+    /// Takes these people, by their places in it, off the list; their own pages still answer. Gives their ids.
+    pub(crate) fn hide(&self, places: std::ops::Range<usize>) -> Vec<String> {
+        self.api.people(|people| {
+            let ids = people.ids()[places].to_vec();
+            assert!(ids.iter().all(|id| people.list(id, false)));
+            ids
+        })
+    }
+
     /// The working directory, which is the home too.
     pub(crate) fn home(&self) -> &Path {
         self.home.path()
