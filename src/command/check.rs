@@ -154,6 +154,19 @@ impl Report<'_> {
                 self.listener(config, false).await?;
                 Ok(None)
             }
+            Ok(Probe::Older { place }) => {
+                let migrate = Invocation::current().line("migrate");
+                let hint = format!("the next run brings it up to date, or now: {migrate}");
+                self.line(
+                    "ok",
+                    "database",
+                    &format!("{place}, its schema is older"),
+                    Some(hint),
+                    Exit::Done,
+                )?;
+                self.listener(config, true).await?;
+                Ok(None)
+            }
             Ok(Probe::Ready(mut store)) => {
                 let place = store.place();
                 match store.snapshot(1).await {

@@ -385,6 +385,9 @@ impl Session<'_> {
                 writeln!(self.out, "✓ database: {}, in use by this program already", store.place())?;
                 store.close().await;
             }
+            Probe::Older { place } => {
+                writeln!(self.out, "✓ database: {place}, to be brought up to date by the next run")?;
+            }
             Probe::Absent { place } => {
                 writeln!(self.out, "✓ database: {place}, to be filled by the first run")?;
             }

@@ -8,6 +8,7 @@ use super::error::{StoreError, WriteCause};
 use super::location::Location;
 use super::lock::{refuse_planted, write_error};
 use super::migration::APPLICATION_ID;
+use crate::file::folder_of;
 
 /// More than SQLite asks for at a time.
 const SCRATCH: usize = 128 << 10;
@@ -84,6 +85,13 @@ impl Location {
             }
             _ => Ok(()),
         }
+    }
+
+    /// A folder in which nothing can be made: a run makes files beside the database.
+    pub(super) fn refuse_read_only_folder(&self) -> Result<(), StoreError> {
+        let Self::Sqlite { path } = self else { return Ok(()) };
+        let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+        rustix::fs::access(folder_of(path), access).map_err(|cause| write_error(path, &cause.into()))
     }
 
     /// SQLite takes a file of a few bytes for an empty database and writes over it. An empty one of our own may be taken.

@@ -68,6 +68,8 @@ use crate::config;
 pub enum Probe {
     /// As this program needs it, and it can be written.
     Ready(Box<Store>),
+    /// Made by an older version; the next run brings it up to date.
+    Older { place: String },
     /// Nothing is there yet, and it can be made.
     Absent { place: String },
 }
@@ -261,45 +263,72 @@ impl Store {
         }
     }
 
-    /// Whether the database can be used as configured. Leaves nothing behind.
-    pub async fn probe(database: &config::Database) -> Result<Probe, StoreError> {
-        let location = Location::new(database)?;
-        if let Location::Sqlite { path } = &location {
-            // A run makes files beside the database, so their folder must let it.
-            crate::file::AtomicFile::create_beside(path).map_err(|cause| lock::write_error(path, &cause))?;
-            location.refuse_scraps()?;
+    /// Opens the database for a rehearsal of a run. None: there is nothing yet, and the run could make it.
+    ///
+    /// # Errors
+    /// What the database says, and what would keep the run from making it.
+    pub async fn open_to_rehearse(
+        database: &config::Database,
+        bounds: Bounds,
+    ) -> Result<Option<Self>, StoreError> {
+        let opened = Self::open_to_read(database, bounds).await?;
+        if opened.is_none() {
+            Self::refuse_creation(Location::new(database)?, bounds).await?;
         }
-        let Some(mut store) = Self::open_to_read(database, Bounds::COMMAND).await? else {
-            let place = location.place();
-            return Self::probe_creation(location).await.map(|()| Probe::Absent { place });
-        };
-        let place = store.place();
-        if !store.location.is_sqlite() {
-            const RIGHTS: &str = "select has_table_privilege('consents', 'insert') \
-                 and has_table_privilege('consents', 'update') and has_table_privilege('sync_runs', 'insert')";
-            let allowed = store
-                .read(async |conn| {
-                    let (allowed,): (bool,) =
-                        row!(conn, RIGHTS).map_err(|error| from_sqlx(&error, &place))?;
-                    Ok(allowed)
-                })
-                .await?;
-            if !allowed {
-                return Err(StoreError::Rights { place, code: "42501".to_owned() });
-            }
-        }
-        Ok(Probe::Ready(Box::new(store)))
+        Ok(opened)
     }
 
-    /// Whether the first run could make the tables. Leaves nothing behind.
-    async fn probe_creation(location: Location) -> Result<(), StoreError> {
+    /// Whether the database can be used as configured. Leaves nothing behind.
+    pub async fn probe(database: &config::Database) -> Result<Probe, StoreError> {
+        const MAY_WRITE: &str = "select has_table_privilege('consents', 'insert') \
+             and has_table_privilege('consents', 'update') and has_table_privilege('sync_runs', 'insert')";
+        const MAY_ALTER: &str =
+            "select pg_has_role(relowner, 'usage') from pg_class where oid = to_regclass('consents')";
+        let location = Location::new(database)?;
+        location.refuse_read_only_folder()?;
+        location.refuse_scraps()?;
+        let place = location.place();
+        match Self::open_to_rehearse(database, Bounds::COMMAND).await {
+            Ok(None) => Ok(Probe::Absent { place }),
+            Ok(Some(mut store)) => match store.refuse_unless(MAY_WRITE).await {
+                Ok(()) => Ok(Probe::Ready(Box::new(store))),
+                Err(error) => Err(store.close_with(error).await),
+            },
+            Err(StoreError::Older { place }) => {
+                let mut store = Self::to_look(location, Bounds::COMMAND);
+                let refused = store.refuse_unless(MAY_ALTER).await;
+                store.close().await;
+                refused.map(|()| Probe::Older { place })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn to_look(location: Location, bounds: Bounds) -> Self {
+        let access = Access::to_read(&location);
+        Self::at(location, access, None, bounds)
+    }
+
+    /// PostgreSQL: refuses a user for whom the answer to this query is no.
+    async fn refuse_unless(&mut self, may: &'static str) -> Result<(), StoreError> {
+        if self.location.is_sqlite() {
+            return Ok(());
+        }
+        let place = self.place();
+        let (allowed,): (bool,) =
+            self.read(async |conn| row!(conn, may).map_err(|error| from_sqlx(&error, &place))).await?;
+        if allowed { Ok(()) } else { Err(StoreError::Rights { place, code: "42501".to_owned() }) }
+    }
+
+    /// Refuses what would keep the first run from making the tables. Leaves nothing behind.
+    async fn refuse_creation(location: Location, bounds: Bounds) -> Result<(), StoreError> {
+        location.refuse_read_only_folder()?;
         if location.is_sqlite() {
             return Ok(());
         }
         let (place, schema) = (location.place(), location.schema().map(str::to_owned));
         let must_be_alone = location.must_be_alone();
-        let access = Access::to_read(&location);
-        let mut store = Self::at(location, access, None, Bounds::COMMAND);
+        let mut store = Self::to_look(location, bounds);
         let looked = store
             .read(async |conn| {
                 if must_be_alone {

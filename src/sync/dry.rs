@@ -47,7 +47,8 @@ impl Syncer {
         let traffic = self.api.traffic().clone();
         let deadline = timeout.map(|timeout| started + timeout);
         let wait = Wait { cancel, deadline, timeout, progress: &|_| {}, progress_every: Duration::MAX };
-        let opened = Store::open_to_read(&self.config.database, self.bounds.for_deadline(deadline)).await;
+        let bounds = self.bounds.for_deadline(deadline);
+        let opened = Store::open_to_rehearse(&self.config.database, bounds).await;
         let mut store = opened.map_err(RunError::from)?;
         let result = {
             let mut target = Target::Nothing(Box::new(DryTarget::new(store.as_mut(), would)));

@@ -5,6 +5,7 @@ use understory_mock_api::{Endpoint, Fault, FaultRule, Route};
 
 use std::os::unix::fs::PermissionsExt as _;
 
+use crate::fixture;
 use crate::support::{Engine, World, run, until, variable};
 
 /// The lines, after the exit code was as expected.
@@ -64,6 +65,19 @@ on_both! {
         assert!(lines.iter().any(|line| line.contains("130 active consents")), "{lines:#?}");
     }
 
+    async fn an_older_schema_that_the_next_run_migrates_is_right(world: World) {
+        let _ = fixture::load(&world).await;
+        let lines = check(&world, 0);
+        let at = lines.iter().position(|line| line.starts_with("✓ database: ")).unwrap();
+        assert!(lines[at].ends_with(", its schema is older"), "{lines:#?}");
+        assert!(lines[at + 1].starts_with("  → the next run brings it up to date, or now: "), "{lines:#?}");
+        assert!(lines[at + 1].ends_with("understory-sync migrate"), "{lines:#?}");
+        // Nothing was brought up to date by looking.
+        assert_eq!(world.db.rows("select max(version), count(*) from _sqlx_migrations").await, ["1|1"]);
+        world.run(&["migrate"]).expect(0);
+        assert!(check(&world, 0).iter().any(|line| line.ends_with("56 active consents")));
+    }
+
     async fn each_thing_that_is_wrong_has_its_line_and_its_cure(world: World) {
         world.list_people(30);
         world.run_once().expect(0);
@@ -109,6 +123,9 @@ async fn a_database_user_who_may_not_make_the_tables_is_told_before_the_first_ru
         world.set("database.schema", schema);
         world.set("database.url", &poor);
         assert_signs(&check(&world, 77), "✓✗✓✓");
+        let asked = world.api.requests().len();
+        world.run(&["--run-once", "--dry-run"]).expect(77).says("lacks a right");
+        assert_eq!(world.api.requests().len(), asked);
         // The control: that is how the first run ends, too.
         world.run_once().expect(77).says("lacks a right");
         world.set("database.url", &rich);
@@ -118,6 +135,19 @@ async fn a_database_user_who_may_not_make_the_tables_is_told_before_the_first_ru
         world.db.number("select count(*) from pg_tables where schemaname in ('public', 'a_schema')").await,
         0
     );
+    world.db.execute(&format!("drop owned by {role}; drop role {role}")).await;
+}
+
+#[tokio::test]
+async fn a_database_user_who_may_not_bring_an_older_schema_up_to_date_is_told() {
+    let world = World::on(Engine::Postgres).await;
+    let _ = fixture::load(&world).await;
+    let (poor, role) = poor_user(&world).await;
+    world.db.execute(&format!("grant all on all tables in schema public to {role}")).await;
+    world.set("database.url", &poor);
+    assert_signs(&check(&world, 77), "✓✗✓✓");
+    // The control: that is how the next run ends, too.
+    world.run_once().expect(77).says("lacks a right");
     world.db.execute(&format!("drop owned by {role}; drop role {role}")).await;
 }
 

@@ -146,13 +146,14 @@ async fn tables_of_others_behind_a_database_url_are_not_joined_unasked() {
     world.unset("database.url");
     world.variable("DATABASE_URL", &url);
     world.db.execute("create table orders (id int); create view recent as select * from orders").await;
-    for arguments in [&["--run-once"][..], &["migrate"], &[]] {
+    for arguments in [&["--run-once", "--dry-run"][..], &["--run-once"], &["migrate"], &[]] {
         let refused = world.run(arguments).expect(78);
         let refused =
             refused.says("holds tables of other applications (1), and its URL is that of DATABASE_URL");
         refused.says("database.schema");
     }
-    world.run(&["check"]).expect(78);
+    let checked = world.run(&["check"]).expect(78);
+    assert!(checked.stdout.contains("holds tables of other applications (1)"), "{}", checked.stdout);
     assert_eq!(world.db.number("select count(*) from pg_tables where schemaname = 'public'").await, 1);
 
     // A schema of its own, or a URL that was given to this program.

@@ -36,7 +36,7 @@ const HISTORY: &str = "id, consent_key, run_id, changed_at, change, before";
 
 /// What the API held at the end, byte for byte.
 #[derive(Deserialize)]
-struct Recorded<'a> {
+pub(crate) struct Recorded<'a> {
     #[serde(borrow)]
     listed: Vec<&'a RawValue>,
     #[serde(borrow)]
@@ -59,7 +59,7 @@ fn id_of(item: &RawValue) -> Option<String> {
 }
 
 /// Fills the world's database with the fixture and lists what the API listed last.
-async fn load(world: &World) -> Recorded<'static> {
+pub(crate) async fn load(world: &World) -> Recorded<'static> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures");
     match world.db.engine() {
         Engine::Sqlite => {
