@@ -257,7 +257,7 @@ fn configuration(cli: &Cli, needs: Needs, format: &Cell<LogFormat>) -> Result<Lo
     };
     let loaded = load(&sources, needs)?;
     format.set(loaded.config.log.format);
-    zone::set_current(loaded.config.schedule.times.zone().clone());
+    zone::set_current(loaded.config.schedule.cron.zone().clone());
     place::invocation(&loaded, cli.command.is_none() && !cli.run_once).set_current();
     Ok(loaded)
 }

@@ -102,7 +102,7 @@ pub(super) fn ticks(config: &Config) -> Ticks {
     let schedule = &config.schedule;
     let seed = format!("{} {}", host::name(), identity(&config.database));
     let jitter = jitter(seed.as_bytes(), schedule.jitter, schedule.interval);
-    Ticks::new(schedule.times.clone(), jitter, Box::new(|| Timestamp::now().to_utc()))
+    Ticks::new(schedule.cron.clone(), jitter, Box::new(|| Timestamp::now().to_utc()))
 }
 
 async fn listener(

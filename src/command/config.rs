@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
-use crate::config::{EXAMPLE, Entry, Loaded, schema};
+use crate::config::{self, Entry, Loaded, schema};
 use crate::exit::Exit;
 
 /// Writes the configuration to `out` in a form that a configuration file accepts, and what is missing to `err`.
@@ -16,7 +16,7 @@ pub fn run(loaded: &Loaded, json: bool, out: &mut dyn Write, err: &mut dyn Write
 
 /// The commented example, which needs no configuration.
 pub fn example(out: &mut dyn Write) -> io::Result<Exit> {
-    super::unless_closed(out.write_all(EXAMPLE.as_bytes()).and_then(|()| out.flush()), Exit::Done)
+    super::unless_closed(out.write_all(config::example().as_bytes()).and_then(|()| out.flush()), Exit::Done)
 }
 
 /// The JSON Schema of a configuration file, which needs none either.

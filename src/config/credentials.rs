@@ -1,121 +1,67 @@
-//! `auth.*`: the key's id and its secret, wherever they are kept.
+//! Values that stand in files of their own, and the credentials that are missing.
 
 use std::path::{Path, PathBuf};
 
-use secrecy::{ExposeSecret as _, SecretString};
-
 use super::environment::Environment;
+use super::key;
+use super::keys::KEYS;
 use super::load::Needs;
 use super::problem::{Origin, Problem};
 use super::reader::Reader;
-use super::secret::REDACTED;
-use super::value::{self, Complaint, Parsed, Setting};
-use super::{Auth, address, key, secret, section};
+use super::rule::PATH;
+use super::secret::{self, REDACTED};
 
 const ID: &str = "auth.client_id";
-const SECRET: &str = "auth.client_secret";
+pub(super) const SECRET: &str = "auth.client_secret";
 const SECRET_FILE: &str = "auth.client_secret_file";
+const URL: &str = "database.url";
 
-/// Reads the section; what is missing is told apart from what is wrong.
-pub(super) fn read(
-    reader: &mut Reader,
-    environment: &Environment,
-    base: &Path,
-    needs: Needs,
-) -> (Option<Auth>, Vec<Problem>) {
-    let mut missing = Vec::new();
-    let client_id = reader.optional(ID, value::line);
-    match &client_id {
-        Some(None) => {
-            missing.push(not_set(ID, format!("set it in the configuration file, or {}", key::variable(ID))));
-        }
-        Some(Some(id)) if secret::is_placeholder(id) => missing.push(placeholder(reader, ID)),
-        _ => {}
-    }
-    let secret = client_secret(reader, environment, base, needs, &mut missing);
-    if let Some((secret, _)) = &secret {
-        look_at_secret(reader, secret.expose_secret(), &mut missing);
-    }
-    let token_url = reader.read("auth.token_url", address::endpoint);
-    let audience = reader.read("auth.audience", value::line);
-    let scopes = reader.read("auth.scopes", value::scopes);
-    let auth = || {
-        let (secret, secret_file) = secret?;
-        Some(Auth {
-            client_id: client_id?.unwrap_or_default(),
-            client_secret: secret,
-            client_secret_file: secret_file,
-            token_url: token_url?,
-            audience: audience?,
-            scopes: scopes?,
-        })
-    };
-    (auth(), missing)
+/// What became of the files that hold one value each.
+#[derive(Debug, Default)]
+pub(super) struct SecretFiles {
+    /// Keys whose file was not needed, or could not be read.
+    pub unread: Vec<(&'static str, PathBuf)>,
+    /// A client secret that cannot be read is missing rather than wrong.
+    pub missing: Vec<Problem>,
 }
 
-/// The secret and its file; empty where it is not set or not needed, `None` where something is wrong.
-fn client_secret(
-    reader: &mut Reader,
-    environment: &Environment,
-    base: &Path,
-    needs: Needs,
-    missing: &mut Vec<Problem>,
-) -> Option<(SecretString, Option<PathBuf>)> {
-    let set = reader.optional(SECRET, plain)?;
-    let file = section::path_key(reader, SECRET_FILE)?;
-    if let (Some(_), Some(_), Some(setting)) = (&set, &file, reader.set(SECRET).cloned()) {
-        section::both_set(reader, SECRET, SECRET_FILE, &setting.origin);
-        return None;
-    }
-    if let Some(secret) = set {
-        return Some((secret, None));
-    }
-    let (key, origin, path) = if let Some(file) = file {
-        let origin = reader.set(SECRET_FILE).map(|setting| setting.origin.clone());
-        (SECRET_FILE, origin, base.join(file))
-    } else if let Some(path) = systemd_file(environment, base) {
-        (SECRET, Some(Origin::Variable("CREDENTIALS_DIRECTORY".to_owned())), path)
-    } else {
-        missing.push(secret_not_set());
-        return Some(Default::default());
-    };
-    reader.note(SECRET, Some(REDACTED.to_owned()), Origin::SecretFile(path.clone()));
-    if needs == Needs::Database {
-        // Who asks the database only may well lack the right to read the secret.
-        return Some(Default::default());
-    }
-    match secret::read(&path, &mut reader.warnings) {
-        Ok(secret) => Some((SecretString::from(secret), Some(path))),
-        Err(Complaint { what, allowed }) => {
-            missing.push(Problem { key: key.to_owned(), origin, what, allowed });
-            Some(Default::default())
+/// Reads the value of each key from the file that the key beside it names. Who needs the database only may well lack the right to
+/// read the other secrets, so they are not even opened then.
+pub(super) fn read_files(reader: &mut Reader<'_>, environment: &Environment, needs: Needs) -> SecretFiles {
+    let mut files = SecretFiles::default();
+    for file_key in KEYS.iter().map(|key| key.name) {
+        let Some(key) = file_key.strip_suffix("_file") else { continue };
+        let named = reader.read(file_key, &PATH).flatten();
+        if let Some(value) = reader.origin(key) {
+            if let Some(file) = reader.origin(file_key) {
+                let what = format!("{key} (from {value}) and {file_key} (from {file}) are both set");
+                reader.complain(key, Some(value), what, "set only one of them");
+            }
+            continue;
+        }
+        let (place, origin, path) = if let Some(path) = named {
+            (file_key, reader.origin(file_key), path)
+        } else if let (SECRET, Some(path)) = (key, systemd_file(environment, reader.context.base)) {
+            (SECRET, Some(Origin::Variable("CREDENTIALS_DIRECTORY".to_owned())), path)
+        } else {
+            continue;
+        };
+        if needs == Needs::Database && key != URL {
+            files.unread.push((key, path));
+            continue;
+        }
+        match secret::read(&path, &mut reader.warnings) {
+            Ok(text) => reader.set(key, text, Origin::SecretFile(path)),
+            Err(complaint) => {
+                let allowed = complaint.allowed.unwrap_or_default();
+                let problem = Problem { key: place.to_owned(), origin, what: complaint.what, allowed };
+                let list = if key == SECRET { &mut files.missing } else { &mut reader.problems };
+                list.push(problem);
+                files.unread.push((key, path));
+            }
         }
     }
-}
-
-/// What the server will not accept, most likely.
-fn look_at_secret(reader: &mut Reader, secret: &str, missing: &mut Vec<Problem>) {
-    if secret::is_placeholder(secret) {
-        missing.push(placeholder(reader, SECRET));
-    } else if let Some(what) = secret::copied_along(secret) {
-        reader.warnings.push(format!(
-            "auth.client_secret begins or ends with {what}, which was probably copied along; try: remove it"
-        ));
-    }
-}
-
-fn placeholder(reader: &Reader, key: &str) -> Problem {
-    Problem {
-        key: key.to_owned(),
-        origin: reader.set(key).map(|setting| setting.origin.clone()),
-        what: "it is the placeholder of the documents".to_owned(),
-        allowed: "set it to the key's own, from Understory's Backoffice".to_owned(),
-    }
-}
-
-fn plain(setting: &Setting) -> Parsed<SecretString> {
-    let text = setting.as_text()?;
-    Ok((SecretString::from(text), REDACTED.to_owned()))
+    files
 }
 
 /// Where systemd's `LoadCredential=client_secret:…` puts it, if it did.
@@ -126,15 +72,52 @@ fn systemd_file(environment: &Environment, base: &Path) -> Option<PathBuf> {
     (!absent).then_some(path)
 }
 
-fn secret_not_set() -> Problem {
-    let allowed = format!(
-        "set it or {SECRET_FILE} in the configuration file, or {} or {}, or give a systemd credential named client_secret",
-        key::variable(SECRET),
-        key::variable(SECRET_FILE)
-    );
-    not_set(SECRET, allowed)
+/// `DATABASE_URL` serves where no key tells the database.
+pub(super) fn borrow_database_url(reader: &mut Reader<'_>, environment: &Environment) {
+    let is_set = ["database.url", "database.url_file"].iter().any(|key| reader.origin(key).is_some());
+    if let (false, Some(url)) = (is_set, environment.get("DATABASE_URL")) {
+        reader.set(URL, url.to_owned(), Origin::Variable("DATABASE_URL".to_owned()));
+    }
 }
 
-fn not_set(key: &str, allowed: String) -> Problem {
-    Problem { key: key.to_owned(), origin: None, what: "it is required, and not set".to_owned(), allowed }
+/// The files' keys as `config` shows them, and the credentials that no layer has, or has as a placeholder.
+pub(super) fn find_missing(reader: &mut Reader<'_>, files: SecretFiles) -> Vec<Problem> {
+    let mut missing = files.missing;
+    for (key, allowed) in [
+        (ID, format!("set it in the configuration file, or {}", key::variable(ID))),
+        (
+            SECRET,
+            format!(
+                "set it or {SECRET_FILE} in the configuration file, or {} or {}, or give a systemd credential named client_secret",
+                key::variable(SECRET),
+                key::variable(SECRET_FILE)
+            ),
+        ),
+    ] {
+        let (what, allowed) = match reader.set_by_somebody(key) {
+            None if files.unread.iter().any(|(unread, _)| *unread == key) => continue,
+            None => ("it is required, and not set", allowed),
+            Some(_) if reader.text(key).is_some_and(secret::is_placeholder) => {
+                let allowed = "set it to the key's own, from Understory's Backoffice";
+                ("it is the placeholder of the documents", allowed.to_owned())
+            }
+            Some(_) => continue,
+        };
+        missing.push(Problem {
+            key: key.to_owned(),
+            origin: reader.origin(key),
+            what: what.to_owned(),
+            allowed,
+        });
+    }
+    let secret = reader.text(SECRET).filter(|secret| !secret::is_placeholder(secret));
+    if let Some(what) = secret.and_then(secret::copied_along) {
+        reader.warnings.push(format!(
+            "auth.client_secret begins or ends with {what}, which was probably copied along; try: remove it"
+        ));
+    }
+    for (key, path) in files.unread {
+        reader.note(key, Some(REDACTED.to_owned()), Origin::SecretFile(path));
+    }
+    missing
 }

@@ -6,50 +6,42 @@ use percent_encoding::percent_decode_str;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
-use super::Database;
-use super::value::Complaint;
+use super::keys::Database;
+use super::problem::show_name;
+use super::rule::{Accepted, Complaint, Parsed, Rule, accept, quoted, text};
 
-/// What may stand behind the `?` of a `postgres://` URL and has an effect. The driver's `statement-cache-capacity` is not
-/// among it: no statement is ever cached, for a pooler's sake.
-const PARAMETERS: [&str; 17] = [
-    "sslmode",
-    "ssl-mode",
-    "sslrootcert",
-    "ssl-root-cert",
-    "ssl-ca",
-    "sslcert",
-    "ssl-cert",
-    "sslkey",
-    "ssl-key",
-    "host",
-    "hostaddr",
-    "port",
-    "dbname",
-    "user",
-    "password",
-    "application_name",
-    "options",
+/// What may stand behind the `?` of a `postgres://` URL and has an effect, and whether its value may be shown. The driver's
+/// `statement-cache-capacity` is not among it: no statement is ever cached, for a pooler's sake.
+const PARAMETERS: [(&str, bool); 17] = [
+    ("sslmode", true),
+    ("ssl-mode", true),
+    ("sslrootcert", true),
+    ("ssl-root-cert", true),
+    ("ssl-ca", true),
+    ("sslcert", true),
+    ("ssl-cert", true),
+    ("sslkey", true),
+    ("ssl-key", true),
+    ("host", true),
+    ("hostaddr", true),
+    ("port", true),
+    ("dbname", true),
+    ("user", true),
+    ("application_name", true),
+    ("password", false),
+    ("options", false),
 ];
 
 /// Whether the query of a `postgres://` URL may hold this: what is not let through has no effect, and `config` warns of it.
 pub fn is_postgres_parameter(name: &str) -> bool {
     let setting = || name.strip_prefix("options[")?.strip_suffix(']');
-    PARAMETERS.contains(&name) || setting().is_some()
+    PARAMETERS.iter().any(|(known, _)| *known == name) || setting().is_some()
 }
 
 /// The names of the parameter that names a certificate authority.
 pub const ROOT_CERTIFICATE: [&str; 3] = ["sslrootcert", "ssl-root-cert", "ssl-ca"];
 
 const SSL_MODES: [&str; 6] = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
-
-/// A database URL that was understood.
-#[derive(Debug)]
-pub(super) struct Address {
-    /// SQLite paths are absolute here.
-    pub url: SecretString,
-    pub shown: String,
-    pub warnings: Vec<String>,
-}
 
 impl Database {
     /// The file, where the database is SQLite.
@@ -59,7 +51,6 @@ impl Database {
         Some(PathBuf::from(path.into_owned()))
     }
 
-    /// Whether the database is PostgreSQL.
     pub fn is_postgres(&self) -> bool {
         self.url.expose_secret().starts_with("postgres")
     }
@@ -70,26 +61,31 @@ impl Database {
     }
 }
 
-/// Reads a database URL; a relative SQLite path counts from `base`, which must be absolute.
-///
-/// `has_authority`: the surroundings name a certificate authority for PostgreSQL (`PGSSLROOTCERT`).
-pub(super) fn parse(text: &str, base: &Path, has_authority: bool) -> Result<Address, Complaint> {
-    let allowed = "a URL like \"sqlite://understory.db\", \"sqlite:///folder/file.db\" or \
-                   \"postgres://user:password@host/database\" is wanted";
-    if let Some(rest) = text.strip_prefix("sqlite:") {
-        sqlite(rest, base)
-    } else if text.starts_with("postgres://") || text.starts_with("postgresql://") {
-        postgres(text, has_authority)
-    } else if text.contains("://") || text.starts_with("sqlite3:") || text.starts_with("file:") {
-        Err(Complaint::new("its scheme is neither sqlite nor postgres", allowed))
-    } else {
-        Err(Complaint::new("it is no URL", allowed))
-    }
+/// A database URL; a SQLite path becomes absolute.
+pub(super) const fn database_url() -> Rule<SecretString> {
+    let expected = "a URL like \"sqlite://understory.db\", \"sqlite:///folder/file.db\" or \
+                    \"postgres://user:password@host/database\"";
+    text(expected, |input| {
+        let text = input.text()?;
+        if let Some(rest) = text.strip_prefix("sqlite:") {
+            parse_sqlite(rest, input.context.base).map_err(|what| {
+                Complaint::new(what).allowed(
+                    "expected a file like \"sqlite://understory.db\" or \"sqlite:///folder/file.db\"",
+                )
+            })
+        } else if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+            parse_postgres(text, input.context.has_authority)
+        } else if text.contains("://") || text.starts_with("sqlite3:") || text.starts_with("file:") {
+            Err(Complaint::new("its scheme is neither sqlite nor postgres"))
+        } else {
+            Err(Complaint::new("it is not a URL"))
+        }
+    })
+    .secret()
 }
 
-fn sqlite(rest: &str, base: &Path) -> Result<Address, Complaint> {
-    let allowed = "a file like \"sqlite://understory.db\" or \"sqlite:///folder/file.db\" is wanted";
-    let wrong = |what: &str| Err(Complaint::new(what, allowed));
+fn parse_sqlite(rest: &str, base: &Path) -> Result<Accepted<SecretString>, &'static str> {
+    let wrong = Err;
     let rest = rest.strip_prefix("//").unwrap_or(rest);
     if rest.contains('?') {
         return wrong("SQLite takes no parameters here (?…); write %3F for a question mark in a file's name");
@@ -101,7 +97,7 @@ fn sqlite(rest: &str, base: &Path) -> Result<Address, Complaint> {
         return wrong("its path is not UTF-8 once %XX is decoded");
     };
     if path.is_empty() || path.ends_with('/') || path == "." || path == ".." {
-        return wrong("it names no file");
+        return wrong("it does not name a file");
     }
     if path.contains('\0') {
         return wrong("its path holds a NUL");
@@ -111,7 +107,7 @@ fn sqlite(rest: &str, base: &Path) -> Result<Address, Complaint> {
         return wrong("the folder that a relative path counts from is not UTF-8");
     };
     let url = format!("sqlite://{}", absolute.replace('%', "%25").replace('?', "%3F").replace('#', "%23"));
-    Ok(Address { shown: url.clone(), url: SecretString::from(url), warnings: Vec::new() })
+    Ok(Accepted { shown: quoted(&url), value: SecretString::from(url), warnings: Vec::new() })
 }
 
 /// Without `.`; `..` stays, for what it means depends on links.
@@ -119,11 +115,14 @@ fn clean(path: &Path) -> PathBuf {
     path.components().filter(|part| *part != Component::CurDir).collect()
 }
 
-fn postgres(text: &str, has_authority: bool) -> Result<Address, Complaint> {
-    let allowed = "a URL like \"postgres://user:password@host/database\" is wanted, where @ : / ? # % in the name or \
-                   the password are written %40 %3A %2F %3F %23 %25";
-    let wrong = |what: &str| Complaint::new(what, allowed);
-    let url = Url::parse(text).map_err(|error| wrong(&format!("it is no URL ({error})")))?;
+fn parse_postgres(text: &str, has_authority: bool) -> Parsed<SecretString> {
+    let wrong = |what: &str| {
+        Complaint::new(what).allowed(
+            "expected a URL like \"postgres://user:password@host/database\", where @ : / ? # % in the name or \
+             the password are written %40 %3A %2F %3F %23 %25",
+        )
+    };
+    let url = Url::parse(text).map_err(|error| wrong(&format!("it is not a URL ({error})")))?;
     // What a password with an unescaped / ? # looks like: its tail would be taken for the path, and shown.
     let torn = |part: Option<&str>| part.is_some_and(|part| part.contains('@'));
     if url.fragment().is_some() || torn(Some(url.path())) || torn(url.query()) {
@@ -141,21 +140,22 @@ fn postgres(text: &str, has_authority: bool) -> Result<Address, Complaint> {
         has_authority || url.query_pairs().any(|(name, _)| ROOT_CERTIFICATE.contains(&&*name));
     for (name, value) in url.query_pairs() {
         match &*name {
-            "sslmode" | "ssl-mode" => ssl_mode(&value, has_authority, &mut warnings)?,
+            "sslmode" | "ssl-mode" => check_ssl_mode(&value, has_authority, &mut warnings)?,
             name if is_postgres_parameter(name) => {}
             name => warnings.push(format!(
                 "database.url: the parameter {} is not known here and has no effect",
-                super::problem::show_name(name)
+                show_name(name)
             )),
         }
     }
-    Ok(Address { url: SecretString::from(text.to_owned()), shown: redact_password(text), warnings })
+    let shown = quoted(&redact_password(text));
+    Ok(Accepted { value: SecretString::from(text.to_owned()), shown, warnings })
 }
 
-fn ssl_mode(value: &str, has_authority: bool, warnings: &mut Vec<String>) -> Result<(), Complaint> {
+fn check_ssl_mode(value: &str, has_authority: bool, warnings: &mut Vec<String>) -> Result<(), Complaint> {
     if !SSL_MODES.contains(&value) {
-        let allowed = format!("one of {} is wanted", SSL_MODES.join(", "));
-        return Err(Complaint::new("there is no such sslmode", allowed));
+        let allowed = format!("expected one of {}", SSL_MODES.join(", "));
+        return Err(Complaint::new("its sslmode is not known").allowed(allowed));
     }
     if matches!(value, "disable" | "allow" | "prefer") {
         warnings.push(format!(
@@ -168,6 +168,17 @@ fn ssl_mode(value: &str, has_authority: bool, warnings: &mut Vec<String>) -> Res
         );
     }
     Ok(())
+}
+
+/// PostgreSQL: the schema to live in.
+pub(super) const fn schema_name() -> Rule<Option<String>> {
+    text("1 to 63 bytes without NUL, in quotes", |input| {
+        let text = input.text()?;
+        if text.len() > 63 || text.contains('\0') {
+            return Err(Complaint::new("it cannot be a name in PostgreSQL"));
+        }
+        accept(Some(text.to_owned()), quoted(text))
+    })
 }
 
 /// What may be shown of a `postgres://` URL: user, host, database and the values of known harmless parameters, each only where it holds
@@ -199,28 +210,9 @@ fn redact_password(text: &str) -> String {
 
 const HIDDEN: &str = "[redacted]";
 
-/// The parameters whose values are no secret.
-const HARMLESS: [&str; 15] = [
-    "sslmode",
-    "ssl-mode",
-    "sslrootcert",
-    "ssl-root-cert",
-    "ssl-ca",
-    "sslcert",
-    "ssl-cert",
-    "sslkey",
-    "ssl-key",
-    "host",
-    "hostaddr",
-    "port",
-    "dbname",
-    "user",
-    "application_name",
-];
-
 fn show_parameter(pair: &str) -> String {
     match pair.split_once('=') {
-        Some((name, value)) if HARMLESS.contains(&name) => format!("{name}={}", plain(value)),
+        Some((name, value)) if PARAMETERS.contains(&(name, true)) => format!("{name}={}", plain(value)),
         Some((name, _)) => format!("{}={HIDDEN}", plain(name)),
         None => plain(pair).to_owned(),
     }
@@ -236,10 +228,11 @@ pub(super) fn plain(part: &str) -> &str {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 mod tests {
+    use super::super::rule::try_rule;
     use super::*;
 
-    fn base() -> &'static Path {
-        Path::new("/etc/sync")
+    fn parse(text: &str) -> Parsed<SecretString> {
+        try_rule(&database_url(), text)
     }
 
     #[test]
@@ -255,8 +248,8 @@ mod tests {
             ("sqlite://100%25.db", "/etc/sync/100%.db"),
             ("sqlite://a%3Fb#c.db", "/etc/sync/a?b#c.db"),
         ] {
-            let address = parse(text, base(), false).unwrap();
-            let database = Database { url: address.url, schema: None, is_borrowed: false };
+            let address = parse(text).unwrap();
+            let database = Database { url: address.value, schema: None, is_borrowed: false };
             assert_eq!(database.sqlite_path().unwrap(), Path::new(path), "{text}");
             assert!(!database.is_postgres());
             assert!(!database.url.expose_secret().contains('?'));
@@ -285,7 +278,7 @@ mod tests {
             "postgres://user:hunter2/2@host/db",
             "postgres://user:hunter2@host/db?sslmode=hunter2",
         ] {
-            let complaint = parse(text, base(), false).unwrap_err();
+            let complaint = parse(text).unwrap_err();
             assert!(!format!("{complaint:?}").contains("hunter2"), "{text}");
         }
     }
@@ -319,9 +312,9 @@ mod tests {
             ),
             ("postgres:///db?host=/run/postgresql", "postgres:///db?host=/run/postgresql"),
         ] {
-            let address = parse(text, base(), false).unwrap();
-            assert_eq!(address.shown, shown);
-            assert_eq!(address.url.expose_secret(), text);
+            let address = parse(text).unwrap();
+            assert_eq!(address.shown, quoted(shown));
+            assert_eq!(address.value.expose_secret(), text);
         }
     }
 
@@ -335,12 +328,12 @@ mod tests {
             ("verify-ca", 0),
             ("verify-full", 0),
         ] {
-            let address = parse(&format!("postgres://u@h/db?sslmode={mode}"), base(), false).unwrap();
+            let address = parse(&format!("postgres://u@h/db?sslmode={mode}")).unwrap();
             assert_eq!(address.warnings.len(), warnings, "{mode}");
         }
         let verified = "postgres://u@h/db?sslmode=require&sslrootcert=/ca.pem";
-        assert_eq!(parse(verified, base(), false).unwrap().warnings, [""; 0]);
-        assert_eq!(parse("postgres://u@h/db?sslmode=require", base(), true).unwrap().warnings, [""; 0]);
+        assert_eq!(parse(verified).unwrap().warnings, [""; 0]);
+        assert_eq!(parse_postgres("postgres://u@h/db?sslmode=require", true).unwrap().warnings, [""; 0]);
     }
 
     #[test]
@@ -351,7 +344,7 @@ mod tests {
             ("postgres://h/db", 1),
             ("postgres://me@h/db", 0),
         ] {
-            assert_eq!(parse(url, base(), false).unwrap().warnings.len(), warnings, "{url}");
+            assert_eq!(parse(url).unwrap().warnings.len(), warnings, "{url}");
         }
     }
 
@@ -366,7 +359,7 @@ mod tests {
             ("statement-cache-capacity", false),
         ] {
             let url = format!("postgres://h/db?{name}=hunter2");
-            let warnings = parse(&url, base(), false).unwrap().warnings.concat();
+            let warnings = parse(&url).unwrap().warnings.concat();
             assert_eq!(warnings.contains("has no effect"), !known, "{name}");
             assert!(!warnings.contains("hunter2"), "{name}");
         }

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 use super::key::{self, FILE_VARIABLE, PREFIX};
-use super::problem::{Origin, Problem, show_name};
-use super::value::{Raw, Setting};
+use super::keys::KEYS;
+use super::problem::{Problem, show_name};
 
 /// The variables, given by the caller: nothing here asks the process.
 #[derive(Clone, Default)]
@@ -66,24 +66,19 @@ impl Environment {
         self.variables.insert(key::variable(key), value.to_owned());
     }
 
-    /// What is set for our keys, and what looks meant for us but is not.
-    pub(super) fn settings(&self) -> (Vec<(&'static str, Setting)>, Vec<Problem>) {
-        let mut settings = Vec::new();
+    /// The variables that set our keys, for the crate to read, and what looks meant for us but is not.
+    pub(super) fn layer(&self) -> (::config::Environment, Vec<Problem>) {
         let mut problems = self.unreadable_problems();
-        for (name, value) in &self.variables {
-            if !is_ours(name) || name == FILE_VARIABLE {
-                continue;
-            }
-            let Some(key) = key::KEYS.iter().find(|key| key::variable(key.name) == *name) else {
-                problems.push(unknown(name));
-                continue;
-            };
-            if !value.is_empty() {
-                let origin = Origin::Variable(name.clone());
-                settings.push((key.name, Setting { raw: Raw::Text(value.clone()), origin }));
-            }
-        }
-        (settings, problems)
+        let ours = self.variables.iter().filter(|(name, _)| is_ours(name) && *name != FILE_VARIABLE);
+        let (known, unknown): (Vec<_>, Vec<_>) =
+            ours.partition(|(name, _)| KEYS.iter().any(|key| key::variable(key.name) == **name));
+        problems.extend(unknown.into_iter().map(|(name, _)| unknown_variable(name)));
+        let known = known.into_iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        let layer = ::config::Environment::with_prefix("UNDERSTORY_SYNC")
+            .separator("__")
+            .ignore_empty(true)
+            .source(Some(known));
+        (layer, problems)
     }
 
     fn unreadable_problems(&self) -> Vec<Problem> {
@@ -104,7 +99,7 @@ impl Environment {
 /// Variables without our prefix that decide something here.
 const READ_ELSEWHERE: [&str; 2] = ["DATABASE_URL", "CREDENTIALS_DIRECTORY"];
 
-fn unknown(name: &str) -> Problem {
+fn unknown_variable(name: &str) -> Problem {
     Problem {
         key: show_name(name),
         origin: None,
@@ -200,8 +195,8 @@ mod tests {
             [("UNDERSTORY_SYNC__API__COMPANY_ID", ""), ("UNDERSTORY_SYNC__API__COMPANYID", "")]
                 .into_iter()
                 .collect();
-        let (settings, problems) = environment.settings();
-        assert!(settings.is_empty());
+        let (layer, problems) = environment.layer();
+        assert!(::config::Source::collect(&layer).is_ok_and(|settings| settings.is_empty()));
         assert_eq!(problems.len(), 1);
     }
 
@@ -216,7 +211,7 @@ mod tests {
         ]
         .into_iter()
         .collect();
-        let (_, problems) = environment.settings();
+        let (_, problems) = environment.layer();
         assert_eq!(problems.len(), 1);
         let text = problems.iter().map(ToString::to_string).collect::<String>();
         assert!(text.starts_with("UNDERSTORY_SYNC__AUTH__CLIENT_SECRET") && !text.contains("secret\u{fffd}"));

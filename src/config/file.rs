@@ -1,22 +1,22 @@
 //! The configuration file: where it is looked for, and what it sets.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::ops::Range;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use ::config::{FileFormat, Source, Value, ValueKind};
+use ::config::{FileFormat, Map, Source as _, Value, ValueKind};
+use toml::de::{DeTable, DeValue};
 
 use super::key::{self, FILE_VARIABLE};
 use super::load::Sources;
-use super::problem::{Origin, Problem, show_name};
-use super::value::{Raw, Setting};
+use super::problem::{Origin, Problem, show_name, show_path};
 use crate::file;
 
 /// Where the file is looked for when nobody names one, the first that exists.
 const SYSTEM_FILE: &str = "/etc/understory-sync/config.toml";
-
-pub(super) type Settings = Vec<(&'static str, Setting)>;
 
 /// Finds the file and its text: the one that is named, else the first of the usual ones, else none.
 pub(super) fn find(sources: &Sources<'_>) -> Result<Option<(PathBuf, String)>, Problem> {
@@ -55,7 +55,7 @@ fn named(sources: &Sources<'_>) -> Option<(PathBuf, Origin)> {
 /// Nobody named this file: in a folder that others may write to, anybody could have put it there, and send the secret anywhere.
 fn refuse_foreign(path: &Path, file: &File, caller: u32) -> Result<(), Problem> {
     let metadata = file.metadata().map_err(|error| unreadable(path, None, &cannot_read(&error)))?;
-    let shown = super::problem::show_path(path);
+    let shown = show_path(path);
     let named = format!("if it is meant, name it: --config {shown}");
     let foreign = |owner: u32| owner != caller && owner != 0;
     let link = std::fs::symlink_metadata(path);
@@ -91,86 +91,66 @@ fn read(mut file: File) -> Result<String, String> {
 
 fn unreadable(path: &Path, origin: Option<Origin>, what: &str) -> Problem {
     Problem {
-        key: format!("configuration file {}", super::problem::show_path(path)),
+        key: format!("configuration file {}", show_path(path)),
         origin,
         what: what.to_owned(),
-        allowed: "a readable TOML file is wanted".to_owned(),
+        allowed: "expected a readable TOML file".to_owned(),
     }
+}
+
+/// What a file sets, and what is wrong with the names in it.
+#[derive(Debug, Clone)]
+pub(super) struct FileLayer {
+    pub path: PathBuf,
+    /// By `section.name`.
+    pub settings: Map<String, Value>,
+    pub problems: Vec<Problem>,
 }
 
 /// Reads what the file sets; unknown keys become problems.
-pub(super) fn parse(path: &Path, text: &str) -> Result<(Settings, Vec<Problem>), Problem> {
+pub(super) fn parse(path: PathBuf, text: &str) -> Result<FileLayer, Problem> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let origin = Origin::File(path.to_owned());
-    let mut found = Found { settings: Vec::new(), problems: Vec::new(), origin };
     let table = ::config::File::from_str(text, FileFormat::Toml)
         .collect()
-        .map_err(|error| syntax(path, text, &error))?;
-    for (name, value) in sorted(table) {
-        found.top(&name, value);
+        .map_err(|error| explain_syntax(&path, text, &error))?;
+    let mut layer = FileLayer { path, settings: Map::new(), problems: Vec::new() };
+    layer.add_all("", table);
+    Ok(layer)
+}
+
+impl FileLayer {
+    fn add_all(&mut self, prefix: &str, table: Map<String, Value>) {
+        for (name, value) in table.into_iter().collect::<BTreeMap<_, _>>() {
+            self.add(format!("{prefix}{}", bare(&name)), value);
+        }
     }
-    Ok((found.settings, found.problems))
-}
 
-fn sorted(table: ::config::Map<String, Value>) -> std::collections::BTreeMap<String, Value> {
-    table.into_iter().collect()
-}
-
-struct Found {
-    settings: Settings,
-    problems: Vec<Problem>,
-    origin: Origin,
-}
-
-impl Found {
-    /// A name at the top: a section.
-    fn top(&mut self, name: &str, value: Value) {
-        match value.kind {
-            ValueKind::Table(table) => {
-                if table.is_empty() && !key::is_section(name) {
-                    self.unknown(&bare(name));
-                }
-                for (inner, value) in sorted(table) {
-                    self.inside(&format!("{}.{}", bare(name), bare(&inner)), value);
-                }
+    fn add(&mut self, name: String, value: Value) {
+        let is_section = key::is_section(&name);
+        match (value.kind, key::find(&name)) {
+            (ValueKind::Table(table), _) if is_section || !table.is_empty() => {
+                self.add_all(&format!("{name}."), table);
             }
-            _ if key::is_section(name) => {
+            (ValueKind::Table(_), Some(_)) => {
+                self.problem(name, "it is a table".to_owned(), "expected one value".to_owned());
+            }
+            (kind, Some(_)) => {
+                self.settings.insert(name, Value::new(None, kind));
+            }
+            (_, None) if is_section => {
                 let what = format!("it is a section, and holds keys: [{name}]");
-                self.problem(name.to_owned(), what, String::new());
+                self.problem(name, what, String::new());
             }
-            _ => self.unknown(&bare(name)),
-        }
-    }
-
-    /// A name below a section: a key, or a table that should not be there.
-    fn inside(&mut self, name: &str, value: Value) {
-        match value.kind {
-            ValueKind::Table(table) if !table.is_empty() => {
-                for (inner, value) in sorted(table) {
-                    self.inside(&format!("{name}.{}", bare(&inner)), value);
-                }
+            (_, None) => {
+                let allowed = format!("did you mean {}?", key::nearest(&name));
+                self.problem(show_name(&name), "there is no such key".to_owned(), allowed);
             }
-            kind => match key::find(name) {
-                None => self.unknown(name),
-                Some(key) => match raw(kind) {
-                    Some(raw) => self.settings.push((key.name, Setting { raw, origin: self.origin.clone() })),
-                    None => self.problem(
-                        name.to_owned(),
-                        "it is a table".to_owned(),
-                        "one value is wanted".to_owned(),
-                    ),
-                },
-            },
         }
-    }
-
-    fn unknown(&mut self, name: &str) {
-        let allowed = format!("did you mean {}?", key::nearest(name));
-        self.problem(show_name(name), "there is no such key".to_owned(), allowed);
     }
 
     fn problem(&mut self, key: String, what: String, allowed: String) {
-        self.problems.push(Problem { key, origin: Some(self.origin.clone()), what, allowed });
+        let origin = Some(Origin::File(self.path.clone()));
+        self.problems.push(Problem { key, origin, what, allowed });
     }
 }
 
@@ -180,64 +160,48 @@ fn bare(name: &str) -> String {
     if !name.is_empty() && name.bytes().all(plain) { name.to_owned() } else { format!("{name:?}") }
 }
 
-fn raw(kind: ValueKind) -> Option<Raw> {
-    Some(match kind {
-        ValueKind::Boolean(value) => Raw::Boolean(value),
-        ValueKind::I64(value) => Raw::Integer(value),
-        ValueKind::Float(value) => Raw::Float(value),
-        ValueKind::String(value) => Raw::Text(value),
-        ValueKind::Array(items) => {
-            Raw::List(items.into_iter().map(|item| raw(item.kind)).collect::<Option<_>>()?)
-        }
-        // The TOML reader makes no other kinds.
-        _ => return None,
-    })
-}
-
-/// A syntax error without the line it quotes, which may hold a secret: position, key and reason only.
-fn syntax(path: &Path, text: &str, error: &::config::ConfigError) -> Problem {
-    let told = match error {
-        ::config::ConfigError::FileParse { cause, .. } => cause.to_string(),
-        _ => String::new(),
+/// A syntax error without the line it is in, which may hold a secret: position, key and reason only.
+fn explain_syntax(path: &Path, text: &str, error: &::config::ConfigError) -> Problem {
+    let cause = match error {
+        ::config::ConfigError::FileParse { cause, .. } => cause.downcast_ref::<toml::de::Error>(),
+        _ => None,
     };
-    let mut lines = told.lines();
-    let first = lines.next().unwrap_or_default();
-    let (position, reason) = match first.strip_prefix("TOML parse error at ") {
-        // The gutter, the quoted line and the caret stand between the position and the reason.
-        Some(position) => (Some(position), lines.skip(3).collect::<Vec<_>>().join(", ")),
-        None => (None, first.to_owned()),
-    };
-    let number = position.and_then(line_number).or_else(|| large_number(text));
-    let key = number
-        .and_then(|number| key_at(text, number))
-        .unwrap_or_else(|| format!("configuration file {}", super::problem::show_path(path)));
-    let place = position.map_or_else(String::new, |position| format!(" at {position}"));
+    // A number that no kind of number can hold is found behind the parser, which gives no place for it.
+    let span = cause.and_then(toml::de::Error::span).or_else(|| find_large_number(text));
+    let before = span.and_then(|span| text.get(..span.start));
+    let place = before.map_or_else(String::new, |before| {
+        let line = before.rsplit('\n').next().unwrap_or_default();
+        format!(" at line {}, column {}", before.matches('\n').count() + 1, line.chars().count() + 1)
+    });
+    let reason = cause.map_or("a number is too large", toml::de::Error::message);
     Problem {
-        key,
+        key: before
+            .and_then(|before| key_behind(text, before.len()))
+            .unwrap_or_else(|| format!("configuration file {}", show_path(path))),
         origin: Some(Origin::File(path.to_owned())),
         what: format!("this is not TOML{place}: {reason}"),
         allowed: "text stands in quotes, a section begins with [section]".to_owned(),
     }
 }
 
-fn line_number(position: &str) -> Option<usize> {
-    position.strip_prefix("line ")?.split(',').next()?.parse().ok()
+fn find_large_number(text: &str) -> Option<Range<usize>> {
+    let table = DeTable::parse(text).ok()?;
+    let is_large = |value: &DeValue<'_>| match value {
+        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix()).is_err(),
+        DeValue::Float(number) => number.as_str().parse::<f64>().is_ok_and(f64::is_infinite),
+        _ => false,
+    };
+    let sections = table.get_ref().values().filter_map(|value| value.get_ref().as_table());
+    let values = table.get_ref().values().chain(sections.flat_map(|section| section.values()));
+    values.into_iter().find(|value| is_large(value.get_ref())).map(toml::Spanned::span)
 }
 
-/// The line of a number that no kind of number can hold: the one error that comes without a position.
-fn large_number(text: &str) -> Option<usize> {
-    let long = |line: &str| line.split(|c: char| !c.is_ascii_digit()).any(|digits| digits.len() > 18);
-    text.lines().position(long).map(|index| index + 1)
-}
-
-/// The key whose value stands on a line, if it is one of ours.
-fn key_at(text: &str, number: usize) -> Option<String> {
-    let mut section = "";
-    for line in text.lines().take(number) {
-        if let Some(name) = line.trim().strip_prefix('[').and_then(|line| line.split(']').next()) {
-            section = name.trim();
-        }
-    }
-    let name = text.lines().nth(number.checked_sub(1)?)?.split('=').next()?.trim();
-    [name.to_owned(), format!("{section}.{name}")].into_iter().find(|name| key::find(name).is_some())
+/// The key on the line of a position, if it is one of ours.
+fn key_behind(text: &str, position: usize) -> Option<String> {
+    let start = text[..position].rfind('\n').map_or(0, |at| at + 1);
+    let section =
+        text[..start].lines().rev().find_map(|line| line.trim().strip_prefix('[')?.split(']').next());
+    let name = text[start..].lines().next()?.split('=').next()?.trim();
+    let inside = format!("{}.{name}", section.unwrap_or_default().trim());
+    [name.to_owned(), inside].into_iter().find(|name| key::find(name).is_some())
 }

@@ -1,98 +1,20 @@
-//! Every key there is, with its default: the one list that reading, misspellings and `config` are checked against.
+//! A key as the table describes it, its variable, and the nearest key to a misspelt one.
+
+use super::keys::KEYS;
+use super::rule::Shape;
 
 #[derive(Debug)]
 pub(super) struct Key {
     /// `section.name`
     pub name: &'static str,
-    /// As one would write it in a variable; `None` where there is no default, or where another value decides it.
+    pub shape: Shape,
+    /// As one would write it in a variable; `None` where there is none, or where another value decides it.
     pub default: Option<&'static str>,
-    /// Its value is never shown, not even in an error.
-    pub secret: bool,
-    /// What a file writes for it.
-    pub kind: Kind,
+    /// What the example file holds for a key without a default.
+    pub sample: Option<&'static str>,
+    /// What it is, in one line, and then what only the documentation tells.
+    pub docs: &'static [&'static str],
 }
-
-/// What a value is in a file, as a schema can tell it; the parsers know more.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Kind {
-    Text,
-    Duration,
-    /// A duration, or this word.
-    DurationOr(&'static str),
-    Boolean,
-    /// From, and to.
-    Integer(i64, i64),
-    /// From 0 to this.
-    Number(i64),
-    Word(&'static [&'static str]),
-    /// Texts in a list, or in one text with spaces or commas between.
-    List,
-}
-
-use Kind::{Boolean, Duration, DurationOr, Integer, List, Number, Text, Word};
-
-const fn key(name: &'static str, kind: Kind, default: &'static str) -> Key {
-    Key { name, default: Some(default), secret: false, kind }
-}
-
-const fn unset(name: &'static str, kind: Kind) -> Key {
-    Key { name, default: None, secret: false, kind }
-}
-
-const fn secret(name: &'static str, default: Option<&'static str>) -> Key {
-    Key { name, default, secret: true, kind: Text }
-}
-
-/// In the order in which they are shown.
-pub(super) const KEYS: [Key; 47] = [
-    unset("auth.client_id", Text),
-    secret("auth.client_secret", None),
-    unset("auth.client_secret_file", Text),
-    key("auth.token_url", Text, "https://api.auth.understory.io/oauth2/token"),
-    key("auth.audience", Text, "https://api.understory.io"),
-    key("auth.scopes", List, "openid marketing.read"),
-    key("api.base_url", Text, "https://api.understory.io"),
-    key("api.consents_path", Text, "auto"),
-    key("api.page_size", Integer(1, 100), "100"),
-    key("api.requests_per_second", Number(1_000_000), "5"),
-    key("api.user_agent", Text, concat!("understory-sync/", env!("CARGO_PKG_VERSION"))),
-    unset("api.company_id", Text),
-    key("api.connect_timeout", Duration, "10s"),
-    key("api.read_timeout", Duration, "30s"),
-    key("api.request_timeout", Duration, "60s"),
-    key("api.max_page_bytes", Integer(1_024, 1 << 30), "8388608"),
-    key("retry.max_attempts", Integer(1, 100), "5"),
-    key("retry.base_delay", Duration, "1s"),
-    key("retry.max_delay", Duration, "60s"),
-    key("retry.rate_limit_delay", Duration, "60s"),
-    key("schedule.cron", Text, "0 0 * * * *"),
-    key("schedule.timezone", Text, "UTC"),
-    key("schedule.jitter", Duration, "5m"),
-    key("schedule.run_at_start", Boolean, "true"),
-    key("schedule.run_timeout", DurationOr("off"), "50m"),
-    secret("database.url", Some("sqlite://understory.db")),
-    unset("database.url_file", Text),
-    unset("database.schema", Text),
-    key("removal.confirm_runs", Integer(2, 100), "2"),
-    key("removal.max_percent", Number(100), "20"),
-    key("removal.min_count", Integer(0, i64::MAX), "5"),
-    key("removal.confirm_after", Duration, "7d"),
-    key("removal.max_checks", Integer(0, 1_000_000), "500"),
-    key("retention.history", DurationOr("never"), "never"),
-    key("retention.removed", DurationOr("never"), "never"),
-    key("retention.erasures", Duration, "90d"),
-    secret("notify.url", Some("off")),
-    unset("notify.url_file", Text),
-    key("notify.after_failures", Integer(1, 1_000), "3"),
-    key("notify.format", Word(&["json", "slack", "text"]), "json"),
-    key("http.listen", Text, "off"),
-    key("http.allowed_hosts", List, ""),
-    unset("health.stale_after", Duration),
-    unset("health.absence_after", Duration),
-    secret("health.heartbeat_url", Some("off")),
-    key("log.level", Word(&["error", "warn", "info", "debug", "trace"]), "info"),
-    key("log.format", Word(&["text", "json"]), "text"),
-];
 
 /// What the names of all variables begin with.
 pub(super) const PREFIX: &str = "UNDERSTORY_SYNC__";

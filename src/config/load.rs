@@ -2,14 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
+use ::config::ValueKind;
 use chrono::{DateTime, Utc};
 
 use super::database::plain;
 use super::environment::Environment;
-use super::problem::{ConfigError, Origin, Problem, show_path};
+use super::file::{self, FileLayer};
+use super::keys::{Config, KEYS};
+use super::layers::overlay;
+use super::problem::{ConfigError, Problem, show_path};
 use super::reader::{Entry, Reader};
-use super::value::{Raw, Setting};
-use super::{Config, credentials, file, key, section};
+use super::rule::Context;
+use super::{credentials, key};
 use crate::file::{others_may_read, others_may_write};
 
 /// What a command cannot do without. Values that are set and wrong are errors for every command.
@@ -82,149 +86,95 @@ fn load_found(
     found: Result<Option<(PathBuf, String)>, Problem>,
     needs: Needs,
 ) -> Result<Loaded, ConfigError> {
-    let mut reader = Reader::default();
-    let found = file_layer(&mut reader, found);
-    let (settings, problems) = sources.environment.settings();
-    reader.lay(settings);
-    reader.problems.extend(problems);
-    reader.lay(flags(sources));
+    let parsed = found.and_then(|found| found.map(|(path, text)| file::parse(path, &text)).transpose());
     // What stands in a file that cannot be read is not missing.
-    let readable = found.is_some();
-    let file = found.flatten();
-    let base = file.as_deref().and_then(Path::parent).unwrap_or(sources.working_dir);
-    let (config, missing) = sections(&mut reader, sources, base, needs);
-    let missing = if readable { missing } else { Vec::new() };
-    finish(reader, config, missing, needs, sources, file)
-}
-
-/// Lays the file's layer and tells where it lies; the outer `None` where it cannot be read at all.
-#[expect(clippy::option_option, reason = "no file and an unreadable one are two things")]
-fn file_layer(
-    reader: &mut Reader,
-    found: Result<Option<(PathBuf, String)>, Problem>,
-) -> Option<Option<PathBuf>> {
-    let parsed = found.and_then(|found| {
-        let Some((path, text)) = found else {
-            return Ok(None);
-        };
-        file::parse(&path, &text).map(|(settings, problems)| Some((path, settings, problems)))
-    });
-    match parsed {
-        Ok(Some((path, settings, problems))) => {
-            warn_of_open_file(reader, &path, &settings);
-            reader.lay(settings);
-            reader.problems.extend(problems);
-            Some(Some(path))
-        }
-        Ok(None) => Some(None),
-        Err(problem) => {
-            reader.problems.push(problem);
-            None
-        }
-    }
-}
-
-fn sections(
-    reader: &mut Reader,
-    sources: &Sources<'_>,
-    base: &Path,
-    needs: Needs,
-) -> (Option<Config>, Vec<Problem>) {
-    let (auth, missing) = credentials::read(reader, sources.environment, base, needs);
-    let api = section::api(reader);
-    let retry = section::retry(reader);
-    let schedule = section::schedule(reader, sources.now);
-    let database = section::database(reader, base, sources.environment);
-    let removal = section::removal(reader);
-    let retention = section::retention(reader);
-    let notify = section::notify(reader, base, needs);
-    let http = section::http(reader);
-    let health = section::health(reader, schedule.as_ref().map(|schedule| schedule.interval));
-    let log = section::log(reader);
-    let config = || {
-        Some(Config {
-            auth: auth?,
-            api: api?,
-            retry: retry?,
-            schedule: schedule?,
-            database: database?,
-            removal: removal?,
-            retention: retention?,
-            notify: notify?,
-            http: http?,
-            health: health?,
-            log: log?,
-        })
+    let is_readable = parsed.is_ok();
+    let (file, mut problems) = match parsed {
+        Ok(file) => (file, Vec::new()),
+        Err(problem) => (None, vec![problem]),
     };
-    (config(), missing)
-}
-
-fn finish(
-    mut reader: Reader,
-    config: Option<Config>,
-    missing: Vec<Problem>,
-    needs: Needs,
-    sources: &Sources<'_>,
-    file: Option<PathBuf>,
-) -> Result<Loaded, ConfigError> {
-    let no_key = missing.len() == 2 && missing.iter().all(|problem| problem.origin.is_none());
-    let is_first_start = file.is_none() && no_key && reader.problems.is_empty();
-    if needs == Needs::Credentials {
-        reader.problems.extend(missing.iter().cloned());
+    let (variables, unknown) = sources.environment.layer();
+    problems.extend(file.iter().flat_map(|file| file.problems.iter().cloned()).chain(unknown));
+    let mut reader = reader(sources, file.as_ref(), variables)?;
+    reader.problems = problems;
+    if let Some(file) = &file {
+        warn_of_open_file(&mut reader, file);
     }
-    reader.problems.sort_by_key(|problem| key::position(&problem.key));
+    let secret_files = credentials::read_files(&mut reader, sources.environment, needs);
+    credentials::borrow_database_url(&mut reader, sources.environment);
+    let config = Config::read(&mut reader);
+    let mut missing = credentials::find_missing(&mut reader, secret_files);
+    if !is_readable {
+        missing.clear();
+    }
+    let Reader { mut entries, mut problems, warnings, .. } = reader;
+    let no_key = missing.len() == 2 && missing.iter().all(|problem| problem.origin.is_none());
+    let is_first_start = file.is_none() && no_key && problems.is_empty();
+    if needs == Needs::Credentials {
+        problems.append(&mut missing);
+    }
+    problems.sort_by_key(|problem| key::position(&problem.key));
+    entries.sort_by_key(|entry| key::position(entry.key));
     match config {
-        Some(config) if reader.problems.is_empty() => {
-            reader.entries.sort_by_key(|entry| key::position(entry.key));
+        Some(config) if problems.is_empty() => {
             let missing = if needs == Needs::Nothing { missing } else { Vec::new() };
             let surroundings = surroundings(sources.environment, config.database.is_postgres());
-            let Reader { entries, warnings, .. } = reader;
-            Ok(Loaded { config, entries, surroundings, warnings, missing, file })
+            Ok(Loaded { config, entries, surroundings, warnings, missing, file: file.map(|file| file.path) })
         }
-        _ => Err(ConfigError { problems: reader.problems, is_first_start }),
+        _ => Err(ConfigError { problems, is_first_start }),
     }
 }
 
-fn flags(sources: &Sources<'_>) -> Vec<(&'static str, Setting)> {
-    let setting = |key, flag, value: Option<&str>| {
-        let raw = Raw::Text(value?.to_owned());
-        Some((key, Setting { raw, origin: Origin::Flag(flag) }))
+fn reader<'a>(
+    sources: &Sources<'a>,
+    file: Option<&'a FileLayer>,
+    variables: ::config::Environment,
+) -> Result<Reader<'a>, ConfigError> {
+    let settings = overlay(file, variables, sources).map_err(|error| ConfigError {
+        problems: vec![Problem {
+            key: "configuration".to_owned(),
+            origin: None,
+            what: error.to_string(),
+            allowed: String::new(),
+        }],
+        is_first_start: false,
+    })?;
+    let context = Context {
+        base: file.and_then(|file| file.path.parent()).unwrap_or(sources.working_dir),
+        now: sources.now,
+        has_authority: sources.environment.get("PGSSLROOTCERT").is_some(),
     };
-    [
-        setting("log.level", "--log-level", sources.log_level),
-        setting("log.format", "--log-format", sources.log_format),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+    Ok(Reader { context, settings, entries: Vec::new(), problems: Vec::new(), warnings: Vec::new() })
 }
 
 /// A configuration file that others may write, or read though it holds a secret.
-fn warn_of_open_file(reader: &mut Reader, path: &Path, settings: &file::Settings) {
-    let Ok(metadata) = std::fs::metadata(path) else {
+fn warn_of_open_file(reader: &mut Reader<'_>, file: &FileLayer) {
+    let Ok(metadata) = std::fs::metadata(&file.path) else {
         return;
     };
-    let path = show_path(path);
+    let path = show_path(&file.path);
     if others_may_write(&metadata) {
         reader.warnings.push(format!(
             "{path} can be written by other users, who could send the secret anywhere; try: chmod go-w {path}"
         ));
     }
-    let secret = settings.iter().find(|(name, setting)| holds_secret(name, setting));
-    if let (true, Some((name, _))) = (others_may_read(&metadata), secret) {
+    let secret = KEYS.iter().find(|key| key.shape.secret && holds_secret(file, key.name));
+    if let (true, Some(key)) = (others_may_read(&metadata), secret) {
+        let name = key.name;
         reader
             .warnings
             .push(format!("{path} holds {name} and every user may read it; try: chmod 600 {path}"));
     }
 }
 
-fn holds_secret(name: &str, setting: &Setting) -> bool {
-    let may = key::find(name).is_some_and(|key| key.secret);
-    let holds = |text: &str| match name {
-        "database.url" => text.contains('@') || text.contains("password"),
-        _ => text != "off",
+fn holds_secret(file: &FileLayer, name: &str) -> bool {
+    let Some(ValueKind::String(text)) = file.settings.get(name).map(|value| &value.kind) else {
+        return false;
     };
-    may && setting.as_text().is_ok_and(holds)
+    match name {
+        "database.url" => text.contains('@') || text.contains("password"),
+        _ => !text.is_empty() && text != "off",
+    }
 }
 
 /// Variables of others that the HTTP client honours.

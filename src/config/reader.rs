@@ -1,10 +1,18 @@
-//! The layers laid over each other: for each key the last one that set it, and a note of what was read from where.
+//! What the layers set, read key by key: problems are collected instead of stopping at the first.
 
 use std::collections::HashMap;
 
-use super::key;
+use ::config::ValueKind;
+
 use super::problem::{Origin, Problem, show_name};
-use super::value::{Complaint, Parsed, Raw, Setting};
+use super::rule::{Complaint, Context, Input, Rule, Shape};
+
+/// A value and where it came from.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Setting {
+    pub value: ValueKind,
+    pub origin: Origin,
+}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -15,57 +23,53 @@ pub struct Entry {
     pub origin: Origin,
 }
 
-/// Reads keys, and collects what is wrong instead of stopping at it.
-#[derive(Debug, Default)]
-pub(super) struct Reader {
-    settings: HashMap<&'static str, Setting>,
+#[derive(Debug)]
+pub(super) struct Reader<'a> {
+    pub context: Context<'a>,
+    pub settings: HashMap<&'static str, Setting>,
     pub entries: Vec<Entry>,
     pub problems: Vec<Problem>,
     pub warnings: Vec<String>,
 }
 
-impl Reader {
-    /// Lays a layer over what is there.
-    pub(super) fn lay(&mut self, layer: impl IntoIterator<Item = (&'static str, Setting)>) {
-        self.settings.extend(layer);
-    }
-
+impl Reader<'_> {
     /// What somebody set, defaults aside.
-    pub(super) fn set(&self, key: &str) -> Option<&Setting> {
-        self.settings.get(key)
+    pub(super) fn set_by_somebody(&self, key: &str) -> Option<&Setting> {
+        self.settings.get(key).filter(|setting| setting.origin != Origin::Default)
     }
 
-    /// A key that has a default; `None` where its value is wrong.
-    pub(super) fn read<T>(
-        &mut self,
-        key: &'static str,
-        parse: impl FnOnce(&Setting) -> Parsed<T>,
-    ) -> Option<T> {
-        self.optional(key, parse).flatten()
+    pub(super) fn origin(&self, key: &str) -> Option<Origin> {
+        self.set_by_somebody(key).map(|setting| setting.origin.clone())
     }
 
-    /// A key that may be unset; the outer `None` where its value is wrong.
-    #[expect(clippy::option_option, reason = "wrong and unset are two things")]
-    pub(super) fn optional<T>(
-        &mut self,
-        key: &'static str,
-        parse: impl FnOnce(&Setting) -> Parsed<T>,
-    ) -> Option<Option<T>> {
-        let default = || {
-            let raw = Raw::Text(key::find(key)?.default?.to_owned());
-            Some(Setting { raw, origin: Origin::Default })
-        };
-        let Some(setting) = self.settings.get(key).cloned().or_else(default) else {
+    /// The text that is set for a key.
+    pub(super) fn text(&self, key: &str) -> Option<&str> {
+        match &self.settings.get(key)?.value {
+            ValueKind::String(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    pub(super) fn set(&mut self, key: &'static str, text: String, origin: Origin) {
+        self.settings.insert(key, Setting { value: ValueKind::String(text), origin });
+    }
+
+    /// The value of a key; `None` where it is wrong, or not set though it must be.
+    pub(super) fn read<T>(&mut self, key: &'static str, rule: &Rule<T>) -> Option<T> {
+        let Some(setting) = self.settings.get(key).cloned() else {
             self.note(key, None, Origin::Default);
-            return Some(None);
+            return (rule.unset)();
         };
-        match parse(&setting) {
-            Ok((value, shown)) => {
-                self.note(key, Some(shown), setting.origin);
-                Some(Some(value))
+        let is_typed = matches!(setting.origin, Origin::File(_));
+        let input = Input { value: &setting.value, is_typed, shape: rule.shape, context: &self.context };
+        match (rule.parse)(&input) {
+            Ok(accepted) => {
+                self.warnings.extend(accepted.warnings);
+                self.note(key, Some(accepted.shown), setting.origin);
+                Some(accepted.value)
             }
             Err(complaint) => {
-                self.complain_about(key, &setting, complaint);
+                self.complain_about(key, setting, rule.shape, complaint);
                 None
             }
         }
@@ -77,36 +81,29 @@ impl Reader {
         self.entries.push(Entry { key, value, origin });
     }
 
-    /// Notes a problem with a key's value.
-    pub(super) fn complain(&mut self, key: &str, origin: Option<Origin>, complaint: Complaint) {
-        self.problems.push(Problem {
-            key: key.to_owned(),
-            origin,
-            what: complaint.what,
-            allowed: complaint.allowed,
-        });
+    pub(super) fn complain(&mut self, key: &str, origin: Option<Origin>, what: String, allowed: &str) {
+        self.problems.push(Problem { key: key.to_owned(), origin, what, allowed: allowed.to_owned() });
     }
 
-    /// As [`Reader::complain`], with the value quoted where nobody could have put a secret.
-    pub(super) fn complain_about(&mut self, key: &str, setting: &Setting, complaint: Complaint) {
-        let quotable = key::find(key)
-            .is_some_and(|key| !key.secret && !key.name.ends_with("_url") && !key.name.starts_with("auth."));
-        let quote = match &setting.raw {
+    /// Quotes the value where nobody could have put a secret.
+    fn complain_about(&mut self, key: &str, setting: Setting, shape: Shape, complaint: Complaint) {
+        let quotable = !shape.secret && !key.ends_with("_url") && !key.starts_with("auth.");
+        let quote = match &setting.value {
             _ if !quotable => None,
             // What holds credentials looks like this, and may stand in the wrong place.
-            Raw::Text(text) if text.is_empty() || text.contains("://") => None,
-            Raw::Text(text) => Some(format!("\"{}\"", show_name(text))),
-            Raw::Integer(number) => Some(number.to_string()),
-            Raw::Float(number) => Some(number.to_string()),
-            Raw::Boolean(value) => Some(value.to_string()),
-            Raw::List(_) => None,
+            ValueKind::String(text) if text.is_empty() || text.contains("://") => None,
+            ValueKind::String(text) => Some(format!("\"{}\"", show_name(text))),
+            ValueKind::I64(_) | ValueKind::Float(_) | ValueKind::Boolean(_) => {
+                Some(setting.value.to_string())
+            }
+            _ => None,
         };
         let what = match (quote, complaint.what.strip_prefix("it ")) {
             (Some(quote), Some(rest)) => format!("{quote} {rest}"),
             (Some(quote), None) => format!("{quote}: {}", complaint.what),
-            (None, _) => complaint.what.clone(),
+            (None, _) => complaint.what,
         };
-        let complaint = Complaint { what, ..complaint };
-        self.complain(key, Some(setting.origin.clone()), complaint);
+        let allowed = complaint.allowed.unwrap_or_else(|| shape.expected());
+        self.complain(key, Some(setting.origin), what, &allowed);
     }
 }

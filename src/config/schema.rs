@@ -1,17 +1,70 @@
-//! The configuration file's JSON Schema, made from the table of keys and the comments of the example file: for editors.
+//! What is written from the table of keys: the example file, the JSON Schema of such a file, and the rows of `docs/configuration.md`.
+
+use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
-use super::key::{KEYS, Key, Kind};
+use super::key::Key;
+use super::keys::KEYS;
+use super::rule::{Kind, quoted, show_list};
+
+const EXAMPLE_HEAD: &str = r##"#:schema ./config.schema.json
+# understory-sync: every key with its default, and one line of why.
+# A line that begins with "#" and a key is that key's default; a section's name must stand before its keys.
+# Each key is a variable too: auth.client_id is UNDERSTORY_SYNC__AUTH__CLIENT_ID, and a variable wins over this file.
+# Durations: 250ms, 30s, 5m, 2h, 30d.
+"##;
+
+impl Key {
+    fn split(&self) -> (&'static str, &'static str) {
+        self.name.split_once('.').unwrap_or(("", self.name))
+    }
+
+    /// What it is, in one line.
+    fn summary(&self) -> &'static str {
+        self.docs.first().map_or("", |line| line.trim())
+    }
+
+    /// A default or sample as a file writes it.
+    fn typed(&self, text: &str) -> Value {
+        match self.shape.kind {
+            Kind::Boolean | Kind::Integer | Kind::Number => serde_json::from_str(text).unwrap_or_default(),
+            Kind::List(_) => text.split_whitespace().collect(),
+            _ => text.into(),
+        }
+    }
+
+    fn to_toml(&self, text: &str) -> String {
+        let text = text.replace(env!("CARGO_PKG_VERSION"), "VERSION");
+        match self.shape.kind {
+            Kind::Boolean | Kind::Integer | Kind::Number => text,
+            Kind::List(_) => show_list(&text.split_whitespace().map(str::to_owned).collect::<Vec<_>>()),
+            _ => quoted(&text),
+        }
+    }
+}
 
 /// The commented example, which says of each key why it is there.
-pub const EXAMPLE: &str = include_str!("../../config.example.toml");
+pub fn example() -> String {
+    let mut page = EXAMPLE_HEAD.to_owned();
+    let mut section = "";
+    for key in KEYS {
+        let (of, name) = key.split();
+        if of != section {
+            let _ = writeln!(page, "\n[{of}]");
+            section = of;
+        }
+        let value = key.to_toml(key.default.or(key.sample).unwrap_or("…"));
+        let _ = writeln!(page, "# {}\n#{name} = {value}", key.summary());
+    }
+    page
+}
 
 /// JSON Schema, draft 7: what editors know.
 pub fn schema() -> Value {
     let mut sections = Map::new();
-    for key in &KEYS {
-        let (section, name) = key.name.split_once('.').unwrap_or(("", key.name));
+    for key in KEYS {
+        let (section, name) = key.split();
         let section = sections
             .entry(section)
             .or_insert_with(|| json!({ "type": "object", "additionalProperties": false, "properties": {} }));
@@ -28,50 +81,25 @@ pub fn schema() -> Value {
 
 fn property(key: &Key) -> Value {
     const DURATION: &str = "[0-9]+(ms|s|m|h|d)";
-    let mut property = match key.kind {
-        Kind::Text => json!({ "type": "string", "minLength": 1 }),
-        Kind::Duration => json!({ "type": "string", "pattern": format!("^{DURATION}$") }),
-        Kind::DurationOr(word) => json!({ "type": "string", "pattern": format!("^({word}|{DURATION})$") }),
+    let shape = key.shape;
+    let mut property = match shape.kind {
+        Kind::Text(_) => json!({ "type": "string", "minLength": 1 }),
+        Kind::Duration(&[]) => json!({ "type": "string", "pattern": format!("^{DURATION}$") }),
+        Kind::Duration(words) => {
+            json!({ "type": "string", "pattern": format!("^({}|{DURATION})$", words.join("|")) })
+        }
         Kind::Boolean => json!({ "type": "boolean" }),
-        Kind::Integer(from, to) => json!({ "type": "integer", "minimum": from, "maximum": to }),
-        Kind::Number(to) => json!({ "type": "number", "minimum": 0, "maximum": to }),
+        Kind::Integer => json!({ "type": "integer", "minimum": shape.from, "maximum": shape.to }),
+        Kind::Number => json!({ "type": "number", "minimum": shape.from, "maximum": shape.to }),
         Kind::Word(words) => json!({ "type": "string", "enum": words }),
-        Kind::List => json!({ "type": ["array", "string"], "items": { "type": "string" } }),
+        Kind::List(_) => json!({ "type": ["array", "string"], "items": { "type": "string" } }),
     };
-    property["description"] = description(key.name).into();
+    property["description"] = key.summary().into();
     if let Some(default) = key.default {
-        property["default"] = default_value(key.kind, default);
+        property["default"] = key.typed(default);
     }
     property
 }
-
-fn default_value(kind: Kind, text: &str) -> Value {
-    match kind {
-        Kind::Boolean | Kind::Integer(..) | Kind::Number(_) => serde_json::from_str(text).unwrap_or_default(),
-        Kind::List => text.split_whitespace().collect(),
-        _ => text.into(),
-    }
-}
-
-/// The comment above a key in the example.
-fn description(key: &str) -> String {
-    let mut section = "";
-    let mut comment = Vec::new();
-    for line in EXAMPLE.lines() {
-        let text = line.strip_prefix('#').unwrap_or_default();
-        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-            section = name;
-        } else if text.split_once(" = ").is_some_and(|(name, _)| key == format!("{section}.{name}")) {
-            return comment.join(" ");
-        } else if let Some(words) = text.strip_prefix(' ') {
-            comment.push(words);
-            continue;
-        }
-        comment.clear();
-    }
-    String::new()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,7 +107,7 @@ mod tests {
     #[test]
     fn every_key_has_a_kind_and_a_description() {
         let schema = schema();
-        for key in &KEYS {
+        for key in KEYS {
             let (section, name) = key.name.split_once('.').unwrap_or_default();
             let property = &schema["properties"][section]["properties"][name];
             assert!(

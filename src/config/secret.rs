@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::Path;
 
 use super::problem::show_path;
-use super::value::Complaint;
+use super::rule::Complaint;
 use crate::file;
 
 /// What is shown in a secret's place.
@@ -17,8 +17,8 @@ const LARGEST: u64 = 65_536;
 /// root's, or another service's that shares it.
 pub(super) fn read(path: &Path, warnings: &mut Vec<String>) -> Result<String, Complaint> {
     let wrong = |what: &str| {
-        let allowed = "a readable file that holds the value and nothing else is wanted";
-        Complaint::new(format!("the file {} {what}", show_path(path)), allowed)
+        let allowed = "expected a readable file that holds the value and nothing else";
+        Complaint::new(format!("the file {} {what}", show_path(path))).allowed(allowed)
     };
     let unreadable = |error: &std::io::Error| wrong(&format!("cannot be read ({})", file::in_words(error)));
     let file = file::open(path).map_err(|error| unreadable(&error))?;
@@ -32,7 +32,7 @@ pub(super) fn read(path: &Path, warnings: &mut Vec<String>) -> Result<String, Co
     if file::others_may_write(&metadata) {
         let path = show_path(path);
         let what = format!("the file {path} can be written by other users, who could replace the secret");
-        return Err(Complaint::new(what, format!("try: chmod 600 {path}")));
+        return Err(Complaint::new(what).allowed(format!("try: chmod 600 {path}")));
     }
     if file::others_may_read(&metadata) {
         let path = show_path(path);

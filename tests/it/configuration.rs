@@ -22,7 +22,7 @@ async fn a_bad_value_is_told_with_its_key_its_origin_and_what_is_allowed() {
     let cases = [
         ("api.page_size", "101", "from 1 to 100"),
         ("api.base_url", "http://api.understory.io", "https"),
-        ("retry.base_delay", "5 parsecs", "\"30s\""),
+        ("retry.base_delay", "5 parsecs", "such as 30s"),
         ("schedule.cron", "every hour", "six fields"),
         ("schedule.timezone", "Europe/Kopenhagen", "Europe/Copenhagen"),
         ("database.url", "mysql://localhost/x", "sqlite://"),

@@ -178,6 +178,11 @@ fn a_syntax_error_names_the_place_but_quotes_nothing() {
         ("[auth]\nclient_secret = 'hunter2'\nclient_secret = 'hunter2'\n", "auth.client_secret"),
         ("[database]\nurl = postgres://u:hunter2@h/d\n", "database.url"),
         ("[api]\npage_size = 99999999999999999999\n", "api.page_size"),
+        (
+            "[auth]\nclient_id = '99999999999999999999'\n[api]\npage_size = 99999999999999999999\n",
+            "api.page_size",
+        ),
+        ("api.requests_per_second = 1e999\n", "api.requests_per_second"),
     ] {
         let problems = Place::empty().toml(text).problems();
         assert_eq!(problems.len(), 1, "{problems:?}");

@@ -85,6 +85,17 @@ fn sample() -> String {
 }
 
 #[test]
+fn the_sample_file_is_the_one_that_the_program_prints() {
+    let committed =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config.example.toml")).unwrap();
+    assert!(
+        committed == example(),
+        "write it anew: understory-sync config --example >config.example.toml\n{}",
+        example()
+    );
+}
+
+#[test]
 fn the_sample_file_can_be_used_as_it_is() {
     let sample =
         std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config.example.toml")).unwrap();
@@ -94,10 +105,9 @@ fn the_sample_file_can_be_used_as_it_is() {
 
 #[test]
 fn the_sample_file_has_every_key_with_its_default() {
-    let (settings, problems) = file::parse(Path::new("sample"), &sample()).unwrap();
-    assert_eq!(problems, []);
-    let names: Vec<&str> = settings.iter().map(|(name, _)| *name).collect();
-    assert_eq!(names.len(), key::KEYS.len());
+    let layer = file::parse(PathBuf::from("sample"), &sample()).unwrap();
+    assert_eq!(layer.problems, []);
+    assert_eq!(layer.settings.len(), keys::KEYS.len());
     let without_default = |line: &&str| !line.contains('…') && !line.contains("/run/secrets");
     let sample = sample().replace("VERSION", env!("CARGO_PKG_VERSION"));
     let sample: Vec<&str> = sample.lines().filter(without_default).collect();
