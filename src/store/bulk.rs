@@ -102,7 +102,6 @@ pub(super) fn as_it_stands(text: &str) -> Cow<'_, RawValue> {
 
 /// A row as it is to stand.
 pub(super) struct RowUpdate<'a> {
-    pub(super) old_key: String,
     pub(super) key: &'a str,
     pub(super) consent: Consent<'a>,
     pub(super) hash: RowHash,
@@ -144,26 +143,27 @@ pub(super) async fn read(
     .map_err(|error| context.failed(&error))
 }
 
-const UPDATE_SQLITE: &str = "update or fail consents set consent_key = v.value ->> 1, consent_id = v.value ->> 2, \
-     company_id = v.value ->> 3, email = v.value ->> 4, full_name = v.value ->> 5, source = v.value ->> 6, \
-     refs = v.value ->> 7, extra = v.value ->> 8, row_hash = v.value ->> 9, natural_hash = v.value ->> 10, address = v.value ->> 11, \
+// The key is never assigned here: a database that is sharded by it refuses such a statement (`rename_keys` is for keys).
+const UPDATE_SQLITE: &str = "update or fail consents set consent_id = v.value ->> 1, \
+     company_id = v.value ->> 2, email = v.value ->> 3, full_name = v.value ->> 4, source = v.value ->> 5, \
+     refs = v.value ->> 6, extra = v.value ->> 7, row_hash = v.value ->> 8, natural_hash = v.value ->> 9, address = v.value ->> 10, \
      missing_since = null, withheld_since = null, removed_at = null, erased_at = null, missing_judged = null, missing_run_at = null, \
-     previous_key = coalesce(v.value ->> 12, previous_key), \
+     previous_key = coalesce(v.value ->> 11, previous_key), \
      changed_at = $2, changed_run_id = $3 from json_each($1) as v where consents.consent_key = v.value ->> 0";
 
-const UPDATE_POSTGRES: &str = "update consents as c set consent_key = v.consent_key, consent_id = v.consent_id, \
+const UPDATE_POSTGRES: &str = "update consents as c set consent_id = v.consent_id, \
      company_id = v.company_id, email = v.email, full_name = v.full_name, source = v.source, refs = v.refs::jsonb, \
      extra = v.extra::jsonb, row_hash = v.row_hash, natural_hash = v.natural_hash, address = v.address, \
      missing_since = null, withheld_since = null, removed_at = null, erased_at = null, missing_judged = null, missing_run_at = null, \
      previous_key = coalesce(v.previous_key, c.previous_key), changed_at = $12, changed_run_id = $13 \
      from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], \
-     $9::text[], $10::bigint[], $11::text[], $14::text[], $15::text[]) as v(consent_key, consent_id, company_id, email, full_name, source, \
-     refs, extra, row_hash, natural_hash, address, old_key, previous_key) where c.consent_key = v.old_key";
+     $9::text[], $10::bigint[], $11::text[], $14::text[]) as v(consent_key, consent_id, company_id, email, full_name, source, \
+     refs, extra, row_hash, natural_hash, address, previous_key) where c.consent_key = v.consent_key";
 
-const UPDATE_SQLITE_LARGE: &str = "update consents set consent_key = ?, consent_id = ?, company_id = ?, email = ?, \
-     full_name = ?, source = ?, refs = ?, extra = ?, row_hash = ?, natural_hash = ?, address = ?, \
+const UPDATE_SQLITE_LARGE: &str = "update consents set consent_id = ?2, company_id = ?3, email = ?4, \
+     full_name = ?5, source = ?6, refs = ?7, extra = ?8, row_hash = ?9, natural_hash = ?10, address = ?11, \
      missing_since = null, withheld_since = null, removed_at = null, erased_at = null, missing_judged = null, missing_run_at = null, \
-     previous_key = coalesce(?, previous_key), changed_at = ?, changed_run_id = ? where consent_key = ?";
+     previous_key = coalesce(?12, previous_key), changed_at = ?13, changed_run_id = ?14 where consent_key = ?1";
 
 fn update_large<'q>(row: &'q RowUpdate<'_>, context: &WriteContext<'_>) -> SqliteQuery<'q> {
     let query = sqlx::query(UPDATE_SQLITE_LARGE);
@@ -171,7 +171,6 @@ fn update_large<'q>(row: &'q RowUpdate<'_>, context: &WriteContext<'_>) -> Sqlit
         .bind(&row.previous_key)
         .bind(context.changed_at)
         .bind(context.run_id)
-        .bind(&row.old_key)
 }
 
 /// Writes rows anew: listed, and with this content.
@@ -196,7 +195,6 @@ pub(super) async fn update(
                 .map(|row| {
                     let consent = &row.consent;
                     json!([
-                        row.old_key,
                         row.key,
                         consent.consent_id,
                         consent.company_id,
@@ -218,12 +216,10 @@ pub(super) async fn update(
         }
         Conn::Postgres(c) => {
             let rows = Columns::new(writes.iter().map(|row| (row.key, &row.consent, row.hash, row.natural)));
-            let old_keys: Vec<&str> = writes.iter().map(|row| row.old_key.as_str()).collect();
             let query = rows
                 .bind(sqlx::query(UPDATE_POSTGRES))
                 .bind(context.changed_at)
                 .bind(context.run_id)
-                .bind(&old_keys)
                 .bind(writes.iter().map(|row| row.previous_key.as_deref()).collect::<Vec<_>>());
             query.persistent(false).execute(&mut **c).await.map(|done| done.rows_affected())
         }
@@ -287,12 +283,18 @@ pub(super) async fn delete_checks(
     execute_over(conn, DELETE_CHECKS, keys).await.map(drop).map_err(|error| context.failed(&error))
 }
 
-/// Lets the history, and returns that wait, follow rows whose key changes: pairs of the old and the new one.
-pub(super) async fn follow_keys(
+/// Gives rows, their history, and returns that wait, other keys: pairs of the old and the new one.
+pub(super) async fn rename_keys(
     conn: &mut Conn,
     context: &WriteContext<'_>,
     moves: &[(String, String)],
 ) -> Result<(), StoreError> {
+    const ROWS: Pair = (
+        "update or fail consents set consent_key = v.value ->> 1 from json_each($1) as v \
+         where consents.consent_key = v.value ->> 0",
+        "update consents as c set consent_key = v.new_key \
+         from unnest($1::text[], $2::text[]) as v(old_key, new_key) where c.consent_key = v.old_key",
+    );
     const HISTORY: Pair = (
         "update consent_changes set consent_key = v.value ->> 1 from json_each($1) as v \
          where consent_key = v.value ->> 0",
@@ -308,6 +310,8 @@ pub(super) async fn follow_keys(
     if moves.is_empty() {
         return Ok(());
     }
+    let renamed = on_pairs(conn, context, ROWS, moves).await?;
+    context.must_have_stored(renamed, moves.len())?;
     on_pairs(conn, context, HISTORY, moves).await?;
     on_pairs(conn, context, RETURNS, moves).await?;
     let old: Vec<String> = moves.iter().map(|(old, _)| old.clone()).collect();
@@ -338,7 +342,7 @@ pub(super) async fn replace_previous_keys(
         return Ok(());
     }
     on_pairs(conn, context, ROWS, keys).await?;
-    on_pairs(conn, context, HISTORY, keys).await
+    on_pairs(conn, context, HISTORY, keys).await.map(drop)
 }
 
 async fn on_pairs(
@@ -346,16 +350,18 @@ async fn on_pairs(
     context: &WriteContext<'_>,
     (sqlite, postgres): Pair,
     pairs: &[(String, String)],
-) -> Result<(), StoreError> {
+) -> Result<u64, StoreError> {
     match conn {
-        Conn::Sqlite(c) => {
-            sqlx::query(sqlite).bind(json!(pairs).to_string()).execute(&mut **c).await.map(drop)
-        }
+        Conn::Sqlite(c) => sqlx::query(sqlite)
+            .bind(json!(pairs).to_string())
+            .execute(&mut **c)
+            .await
+            .map(|done| done.rows_affected()),
         Conn::Postgres(c) => {
             let (left, right): (Vec<&str>, Vec<&str>) =
                 pairs.iter().map(|(left, right)| (left.as_str(), right.as_str())).unzip();
             let query = sqlx::query(postgres).bind(&left).bind(&right).persistent(false);
-            query.execute(&mut **c).await.map(drop)
+            query.execute(&mut **c).await.map(|done| done.rows_affected())
         }
     }
     .map_err(|error| context.failed(&error))

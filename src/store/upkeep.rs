@@ -225,7 +225,7 @@ async fn erase_batch(
     bulk::delete_checks(conn, &context, &keys).await?;
     let moved = erased.into_iter().filter(|(key, new_key, _)| key != new_key);
     let moved: Vec<_> = moved.map(|(key, new_key, _)| (key, new_key)).collect();
-    bulk::follow_keys(conn, &context, &moved).await?;
+    bulk::rename_keys(conn, &context, &moved).await?;
     Ok(keys.len() as u64)
 }
 
@@ -233,13 +233,13 @@ async fn erase_batch(
 type Erased = (String, String, String);
 
 async fn erase_rows(conn: &mut Conn, context: &WriteContext<'_>, rows: &[Erased]) -> Result<(), StoreError> {
-    const SQLITE: &str = "update or fail consents set consent_key = v.value ->> 1, row_hash = v.value ->> 2, email = null, \
+    const SQLITE: &str = "update or fail consents set row_hash = v.value ->> 2, email = null, \
          address = null, full_name = null, refs = null, extra = null, natural_hash = null, erased_at = $2, changed_at = $2, \
          changed_run_id = $3 from json_each($1) as v where consents.consent_key = v.value ->> 0";
-    const POSTGRES: &str = "update consents as c set consent_key = v.new_key, row_hash = v.row_hash, email = null, \
+    const POSTGRES: &str = "update consents as c set row_hash = v.row_hash, email = null, \
          address = null, full_name = null, refs = null, extra = null, natural_hash = null, erased_at = $2, changed_at = $2, \
-         changed_run_id = $3 from unnest($1::text[], $4::text[], $5::text[]) as v(old_key, new_key, row_hash) \
-         where c.consent_key = v.old_key";
+         changed_run_id = $3 from unnest($1::text[], $4::text[]) as v(consent_key, row_hash) \
+         where c.consent_key = v.consent_key";
     let stored = match conn {
         Conn::Sqlite(c) => {
             let list = serde_json::json!(rows).to_string();
@@ -247,12 +247,10 @@ async fn erase_rows(conn: &mut Conn, context: &WriteContext<'_>, rows: &[Erased]
             query.execute(&mut **c).await.map(|done| done.rows_affected())
         }
         Conn::Postgres(c) => {
-            let column = |pick: fn(&Erased) -> &String| -> Vec<&str> {
-                rows.iter().map(|row| pick(row).as_str()).collect()
-            };
-            let (old, new, hashes) = (column(|row| &row.0), column(|row| &row.1), column(|row| &row.2));
-            let query = sqlx::query(POSTGRES).bind(&old).bind(context.changed_at).bind(context.run_id);
-            let query = query.bind(&new).bind(&hashes).persistent(false);
+            let (keys, hashes): (Vec<&str>, Vec<&str>) =
+                rows.iter().map(|(key, _, hash)| (key.as_str(), hash.as_str())).unzip();
+            let query = sqlx::query(POSTGRES).bind(&keys).bind(context.changed_at).bind(context.run_id);
+            let query = query.bind(&hashes).persistent(false);
             query.execute(&mut **c).await.map(|done| done.rows_affected())
         }
     }

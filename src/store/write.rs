@@ -334,7 +334,7 @@ async fn change_rows(
     }
     tally.added += unknown.len() as u64;
     insert_all(conn, context, &unknown.iter().collect::<Vec<_>>()).await?;
-    bulk::follow_keys(conn, context, &plan.moves).await?;
+    bulk::rename_keys(conn, context, &plan.moves).await?;
     bulk::record(conn, context, &plan.changes).await?;
     bulk::relist(conn, context, &plan.relisted).await?;
     bulk::update(conn, context, &plan.writes).await
@@ -366,7 +366,6 @@ impl<'a> Plan<'a> {
             previous_key: previous_key.clone(),
         });
         let mut write = RowUpdate {
-            old_key: row.consent_key.clone(),
             key: &put.key,
             consent: put.consent.borrowed(),
             hash: put.hash,

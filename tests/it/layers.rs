@@ -98,3 +98,38 @@ fn nothing_imports_upward_and_each_foreign_crate_has_its_place() {
         }
     }
 }
+
+/// A database that is sharded by the key refuses a statement that assigns it, whether or not the value stays the same.
+#[test]
+fn one_statement_alone_gives_a_consent_another_key() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&root, &mut files);
+    let (mut updates, mut renaming) = (0, Vec::new());
+    for file in files {
+        // A statement may go over several lines, each of which ends with a backslash.
+        let text = fs::read_to_string(&file).unwrap().replace("\\\n", " ");
+        for statement in text.split('"').filter(|text| text.starts_with("update ")) {
+            let words: Vec<&str> =
+                statement.split_whitespace().filter(|word| *word != "or" && *word != "fail").collect();
+            if words[1] != "consents" {
+                continue;
+            }
+            updates += 1;
+            let words = words.join(" ");
+            let (_, assigned) = words.split_once(" set ").unwrap();
+            let assigned = assigned.split(" where ").next().unwrap().split(" from json_each").next().unwrap();
+            if assigned.split(", ").any(|one| one.starts_with("consent_key =")) {
+                renaming.push(format!("{}: {words}", file.display()));
+            }
+        }
+    }
+    assert!(updates > 15, "{updates}");
+    // For SQLite and for PostgreSQL.
+    assert_eq!(renaming.len(), 2, "{renaming:#?}");
+    assert!(renaming.iter().all(|found| found.contains("bulk.rs: update consents ")), "{renaming:#?}");
+    let alone =
+        |found: &String| found.split(" set ").nth(1).unwrap().split(" from ").next().unwrap().to_owned();
+    assert_eq!(alone(&renaming[0]), "consent_key = v.value ->> 1");
+    assert_eq!(alone(&renaming[1]), "consent_key = v.new_key");
+}
