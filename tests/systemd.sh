@@ -46,7 +46,7 @@ for unit in understory-sync.service understory-sync-once.service understory-sync
 done
 exposure() { in_it systemd-analyze security --offline=true "/etc/systemd/system/$1" | sed -n 's/.*Overall exposure level[^0-9]*: \([0-9.]*\).*/\1/p'; }
 for unit in understory-sync understory-sync@ understory-sync-once understory-sync-backup; do
-    at_most "exposure of $unit, as docs/hardening.md promises" "$(exposure $unit.service)" "$(promised docs/hardening.md "\`$unit\.service\` \| ([0-9.]+) \|")"
+    at_most "exposure of $unit, as docs/security.md promises" "$(exposure $unit.service)" "$(promised docs/security.md "\`$unit\.service\` \| ([0-9.]+) \|")"
 done
 
 say "a look before the first start, as the document says"

@@ -67,7 +67,7 @@ on_both! {
     }
 }
 
-/// Every field, as docs/json.md writes it. Rows of `sync_runs` are documented as that table.
+/// Every field, as docs/tables.md writes it. Rows of `sync_runs` are documented as that table.
 fn fields(value: &serde_json::Value, path: &str, found: &mut BTreeSet<String>) {
     match value {
         serde_json::Value::Object(members) if !["last_complete", "environment"].contains(&path) => {
@@ -89,9 +89,9 @@ fn fields(value: &serde_json::Value, path: &str, found: &mut BTreeSet<String>) {
 }
 
 fn documented(section: &str) -> BTreeSet<String> {
-    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/json.md")).unwrap();
-    let section = text.split(&format!("\n## {section}\n")).nth(1).unwrap();
-    let rows = section.split("\n## ").next().unwrap().lines().filter_map(|line| line.strip_prefix("| `"));
+    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/tables.md")).unwrap();
+    let section = text.split(&format!("\n### {section}\n")).nth(1).unwrap();
+    let rows = section.split("\n##").next().unwrap().lines().filter_map(|line| line.strip_prefix("| `"));
     let cells = rows.map(|row| row.split(" | ").next().unwrap());
     cells.flat_map(|cell| cell.split(", ")).map(|name| name.trim_matches('`').to_owned()).collect()
 }
