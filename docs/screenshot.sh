@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Takes the README's picture of the status page anew, from `demo --serve`: docs/status-page.png.
+# Retakes the README's picture of the status page, from `demo --serve`: docs/status-page.png.
 #
-#   docs/screenshot.sh      wants Chromium (BROWSER names another program) and cargo
+#   docs/screenshot.sh      needs Chromium (BROWSER names another program) and cargo
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

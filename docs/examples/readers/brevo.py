@@ -3,7 +3,7 @@
 
 Brevo API v3, "Create a contact" (POST /contacts) and "Update a contact" (PUT /contacts/{identifier}).
 https://developers.brevo.com/reference/update-contact
-emailBlacklisted is never set to false here: whoever unsubscribed in Brevo stays so."""
+emailBlacklisted is never set to false here: whoever unsubscribed in Brevo stays unsubscribed."""
 import os, urllib.parse
 from follow import request
 from state import follow

@@ -3,7 +3,7 @@
 
 HubSpot, communication preferences v3: "Subscribe a contact", "Unsubscribe a contact", "Get subscription statuses".
 https://developers.hubspot.com/docs/api-reference/legacy/communication-preferences/v3/unsubscribe-contact
-Version 3 refuses (400) to subscribe somebody who has opted out: whoever unsubscribed in HubSpot stays so."""
+Version 3 refuses (400) to subscribe somebody who has opted out: whoever unsubscribed in HubSpot stays unsubscribed."""
 import os, urllib.parse
 from follow import request
 from state import follow

@@ -2,7 +2,7 @@
 """understory-sync changes --as listmonk -- docs/examples/readers/listmonk.py
 
 listmonk API: POST /subscribers, GET /subscribers, PUT /subscribers/lists (https://listmonk.app/docs/apis/subscribers/).
-Without a status "add" leaves a subscription that exists as it is: whoever unsubscribed in listmonk stays so."""
+Without a status "add" leaves a subscription that exists as it is: whoever unsubscribed in listmonk stays unsubscribed."""
 import os, urllib.parse
 from follow import request
 from state import follow

@@ -3,7 +3,7 @@
 
 Mailchimp Marketing API, "Add or update list member" (PUT) and "Update list member" (PATCH).
 https://mailchimp.com/developer/marketing/api/list-members/add-or-update-list-member/
-status_if_new counts for new members only: whoever unsubscribed in Mailchimp stays so."""
+status_if_new counts for new members only: whoever unsubscribed in Mailchimp stays unsubscribed."""
 import base64, hashlib, os
 from follow import request
 from state import follow
