@@ -280,11 +280,7 @@ fn warn(loaded: &Loaded) {
 async fn snapshot(config: &Config) -> Result<Snapshot, StoreError> {
     match Store::open_to_read(&config.database, Bounds::look()).await? {
         None => Ok(Snapshot::default()),
-        Some(mut store) => {
-            let snapshot = store.snapshot(20).await;
-            store.close().await;
-            snapshot
-        }
+        Some(store) => store.close_after(async |store| store.snapshot(20).await).await,
     }
 }
 

@@ -1,7 +1,8 @@
 //! The exit codes, one table (sysexits): what a script, a timer or a container runtime may rely on.
 //!
-//! Owns the numbers and nothing else; every error type of the program has a method that names one of them.
+//! Owns the numbers, and the form of a failure that nobody branches on; every error type has a method that names a number.
 
+use std::fmt::Display;
 use std::process::ExitCode;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -37,5 +38,31 @@ impl Exit {
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit.code())
+    }
+}
+
+/// A failure as a person is told it, made where it is known. No code branches on it.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Problem {
+    pub exit: Exit,
+    message: String,
+    /// What to do about it.
+    pub hint: &'static str,
+}
+
+impl Problem {
+    /// `message` may name values in braces, which [`Problem::with`] fills in.
+    pub fn new(message: &str, exit: Exit, hint: &'static str) -> Self {
+        Self { exit, message: message.to_owned(), hint }
+    }
+
+    pub fn with(mut self, name: &str, value: impl Display) -> Self {
+        self.fill(name, value);
+        self
+    }
+
+    pub fn fill(&mut self, name: &str, value: impl Display) {
+        self.message = self.message.replacen(&format!("{{{name}}}"), &value.to_string(), 1);
     }
 }

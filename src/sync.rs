@@ -300,7 +300,7 @@ async fn refuse_lost_database(config: &Config, bounds: Bounds) -> Result<(), Sto
             store.close().await;
             Ok(())
         }
-        Ok(None) => Err(StoreError::Lost { place: identity(&config.database) }),
+        Ok(None) => Err(StoreError::lost(&identity(&config.database))),
         // A server that does not answer is not asked a second time.
         Err(error @ StoreError::Unreachable { .. }) => Err(error),
         // Whatever else is wrong, the run itself will meet.

@@ -115,7 +115,7 @@ async fn listener(
     let Some(address) = config.http.listen else {
         return Ok(None);
     };
-    let listener = http::bind(address).await.map_err(|cause| CommandError::Listen { address, cause })?;
+    let listener = http::bind(address).await.map_err(|cause| CommandError::listen(address, &cause))?;
     let address = listener.local_addr().unwrap_or(address);
     tracing::info!(%address, "listening");
     let database = config.clone();

@@ -15,11 +15,10 @@ pub async fn run(
     by: &str,
     out: &mut dyn Write,
 ) -> Result<Exit, CommandError> {
-    let mut store = Store::open_beside_run(&config.database).await?;
-    let done = store.accept_removals(removals, by, Timestamp::now()).await;
+    let store = Store::open_beside_run(&config.database).await?;
     let place = store.place();
-    store.close().await;
-    let withheld = done?;
+    let withheld =
+        store.close_after(async |store| store.accept_removals(removals, by, Timestamp::now()).await).await?;
     writeln!(out, "{}", words(removals, withheld, &place))?;
     Ok(Exit::Done)
 }

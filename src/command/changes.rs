@@ -29,10 +29,8 @@ const COLUMNS: [&str; 10] = [
 ];
 
 pub async fn run(config: &Config, args: &ChangesArgs, out: &mut dyn Write) -> Result<Exit, CommandError> {
-    let mut store = Store::open_beside_run(&config.database).await?;
-    let done = dispatch(&mut store, args, out).await;
-    store.close().await;
-    done
+    let store = Store::open_beside_run(&config.database).await?;
+    store.close_after(async |store| dispatch(store, args, out).await).await
 }
 
 async fn dispatch(store: &mut Store, args: &ChangesArgs, out: &mut dyn Write) -> Result<Exit, CommandError> {
@@ -41,7 +39,7 @@ async fn dispatch(store: &mut Store, args: &ChangesArgs, out: &mut dyn Write) ->
         list(&readers, args.json, out)?;
     } else if let Some(name) = &args.forget_reader {
         if !store.forget_reader(name).await? {
-            return Err(CommandError::Usage("there is no reader of this name; see `changes --list`"));
+            return Err(CommandError::usage("there is no reader of this name; see `changes --list`"));
         }
         writeln!(out, "reader {name} forgotten: its next reading begins anew")?;
     } else if args.restored {
@@ -104,7 +102,6 @@ struct Reset {
 }
 
 impl Lines {
-    /// The first lines of an output.
     fn head(self, feed: &Feed, is_new: bool) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         let cursor = feed.start().to_string();
@@ -147,7 +144,6 @@ impl Lines {
     }
 }
 
-/// RFC 4180.
 fn csv_writer(bytes: &mut Vec<u8>) -> csv::Writer<&mut Vec<u8>> {
     csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).has_headers(false).from_writer(bytes)
 }
@@ -158,9 +154,7 @@ async fn print(store: &mut Store, args: &ChangesArgs) -> Result<Exit, CommandErr
     let mut bytes = lines.head(&feed, cursor.is_none())?;
     let mut cursor = cursor.unwrap_or_else(|| feed.start());
     loop {
-        if let Err(cause) = write_out(bytes).await {
-            return Ok(super::unless_closed(Err(cause), Exit::Done)?);
-        }
+        write_out(bytes).await?;
         let page = store.next_lines(&feed, &cursor).await?;
         let Some(last) = page.last() else { return Ok(Exit::Done) };
         cursor = feed.after(last);
@@ -203,12 +197,12 @@ async fn deliver(
     if page.is_empty() && hold.cursor.is_some() {
         return Ok(None);
     }
-    let could_not = |cause: io::Error| CommandError::Reader(format!("could not be started: {cause}"));
+    let could_not = |cause: io::Error| CommandError::reader(format_args!("could not be started: {cause}"));
     let mut reader = ReaderProcess::start(&args.command).map_err(could_not)?;
     let mut bytes = lines.head(&feed, is_new)?;
     loop {
         let written = holding(store, hold, reader.write(&bytes)).await?;
-        if let Some(ended) = written.map_err(|cause| CommandError::Reader(cause.to_string()))? {
+        if let Some(ended) = written.map_err(CommandError::reader)? {
             return Err(left(ended));
         }
         let Some(last) = page.last() else { break };
@@ -217,7 +211,7 @@ async fn deliver(
         page = store.next_lines(&feed, &cursor).await?;
     }
     let ended = holding(store, hold, reader.finish()).await?;
-    match ended.map_err(|cause| CommandError::Reader(cause.to_string()))? {
+    match ended.map_err(CommandError::reader)? {
         (ended, false) if ended.success() => Ok(Some(cursor)),
         (ended, _) => Err(left(ended)),
     }
@@ -225,11 +219,11 @@ async fn deliver(
 
 /// A command that did not read to the end has not taken everything, whatever its exit code.
 fn left(ended: std::process::ExitStatus) -> CommandError {
-    CommandError::Reader(if ended.success() {
-        format!("did not read to the end ({ended})")
+    if ended.success() {
+        CommandError::reader(format_args!("did not read to the end ({ended})"))
     } else {
-        format!("ended with {ended}")
-    })
+        CommandError::reader(format_args!("ended with {ended}"))
+    }
 }
 
 /// Keeps the reader's name while the command takes its time.

@@ -7,28 +7,33 @@ use serde_json::{Value, json};
 use super::error::CommandError;
 use super::key::FirstLook;
 use super::terminal::visible;
-use crate::api::{Api, ApiError, Deadline};
+use crate::api::{Api, Deadline};
 use crate::config::{Config, Loaded};
-use crate::exit::Exit;
+use crate::exit::{Exit, Problem};
 use crate::invocation::Invocation;
 use crate::observe::http;
 use crate::observe::notice::Notice;
 use crate::observe::report::near_limit;
-use crate::store::{Probe, Snapshot, Store, StoreError, Timestamp};
+use crate::store::{Probe, Snapshot, Store, Timestamp};
+use crate::sync::{Failure, RunError};
 
-/// How `check` goes about it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Options {
     pub json: bool,
-    /// Sends a test notification.
     pub notify: bool,
 }
 
 /// Goes through all of it; the exit code is that of the first line that is not right.
 pub async fn run(loaded: &Loaded, options: Options, out: &mut dyn Write) -> io::Result<Exit> {
     let mut report = Report { out, exit: Exit::Done, lines: options.json.then(Vec::new) };
-    let store = report.configuration_and_database(loaded).await?;
-    report.token_and_api(&loaded.config, store).await?;
+    report.configuration(loaded)?;
+    match report.database(&loaded.config).await? {
+        Some(store) => {
+            let asked = async |store: &mut Store| report.token_and_api(&loaded.config, Some(store)).await;
+            store.close_after(asked).await?;
+        }
+        None => report.token_and_api(&loaded.config, None).await?,
+    }
     if options.notify {
         report.notification(&loaded.config).await?;
     }
@@ -51,19 +56,12 @@ impl Report<'_> {
         self.line("warning", what, message, hint, Exit::Done)
     }
 
-    fn bad(&mut self, what: &str, error: &str, hint: Option<String>, exit: Exit) -> io::Result<()> {
+    fn bad(&mut self, what: &str, error: impl Into<CommandError>) -> io::Result<()> {
+        let error = error.into();
         if self.exit == Exit::Done {
-            self.exit = exit;
+            self.exit = error.exit();
         }
-        self.line("error", what, error, hint, exit)
-    }
-
-    fn store_error(&mut self, error: &StoreError) -> io::Result<()> {
-        self.bad("database", &error.to_string(), error.hint().map(str::to_owned), error.exit())
-    }
-
-    fn api_error(&mut self, what: &str, error: &ApiError) -> io::Result<()> {
-        self.bad(what, &error.to_string(), error.hint(), error.exit())
+        self.line("error", what, &error.to_string(), error.hint(), error.exit())
     }
 
     fn line(
@@ -86,10 +84,7 @@ impl Report<'_> {
             _ => "✗",
         };
         writeln!(self.out, "{sign} {what}: {}", visible(message))?;
-        match hint {
-            Some(hint) => writeln!(self.out, "  → {}", visible(&hint)),
-            None => Ok(()),
-        }
+        hint.map_or(Ok(()), |hint| writeln!(self.out, "  → {}", visible(&hint)))
     }
 
     fn end(self) -> io::Result<Exit> {
@@ -100,34 +95,27 @@ impl Report<'_> {
         Ok(self.exit)
     }
 
-    async fn configuration_and_database(&mut self, loaded: &Loaded) -> io::Result<Option<Store>> {
+    fn configuration(&mut self, loaded: &Loaded) -> io::Result<()> {
         let file =
             loaded.file.as_ref().map_or_else(|| "no file".to_owned(), |file| file.display().to_string());
         self.good("configuration", &file)?;
         for warning in &loaded.warnings {
-            match warning.split_once("; try: ") {
-                Some((message, hint)) => self.warn("configuration", message, Some(hint.to_owned()))?,
-                None => self.warn("configuration", warning, None)?,
-            }
+            let (message, hint) = match warning.split_once("; try: ") {
+                Some((message, hint)) => (message, Some(hint.to_owned())),
+                None => (warning.as_str(), None),
+            };
+            self.warn("configuration", message, hint)?;
         }
-        self.database(&loaded.config).await
+        Ok(())
     }
 
-    async fn token_and_api(&mut self, config: &Config, mut store: Option<Store>) -> io::Result<()> {
-        let asked = self.ask(config, store.as_mut()).await;
-        if let Some(store) = store {
-            store.close().await;
-        }
-        asked
-    }
-
-    async fn ask(&mut self, config: &Config, store: Option<&mut Store>) -> io::Result<()> {
+    async fn token_and_api(&mut self, config: &Config, store: Option<&mut Store>) -> io::Result<()> {
         let mut api = match Api::new(&config.auth, &config.api, &config.retry) {
             Ok(api) => api,
-            Err(error) => return self.api_error("token", &error),
+            Err(error) => return self.bad("token", error),
         };
         if let Err(error) = api.ensure_token(Deadline::none()).await {
-            return self.api_error("token", &error);
+            return self.bad("token", error);
         }
         let host = config.auth.token_url.host_str().unwrap_or_default();
         self.good("token", &format!("given by {host}"))?;
@@ -136,14 +124,14 @@ impl Report<'_> {
 
     async fn notification(&mut self, config: &Config) -> io::Result<()> {
         let Some(url) = &config.notify.url else {
-            let hint = Some("set notify.url".to_owned());
-            return self.bad("notification", "notify.url is off", hint, Exit::Config);
+            let problem = Problem::new("notify.url is off", Exit::Config, "set notify.url");
+            return self.bad("notification", problem);
         };
         let message = Notice::test(config.api.company_id.as_deref(), Timestamp::now());
         let body = message.body(config.notify.format);
         match Api::notify(url, &config.api.user_agent, body.content_type, body.text).await {
             Ok(()) => self.good("notification", "the receiver accepted a test message"),
-            Err(error) => self.api_error("notification", &error),
+            Err(error) => self.bad("notification", error),
         }
     }
 
@@ -152,7 +140,6 @@ impl Report<'_> {
             Ok(Probe::Absent { place }) => {
                 self.good("database", &format!("{place} can be made (the first run does it)"))?;
                 self.listener(config, false).await?;
-                Ok(None)
             }
             Ok(Probe::Older { place }) => {
                 let migrate = Invocation::current().line("migrate");
@@ -165,7 +152,6 @@ impl Report<'_> {
                     Exit::Done,
                 )?;
                 self.listener(config, true).await?;
-                Ok(None)
             }
             Ok(Probe::Ready(mut store)) => {
                 let place = store.place();
@@ -177,16 +163,16 @@ impl Report<'_> {
                         self.listener(config, snapshot.next_run_at.is_some()).await?;
                         self.restored(&snapshot)?;
                     }
-                    Err(error) => self.store_error(&error)?,
+                    Err(error) => self.bad("database", error)?,
                 }
-                Ok(Some(*store))
+                return Ok(Some(*store));
             }
             Err(error) => {
-                self.store_error(&error)?;
+                self.bad("database", error)?;
                 self.listener(config, true).await?;
-                Ok(None)
             }
         }
+        Ok(None)
     }
 
     /// `has_daemon`: the database tells of a daemon that has not ended, or cannot be asked.
@@ -203,10 +189,7 @@ impl Report<'_> {
             {
                 self.good("listener", &format!("{address}, where the daemon listens"))
             }
-            Err(cause) => {
-                let error = CommandError::Listen { address, cause };
-                self.bad("listener", &error.to_string(), error.hint(), error.exit())
-            }
+            Err(cause) => self.bad("listener", CommandError::listen(address, &cause)),
         }
     }
 
@@ -237,17 +220,17 @@ impl Report<'_> {
     async fn api(&mut self, config: &Config, api: &mut Api, store: Option<&mut Store>) -> io::Result<()> {
         let look = match FirstLook::fetch(api, config, Deadline::none()).await {
             Ok(look) => look,
-            Err(error) => return self.api_error("API", &error),
+            Err(error) => return self.bad("API", error),
         };
         if config.api.company_id.is_none()
             && let Some(store) = store
             && !look.companies.is_empty()
             && matches!(store.knows_company(&look.companies).await, Ok(false))
         {
-            let error = crate::sync::RunError::OtherCompany;
-            return self.bad("API", &error.to_string(), error.hint(), error.exit());
+            return self.bad("API", Failure::from(RunError::OtherCompany));
         }
-        let company = look.company().map(|company| format!("; the company is {company}")).unwrap_or_default();
+        let company =
+            look.company.as_ref().map(|company| format!("; the company is {company}")).unwrap_or_default();
         self.good("API", &format!("{}: {}{company}", look.path, look.counted()))
     }
 }

@@ -12,7 +12,7 @@ pub fn run(shell: Shell, out: &mut dyn Write) -> io::Result<Exit> {
     // The generator panics where it cannot write: it gets memory.
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "understory-sync", &mut script);
-    super::unless_closed(out.write_all(&script).and_then(|()| out.flush()), Exit::Done)
+    super::print(&script, out)
 }
 
 #[cfg(test)]

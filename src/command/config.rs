@@ -9,19 +9,21 @@ use crate::exit::Exit;
 
 /// Writes the configuration to `out` in a form that a configuration file accepts, and what is missing to `err`.
 pub fn run(loaded: &Loaded, json: bool, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Exit> {
-    let exit = if loaded.missing.is_empty() { Exit::Done } else { Exit::Config };
     let written = if json { writeln!(out, "{:#}", to_json(loaded)) } else { write(loaded, out) };
-    super::unless_closed(written.and_then(|()| print_problems(loaded, err)), exit)
+    match written.and_then(|()| print_problems(loaded, err)) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(if loaded.missing.is_empty() { Exit::Done } else { Exit::Config }),
+    }
 }
 
 /// The commented example, which needs no configuration.
 pub fn example(out: &mut dyn Write) -> io::Result<Exit> {
-    super::unless_closed(out.write_all(config::example().as_bytes()).and_then(|()| out.flush()), Exit::Done)
+    super::print(config::example().as_bytes(), out)
 }
 
 /// The JSON Schema of a configuration file, which needs none either.
 pub fn print_schema(out: &mut dyn Write) -> io::Result<Exit> {
-    super::unless_closed(writeln!(out, "{:#}", schema()).and_then(|()| out.flush()), Exit::Done)
+    super::print(format!("{:#}\n", schema()).as_bytes(), out)
 }
 
 /// Values as TOML writes them are JSON too; what is not is given as text.

@@ -17,11 +17,11 @@ use crate::demo::{
     ASK_FEED, ASK_MARIA, ASK_RUNS, DemoApi, STEPS, Table, erased_address, fill, render_erasure, render_next,
     render_query, render_run, render_serving, render_start, wrap,
 };
+use crate::exit::{Exit, Problem};
 use crate::file::caller;
-use crate::store::{Bounds, RunRow, Store, StoreError, Timestamp, Trigger};
+use crate::store::{Bounds, RunRow, Store, Timestamp, Trigger};
 use crate::sync::{RunOptions, Syncer};
 
-/// The demo's database, in the working directory.
 const DATABASE: &str = "understory-demo.db";
 /// What SQLite and this program may leave beside a database.
 const COMPANIONS: [&str; 5] = ["", "-wal", "-shm", "-journal", ".lock"];
@@ -87,20 +87,15 @@ async fn run_once(config: &Config) -> Result<RunRow, CommandError> {
 }
 
 async fn query(config: &Config, sql: &'static str) -> Result<Table, CommandError> {
-    let opened = Store::open_to_read(&config.database, Bounds::COMMAND).await?;
-    let mut store = opened.ok_or_else(|| StoreError::Absent { place: config.database.shown_url() })?;
-    let table = store.query_table(sql).await;
-    store.close().await;
-    let table = table?;
+    let store = Store::open_existing(&config.database, Bounds::COMMAND).await?;
+    let table = store.close_after(async |store| store.query_table(sql).await).await?;
     Ok(Table { columns: table.columns, rows: table.rows })
 }
 
 /// Makes the database, and marks it as one that the next demo may replace.
 async fn create(database: &config::Database) -> Result<(), CommandError> {
-    let mut store = Store::open(database, Bounds::COMMAND).await?;
-    let marked = store.mark_as_demo().await;
-    store.close().await;
-    Ok(marked?)
+    let store = Store::open(database, Bounds::COMMAND).await?;
+    Ok(store.close_after(async |store| store.mark_as_demo().await).await?)
 }
 
 /// Removes the database of an earlier demo and what lies beside it, and refuses any other file of that name.
@@ -110,7 +105,9 @@ fn remove_old(database: &Path) -> Result<(), CommandError> {
         found => found?.file_type(),
     };
     if !kind.is_file() || !is_marked(database)? {
-        return Err(CommandError::NotTheDemos(DATABASE));
+        let hint = "move it away, or run the demo in another folder";
+        let problem = Problem::new("{file} exists, and the demo did not make it", Exit::Config, hint);
+        return Err(problem.with("file", DATABASE).into());
     }
     for companion in COMPANIONS {
         let mut path = database.as_os_str().to_owned();

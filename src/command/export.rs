@@ -4,8 +4,7 @@ use std::fs::OpenOptions;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-use serde::ser::{Serialize, SerializeMap as _, Serializer};
-use serde_json::value::RawValue;
+use serde::Serializer as _;
 
 use super::error::CommandError;
 use super::{refuse_database_files, terminal};
@@ -13,7 +12,7 @@ use crate::cli::{ExportArgs, ExportFormat};
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::file::{AtomicFile, is_special, resolved};
-use crate::store::{Bounds, ExportRow, ExportRows, Store, StoreError, Timestamp};
+use crate::store::{Bounds, COLUMNS, Cell, ExportRows, Record, Store, StoreError};
 
 /// Exports to a file, which appears whole or not at all, or to standard output, a device or a pipe.
 pub async fn run(config: &Config, args: &ExportArgs) -> Result<Exit, CommandError> {
@@ -22,39 +21,34 @@ pub async fn run(config: &Config, args: &ExportArgs) -> Result<Exit, CommandErro
     if let Some(target) = output {
         refuse_database_files(target, &config.database)?;
     }
-    let place = || StoreError::Absent { place: config.database.shown_url() };
-    let opened = Store::open_to_read(&config.database, Bounds::COMMAND).await?;
-    let mut store = opened.ok_or_else(place)?;
-    let result = match output {
-        None => {
-            let out = BufWriter::new(terminal::stdout());
-            unless_closed(write_rows(&mut store, &shape, out).await)
-        }
-        Some(target) => to_file(&mut store, &shape, target).await,
-    };
-    store.close().await;
-    result?;
+    let store = Store::open_existing(&config.database, Bounds::COMMAND).await?;
+    store
+        .close_after(async |store| match output {
+            None => write_rows(store, &shape, BufWriter::new(terminal::stdout())).await,
+            Some(target) => to_file(store, &shape, target).await,
+        })
+        .await?;
     Ok(Exit::Done)
 }
 
-/// What is exported, and in which form.
 struct Shape {
     format: ExportFormat,
     rows: ExportRows,
-    columns: Vec<&'static str>,
+    /// Places in [`COLUMNS`].
+    columns: Vec<usize>,
     excel: bool,
 }
 
 impl Shape {
     fn new(args: &ExportArgs) -> Result<Self, CommandError> {
         if args.excel && args.format == ExportFormat::Jsonl {
-            return Err(CommandError::Usage("--excel goes with --format csv"));
+            return Err(CommandError::usage("--excel goes with --format csv"));
         }
-        let known = |name: &String| COLUMNS.into_iter().find(|column| column == name);
-        let chosen: Option<Vec<&'static str>> = args.columns.iter().map(known).collect();
-        let chosen =
-            chosen.ok_or(CommandError::Usage("--columns names a column that consents does not have"))?;
-        let columns = if chosen.is_empty() { COLUMNS[..DEFAULT_COLUMNS].to_vec() } else { chosen };
+        let known = |name: &String| COLUMNS.iter().position(|column| column == name);
+        let chosen: Option<Vec<usize>> = args.columns.iter().map(known).collect();
+        let chosen = chosen
+            .ok_or_else(|| CommandError::usage("--columns names a column that consents does not have"))?;
+        let columns = if chosen.is_empty() { (0..DEFAULT_COLUMNS).collect() } else { chosen };
         let rows = match (args.all, args.withheld) {
             (true, _) => ExportRows::All,
             (false, true) => ExportRows::Active,
@@ -65,15 +59,16 @@ impl Shape {
 }
 
 async fn to_file(store: &mut Store, shape: &Shape, target: &Path) -> Result<(), CommandError> {
-    let failed = |cause| StoreError::Target { path: target.to_path_buf(), cause };
-    let named = |written| match written {
+    let failed = |cause: io::Error| StoreError::target(target, &cause);
+    let named = |written: Result<(), CommandError>| match written {
+        Err(error) if error.is_closed_pipe() => Err(error),
         Err(CommandError::Io { cause, .. }) => Err(failed(cause).into()),
         other => other,
     };
     if is_special(target) {
         let out = OpenOptions::new().write(true).open(target);
         let out = BufWriter::new(terminal::guarded(out.map_err(failed)?));
-        return named(unless_closed(write_rows(store, shape, out).await));
+        return named(write_rows(store, shape, out).await);
     }
     // Behind a link it is the file that is replaced, not the link.
     let file = resolved(target);
@@ -91,7 +86,7 @@ async fn write_rows(store: &mut Store, shape: &Shape, mut out: impl Write) -> Re
                 out.write_all("\u{feff}".as_bytes())?;
             }
             let mut csv = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(out);
-            csv.write_record(&shape.columns).map_err(csv_error)?;
+            csv.write_record(shape.columns.iter().map(|column| COLUMNS[*column])).map_err(csv_error)?;
             store
                 .export(shape.rows, |rows| {
                     rows.iter().try_for_each(|row| csv.write_record(record(row, shape)).map_err(csv_error))
@@ -103,8 +98,8 @@ async fn write_rows(store: &mut Store, shape: &Shape, mut out: impl Write) -> Re
             store
                 .export(shape.rows, |rows| {
                     for row in rows {
-                        serde_json::to_writer(&mut out, &Line { row, columns: &shape.columns })
-                            .map_err(io::Error::from)?;
+                        let chosen = shape.columns.iter().map(|&at| (&row.0[at].0, &row.0[at].1));
+                        serde_json::Serializer::new(&mut out).collect_map(chosen).map_err(io::Error::from)?;
                         out.write_all(b"\n")?;
                     }
                     Ok::<(), CommandError>(())
@@ -116,67 +111,15 @@ async fn write_rows(store: &mut Store, shape: &Shape, mut out: impl Write) -> Re
     Ok(())
 }
 
-const COLUMNS: [&str; 18] = [
-    "consent_key",
-    "consent_id",
-    "company_id",
-    "email",
-    "full_name",
-    "source",
-    "refs",
-    "extra",
-    "first_seen_at",
-    "changed_at",
-    "missing_since",
-    "withheld_since",
-    "removed_at",
-    "erased_at",
-    "first_run_id",
-    "changed_run_id",
-    "address",
-    "previous_key",
-];
-
 /// Without --columns: those of version 0.1, which scripts count on.
 const DEFAULT_COLUMNS: usize = 16;
 
-enum Cell<'a> {
-    Text(Option<&'a str>),
-    /// JSON in the database is JSON in a line of JSON, not text.
-    Json(Option<&'a str>),
-    Time(Option<Timestamp>),
-    Number(i64),
-}
-
-fn cell<'a>(row: &'a ExportRow, column: &str) -> Cell<'a> {
-    match column {
-        "consent_key" => Cell::Text(Some(&row.consent_key)),
-        "consent_id" => Cell::Text(row.consent_id.as_deref()),
-        "company_id" => Cell::Text(Some(&row.company_id)),
-        "email" => Cell::Text(row.email.as_deref()),
-        "full_name" => Cell::Text(row.full_name.as_deref()),
-        "source" => Cell::Text(row.source.as_deref()),
-        "refs" => Cell::Json(row.refs.as_deref()),
-        "extra" => Cell::Json(row.extra.as_deref()),
-        "first_seen_at" => Cell::Time(Some(row.first_seen_at)),
-        "changed_at" => Cell::Time(Some(row.changed_at)),
-        "missing_since" => Cell::Time(row.missing_since),
-        "withheld_since" => Cell::Time(row.withheld_since),
-        "removed_at" => Cell::Time(row.removed_at),
-        "erased_at" => Cell::Time(row.erased_at),
-        "first_run_id" => Cell::Number(row.first_run_id),
-        "changed_run_id" => Cell::Number(row.changed_run_id),
-        "address" => Cell::Text(row.address.as_deref()),
-        _ => Cell::Text(row.previous_key.as_deref()),
-    }
-}
-
-fn record<'a>(row: &'a ExportRow, shape: &'a Shape) -> impl Iterator<Item = String> + 'a {
-    shape.columns.iter().map(move |column| {
-        let text = match cell(row, column) {
-            Cell::Text(text) | Cell::Json(text) => text.unwrap_or_default().to_owned(),
+fn record<'a>(row: &'a Record, shape: &'a Shape) -> impl Iterator<Item = String> + 'a {
+    shape.columns.iter().map(move |&column| {
+        let text = match &row.0[column].1 {
+            Cell::Text(text) | Cell::Json(text) => text.clone().unwrap_or_default(),
             Cell::Time(at) => at.map(|at| at.to_string()).unwrap_or_default(),
-            Cell::Number(number) => number.to_string(),
+            Cell::Number(number) => number.map(|number| number.to_string()).unwrap_or_default(),
         };
         if shape.excel { not_a_formula(text) } else { text }
     })
@@ -189,41 +132,10 @@ fn not_a_formula(text: String) -> String {
     if first.is_some_and(runs) { format!("'{text}") } else { text }
 }
 
-struct Line<'a> {
-    row: &'a ExportRow,
-    columns: &'a [&'static str],
-}
-
-impl Serialize for Line<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.columns.len()))?;
-        for column in self.columns {
-            match cell(self.row, column) {
-                Cell::Text(text) => map.serialize_entry(column, &text)?,
-                Cell::Json(text) => {
-                    let raw: Option<&RawValue> = text.and_then(|text| serde_json::from_str(text).ok());
-                    map.serialize_entry(column, &raw)?;
-                }
-                Cell::Time(at) => map.serialize_entry(column, &at)?,
-                Cell::Number(number) => map.serialize_entry(column, &number)?,
-            }
-        }
-        map.end()
-    }
-}
-
 fn csv_error(error: csv::Error) -> CommandError {
     match error.into_kind() {
         csv::ErrorKind::Io(cause) => cause.into(),
         _ => io::Error::from(io::ErrorKind::InvalidData).into(),
-    }
-}
-
-/// A reader that has seen enough (`| head`) is no failure of ours.
-fn unless_closed(result: Result<(), CommandError>) -> Result<(), CommandError> {
-    match result {
-        Err(CommandError::Io { cause, .. }) if cause.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => other,
     }
 }
 

@@ -2,19 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, Write};
-use std::time::Duration;
 
+use super::between_runs;
 use super::error::CommandError;
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::store::{
-    Bounds, ForgetOutcome, Forgotten, Leftover, LeftoverReason, REWRITE_LIMIT_BYTES, Store, Timestamp,
+    ForgetOutcome, Forgotten, Lease, Leftover, LeftoverReason, REWRITE_LIMIT_BYTES, Store, StoreError,
+    Timestamp,
 };
 
-/// How long a run may take to end before the command gives up.
-pub(super) const PATIENCE: Duration = Duration::from_mins(1);
-
-/// Keys that are named at most.
 const KEYS_NAMED: usize = 20;
 
 /// A text that somebody was given by, and the line that it stood on.
@@ -33,7 +30,7 @@ pub fn addresses(who: &str, input: &mut dyn BufRead) -> Result<Vec<Given>, Comma
                 bytes.map_err(|cause| CommandError::Io { what: "cannot read standard input", cause })?;
             let line = index + 1;
             let text = String::from_utf8(bytes)
-                .map_err(|_| CommandError::Line { line, what: "this is not text in UTF-8" })?;
+                .map_err(|_| CommandError::at_line("this is not text in UTF-8", line))?;
             let text = text.strip_prefix('\u{feff}').filter(|_| index == 0).unwrap_or(&text);
             given.push(Given { line, text: text.trim().to_owned() });
         }
@@ -42,7 +39,7 @@ pub fn addresses(who: &str, input: &mut dyn BufRead) -> Result<Vec<Given>, Comma
         given.push(Given { line: 1, text: who.trim().to_owned() });
     }
     if given.iter().all(|given| given.text.is_empty()) {
-        return Err(CommandError::Usage("no address was given"));
+        return Err(CommandError::usage("no address was given"));
     }
     Ok(given)
 }
@@ -51,21 +48,18 @@ fn texts(given: &[Given]) -> Vec<String> {
     given.iter().map(|given| given.text.clone()).collect()
 }
 
-/// Erases and says what, in numbers.
-///
-/// # Errors
-/// What the database says; where a reader keeps old pages, everything is erased, but bytes remain until it ends.
 pub async fn erase(config: &Config, given: &[Given], out: &mut dyn Write) -> Result<Exit, CommandError> {
-    Store::require(&config.database).await?;
-    let (mut store, lease) = Store::open_between_runs(&config.database, PATIENCE, Bounds::COMMAND).await?;
-    let place = store.place();
-    let done = store.forget(&lease, &texts(given), Timestamp::now()).await;
-    let wiped = match &done {
-        Ok(ForgetOutcome::Done(_)) => store.wipe(&lease).await,
-        _ => Ok(Vec::new()),
+    let erased = async |store: &mut Store, lease: &Lease| {
+        let done = store.forget(lease, &texts(given), Timestamp::now()).await?;
+        let wiped = match done {
+            ForgetOutcome::Done(_) => store.wipe(lease).await,
+            ForgetOutcome::NotAnAddress { .. } => Ok(Vec::new()),
+        };
+        Ok::<_, StoreError>((done, wiped))
     };
-    finish(store, &lease).await;
-    match done? {
+    let (place, erased) = between_runs(config, true, erased).await?;
+    let (done, wiped) = erased?;
+    match done {
         ForgetOutcome::NotAnAddress { index } => {
             Err(not_an_address(given.get(index).map_or(0, |given| given.line)))
         }
@@ -84,7 +78,7 @@ pub async fn erase(config: &Config, given: &[Given], out: &mut dyn Write) -> Res
 /// A text that looks like a cell of a spreadsheet: to find nobody in silence would be the worst answer to it.
 pub(super) fn not_an_address(line: usize) -> CommandError {
     let what = "this matches no row, and a quotation mark, a comma or a control character is in it";
-    CommandError::Line { line, what }
+    CommandError::at_line(what, line)
 }
 
 fn print_summary(place: &str, done: &Forgotten, out: &mut dyn Write) -> Result<(), CommandError> {
@@ -110,7 +104,6 @@ fn print_summary(place: &str, done: &Forgotten, out: &mut dyn Write) -> Result<(
     print_other_rows(done, out)
 }
 
-/// Rows that were left, and why.
 fn print_other_rows(done: &Forgotten, out: &mut dyn Write) -> Result<(), CommandError> {
     let kinds = [
         (&done.renamed, "the address was erased from their history, they have another one now"),
@@ -176,11 +169,9 @@ fn counted(n: usize, one: &str, many: &str) -> String {
 }
 
 pub async fn undo(config: &Config, given: &[Given], out: &mut dyn Write) -> Result<Exit, CommandError> {
-    Store::require(&config.database).await?;
-    let (mut store, lease) = Store::open_between_runs(&config.database, PATIENCE, Bounds::COMMAND).await?;
-    let place = store.place();
-    let lifted = store.unforget(&lease, &texts(given), Timestamp::now()).await;
-    finish(store, &lease).await;
+    let undone =
+        async |store: &mut Store, lease: &Lease| store.unforget(lease, &texts(given), Timestamp::now()).await;
+    let (place, lifted) = between_runs(config, true, undone).await?;
     let lifted = lifted?;
     writeln!(out, "database: {place}")?;
     writeln!(
@@ -189,13 +180,6 @@ pub async fn undo(config: &Config, given: &[Given], out: &mut dyn Write) -> Resu
         given.len()
     )?;
     Ok(Exit::Done)
-}
-
-/// Gives the lease back; what goes wrong now ends by itself.
-pub(super) async fn finish(mut store: Store, lease: &crate::store::Lease) {
-    let _ = store.release(lease, Timestamp::now()).await;
-    let _ = store.checkpoint().await;
-    store.close().await;
 }
 
 #[cfg(test)]

@@ -50,7 +50,6 @@ own integration\" > \"Create new key\", with Read on Marketing consents. Its sec
 is shown once. Ctrl-C ends this; nothing is written before all of it was tried.
 ";
 
-/// What surrounds the process.
 pub struct Surroundings {
     /// `--config`, or the variable for it.
     pub file: Option<PathBuf>,
@@ -58,7 +57,6 @@ pub struct Surroundings {
     pub working_dir: PathBuf,
     /// What starts a command of this program with this configuration file; none: the usual one.
     pub line: fn(Option<&Path>, &str) -> String,
-    /// Begins a line for root.
     pub sudo: &'static str,
 }
 
@@ -70,7 +68,7 @@ pub async fn run(
     let target = Target::new(args, &around)?;
     let prompt = Prompt::new();
     if !prompt.is_terminal() && !args.yes {
-        return Err(CommandError::Usage(
+        return Err(CommandError::usage(
             "nobody is at a terminal to answer: give --client-id ID and --yes, and the secret on standard input",
         ));
     }
@@ -86,7 +84,6 @@ pub async fn run(
     Ok(Exit::Done)
 }
 
-/// Where the files go.
 struct Target {
     folder: PathBuf,
     config: PathBuf,
@@ -99,10 +96,10 @@ struct Target {
 impl Target {
     fn new(args: &InitArgs, around: &Surroundings) -> Result<Self, CommandError> {
         if args.system && around.file.is_some() {
-            return Err(CommandError::Usage("--system names its files itself: leave --config out"));
+            return Err(CommandError::usage("--system names its files itself: leave --config out"));
         }
         if args.system && caller() != 0 {
-            return Err(CommandError::Usage("--system writes to /etc/understory-sync: run it as root"));
+            return Err(CommandError::usage("--system writes to /etc/understory-sync: run it as root"));
         }
         let config = match &around.file {
             _ if args.system => Path::new(SYSTEM_FOLDER).join("config.toml"),
@@ -122,14 +119,14 @@ impl Target {
         };
         for path in [&target.config, &target.secret, &target.url_file()] {
             if path.symlink_metadata().is_ok() {
-                return Err(CommandError::Exists(path.clone()));
+                return Err(CommandError::exists(path));
             }
         }
         if !target.system {
             // Whoever has answered everything should not learn it then.
             let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
             rustix::fs::access(&target.folder, access)
-                .map_err(|error| StoreError::Target { path: target.config.clone(), cause: error.into() })?;
+                .map_err(|cause| StoreError::target(&target.config, &cause.into()))?;
         }
         Ok(target)
     }
@@ -149,8 +146,8 @@ impl Target {
 
     fn write(&self, files: &[NewFile]) -> Result<(), CommandError> {
         let failed = |path: &Path, cause: io::Error| match cause.kind() {
-            io::ErrorKind::AlreadyExists => CommandError::Exists(path.to_path_buf()),
-            _ => StoreError::Target { path: path.to_path_buf(), cause }.into(),
+            io::ErrorKind::AlreadyExists => CommandError::exists(path),
+            _ => StoreError::target(path, &cause).into(),
         };
         if self.system {
             let made = DirBuilder::new().recursive(true).mode(0o755).create(&self.folder);
@@ -229,7 +226,6 @@ struct Key {
 
 struct ChosenDatabase {
     url: SecretString,
-    /// Whether the URL holds a password.
     is_secret: bool,
 }
 
@@ -275,7 +271,7 @@ impl Session<'_> {
             let secret = self.prompt.ask_hidden("Client secret (not shown)").await?;
             last_id = Some(client_id.clone());
             if secret.expose_secret().trim().is_empty() {
-                self.failed(CommandError::Usage("the secret is empty"))?;
+                self.failed(CommandError::usage("the secret is empty"))?;
                 continue;
             }
             let key = Key { client_id, secret };
@@ -317,7 +313,7 @@ impl Session<'_> {
         let mut api = Api::new(&config.auth, &config.api, &once)?;
         api.ensure_token(deadline).await?;
         let look = FirstLook::fetch(&mut api, config, deadline).await?;
-        let company = look.company().unwrap_or_else(|| "a company that lists nobody yet".to_owned());
+        let company = look.company.as_deref().unwrap_or("a company that lists nobody yet");
         writeln!(self.out, "✓ the key belongs to {company}: {}", look.counted())?;
         self.warn(&loaded)
     }
@@ -369,7 +365,6 @@ impl Session<'_> {
         Ok(fits.then(|| SecretString::from(String::from(url))))
     }
 
-    /// Whether the URL that works holds a password.
     async fn try_database(&mut self, key: &Key, url: &SecretString) -> Result<bool, CommandError> {
         let loaded = self.draft(key, url.expose_secret())?;
         let database = &loaded.config.database;
@@ -416,9 +411,8 @@ impl Session<'_> {
             error => error.to_string(),
         };
         self.prompt.tell(&format!("✗ {text}"))?;
-        if let (Some(hint), false) =
-            (error.hint(), matches!(error, CommandError::Config(_) | CommandError::Usage(_)))
-        {
+        let is_plain = matches!(error, CommandError::Config(_)) || error.exit() == Exit::Usage;
+        if let Some(hint) = error.hint().filter(|_| !is_plain) {
             self.prompt.tell(&format!("  → {hint}"))?;
         }
         Ok(())

@@ -13,21 +13,12 @@ use crate::sync::companies;
 const OWNER_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) struct FirstLook {
-    /// The path that answered.
     pub path: String,
-    /// Consents on the first page.
     pub count: usize,
-    /// Whether there are further pages.
     pub more: bool,
-    /// Whose consents they are.
     pub companies: Vec<String>,
-    /// The company that the key belongs to, with its name where the API tells it.
-    pub owner: Option<Owner>,
-}
-
-pub(super) struct Owner {
-    pub id: String,
-    pub name: Option<String>,
+    /// The company that the key belongs to, in words and as far as it is known.
+    pub company: Option<String>,
 }
 
 impl FirstLook {
@@ -40,13 +31,13 @@ impl FirstLook {
         let page = walk.next_page().await?;
         let path = walk.endpoint().to_owned();
         let companies = page.as_ref().map(|page| companies(&page.read())).unwrap_or_default();
-        Ok(Self {
-            path,
-            count: page.as_ref().map_or(0, RawPage::len),
-            more: page.is_some_and(|page| page.has_next()),
-            owner: owner(api).await,
-            companies,
-        })
+        let company = owner(api).await.or_else(|| match companies.as_slice() {
+            [] => None,
+            [company] => Some(visible(company)),
+            companies => Some(format!("{} companies", companies.len())),
+        });
+        let count = page.as_ref().map_or(0, RawPage::len);
+        Ok(Self { path, count, more: page.is_some_and(|page| page.has_next()), companies, company })
     }
 
     /// "100 consents on the first page, and more follow"
@@ -55,25 +46,14 @@ impl FirstLook {
         let more = if self.more { ", and more follow" } else { "" };
         format!("{} {noun} on the first page{more}", self.count)
     }
-
-    /// The company in words, as far as it is known.
-    pub(super) fn company(&self) -> Option<String> {
-        match (&self.owner, self.companies.as_slice()) {
-            (Some(Owner { id, name: Some(name) }), _) => {
-                let name: String = visible(name).chars().take(80).collect();
-                Some(format!("{name} ({})", visible(id)))
-            }
-            (Some(Owner { id, name: None }), _) => Some(visible(id)),
-            (None, []) => None,
-            (None, [company]) => Some(visible(company)),
-            (None, companies) => Some(format!("{} companies", companies.len())),
-        }
-    }
 }
 
 /// A key that may read the list and nothing else has no answer here, and needs none.
-async fn owner(api: &mut Api) -> Option<Owner> {
+async fn owner(api: &mut Api) -> Option<String> {
     let me = api.me(Deadline::at(Instant::now() + OWNER_TIMEOUT)).await.ok()?;
-    let name = me.company_name.filter(|name| !name.trim().is_empty());
-    Some(Owner { id: me.company_id, name })
+    let id = visible(&me.company_id);
+    match me.company_name.filter(|name| !name.trim().is_empty()) {
+        Some(name) => Some(format!("{} ({id})", visible(&name).chars().take(80).collect::<String>())),
+        None => Some(id),
+    }
 }

@@ -63,11 +63,10 @@ const ENVIRONMENT: [(&str, &str); 7] = [
 
 const SEE_ALSO: &str = "sqlite3(1), psql(1), systemctl(1), systemd.timer(5), crontab(5); install.md, tables.md and the others in /usr/share/doc/understory-sync";
 
-/// Writes the manual page, the commands with their options included.
 pub fn run(out: &mut dyn Write) -> io::Result<Exit> {
     let mut page = Vec::new();
     render(&mut page)?;
-    super::unless_closed(out.write_all(&page).and_then(|()| out.flush()), Exit::Done)
+    super::print(&page, out)
 }
 
 fn render(page: &mut Vec<u8>) -> io::Result<()> {

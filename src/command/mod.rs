@@ -23,26 +23,51 @@ pub mod terminal;
 
 pub use error::CommandError;
 
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
+use std::time::Duration;
 
-use crate::config::Database;
+use crate::config::{Config, Database};
 use crate::exit::Exit;
+use crate::store::{Bounds, Lease, Store, StoreError, Timestamp};
+
+/// How long a run may take to end before a command gives up.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// Does one thing while no run is on, and tells where. What goes wrong with giving the lease back ends by itself.
+async fn between_runs<T>(
+    config: &Config,
+    must_exist: bool,
+    work: impl AsyncFnOnce(&mut Store, &Lease) -> T,
+) -> Result<(String, T), CommandError> {
+    if must_exist {
+        match Store::open_existing(&config.database, Bounds::COMMAND).await {
+            Ok(store) => store.close().await,
+            Err(StoreError::Older { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let (mut store, lease) = Store::open_between_runs(&config.database, PATIENCE, Bounds::COMMAND).await?;
+    let place = store.place();
+    let done = work(&mut store, &lease).await;
+    let _ = store.release(&lease, Timestamp::now()).await;
+    let _ = store.checkpoint().await;
+    store.close().await;
+    Ok((place, done))
+}
 
 /// Refuses to write a file where the database or one of its side files lies.
 fn refuse_database_files(target: &Path, database: &Database) -> Result<(), CommandError> {
     if database.sqlite_path().is_some_and(|path| crate::file::is_part_of_database(target, &path)) {
-        return Err(CommandError::Usage(
+        return Err(CommandError::usage(
             "the file would replace the database or one of its side files (nothing was done)",
         ));
     }
     Ok(())
 }
 
-/// A reader that has seen enough (`| head`) is no failure of ours.
-fn unless_closed(result: io::Result<()>, exit: Exit) -> io::Result<Exit> {
-    match result {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
-        _ => Ok(exit),
-    }
+fn print(document: &[u8], out: &mut dyn Write) -> io::Result<Exit> {
+    out.write_all(document)?;
+    out.flush()?;
+    Ok(Exit::Done)
 }

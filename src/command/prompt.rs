@@ -17,7 +17,6 @@ impl Prompt {
         Self { is_terminal: io::stdin().is_terminal() }
     }
 
-    /// Whether somebody can answer.
     pub(super) const fn is_terminal(&self) -> bool {
         self.is_terminal
     }
@@ -53,7 +52,7 @@ async fn read_line() -> Result<String, CommandError> {
     };
     let read = tokio::task::spawn_blocking(read).await.map_err(io::Error::other)?;
     let line = read.map_err(|cause| CommandError::Io { what: "cannot read the answers", cause })?;
-    let line = line.ok_or(CommandError::Usage("the input ended before everything was answered"))?;
+    let line = line.ok_or_else(|| CommandError::usage("the input ended before everything was answered"))?;
     let line = line.strip_suffix('\n').unwrap_or(&line);
     Ok(line.strip_suffix('\r').unwrap_or(line).to_owned())
 }

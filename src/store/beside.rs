@@ -2,7 +2,6 @@
 //! daemon runs next.
 
 use super::conn::{execute, row};
-use super::error::from_sqlx;
 use super::snapshot::WITHHELD;
 use super::{Store, StoreError, Timestamp};
 
@@ -16,12 +15,10 @@ impl Store {
     ) -> Result<i64, StoreError> {
         const ACCEPT: &str =
             "update sync_state set accepted_removals = $1, accepted_by = $2, accepted_at = $3 where id = 1";
-        let place = self.place();
         let removals = (removals > 0).then(|| i64::try_from(removals).unwrap_or(i64::MAX));
         self.write(async |conn| {
-            let failed = |error: sqlx::Error| from_sqlx(&error, &place);
-            execute!(conn, ACCEPT, removals, removals.map(|_| by), removals.map(|_| now)).map_err(failed)?;
-            let (withheld,): (i64,) = row!(conn, WITHHELD).map_err(failed)?;
+            execute!(conn, ACCEPT, removals, removals.map(|_| by), removals.map(|_| now))?;
+            let (withheld,): (i64,) = row!(conn, WITHHELD)?;
             Ok(withheld)
         })
         .await
@@ -29,12 +26,7 @@ impl Store {
 
     /// When the daemon runs next; none where it stops.
     pub async fn record_next_run(&mut self, at: Option<Timestamp>) -> Result<(), StoreError> {
-        let place = self.place();
-        self.write(async |conn| {
-            execute!(conn, "update sync_state set next_run_at = $1 where id = 1", at)
-                .map(drop)
-                .map_err(|error| from_sqlx(&error, &place))
-        })
-        .await
+        const NEXT: &str = "update sync_state set next_run_at = $1 where id = 1";
+        self.write(async |conn| Ok(execute!(conn, NEXT, at).map(drop)?)).await
     }
 }

@@ -12,7 +12,6 @@ use tokio::time::{Instant, sleep_until};
 /// A timer that fires later than this fired late because this process stood still, not the database.
 const LATE: Duration = Duration::from_secs(2);
 
-/// The limits of one opened database.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
     /// For one use: connecting, a transaction with its retries, a checkpoint.
@@ -23,7 +22,6 @@ pub struct Bounds {
     pub after_deadline: Duration,
     /// After a use that was given up: for all that follows together, such as recording the end of the run.
     pub last: Duration,
-    /// Nothing goes on after this.
     pub until: Option<Instant>,
 }
 
@@ -47,7 +45,6 @@ impl Bounds {
         Self { each_use: whole, last: Duration::ZERO, ..Self::RUN }.within(whole)
     }
 
-    /// For a run that has a deadline.
     pub fn for_deadline(self, deadline: Option<Instant>) -> Self {
         Self { until: deadline.map(|deadline| deadline + self.after_deadline), ..self }
     }

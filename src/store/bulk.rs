@@ -280,7 +280,7 @@ pub(super) async fn delete_checks(
     context: &WriteContext<'_>,
     keys: &[String],
 ) -> Result<(), StoreError> {
-    execute_over(conn, DELETE_CHECKS, keys).await.map(drop).map_err(|error| context.failed(&error))
+    execute_over!(conn, DELETE_CHECKS, keys).map(drop).map_err(|error| context.failed(&error))
 }
 
 /// Gives rows, their history, and returns that wait, other keys: pairs of the old and the new one.

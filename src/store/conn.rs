@@ -5,8 +5,6 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
-use serde_json::json;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
 
@@ -69,45 +67,59 @@ pub(super) use {execute, row, rows};
 /// A statement for SQLite, and the same for PostgreSQL.
 pub(super) type Pair = (&'static str, &'static str);
 
-/// Runs a statement over a list ($1) and gives the number of rows.
-pub(super) async fn execute_over<V>(
-    conn: &mut Conn,
-    (sqlite, postgres): Pair,
-    list: &[V],
-) -> Result<u64, sqlx::Error>
-where
-    V: Serialize + Sync,
-    for<'q> &'q [V]: sqlx::Encode<'q, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
-{
-    match conn {
-        Conn::Sqlite(c) => {
-            let query = sqlx::query(sqlite).bind(json!(list).to_string());
-            query.execute(&mut **c).await.map(|done| done.rows_affected())
+/// Runs a statement over a list ($1), with what else is bound, and gives the number of rows.
+macro_rules! execute_over {
+    ($conn:expr, $pair:expr, $list:expr $(, $bind:expr)* $(,)?) => {
+        match $conn {
+            $crate::store::conn::Conn::Sqlite(c) => {
+                let query = sqlx::query($pair.0).bind(serde_json::json!($list).to_string())$(.bind($bind))*;
+                query.execute(&mut **c).await.map(|done| done.rows_affected())
+            }
+            $crate::store::conn::Conn::Postgres(c) => {
+                let query = sqlx::query($pair.1).bind($list)$(.bind($bind))*.persistent(false);
+                query.execute(&mut **c).await.map(|done| done.rows_affected())
+            }
         }
-        Conn::Postgres(c) => {
-            let query = sqlx::query(postgres).bind(list).persistent(false);
-            query.execute(&mut **c).await.map(|done| done.rows_affected())
-        }
-    }
+    };
 }
 
-/// Runs a query over a list ($1) and gives its rows as tuples or structs.
-pub(super) async fn rows_over<T, V>(
-    conn: &mut Conn,
-    (sqlite, postgres): Pair,
-    list: &[V],
-) -> Result<Vec<T>, sqlx::Error>
-where
-    T: Send + Unpin + for<'r> sqlx::FromRow<'r, sqlx::sqlite::SqliteRow>,
-    T: for<'r> sqlx::FromRow<'r, sqlx::postgres::PgRow>,
-    V: Serialize + Sync,
-    for<'q> &'q [V]: sqlx::Encode<'q, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
-{
-    match conn {
-        Conn::Sqlite(c) => sqlx::query_as(sqlite).bind(json!(list).to_string()).fetch_all(&mut **c).await,
-        Conn::Postgres(c) => sqlx::query_as(postgres).bind(list).persistent(false).fetch_all(&mut **c).await,
-    }
+/// Runs a query over a list ($1), with what else is bound, and gives its rows as tuples or structs.
+macro_rules! rows_over {
+    ($conn:expr, $pair:expr, $list:expr $(, $bind:expr)* $(,)?) => {
+        match $conn {
+            $crate::store::conn::Conn::Sqlite(c) => {
+                let query = sqlx::query_as($pair.0).bind(serde_json::json!($list).to_string())$(.bind($bind))*;
+                query.fetch_all(&mut **c).await
+            }
+            $crate::store::conn::Conn::Postgres(c) => {
+                let query = sqlx::query_as($pair.1).bind($list)$(.bind($bind))*.persistent(false);
+                query.fetch_all(&mut **c).await
+            }
+        }
+    };
 }
+
+/// A statement for both engines whose condition ends with a column that is one of a list ($1).
+macro_rules! in_list {
+    ($before:expr $(, $after:expr)?) => {
+        (
+            concat!($before, " in (select value from json_each($1))" $(, $after)?),
+            concat!($before, " = any($1)" $(, $after)?),
+        )
+    };
+}
+
+/// A statement for both engines that reads `value` from a list of texts ($1).
+macro_rules! from_list {
+    ($before:expr $(, $after:expr)?) => {
+        (
+            concat!($before, " from json_each($1) as k" $(, $after)?),
+            concat!($before, " from unnest($1::text[]) as k(value)" $(, $after)?),
+        )
+    };
+}
+
+pub(super) use {execute_over, from_list, in_list, rows_over};
 
 /// What a transaction is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -171,6 +183,14 @@ async fn connect(options: &PgConnectOptions) -> Result<PgConnection, sqlx::Error
 }
 
 impl Conn {
+    /// The statement for this engine.
+    pub(super) const fn pick(&self, (sqlite, postgres): Pair) -> &'static str {
+        match self {
+            Self::Sqlite(_) => sqlite,
+            Self::Postgres(_) => postgres,
+        }
+    }
+
     pub(super) async fn open(location: &Location, access: Access) -> Result<Self, StoreError> {
         let failed = |error: sqlx::Error| location.failed(&error);
         Ok(match location {

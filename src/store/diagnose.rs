@@ -20,15 +20,16 @@ const SMALLEST: u64 = 512;
 const LOOK: u64 = 1 << 20;
 
 impl Location {
-    /// The same error, told as precisely as the file system lets us.
+    /// The same error with the place, told as precisely as the file system lets us.
     pub(super) fn explain(&self, error: StoreError) -> StoreError {
+        let error = error.located(&self.place());
         let Self::Sqlite { path } = self else {
             return error;
         };
         match error {
             // SQLite says "not a database" of a damaged first page too.
             StoreError::NotOurs { place } if was_ours(path) => {
-                StoreError::Corrupt { place, code: "the first page is damaged".to_owned() }
+                StoreError::corrupt("the first page is damaged").located(&place)
             }
             // SQLite says "I/O error" of its shared memory on a full disk, and of a folder that may not be written.
             StoreError::Write { cause: WriteCause::Io, .. } => match try_folder(path) {

@@ -1,9 +1,7 @@
 //! What a complete run has to know before it decides about absence and returns.
 
-use serde_json::json;
-
-use super::conn::{Conn, Pair, row, rows, rows_over};
-use super::error::{StoreError, from_sqlx};
+use super::conn::{Conn, Pair, in_list, row, rows, rows_over};
+use super::error::StoreError;
 use super::{Store, Timestamp};
 
 /// Keys or hashes in one statement.
@@ -54,34 +52,40 @@ pub struct Standing {
 /// How long the guard remembers, and how long an acceptance is good.
 const DAY: i64 = 24 * 60 * 60 * 1000;
 
-const CANDIDATE: &str = "select c.consent_key, c.consent_id, k.checked_at, \
-     (c.missing_judged + coalesce(r.skipped, 0) < $1) as overdue from consents c \
-     left join consent_checks k on k.consent_key = c.consent_key \
-     left join rejected_listings r on r.consent_key = c.consent_key \
-     where c.missing_since is not null and c.removed_at is null \
-     and c.missing_judged + coalesce(r.skipped, 0) <= $1 and c.consent_id not in ('.', '..') \
-     order by (k.checked_at is not null), k.checked_at, c.missing_judged, c.consent_key limit $2";
+/// Missing rows that were absent from enough judged runs, one more included.
+macro_rules! missing_rows {
+    ($checked_at:literal, $join:literal, $tail:literal) => {
+        concat!(
+            "select c.consent_key, c.consent_id, ",
+            $checked_at,
+            " as checked_at, (c.missing_judged + coalesce(r.skipped, 0) < $1) as overdue from consents c ",
+            $join,
+            "left join rejected_listings r on r.consent_key = c.consent_key \
+             where c.missing_since is not null and c.removed_at is null \
+             and c.missing_judged + coalesce(r.skipped, 0) <= $1 ",
+            $tail
+        )
+    };
+}
 
-const TIMED: &str = "select c.consent_key, c.consent_id, \
-     (c.missing_judged + coalesce(r.skipped, 0) < $1) as overdue from consents c \
-     left join rejected_listings r on r.consent_key = c.consent_key \
-     where c.missing_since is not null and c.removed_at is null \
-     and c.missing_judged + coalesce(r.skipped, 0) <= $1 and c.missing_since <= $2 order by c.consent_key";
+const CANDIDATES: &str = missing_rows!(
+    "k.checked_at",
+    "left join consent_checks k on k.consent_key = c.consent_key ",
+    "and c.consent_id not in ('.', '..') \
+     order by (k.checked_at is not null), k.checked_at, c.missing_judged, c.consent_key limit $2"
+);
+
+const OVERDUE: &str =
+    missing_rows!("cast(null as timestamptz)", "", "and c.missing_since <= $2 order by c.consent_key");
 
 impl Store {
     /// The keys of rows by the hashes of their keys, in no order.
     pub async fn keys_of(&mut self, hashes: &[u64]) -> Result<Vec<String>, StoreError> {
-        const KEYS: Pair = (
-            "select consent_key from consents where substr(row_hash, 1, 16) in (select value from json_each($1))",
-            "select consent_key from consents where substr(row_hash, 1, 16) = any($1)",
-        );
-        let place = self.place();
+        const KEYS: Pair = in_list!("select consent_key from consents where substr(row_hash, 1, 16)");
         self.read(async |conn| {
             let mut keys = Vec::with_capacity(hashes.len());
             for chunk in hashes.chunks(CHUNK) {
-                let found: Vec<(String,)> = rows_over(conn, KEYS, &hex_keys(chunk))
-                    .await
-                    .map_err(|error| from_sqlx(&error, &place))?;
+                let found: Vec<(String,)> = rows_over!(conn, KEYS, hex_keys(chunk))?;
                 keys.extend(found.into_iter().map(|(key,)| key));
             }
             Ok(keys)
@@ -95,31 +99,16 @@ impl Store {
         hashes: &[u64],
         most: usize,
     ) -> Result<Vec<Candidate>, StoreError> {
-        const SQLITE: &str = "select c.consent_key, c.consent_id, k.checked_at, false as overdue from consents c \
+        const UNLISTED: Pair = in_list!(
+            "select c.consent_key, c.consent_id, k.checked_at, false as overdue from consents c \
              left join consent_checks k on k.consent_key = c.consent_key where c.consent_id not in ('.', '..') \
-             and substr(c.row_hash, 1, 16) in (select value from json_each($1)) \
-             order by (k.checked_at is not null), k.checked_at, c.consent_key limit $2";
-        const POSTGRES: &str = "select c.consent_key, c.consent_id, k.checked_at, false as overdue from consents c \
-             left join consent_checks k on k.consent_key = c.consent_key where c.consent_id not in ('.', '..') \
-             and substr(c.row_hash, 1, 16) = any($1) \
-             order by (k.checked_at is not null), k.checked_at, c.consent_key limit $2";
-        let place = self.place();
-        let limit = i64::try_from(most).unwrap_or(i64::MAX);
+             and substr(c.row_hash, 1, 16)",
+            " order by (k.checked_at is not null), k.checked_at, c.consent_key limit $2"
+        );
         self.read(async |conn| {
             let mut candidates: Vec<Candidate> = Vec::new();
             for chunk in hashes.chunks(CHUNK) {
-                let list = hex_keys(chunk);
-                let found: Vec<Candidate> = match conn {
-                    Conn::Sqlite(c) => {
-                        let query = sqlx::query_as(SQLITE).bind(json!(list).to_string()).bind(limit);
-                        query.fetch_all(&mut **c).await
-                    }
-                    Conn::Postgres(c) => {
-                        let query = sqlx::query_as(POSTGRES).bind(list).bind(limit).persistent(false);
-                        query.fetch_all(&mut **c).await
-                    }
-                }
-                .map_err(|error| from_sqlx(&error, &place))?;
+                let found: Vec<Candidate> = rows_over!(conn, UNLISTED, hex_keys(chunk), limit(most))?;
                 candidates.extend(found);
                 candidates
                     .sort_by(|a, b| (a.checked_at, &a.consent_key).cmp(&(b.checked_at, &b.consent_key)));
@@ -137,37 +126,19 @@ impl Store {
         confirm_runs: u32,
         most: usize,
     ) -> Result<Vec<Candidate>, StoreError> {
-        let place = self.place();
-        let limit = i64::try_from(most).unwrap_or(i64::MAX);
-        self.read(async |conn| {
-            rows!(conn, CANDIDATE, judged_runs + 2 - i64::from(confirm_runs), limit)
-                .map_err(|error| from_sqlx(&error, &place))
-        })
-        .await
+        let first_judged = judged_runs + 2 - i64::from(confirm_runs);
+        self.read(async |conn| Ok(rows!(conn, CANDIDATES, first_judged, limit(most))?)).await
     }
 
-    /// Missing rows that were absent from enough judged runs, one more included, and for long enough: the key, whether it has
-    /// an id, and whether it was absent from more runs than it takes.
+    /// Missing rows that were absent from enough judged runs, one more included, and for long enough.
     pub async fn overdue_rows(
         &mut self,
         judged_runs: i64,
         confirm_runs: u32,
         missing_before: Timestamp,
     ) -> Result<Vec<Candidate>, StoreError> {
-        let place = self.place();
-        self.read(async |conn| {
-            let found: Vec<(String, Option<String>, bool)> =
-                rows!(conn, TIMED, judged_runs + 2 - i64::from(confirm_runs), missing_before)
-                    .map_err(|error| from_sqlx(&error, &place))?;
-            let candidate = |(consent_key, consent_id, overdue)| Candidate {
-                consent_key,
-                consent_id,
-                checked_at: None,
-                overdue,
-            };
-            Ok(found.into_iter().map(candidate).collect())
-        })
-        .await
+        let first_judged = judged_runs + 2 - i64::from(confirm_runs);
+        self.read(async |conn| Ok(rows!(conn, OVERDUE, first_judged, missing_before)?)).await
     }
 
     /// What decides besides the scan of the run with this number, which began then. `pending`: keys of rows that it listed
@@ -181,14 +152,11 @@ impl Store {
         const NAMELESS: &str = "select exists (select 1 from rejected_items where has_id = 0 and first_run_id <= $1 \
              and first_run_id > (select coalesce(max(id), 0) from sync_runs where outcome = 'succeeded' and id < $1))";
         const STATE: &str = "select pages_usable_at, judged_runs from sync_state where id = 1";
-        let place = self.place();
         self.read(async |conn| {
-            let failed = |error: sqlx::Error| from_sqlx(&error, &place);
-            let (new_nameless_reject,): (bool,) = row!(conn, NAMELESS, run_id).map_err(failed)?;
-            let (pages_usable_at, judged_runs): (Option<Timestamp>, i64) =
-                row!(conn, STATE).map_err(failed)?;
-            let back = count_back(conn, began.plus_millis(-DAY), pending, &place).await?;
-            let acceptance = acceptance(conn, began, &place).await?;
+            let (new_nameless_reject,): (bool,) = row!(conn, NAMELESS, run_id)?;
+            let (pages_usable_at, judged_runs): (Option<Timestamp>, i64) = row!(conn, STATE)?;
+            let back = count_back(conn, began.plus_millis(-DAY), pending).await?;
+            let acceptance = acceptance(conn, began).await?;
             Ok(Standing { back, new_nameless_reject, acceptance, pages_usable_at, judged_runs })
         })
         .await
@@ -196,46 +164,33 @@ impl Store {
 }
 
 /// Rows that the guard counts again, without those that are listed by now.
-async fn count_back(
-    conn: &mut Conn,
-    since: Timestamp,
-    listed: &[String],
-    place: &str,
-) -> Result<u64, StoreError> {
-    const SQLITE: &str = "select count(*) from consents where missing_since is not null and missing_run_at >= $1 \
-         and consent_key not in (select value from json_each($2))";
-    const POSTGRES: &str = "select count(*) from consents where missing_since is not null and missing_run_at >= $1 \
-         and consent_key <> all($2)";
-    let found: Result<(i64,), sqlx::Error> = match conn {
-        Conn::Sqlite(c) => {
-            let query = sqlx::query_as(SQLITE).bind(since).bind(json!(listed).to_string());
-            query.fetch_one(&mut **c).await
-        }
-        Conn::Postgres(c) => {
-            let query = sqlx::query_as(POSTGRES).bind(since).bind(listed).persistent(false);
-            query.fetch_one(&mut **c).await
-        }
-    };
-    let (back,) = found.map_err(|error| from_sqlx(&error, place))?;
-    Ok(back.cast_unsigned())
+async fn count_back(conn: &mut Conn, since: Timestamp, listed: &[String]) -> Result<u64, StoreError> {
+    const BACK: Pair = (
+        "select count(*) from consents where missing_since is not null and missing_run_at >= $2 \
+         and consent_key not in (select value from json_each($1))",
+        "select count(*) from consents where missing_since is not null and missing_run_at >= $2 \
+         and consent_key <> all($1)",
+    );
+    let back: Vec<(i64,)> = rows_over!(conn, BACK, listed, since)?;
+    Ok(back.first().map_or(0, |(back,)| back.cast_unsigned()))
 }
 
 /// The permission that the database keeps, if it is still good.
-pub(super) async fn acceptance(
-    conn: &mut Conn,
-    began: Timestamp,
-    place: &str,
-) -> Result<Option<Acceptance>, StoreError> {
+pub(super) async fn acceptance(conn: &mut Conn, began: Timestamp) -> Result<Option<Acceptance>, StoreError> {
     const ACCEPTANCE: &str =
         "select accepted_removals, accepted_by, accepted_at from sync_state where id = 1";
     type Kept = (Option<i64>, Option<String>, Option<Timestamp>);
-    let (removals, by, at): Kept = row!(conn, ACCEPTANCE).map_err(|error| from_sqlx(&error, place))?;
+    let (removals, by, at): Kept = row!(conn, ACCEPTANCE)?;
     let good = at.is_some_and(|at| at >= began.plus_millis(-DAY));
     Ok(removals.filter(|removals| good && *removals > 0).map(|removals| Acceptance {
         removals: removals.cast_unsigned(),
         by: by.unwrap_or_default(),
         at,
     }))
+}
+
+fn limit(most: usize) -> i64 {
+    i64::try_from(most).unwrap_or(i64::MAX)
 }
 
 /// As `row_hash` begins.

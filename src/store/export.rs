@@ -3,49 +3,89 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use serde::Serialize;
-use sqlx::{Column as _, Row as _};
+use serde::{Serialize, Serializer};
+use sqlx::sqlite::{SqliteColumn, SqliteRow};
+use sqlx::{Column as _, ColumnIndex, Decode, FromRow, Row as _, Type};
 
-use super::conn::{Access, Conn, Intent, execute, row};
-use super::error::{StoreError, from_sqlx};
+use super::bulk::as_it_stands;
+use super::conn::{Access, Conn, Intent, Pair, execute, row, rows};
+use super::error::StoreError;
 use super::location::Location;
 use super::lock::write_error;
 use super::{Store, Timestamp};
 
-/// One row of `consents` as it is exported: the columns of the contract.
-#[derive(Debug, Serialize, sqlx::FromRow)]
-pub struct ExportRow {
-    pub consent_key: String,
-    pub consent_id: Option<String>,
-    pub company_id: String,
-    /// The address; none where retention erased it.
-    pub email: Option<String>,
-    pub full_name: Option<String>,
-    /// Where the consent was given.
-    pub source: Option<String>,
-    pub refs: Option<String>,
-    pub extra: Option<String>,
-    /// When this program first saw it.
-    pub first_seen_at: Timestamp,
-    /// Last change of content or state.
-    pub changed_at: Timestamp,
-    /// First judged run that did not list it.
-    pub missing_since: Option<Timestamp>,
-    /// First complete run since when the guard keeps it active.
-    pub withheld_since: Option<Timestamp>,
-    /// When its removal was recorded.
-    pub removed_at: Option<Timestamp>,
-    /// When retention erased its personal data.
-    pub erased_at: Option<Timestamp>,
-    /// The run that first saw it.
-    pub first_run_id: i64,
-    /// The run that last changed it.
-    pub changed_run_id: i64,
-    pub address: Option<String>,
-    pub previous_key: Option<String>,
+/// The columns of `consents` that are exported, in the order of the query.
+pub const COLUMNS: [&str; 18] = [
+    "consent_key",
+    "consent_id",
+    "company_id",
+    "email",
+    "full_name",
+    "source",
+    "refs",
+    "extra",
+    "first_seen_at",
+    "changed_at",
+    "missing_since",
+    "withheld_since",
+    "removed_at",
+    "erased_at",
+    "first_run_id",
+    "changed_run_id",
+    "address",
+    "previous_key",
+];
+
+/// A row as it is shown: its columns in the order of the query.
+#[derive(Debug)]
+pub struct Record(pub Vec<(String, Cell)>);
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub enum Cell {
+    Text(Option<String>),
+    /// JSON in the database is JSON in a document, not text, and as it stands: a reader of values would take some keys of it
+    /// for its own.
+    Json(#[serde(serialize_with = "as_json")] Option<String>),
+    Time(Option<Timestamp>),
+    Number(Option<i64>),
 }
 
-/// Which rows are exported.
+#[expect(clippy::ref_option, reason = "what serde calls it with")]
+fn as_json<S: Serializer>(text: &Option<String>, serializer: S) -> Result<S::Ok, S::Error> {
+    text.as_deref().map(as_it_stands).serialize(serializer)
+}
+
+impl Serialize for Record {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, cell)| (name, cell)))
+    }
+}
+
+/// What a column holds, its name tells.
+impl<'r, R: sqlx::Row> FromRow<'r, R> for Record
+where
+    usize: ColumnIndex<R>,
+    Option<String>: Decode<'r, R::Database> + Type<R::Database>,
+    Option<Timestamp>: Decode<'r, R::Database> + Type<R::Database>,
+    Option<i64>: Decode<'r, R::Database> + Type<R::Database>,
+{
+    fn from_row(row: &'r R) -> Result<Self, sqlx::Error> {
+        let ends = |name: &str, ends: &[&str]| ends.iter().any(|end| name.ends_with(end));
+        let cell = |(at, column): (usize, &<R::Database as sqlx::Database>::Column)| {
+            let name = column.name();
+            let cell = match name {
+                "refs" | "extra" | "before" => Cell::Json(row.try_get(at)?),
+                _ if ends(name, &["_at", "_since"]) => Cell::Time(row.try_get(at)?),
+                _ if name == "id" || ends(name, &["run_id", "_runs"]) => Cell::Number(row.try_get(at)?),
+                _ => Cell::Text(row.try_get(at)?),
+            };
+            Ok((name.to_owned(), cell))
+        };
+        row.columns().iter().enumerate().map(cell).collect::<Result<_, _>>().map(Self)
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExportRows {
     /// Active and not withheld.
@@ -55,7 +95,6 @@ pub enum ExportRows {
     All,
 }
 
-/// A query's answer as text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
     pub columns: Vec<String>,
@@ -77,8 +116,7 @@ macro_rules! export_sql {
     };
 }
 
-const EXPORT_SQLITE: &str = export_sql!("");
-const EXPORT_POSTGRES: &str = export_sql!("::text");
+const EXPORT: Pair = (export_sql!(""), export_sql!("::text"));
 
 impl Store {
     /// Gives every active row (or every row), in the order of the key, from one view of the database. Memory does not
@@ -86,7 +124,7 @@ impl Store {
     pub async fn export<E: From<StoreError>>(
         &mut self,
         rows: ExportRows,
-        sink: impl FnMut(&[ExportRow]) -> Result<(), E>,
+        sink: impl FnMut(&[Record]) -> Result<(), E>,
     ) -> Result<u64, E> {
         let exported = self.export_view(rows, sink).await;
         if exported.is_err() {
@@ -99,90 +137,55 @@ impl Store {
     async fn export_view<E: From<StoreError>>(
         &mut self,
         rows: ExportRows,
-        mut sink: impl FnMut(&[ExportRow]) -> Result<(), E>,
+        mut sink: impl FnMut(&[Record]) -> Result<(), E>,
     ) -> Result<u64, E> {
         let (all, withheld) = (rows == ExportRows::All, rows != ExportRows::Certain);
         let location = Arc::clone(&self.location);
-        let failed = |error: sqlx::Error| location.failed(&error);
-        self.use_conn(async |conn| conn.begin(Intent::View, location.schema()).await.map_err(failed)).await?;
+        self.use_conn(async |conn| Ok(conn.begin(Intent::View, location.schema()).await?)).await?;
         let mut count = 0;
         let mut last = String::new();
         loop {
             // Whoever takes the rows may take their time: that is not the database's.
-            let found: Vec<ExportRow> = self
+            let found: Vec<Record> = self
                 .use_conn(async |conn| {
-                    match conn {
-                        Conn::Sqlite(c) => {
-                            sqlx::query_as(EXPORT_SQLITE)
-                                .bind(&last)
-                                .bind(all)
-                                .bind(withheld)
-                                .fetch_all(&mut **c)
-                                .await
-                        }
-                        Conn::Postgres(c) => {
-                            let query = sqlx::query_as(EXPORT_POSTGRES).bind(&last).bind(all).bind(withheld);
-                            query.persistent(false).fetch_all(&mut **c).await
-                        }
-                    }
-                    .map_err(failed)
+                    let sql = conn.pick(EXPORT);
+                    Ok(rows!(conn, sql, &last, all, withheld)?)
                 })
                 .await?;
-            let Some(row) = found.last() else { break };
-            last.clone_from(&row.consent_key);
+            let Some(Record(cells)) = found.last() else { break };
+            if let Some((_, Cell::Text(Some(key)))) = cells.first() {
+                last.clone_from(key);
+            }
             count += found.len() as u64;
             sink(&found)?;
         }
-        self.use_conn(async |conn| conn.rollback().await.map_err(failed)).await?;
+        self.use_conn(async |conn| Ok(conn.rollback().await?)).await?;
         Ok(count)
     }
 
     /// Runs a query of the program's own and gives its answer as text. SQLite only: it is for the demo.
     pub async fn query_table(&mut self, sql: &'static str) -> Result<Table, StoreError> {
-        let place = self.place();
-        let found = self
-            .use_conn(async |conn| match conn {
-                Conn::Sqlite(conn) => {
-                    sqlx::query(sql).fetch_all(&mut **conn).await.map_err(|error| from_sqlx(&error, &place))
-                }
-                Conn::Postgres(_) => Err(StoreError::SqliteOnly("this query")),
-            })
-            .await?;
-        let columns = found
-            .first()
-            .map(|row| row.columns().iter().map(|column| column.name().to_owned()).collect())
-            .unwrap_or_default();
-        let rows = found
-            .iter()
-            .map(|row| {
-                (0..row.len())
-                    .map(|at| {
-                        row.try_get_unchecked::<Option<String>, _>(at)
-                            .map_err(|error| from_sqlx(&error, &place))
-                    })
-                    .collect()
-            })
-            .collect::<Result<_, _>>()?;
-        Ok(Table { columns, rows })
+        self.use_conn(async |conn| {
+            let Conn::Sqlite(conn) = conn else { return Err(StoreError::sqlite_only("this query")) };
+            let found = sqlx::query(sql).fetch_all(&mut **conn).await?;
+            let name = |column: &SqliteColumn| column.name().to_owned();
+            let columns = found.first().map(|row| row.columns().iter().map(name).collect());
+            let texts = |row: &SqliteRow| (0..row.len()).map(|at| row.try_get_unchecked(at)).collect();
+            let rows = found.iter().map(texts).collect::<Result<_, sqlx::Error>>()?;
+            Ok(Table { columns: columns.unwrap_or_default(), rows })
+        })
+        .await
     }
 
     /// SQLite: a consistent copy in a new file with mode 0600, made beside the target and moved into its place at the end.
     pub async fn backup(&mut self, target: &Path) -> Result<(), StoreError> {
-        let location = Arc::clone(&self.location);
-        if !location.is_sqlite() {
-            return Err(StoreError::SqliteOnly("backup"));
-        }
         if target.is_dir() {
-            return Err(StoreError::Directory { path: target.to_path_buf() });
+            return Err(StoreError::directory(target));
         }
         let file_on_disk =
             crate::file::AtomicFile::create_beside(target).map_err(|cause| write_error(target, &cause))?;
         let text = file_on_disk.path().display().to_string();
-        let copied = self
-            .use_conn(async |conn| {
-                execute!(conn, "vacuum into $1", &text).map_err(|error| location.failed(&error))
-            })
-            .await;
+        let copied = self.use_conn(async |conn| Ok(execute!(conn, "vacuum into $1", &text)?)).await;
         copied.map_err(|error| match error {
             // What cannot be written here is the copy.
             StoreError::Write { cause, .. } => {
@@ -201,18 +204,14 @@ impl Store {
         const MARK: &str = "update sync_state set feed_id = lower(hex(randomblob(16))), feed_file = 'copy', restored_at = $1 \
              where id = 1";
         let location = Location::Sqlite { path: copy.to_path_buf() };
-        let mut copied = Self::at(location, Access::Write, None, self.bounds);
-        let marked = copied
-            .use_conn(async |conn| {
-                let failed = |error: sqlx::Error| self.location.failed(&error);
-                let (keeps_feed,): (bool,) = row!(&mut *conn, KEEPS_FEED).map_err(failed)?;
-                if keeps_feed {
-                    execute!(conn, MARK, Timestamp::now()).map_err(failed)?;
-                }
-                Ok(())
-            })
-            .await;
-        copied.close().await;
-        marked
+        let copied = Self::at(location, Access::Write, None, self.bounds);
+        let mark = async |conn: &mut Conn| {
+            let (keeps_feed,): (bool,) = row!(&mut *conn, KEEPS_FEED)?;
+            if keeps_feed {
+                execute!(conn, MARK, Timestamp::now())?;
+            }
+            Ok(())
+        };
+        copied.close_after(async |copied| copied.use_conn(mark).await).await
     }
 }

@@ -9,9 +9,10 @@ use std::str::FromStr;
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde::Serialize;
 
-use super::conn::{Conn, execute, row, rows};
-use super::error::{StoreError, from_sqlx};
+use super::conn::{Conn, Pair, execute, row, rows};
+use super::error::StoreError;
 use super::{Store, Timestamp};
+use crate::exit::{Exit, Problem};
 
 /// Lines read from the database at a time.
 const PAGE_LINES: i64 = 1_000;
@@ -152,6 +153,19 @@ pub struct Hold {
     pub cursor: Option<String>,
 }
 
+impl Hold {
+    /// A holder that was paused for too long must not move the cursor of its successor.
+    fn must_be_ours(&self, rows: u64) -> Result<(), StoreError> {
+        if rows == 1 { Ok(()) } else { Err(reader_busy(&self.name)) }
+    }
+}
+
+fn reader_busy(name: &str) -> StoreError {
+    let hint = "let it finish; the name of a process that was killed is free after 10 seconds";
+    let problem = Problem::new("another process reads the change feed as {name}", Exit::Retry, hint);
+    problem.with("name", name).into()
+}
+
 #[derive(sqlx::FromRow)]
 struct FeedState {
     feed_id: String,
@@ -204,33 +218,34 @@ pub(super) async fn note_dropped(conn: &mut Conn, at: Timestamp) -> Result<(), s
 /// Behind every key.
 const LAST_KEY: &str = "\u{10ffff}";
 
-const LOG_SQLITE: &str = "insert into feed_log (changed_at, nonce) values ($1, lower(hex(randomblob(8))))";
-const LOG_POSTGRES: &str = "insert into feed_log (changed_at, nonce) \
-     values ($1, substr(replace(gen_random_uuid()::text, '-', ''), 1, 16))";
+const LOG: Pair = (
+    "insert into feed_log (changed_at, nonce) values ($1, lower(hex(randomblob(8))))",
+    "insert into feed_log (changed_at, nonce) values ($1, substr(replace(gen_random_uuid()::text, '-', ''), 1, 16))",
+);
 
 /// Notes a transaction that gave out a `changed_at`.
 pub(super) async fn log_transaction(conn: &mut Conn, changed_at: Timestamp) -> Result<(), sqlx::Error> {
-    let sql = match conn {
-        Conn::Sqlite(_) => LOG_SQLITE,
-        Conn::Postgres(_) => LOG_POSTGRES,
-    };
+    let sql = conn.pick(LOG);
     execute!(conn, sql, changed_at).map(drop)
 }
 
 /// A hold that would last longer than a fresh one is of a clock that has gone back since.
-const HOLD_SQLITE: &str = "insert into feed_readers (name, updated_at, holder, held_until) values ($1, $3, $2, $4) \
+const HOLD: Pair = (
+    "insert into feed_readers (name, updated_at, holder, held_until) values ($1, $3, $2, $4) \
      on conflict (name) do update set holder = excluded.holder, held_until = excluded.held_until \
-     where feed_readers.holder is null or feed_readers.held_until <= $3 or feed_readers.held_until > $4 returning cursor";
-const HOLD_POSTGRES: &str = "insert into feed_readers (name, updated_at, holder, held_until) \
+     where feed_readers.holder is null or feed_readers.held_until <= $3 or feed_readers.held_until > $4 returning cursor",
+    "insert into feed_readers (name, updated_at, holder, held_until) \
      values ($1, clock_timestamp(), $2, clock_timestamp() + ($4::timestamptz - $3::timestamptz)) \
      on conflict (name) do update set holder = excluded.holder, held_until = excluded.held_until \
      where feed_readers.holder is null or feed_readers.held_until <= clock_timestamp() \
-     or feed_readers.held_until > clock_timestamp() + ($4::timestamptz - $3::timestamptz) returning cursor";
+     or feed_readers.held_until > clock_timestamp() + ($4::timestamptz - $3::timestamptz) returning cursor",
+);
 
-const RENEW_HOLD_SQLITE: &str =
-    "update feed_readers set held_until = $4 where name = $1 and holder = $2 and $3 is not null";
-const RENEW_HOLD_POSTGRES: &str = "update feed_readers set held_until = clock_timestamp() + ($4::timestamptz - $3::timestamptz) \
-     where name = $1 and holder = $2";
+const RENEW_HOLD: Pair = (
+    "update feed_readers set held_until = $4 where name = $1 and holder = $2 and $3 is not null",
+    "update feed_readers set held_until = clock_timestamp() + ($4::timestamptz - $3::timestamptz) \
+     where name = $1 and holder = $2",
+);
 
 impl Store {
     /// The feed up to now, and the cursor that was given, if the feed can go on from it. None: the reader begins anew, also
@@ -240,13 +255,13 @@ impl Store {
         &mut self,
         cursor: Option<&str>,
     ) -> Result<(Feed, Option<FeedCursor>), StoreError> {
-        let place = self.place();
         let opened = self
             .read(async |conn| {
-                let state: FeedState = row!(conn, STATE).map_err(|error| from_sqlx(&error, &place))?;
+                let state: FeedState = row!(conn, STATE)?;
                 let cursor = match cursor {
-                    Some(text) => Some(check_cursor(conn, &state, text, &place).await?)
-                        .filter(|cursor| !cursor.is_start()),
+                    Some(text) => {
+                        Some(check_cursor(conn, &state, text).await?).filter(|cursor| !cursor.is_start())
+                    }
                     None => None,
                 };
                 let begins_anew = cursor.is_none();
@@ -263,61 +278,48 @@ impl Store {
         feed: &Feed,
         cursor: &FeedCursor,
     ) -> Result<Vec<FeedLine>, StoreError> {
-        let place = self.place();
         self.read(async |conn| {
-            let failed = |error: sqlx::Error| from_sqlx(&error, &place);
-            let state: FeedState = row!(conn, STATE).map_err(failed)?;
+            let state: FeedState = row!(conn, STATE)?;
             if !feed.begins_anew && state.has_dropped_behind(cursor) {
                 return Err(StoreError::Cursor(RefusedCursor::TooOld));
             }
             if let Conn::Postgres(_) = conn {
-                let _: Vec<(String,)> = rows!(conn, NO_JIT).map_err(failed)?;
+                let _: Vec<(String,)> = rows!(conn, NO_JIT)?;
             }
             let (at, key) = (cursor.changed_at, &cursor.consent_key);
-            let end: Vec<(Timestamp, String)> =
-                rows!(conn, PAGE_END, at, key, feed.until, PAGE_LINES - 1).map_err(failed)?;
+            let end: Vec<(Timestamp, String)> = rows!(conn, PAGE_END, at, key, feed.until, PAGE_LINES - 1)?;
             let (end_at, end_key) =
                 end.into_iter().next().unwrap_or_else(|| (feed.until, LAST_KEY.to_owned()));
-            let mut lines: Vec<FeedLine> =
-                rows!(conn, LINES, at, key, end_at, end_key, PAGE_LINES).map_err(failed)?;
-            mark_last(conn, &mut lines).await.map_err(failed)?;
+            let mut lines: Vec<FeedLine> = rows!(conn, LINES, at, key, end_at, end_key, PAGE_LINES)?;
+            mark_last(conn, &mut lines).await?;
             Ok(lines)
         })
         .await
     }
 
-    /// Takes a reader's name.
     pub async fn hold_reader(&mut self, name: &str, now: Timestamp) -> Result<Hold, StoreError> {
-        let place = self.place();
         let holder = super::new_holder();
+        let until = now.plus_millis(HOLD_MILLIS);
         let taken: Vec<(Option<String>,)> = self
             .write(async |conn| {
-                let sql = match conn {
-                    Conn::Sqlite(_) => HOLD_SQLITE,
-                    Conn::Postgres(_) => HOLD_POSTGRES,
-                };
-                rows!(conn, sql, name, &holder, now, now.plus_millis(HOLD_MILLIS))
-                    .map_err(|error| from_sqlx(&error, &place))
+                let sql = conn.pick(HOLD);
+                Ok(rows!(conn, sql, name, &holder, now, until)?)
             })
             .await?;
-        let Some((cursor,)) = taken.into_iter().next() else {
-            return Err(StoreError::ReaderBusy { name: name.to_owned() });
-        };
+        let (cursor,) = taken.into_iter().next().ok_or_else(|| reader_busy(name))?;
         Ok(Hold { name: name.to_owned(), holder, cursor })
     }
 
     /// To be called every few seconds; an error where another process has taken the name.
     pub async fn renew_hold(&mut self, hold: &Hold, now: Timestamp) -> Result<(), StoreError> {
-        let sql = if self.location.is_sqlite() { RENEW_HOLD_SQLITE } else { RENEW_HOLD_POSTGRES };
-        let place = self.place();
         let until = now.plus_millis(HOLD_MILLIS);
         let renewed = self
             .write(async |conn| {
-                execute!(conn, sql, &hold.name, &hold.holder, now, until)
-                    .map_err(|error| from_sqlx(&error, &place))
+                let sql = conn.pick(RENEW_HOLD);
+                Ok(execute!(conn, sql, &hold.name, &hold.holder, now, until)?)
             })
             .await?;
-        if renewed == 1 { Ok(()) } else { Err(StoreError::ReaderBusy { name: hold.name.clone() }) }
+        hold.must_be_ours(renewed)
     }
 
     /// Gives the name back and, where the reader took everything, moves its cursor on.
@@ -330,37 +332,24 @@ impl Store {
         const RELEASE: &str = "update feed_readers set cursor = coalesce($3, cursor), \
              updated_at = case when $3 is null then updated_at else $4 end, holder = null, held_until = null \
              where name = $1 and holder = $2";
-        let place = self.place();
         let cursor = cursor.map(ToString::to_string);
         let released = self
-            .write(async |conn| {
-                execute!(conn, RELEASE, &hold.name, &hold.holder, &cursor, now)
-                    .map_err(|error| from_sqlx(&error, &place))
-            })
+            .write(async |conn| Ok(execute!(conn, RELEASE, &hold.name, &hold.holder, &cursor, now)?))
             .await?;
-        // A holder that was paused for too long must not move the cursor of its successor.
-        if released == 1 { Ok(()) } else { Err(StoreError::ReaderBusy { name: hold.name.clone() }) }
+        hold.must_be_ours(released)
     }
 
     pub async fn readers(&mut self, now: Timestamp) -> Result<Vec<Reader>, StoreError> {
-        let place = self.place();
-        self.read(async |conn| readers(conn, now, &place).await).await
+        self.read(async |conn| readers(conn, now).await).await
     }
 
     /// False where there is no reader of this name.
     pub async fn forget_reader(&mut self, name: &str) -> Result<bool, StoreError> {
-        let place = self.place();
-        let gone = self
-            .write(async |conn| {
-                execute!(conn, "delete from feed_readers where name = $1", name)
-                    .map_err(|error| from_sqlx(&error, &place))
-            })
-            .await?;
-        Ok(gone > 0)
+        const FORGET: &str = "delete from feed_readers where name = $1";
+        Ok(self.write(async |conn| Ok(execute!(conn, FORGET, name)?)).await? > 0)
     }
 }
 
-/// Marks the lines behind which a transaction ends.
 async fn mark_last(conn: &mut Conn, lines: &mut [FeedLine]) -> Result<(), sqlx::Error> {
     const MORE: &str =
         "select consent_key from consent_feed where changed_at = $1 and consent_key > $2 limit 1";
@@ -376,28 +365,25 @@ async fn mark_last(conn: &mut Conn, lines: &mut [FeedLine]) -> Result<(), sqlx::
 }
 
 /// Every named reader and how far it is, within a transaction that reads.
-pub(super) async fn readers(conn: &mut Conn, now: Timestamp, place: &str) -> Result<Vec<Reader>, StoreError> {
+pub(super) async fn readers(conn: &mut Conn, now: Timestamp) -> Result<Vec<Reader>, StoreError> {
     const READERS: &str = "select name, cursor, updated_at from feed_readers order by name";
     const OLDEST: &str = "select changed_at from consent_feed where (changed_at, consent_key) > ($1, $2) \
          order by changed_at, consent_key limit 1";
-    let failed = |error: sqlx::Error| from_sqlx(&error, place);
-    let state: FeedState = row!(conn, STATE).map_err(failed)?;
-    let found: Vec<(String, Option<String>, Timestamp)> = rows!(conn, READERS).map_err(failed)?;
+    let state: FeedState = row!(conn, STATE)?;
+    let found: Vec<(String, Option<String>, Timestamp)> = rows!(conn, READERS)?;
     let start = Feed { id: state.feed_id.clone(), until: state.last_changed_at, begins_anew: true }.start();
     let mut readers = Vec::with_capacity(found.len());
     for (name, text, updated_at) in found {
         let cursor = match &text {
-            Some(text) => check_cursor(conn, &state, text, place).await,
+            Some(text) => check_cursor(conn, &state, text).await,
             None => Ok(start.clone()),
         };
-        let refused = match &cursor {
-            Err(StoreError::Cursor(_)) => true,
-            Err(_) => return Err(cursor.err().unwrap_or(StoreError::Fenced)),
-            Ok(_) => false,
+        let (cursor, refused) = match cursor {
+            Ok(cursor) => (cursor, false),
+            Err(StoreError::Cursor(_)) => (start.clone(), true),
+            Err(error) => return Err(error),
         };
-        let cursor = cursor.unwrap_or_else(|_| start.clone());
-        let oldest: Vec<(Timestamp,)> =
-            rows!(conn, OLDEST, cursor.changed_at, &cursor.consent_key).map_err(failed)?;
+        let oldest: Vec<(Timestamp,)> = rows!(conn, OLDEST, cursor.changed_at, &cursor.consent_key)?;
         let lag = oldest.first().map_or(0, |(at,)| (now.millis() - at.millis()).max(0) / 1_000);
         readers.push(Reader { name, read_at: text.map(|_| updated_at), lag_seconds: lag, refused });
     }
@@ -405,15 +391,9 @@ pub(super) async fn readers(conn: &mut Conn, now: Timestamp, place: &str) -> Res
 }
 
 /// Never in silence: a cursor that the feed cannot go on from is an error that says why.
-async fn check_cursor(
-    conn: &mut Conn,
-    state: &FeedState,
-    text: &str,
-    place: &str,
-) -> Result<FeedCursor, StoreError> {
+async fn check_cursor(conn: &mut Conn, state: &FeedState, text: &str) -> Result<FeedCursor, StoreError> {
     const NONCE: &str = "select nonce from feed_log where changed_at = $1";
     const FIRST: &str = "select min(changed_at) from feed_log";
-    let failed = |error: sqlx::Error| from_sqlx(&error, place);
     let cursor: FeedCursor = text.parse().map_err(StoreError::Cursor)?;
     if cursor.feed_id != state.feed_id {
         return Err(StoreError::Cursor(RefusedCursor::OtherFeed));
@@ -422,8 +402,8 @@ async fn check_cursor(
     if cursor.is_start() {
         return Ok(cursor);
     }
-    let nonce: Vec<(String,)> = rows!(conn, NONCE, cursor.changed_at).map_err(failed)?;
-    let (first,): (Option<Timestamp>,) = row!(conn, FIRST).map_err(failed)?;
+    let nonce: Vec<(String,)> = rows!(conn, NONCE, cursor.changed_at)?;
+    let (first,): (Option<Timestamp>,) = row!(conn, FIRST)?;
     let known = match nonce.first() {
         Some((nonce,)) => *nonce == cursor.nonce,
         None => cursor.nonce == NO_NONCE && first.is_none_or(|first| cursor.changed_at < first),

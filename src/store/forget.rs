@@ -2,18 +2,15 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::conn::{Conn, Pair, execute, execute_over, row, rows};
-use super::error::{StoreError, from_sqlx};
+use super::conn::{Conn, Pair, execute, execute_over, in_list, row, rows};
+use super::error::StoreError;
 use super::lease::Lease;
-use super::location::Location;
 use super::trace::{Traces, id_fingerprint};
 use super::write::next_changed_at;
-use super::{Bounds, Store, Timestamp};
-use crate::config;
+use super::{Store, Timestamp};
 use crate::consent::address;
 use crate::hash::Salt;
 
-/// What came of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ForgetOutcome {
     Done(Forgotten),
@@ -23,22 +20,14 @@ pub enum ForgetOutcome {
     },
 }
 
-/// What was erased, in numbers, and what was left.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Forgotten {
-    /// Different addresses that were given.
     pub addresses: usize,
-    /// How many of them the database held.
     pub found: usize,
-    /// Rows of `consents`.
     pub consents: u64,
-    /// Rows of `consent_changes`.
     pub changes: u64,
-    /// Rows of `rejected_items`.
     pub rejects: u64,
-    /// Addresses newly in `suppressions`.
     pub suppressed: u64,
-    /// Addresses that were there before.
     pub suppressed_before: u64,
     /// Erased keys that are an unsalted hash of the address.
     pub natural_keys: usize,
@@ -51,22 +40,6 @@ pub struct Forgotten {
 }
 
 impl Store {
-    /// For a command that has nothing to do where there is no database yet: makes none.
-    ///
-    /// # Errors
-    /// [`StoreError::Absent`]; else what the database says.
-    pub async fn require(database: &config::Database) -> Result<(), StoreError> {
-        match Self::open_to_read(database, Bounds::COMMAND).await {
-            Ok(Some(store)) => {
-                store.close().await;
-                Ok(())
-            }
-            Ok(None) => Err(StoreError::Absent { place: Location::new(database)?.place() }),
-            Err(StoreError::Older { .. }) => Ok(()),
-            Err(error) => Err(error),
-        }
-    }
-
     /// Erases everything that belongs to these addresses, however they are spelt, and suppresses them.
     pub async fn forget(
         &mut self,
@@ -78,16 +51,14 @@ impl Store {
         let addresses: HashSet<String> = texts.iter().map(|text| address(text).into_owned()).collect();
         self.write(async |conn| {
             lease.renew(conn, now, &place).await?;
-            let salt = salt(conn, &place).await?;
-            let traces = Traces::find(conn, &addresses, &place).await?;
-            if let Some(index) = not_an_address(conn, texts, &traces, &salt, &place).await? {
+            let salt = salt(conn).await?;
+            let traces = Traces::find(conn, &addresses).await?;
+            if let Some(index) = not_an_address(conn, texts, &traces, &salt).await? {
                 return Ok(ForgetOutcome::NotAnAddress { index });
             }
             let mut forgotten = forgotten(&addresses, &traces);
-            suppress(conn, &addresses, &traces, &salt, now, &mut forgotten)
-                .await
-                .map_err(|error| from_sqlx(&error, &place))?;
-            erase(conn, &traces, &mut forgotten).await.map_err(|error| from_sqlx(&error, &place))?;
+            suppress(conn, &addresses, &traces, &salt, now, &mut forgotten).await?;
+            erase(conn, &traces, &mut forgotten).await?;
             leave_erased_lines(conn, &traces, now, &place).await?;
             Ok(ForgetOutcome::Done(forgotten))
         })
@@ -105,12 +76,12 @@ impl Store {
         let place = self.place();
         self.write(async |conn| {
             lease.renew(conn, now, &place).await?;
-            let salt = salt(conn, &place).await?;
+            let salt = salt(conn).await?;
             let mut lifted = 0;
             for text in texts {
-                lifted += lift(conn, &salt, text).await.map_err(|error| from_sqlx(&error, &place))?;
+                lifted += lift(conn, &salt, text).await?;
             }
-            execute!(conn, BUMP).map_err(|error| from_sqlx(&error, &place))?;
+            execute!(conn, BUMP)?;
             Ok(lifted)
         })
         .await
@@ -120,9 +91,8 @@ impl Store {
 /// A run that is on finds out by it that what it holds in memory may bring somebody back.
 const BUMP: &str = "update sync_state set suppression_no = suppression_no + 1 where id = 1";
 
-pub(super) async fn salt(conn: &mut Conn, place: &str) -> Result<Salt, StoreError> {
-    let (salt,): (Vec<u8>,) =
-        row!(conn, "select salt from sync_state where id = 1").map_err(|error| from_sqlx(&error, place))?;
+pub(super) async fn salt(conn: &mut Conn) -> Result<Salt, StoreError> {
+    let (salt,): (Vec<u8>,) = row!(conn, "select salt from sync_state where id = 1")?;
     Ok(Salt::new(salt))
 }
 
@@ -133,16 +103,13 @@ pub(super) async fn not_an_address(
     texts: &[String],
     traces: &Traces,
     salt: &Salt,
-    place: &str,
 ) -> Result<Option<usize>, StoreError> {
     let is_odd =
         |text: &str| text.contains(|letter: char| letter == '"' || letter == ',' || letter.is_control());
     for (index, text) in texts.iter().enumerate() {
-        if is_odd(text) && !traces.found.contains(address(text).as_ref()) {
-            let suppressed = suppressions_of(conn, salt, text).await;
-            if suppressed.map_err(|error| from_sqlx(&error, place))?.is_empty() {
-                return Ok(Some(index));
-            }
+        let is_unknown = is_odd(text) && !traces.found.contains(address(text).as_ref());
+        if is_unknown && suppressions_of(conn, salt, text).await?.is_empty() {
+            return Ok(Some(index));
         }
     }
     Ok(None)
@@ -209,39 +176,24 @@ async fn suppress_id(
     execute!(conn, "delete from rejected_items where fingerprint = $1", &fingerprint[..])
 }
 
-/// What is kept by the key of a row.
+/// What is kept by the key of a row, apart from its history.
 const ERASE_BY_KEY: [Pair; 4] = [
-    (
-        "delete from consents where consent_key in (select value from json_each($1))",
-        "delete from consents where consent_key = any($1)",
-    ),
-    (
-        "delete from consent_checks where consent_key in (select value from json_each($1))",
-        "delete from consent_checks where consent_key = any($1)",
-    ),
-    (
-        "delete from pending_returns where consent_key in (select value from json_each($1))",
-        "delete from pending_returns where consent_key = any($1)",
-    ),
-    (
-        "delete from rejected_listings where consent_key in (select value from json_each($1))",
-        "delete from rejected_listings where consent_key = any($1)",
-    ),
+    in_list!("delete from consents where consent_key"),
+    in_list!("delete from consent_checks where consent_key"),
+    in_list!("delete from pending_returns where consent_key"),
+    in_list!("delete from rejected_listings where consent_key"),
 ];
 
-const ERASE_HISTORY: Pair = (
-    "delete from consent_changes where consent_key in (select value from json_each($1))",
-    "delete from consent_changes where consent_key = any($1)",
-);
+const ERASE_HISTORY: Pair = in_list!("delete from consent_changes where consent_key");
 
 async fn erase(conn: &mut Conn, traces: &Traces, forgotten: &mut Forgotten) -> Result<(), sqlx::Error> {
     let keys: Vec<&str> = traces.own.iter().map(|row| row.consent_key.as_str()).collect();
     let [consents, others @ ..] = ERASE_BY_KEY;
-    forgotten.consents = execute_over(conn, consents, &keys).await?;
+    forgotten.consents = execute_over!(conn, consents, &keys)?;
     for sql in others {
-        execute_over(conn, sql, &keys).await?;
+        execute_over!(conn, sql, &keys)?;
     }
-    forgotten.changes = execute_over(conn, ERASE_HISTORY, &keys).await?;
+    forgotten.changes = execute_over!(conn, ERASE_HISTORY, &keys)?;
     for (id, _) in &traces.former {
         forgotten.changes += execute!(conn, "delete from consent_changes where id = $1", *id)?;
     }
@@ -265,8 +217,7 @@ async fn leave_erased_lines(
     }
     let changed_at = next_changed_at(conn, now, place).await?;
     for row in &traces.own {
-        execute!(conn, LINE, &row.consent_key, &row.previous_key, changed_at)
-            .map_err(|error| from_sqlx(&error, place))?;
+        execute!(conn, LINE, &row.consent_key, &row.previous_key, changed_at)?;
     }
     Ok(())
 }

@@ -74,7 +74,7 @@ impl Store {
     /// Reads all of it for this run, in one view of the database.
     ///
     /// # Errors
-    /// What the database says; [`StoreError::Corrupt`] where an internal column is not what this program wrote.
+    /// What the database says; an error where an internal column is not what this program wrote.
     pub async fn load(&mut self, run_id: i64) -> Result<Loaded, StoreError> {
         let place = self.place();
         self.read(async |conn| {
@@ -170,7 +170,7 @@ impl Store {
         let place = self.place();
         self.read(async |conn| {
             let found: Vec<(String, String)> =
-                rows_over(conn, ADDRESSES, keys).await.map_err(|error| from_sqlx(&error, &place))?;
+                rows_over!(conn, ADDRESSES, keys).map_err(|error| from_sqlx(&error, &place))?;
             Ok(found.into_iter().collect())
         })
         .await
@@ -207,16 +207,13 @@ async fn load_rows(conn: &mut Conn, run_id: i64, place: &str) -> Result<Known, S
     known.loaded();
     if known.has_equal_keys() {
         // One of the two would never be found again.
-        return Err(StoreError::Corrupt {
-            place: place.to_owned(),
-            code: "two equal values of consents.row_hash".to_owned(),
-        });
+        return Err(StoreError::corrupt("two equal values of consents.row_hash").located(place));
     }
     Ok(known)
 }
 
 fn push(known: &mut Known, rows: &str, place: &str) -> Result<(), StoreError> {
-    let corrupt = || StoreError::Corrupt { place: place.to_owned(), code: "consents.row_hash".to_owned() };
+    let corrupt = || StoreError::corrupt("consents.row_hash").located(place);
     let mut rest = rows.as_bytes();
     while let Some(&first) = rest.first() {
         let letters = if first < b'g' { 0 } else { 2 };

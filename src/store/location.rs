@@ -11,6 +11,7 @@ use sqlx::sqlite::SqliteConnectOptions;
 
 use super::error::{StoreError, from_sqlx};
 use crate::config;
+use crate::exit::{Exit, Problem};
 use crate::file::{follow_links, open_regular};
 
 /// What of a `postgres://` URL's query names a file.
@@ -37,7 +38,7 @@ impl Location {
         }
         let url = known_parameters(database.url.expose_secret())?;
         let options = PgConnectOptions::from_str(url.as_str())
-            .map_err(|_| StoreError::Url("the driver does not understand it"))?;
+            .map_err(|_| StoreError::url("the driver does not understand it"))?;
         let options = secured(options, &database.url);
         let place = match options.get_socket() {
             Some(socket) => format!("PostgreSQL at {}", socket.display()),
@@ -102,7 +103,7 @@ pub fn identity(database: &config::Database) -> String {
 
 /// The URL without parameters that the driver does not know: it would log their values.
 fn known_parameters(url: &str) -> Result<url::Url, StoreError> {
-    let mut url = url::Url::parse(url).map_err(|_| StoreError::Url("it is no URL"))?;
+    let mut url = url::Url::parse(url).map_err(|_| StoreError::url("it is no URL"))?;
     let known: Vec<(String, String)> = url
         .query_pairs()
         .filter(|(key, _)| config::is_postgres_parameter(key))
@@ -113,7 +114,7 @@ fn known_parameters(url: &str) -> Result<url::Url, StoreError> {
         FILES.contains(&key.as_str()) && open_regular(Path::new(file)).is_err()
     };
     if known.iter().any(lost) {
-        return Err(StoreError::Url("sslrootcert, sslcert or sslkey names a file that cannot be read"));
+        return Err(StoreError::url("sslrootcert, sslcert or sslkey names a file that cannot be read"));
     }
     url.set_query(None);
     if !known.is_empty() {
@@ -125,7 +126,7 @@ fn known_parameters(url: &str) -> Result<url::Url, StoreError> {
 fn resolve(path: &Path) -> Result<PathBuf, StoreError> {
     if let Ok(path) = path.canonicalize() {
         return if path.is_dir() {
-            Err(StoreError::Directory { path })
+            Err(StoreError::directory(&path))
         } else if path.is_file() {
             Ok(path)
         } else {
@@ -136,17 +137,19 @@ fn resolve(path: &Path) -> Result<PathBuf, StoreError> {
     // A dangling symbolic link, or several: the file will be made where the last one points.
     let target = follow_links(path);
     if target.is_symlink() {
-        return Err(StoreError::Circle { path: path.to_path_buf() });
+        let hint = "let one of them lead to a file, or correct the path";
+        let problem = Problem::new("the symbolic links of {path} run in a circle", Exit::Config, hint);
+        return Err(problem.with("path", path.display()).into());
     }
     let folder = match target.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
     let (Ok(folder), Some(name)) = (folder.canonicalize(), target.file_name()) else {
-        return Err(StoreError::NoFolder { path: path.to_path_buf() });
+        return Err(StoreError::no_folder(path));
     };
     if !folder.is_dir() {
-        return Err(StoreError::NoFolder { path: path.to_path_buf() });
+        return Err(StoreError::no_folder(path));
     }
     Ok(folder.join(name))
 }

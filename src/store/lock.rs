@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 
 use super::error::{StoreError, WriteCause};
+use crate::exit::{Exit, Problem};
 use crate::file::{caller, folder_of};
 
 pub(super) struct FileLock {
@@ -59,7 +60,7 @@ fn lock_path(database: &Path) -> PathBuf {
 /// Makes the database file before SQLite does, which would leave its rights to the umask.
 ///
 /// # Errors
-/// [`StoreError::Planted`] where another user has put an empty file there, whose owner could read all that is written to it.
+/// A problem where another user has put an empty file there, whose owner could read all that is written to it.
 pub(super) fn create_private(database: &Path) -> Result<(), StoreError> {
     let empty = match std::fs::metadata(database) {
         Ok(metadata) => metadata.len() == 0,
@@ -80,7 +81,12 @@ pub(super) fn refuse_planted(database: &Path, metadata: &std::fs::Metadata) -> R
     if metadata.len() > 0 || is_trusted(metadata.uid(), folder.uid(), caller()) {
         return Ok(());
     }
-    Err(StoreError::Planted { place: database.display().to_string() })
+    let problem = Problem::new(
+        "{place} is an empty file that belongs to another user",
+        Exit::Config,
+        "remove it, or let database.url name a file in a folder that only you can write to",
+    );
+    Err(problem.with("place", database.display()).into())
 }
 
 const fn is_trusted(owner: u32, folder_owner: u32, caller: u32) -> bool {
@@ -122,12 +128,8 @@ fn hand_over(file: &File, path: &Path) -> io::Result<()> {
 pub(super) fn write_error(path: &Path, cause: &io::Error) -> StoreError {
     let place = path.display().to_string();
     let cause = match cause.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
-            return StoreError::NoFolder { path: path.to_path_buf() };
-        }
-        io::ErrorKind::IsADirectory => {
-            return StoreError::Directory { path: path.to_path_buf() };
-        }
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => return StoreError::no_folder(path),
+        io::ErrorKind::IsADirectory => return StoreError::directory(path),
         io::ErrorKind::PermissionDenied => WriteCause::Permission,
         io::ErrorKind::ReadOnlyFilesystem => WriteCause::ReadOnly,
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => WriteCause::Full,

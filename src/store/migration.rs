@@ -6,12 +6,16 @@ use sqlx::{Acquire as _, Connection as _};
 use super::conn::{Conn, Intent, ensure_schema, row, rows};
 use super::error::{StoreError, from_sqlx};
 use crate::consent::address;
+use crate::exit::{Exit, Problem};
 
 static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
 static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
 
 /// Marks a SQLite file as ours (`pragma application_id`, "USYN").
 pub(super) const APPLICATION_ID: i64 = 0x5553_594E;
+
+const RESTORE: &str =
+    "restore the last backup, or let database.url name a new database; this one was left as it is";
 
 /// How the schema stands to this program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +42,12 @@ pub(super) async fn inspect(conn: &mut Conn, place: &str) -> Result<Schema, Stor
                  coalesce(current_setting('server_encoding', true), 'UTF8')";
             let (migrated, consents, encoding): (bool, bool, String) = row!(conn, LOOK).map_err(failed)?;
             if encoding != "UTF8" {
-                return Err(StoreError::Encoding { place: place.to_owned(), encoding });
+                let problem = Problem::new(
+                    "{place} stores text as {encoding}, not as UTF8",
+                    Exit::Config,
+                    "create the database anew: `createdb --encoding=UTF8 --template=template0 NAME`",
+                );
+                return Err(problem.with("place", place).with("encoding", encoding).into());
             }
             match (migrated, consents) {
                 (true, true) => &POSTGRES,
@@ -66,12 +75,18 @@ pub(super) async fn inspect(conn: &mut Conn, place: &str) -> Result<Schema, Stor
     // One that is missing between others, or all of them, was not left out by us.
     let known = migrator.iter().map(|known| known.version);
     if applied.is_empty() || !known.take(applied.len()).eq(applied.iter().map(|(version, _)| *version)) {
-        return Err(StoreError::MigrationsLost { place: place.to_owned() });
+        let problem = Problem::new(
+            "{place} holds our tables, but its table _sqlx_migrations is empty or incomplete",
+            Exit::Config,
+            RESTORE,
+        );
+        return Err(problem.with("place", place).into());
     }
     let (state,): (bool,) =
         row!(conn, "select exists (select 1 from sync_state where id = 1)").map_err(failed)?;
     if !state {
-        return Err(StoreError::StateLost { place: place.to_owned() });
+        let problem = Problem::new("the table sync_state in {place} is empty", Exit::Config, RESTORE);
+        return Err(problem.with("place", place).into());
     }
     Ok(if applied.len() < migrator.iter().count() { Schema::Older } else { Schema::Current })
 }
@@ -83,7 +98,15 @@ pub(super) async fn refuse_tables_of_others(conn: &mut Conn, place: &str) -> Res
          where n.nspname = current_schema() and c.relkind in ('r', 'p', 'f') \
            and not exists (select 1 from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')";
     let (tables,): (i64,) = row!(conn, COUNT).map_err(|error| from_sqlx(&error, place))?;
-    if tables > 0 { Err(StoreError::Shared { place: place.to_owned(), tables }) } else { Ok(()) }
+    if tables == 0 {
+        return Ok(());
+    }
+    let problem = Problem::new(
+        "{place} holds tables of other applications ({tables}), and its URL is that of DATABASE_URL",
+        Exit::Config,
+        "if it is meant, set database.url to it; else database.url or database.schema to one of its own",
+    );
+    Err(problem.with("place", place).with("tables", tables).into())
 }
 
 /// PostgreSQL: whether the user may make the tables, and the schema where it is missing. Makes nothing.

@@ -36,7 +36,7 @@ mod write;
 pub use bounds::Bounds;
 pub use error::{StoreError, WriteCause};
 pub use evaluation::{Acceptance, Candidate, Standing};
-pub use export::{ExportRow, ExportRows, Table};
+pub use export::{COLUMNS, Cell, ExportRows, Record, Table};
 pub use feed::{Feed, FeedCursor, FeedLine, Hold, Reader, RefusedCursor};
 pub use finish::{Checked, Ending};
 pub use forget::{ForgetOutcome, Forgotten};
@@ -57,14 +57,12 @@ use futures_util::task::AtomicWaker;
 use tokio::time::Instant;
 
 use conn::{Access, Conn, row};
-use error::from_sqlx;
 use location::Location;
 use lock::FileLock;
 use migration::Schema;
 
 use crate::config;
 
-/// What `check` finds.
 pub enum Probe {
     /// As this program needs it, and it can be written.
     Ready(Box<Store>),
@@ -101,9 +99,6 @@ impl Store {
     }
 
     /// Opens the database for writing: makes what is missing, takes SQLite's lock, brings the schema up to date.
-    ///
-    /// # Errors
-    /// [`StoreError::Busy`] where another process holds SQLite's lock; else what the database says.
     pub async fn open(database: &config::Database, bounds: Bounds) -> Result<Self, StoreError> {
         let location = Location::new(database)?;
         location.refuse_scraps()?;
@@ -117,13 +112,9 @@ impl Store {
             Ok(()) => store.ensure_feed_identity(Timestamp::now()).await,
             Err(error) => Err(error),
         };
-        match ready {
-            Ok(()) => Ok(store),
-            Err(error) => Err(store.close_with(error).await),
-        }
+        Ok(store.keep_after(ready).await?.0)
     }
 
-    /// SQLite: the lock of one run.
     async fn acquire_lock(location: &Location, bounds: Bounds) -> Result<Option<FileLock>, StoreError> {
         let Location::Sqlite { path } = location else {
             return Ok(None);
@@ -131,9 +122,8 @@ impl Store {
         if let Some(lock) = FileLock::acquire(path)? {
             return Ok(Some(lock));
         }
-        let mut other = Self::at(location.clone(), Access::to_read(location), None, bounds);
-        let holder = other.holder().await;
-        other.close().await;
+        let other = Self::to_look(location.clone(), bounds);
+        let holder = other.close_after(async |other| other.holder().await).await;
         Err(StoreError::Busy { holder })
     }
 
@@ -152,8 +142,7 @@ impl Store {
                 // Look before the first byte is written: the file may be somebody else's.
                 migration::inspect(conn, &place).await?;
                 conn.raw("pragma journal_mode = wal; pragma synchronous = full; pragma cache_size = -1000")
-                    .await
-                    .map_err(|error| location.failed(&error))?;
+                    .await?;
             }
             migration::migrate(conn, location.schema(), &place).await
         })
@@ -175,34 +164,28 @@ impl Store {
             }
         }
         location.refuse_scraps()?;
-        let access = Access::to_read(&location);
-        match Self::at(location.clone(), access, None, bounds).look().await {
+        let looked = match Self::to_look(location.clone(), bounds).with_schema(true).await {
             Err(StoreError::Write { cause: WriteCause::ReadOnly, .. }) if location.is_frozen() => {
-                Self::at(location, Access::Frozen, None, bounds).look().await
+                Self::at(location, Access::Frozen, None, bounds).with_schema(true).await
             }
             looked => looked,
+        };
+        match looked {
+            Ok(store) => Ok(Some(store)),
+            Err(StoreError::Absent { .. }) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
-    async fn look(mut self) -> Result<Option<Self>, StoreError> {
-        match self.find_schema().await {
-            Ok(Schema::Current) => Ok(Some(self)),
-            Ok(Schema::Absent) => {
-                self.close().await;
-                Ok(None)
-            }
-            Ok(Schema::Older) => {
-                let place = self.place();
-                Err(self.close_with(StoreError::Older { place }).await)
-            }
-            Err(error) => Err(self.close_with(error).await),
+    /// As [`Store::open_to_read`], for a database that must be there.
+    pub async fn open_existing(database: &config::Database, bounds: Bounds) -> Result<Self, StoreError> {
+        match Self::open_to_read(database, bounds).await? {
+            Some(store) => Ok(store),
+            None => Err(StoreError::Absent { place: Location::new(database)?.place() }),
         }
     }
 
     /// Opens the database for a command that writes, waiting for a run to end.
-    ///
-    /// # Errors
-    /// [`StoreError::Busy`] where the run outlasts `patience`; else what the database says.
     pub async fn open_between_runs(
         database: &config::Database,
         patience: Duration,
@@ -210,10 +193,8 @@ impl Store {
     ) -> Result<(Self, Lease), StoreError> {
         between_runs(patience, async || {
             let mut store = Self::open(database, bounds).await?;
-            match store.acquire(Timestamp::now()).await {
-                Ok(lease) => Ok((store, lease)),
-                Err(error) => Err(store.close_with(error).await),
-            }
+            let lease = store.acquire(Timestamp::now()).await;
+            store.keep_after(lease).await
         })
         .await
     }
@@ -224,32 +205,18 @@ impl Store {
         location.refuse_absent()?;
         location.refuse_scraps()?;
         location.refuse_read_only()?;
-        let place = location.place();
-        let mut store = Self::at(location, Access::Write, None, Bounds::COMMAND);
-        // Not tried again: a server that is not there is told at once.
-        store.use_conn(async |_| Ok(())).await?;
-        let found = store.read(async |conn| migration::inspect(conn, &place).await).await;
-        let refused = match found {
-            Ok(Schema::Current) => match store.ensure_feed_identity(Timestamp::now()).await {
-                Ok(()) => return Ok(store),
-                Err(error) => error,
-            },
-            Ok(Schema::Older) => StoreError::Older { place },
-            Ok(Schema::Absent) => StoreError::Absent { place },
-            Err(error) => error,
-        };
-        Err(store.close_with(refused).await)
+        let store = Self::at(location, Access::Write, None, Bounds::COMMAND);
+        let mut store = store.with_schema(false).await?;
+        let ready = store.ensure_feed_identity(Timestamp::now()).await;
+        Ok(store.keep_after(ready).await?.0)
     }
 
     /// SQLite: opens the database as it is, whatever its schema, while no run is on. For a backup, which must not change
     /// what it copies.
-    ///
-    /// # Errors
-    /// As [`Store::open_between_runs`].
     pub async fn open_as_it_is(database: &config::Database, patience: Duration) -> Result<Self, StoreError> {
         let location = Location::new(database)?;
         if !location.is_sqlite() {
-            return Err(StoreError::SqliteOnly("backup"));
+            return Err(StoreError::sqlite_only("backup"));
         }
         location.refuse_absent()?;
         let place = location.place();
@@ -257,23 +224,22 @@ impl Store {
             between_runs(patience, async || Self::acquire_lock(&location, Bounds::COMMAND).await).await?;
         let mut store = Self::at(location, Access::Write, lock, Bounds::COMMAND);
         match store.use_conn(async |conn| migration::inspect(conn, &place).await).await {
-            Ok(Schema::Absent) => Err(StoreError::Absent { place: store.place() }),
+            Ok(Schema::Absent) => Err(StoreError::Absent { place }),
             Ok(_) | Err(StoreError::Newer { .. } | StoreError::Altered { .. }) => Ok(store),
             Err(error) => Err(error),
         }
     }
 
     /// Opens the database for a rehearsal of a run. None: there is nothing yet, and the run could make it.
-    ///
-    /// # Errors
-    /// What the database says, and what would keep the run from making it.
     pub async fn open_to_rehearse(
         database: &config::Database,
         bounds: Bounds,
     ) -> Result<Option<Self>, StoreError> {
         let opened = Self::open_to_read(database, bounds).await?;
         if opened.is_none() {
-            Self::refuse_creation(Location::new(database)?, bounds).await?;
+            let location = Location::new(database)?;
+            location.refuse_read_only_folder()?;
+            Self::to_look(location, bounds).close_after(Self::refuse_creation).await?;
         }
         Ok(opened)
     }
@@ -287,26 +253,19 @@ impl Store {
         let location = Location::new(database)?;
         location.refuse_read_only_folder()?;
         location.refuse_scraps()?;
-        let place = location.place();
         match Self::open_to_rehearse(database, Bounds::COMMAND).await {
-            Ok(None) => Ok(Probe::Absent { place }),
-            Ok(Some(mut store)) => match store.refuse_unless(MAY_WRITE).await {
-                Ok(()) => Ok(Probe::Ready(Box::new(store))),
-                Err(error) => Err(store.close_with(error).await),
-            },
+            Ok(None) => Ok(Probe::Absent { place: location.place() }),
+            Ok(Some(mut store)) => {
+                let allowed = store.refuse_unless(MAY_WRITE).await;
+                Ok(Probe::Ready(Box::new(store.keep_after(allowed).await?.0)))
+            }
             Err(StoreError::Older { place }) => {
-                let mut store = Self::to_look(location, Bounds::COMMAND);
-                let refused = store.refuse_unless(MAY_ALTER).await;
-                store.close().await;
-                refused.map(|()| Probe::Older { place })
+                let store = Self::to_look(location, Bounds::COMMAND);
+                store.close_after(async |store| store.refuse_unless(MAY_ALTER).await).await?;
+                Ok(Probe::Older { place })
             }
             Err(error) => Err(error),
         }
-    }
-
-    fn to_look(location: Location, bounds: Bounds) -> Self {
-        let access = Access::to_read(&location);
-        Self::at(location, access, None, bounds)
     }
 
     /// PostgreSQL: refuses a user for whom the answer to this query is no.
@@ -314,44 +273,60 @@ impl Store {
         if self.location.is_sqlite() {
             return Ok(());
         }
-        let place = self.place();
-        let (allowed,): (bool,) =
-            self.read(async |conn| row!(conn, may).map_err(|error| from_sqlx(&error, &place))).await?;
-        if allowed { Ok(()) } else { Err(StoreError::Rights { place, code: "42501".to_owned() }) }
+        let (allowed,): (bool,) = self.read(async |conn| Ok(row!(conn, may)?)).await?;
+        if allowed { Ok(()) } else { Err(self.lacks_right()) }
     }
 
-    /// Refuses what would keep the first run from making the tables. Leaves nothing behind.
-    async fn refuse_creation(location: Location, bounds: Bounds) -> Result<(), StoreError> {
-        location.refuse_read_only_folder()?;
+    /// PostgreSQL: refuses what would keep the first run from making the tables.
+    async fn refuse_creation(&mut self) -> Result<(), StoreError> {
+        let location = Arc::clone(&self.location);
         if location.is_sqlite() {
             return Ok(());
         }
-        let (place, schema) = (location.place(), location.schema().map(str::to_owned));
-        let must_be_alone = location.must_be_alone();
-        let mut store = Self::to_look(location, bounds);
-        let looked = store
+        let place = location.place();
+        let allowed = self
             .read(async |conn| {
-                if must_be_alone {
+                if location.must_be_alone() {
                     migration::refuse_tables_of_others(conn, &place).await?;
                 }
-                migration::may_create(conn, schema.as_deref(), &place).await
+                migration::may_create(conn, location.schema(), &place).await
             })
-            .await;
-        store.close().await;
-        if looked? { Ok(()) } else { Err(StoreError::Rights { place, code: "42501".to_owned() }) }
+            .await?;
+        if allowed { Ok(()) } else { Err(self.lacks_right()) }
     }
 
-    async fn find_schema(&mut self) -> Result<Schema, StoreError> {
+    fn lacks_right(&self) -> StoreError {
+        StoreError::Rights { place: self.place(), code: "42501".to_owned() }
+    }
+
+    fn to_look(location: Location, bounds: Bounds) -> Self {
+        let access = Access::to_read(&location);
+        Self::at(location, access, None, bounds)
+    }
+
+    /// Connects to a database whose schema is this program's. Not tried again: a server that is not there is told at once.
+    async fn with_schema(mut self, is_read_only: bool) -> Result<Self, StoreError> {
         let location = Arc::clone(&self.location);
-        // Not tried again: a server that is not there is told at once.
-        self.use_conn(async |conn| {
-            if location.is_sqlite() {
-                conn.raw("pragma query_only = on").await.map_err(|error| location.failed(&error))?;
-            }
-            Ok(())
-        })
-        .await?;
-        self.read(async |conn| migration::inspect(conn, &location.place()).await).await
+        let place = location.place();
+        let connected = self
+            .use_conn(async |conn| {
+                if is_read_only && location.is_sqlite() {
+                    conn.raw("pragma query_only = on").await?;
+                }
+                Ok(())
+            })
+            .await;
+        let found = match connected {
+            Ok(()) => self.read(async |conn| migration::inspect(conn, &place).await).await,
+            Err(error) => Err(error),
+        };
+        let current = match found {
+            Ok(Schema::Current) => Ok(()),
+            Ok(Schema::Older) => Err(StoreError::Older { place }),
+            Ok(Schema::Absent) => Err(StoreError::Absent { place }),
+            Err(error) => Err(error),
+        };
+        Ok(self.keep_after(current).await?.0)
     }
 
     /// The file or server, for messages: never a password.
@@ -374,9 +349,22 @@ impl Store {
         drop(lock);
     }
 
-    async fn close_with(self, error: StoreError) -> StoreError {
+    /// Does one thing and closes, whatever came of it.
+    pub async fn close_after<T>(mut self, work: impl AsyncFnOnce(&mut Self) -> T) -> T {
+        let done = work(&mut self).await;
         self.close().await;
-        error
+        done
+    }
+
+    /// Stays open unless this failed.
+    async fn keep_after<T>(self, done: Result<T, StoreError>) -> Result<(Self, T), StoreError> {
+        match done {
+            Ok(value) => Ok((self, value)),
+            Err(error) => {
+                self.close().await;
+                Err(error)
+            }
+        }
     }
 }
 

@@ -1,15 +1,12 @@
 //! What the database remembers of notifications, and what they are decided from.
 
 use super::conn::{execute, row, rows};
-use super::error::from_sqlx;
 use super::snapshot::{COMPANY, WITHHELD};
 use super::{Store, StoreError, Timestamp};
 
-/// One event and what was told of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, sqlx::FromRow)]
 pub struct Notification {
     pub event: String,
-    /// When it was first noticed.
     pub since: Timestamp,
     /// When a receiver last accepted a message about it.
     pub sent_at: Option<Timestamp>,
@@ -26,10 +23,8 @@ pub struct NotificationState {
     pub withheld: i64,
     /// The last complete run has not evaluated removals, and people wait for that.
     pub deferred: bool,
-    /// Failed runs since the last complete one.
     pub failures: i64,
     pub active: i64,
-    /// Of the last failed run.
     pub last_error: Option<String>,
     pub company: Option<String>,
     pub told: Vec<Notification>,
@@ -64,7 +59,6 @@ impl NotificationState {
     }
 }
 
-/// What became of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Told {
     Sent {
@@ -88,15 +82,13 @@ impl Store {
              from sync_runs where outcome = 'failed' \
              and id > (select coalesce(max(id), 0) from sync_runs where outcome = 'succeeded')";
         const CONSENTS: &str = "select count(*), count(withheld_since) from active_consents";
-        let place = self.place();
         self.read(async |conn| {
-            let failed = |error: sqlx::Error| from_sqlx(&error, &place);
-            let (failures, last_error): (i64, Option<String>) = row!(conn, FAILURES).map_err(failed)?;
-            let (company,): (Option<String>,) = row!(conn, COMPANY).map_err(failed)?;
-            let (active, unlisted): (i64, i64) = row!(conn, CONSENTS).map_err(failed)?;
-            let (withheld,): (i64,) = row!(conn, WITHHELD).map_err(failed)?;
+            let (failures, last_error): (i64, Option<String>) = row!(conn, FAILURES)?;
+            let (company,): (Option<String>,) = row!(conn, COMPANY)?;
+            let (active, unlisted): (i64, i64) = row!(conn, CONSENTS)?;
+            let (withheld,): (i64,) = row!(conn, WITHHELD)?;
             let deferred = unlisted > 0 && withheld == 0;
-            let told: Vec<Notification> = rows!(conn, TOLD).map_err(failed)?;
+            let told: Vec<Notification> = rows!(conn, TOLD)?;
             Ok(NotificationState { withheld, deferred, failures, active, last_error, company, told })
         })
         .await
@@ -112,15 +104,14 @@ impl Store {
              on conflict (event) do update set sent_at = $2, amount = $3, failed_at = null, error = null";
         const FAILED: &str = "insert into notifications (event, since, failed_at, error) values ($1, $2, $2, $3) \
              on conflict (event) do update set failed_at = $2, error = $3";
-        let place = self.place();
         self.write(async |conn| {
-            let done = match told {
-                Told::Sent { amount } => execute!(conn, SENT, event, now, amount),
-                Told::Failed { error } => execute!(conn, FAILED, event, now, error),
-                Told::Ended => execute!(conn, "update notifications set amount = 0 where event = $1", event),
-                Told::Forgotten => execute!(conn, "delete from notifications where event <> 'recovered'"),
+            match told {
+                Told::Sent { amount } => execute!(conn, SENT, event, now, amount)?,
+                Told::Failed { error } => execute!(conn, FAILED, event, now, error)?,
+                Told::Ended => execute!(conn, "update notifications set amount = 0 where event = $1", event)?,
+                Told::Forgotten => execute!(conn, "delete from notifications where event <> 'recovered'")?,
             };
-            done.map(drop).map_err(|error| from_sqlx(&error, &place))
+            Ok(())
         })
         .await
     }

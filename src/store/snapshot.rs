@@ -80,7 +80,7 @@ impl Store {
                 exists: true,
                 company_id,
                 next_run_at,
-                acceptance: acceptance(conn, Timestamp::now(), &place).await?,
+                acceptance: acceptance(conn, Timestamp::now()).await?,
                 notifications: rows!(conn, TOLD).map_err(failed)?,
                 changes: rows!(conn, CHANGES, Timestamp::now().plus_millis(-CHANGES_MILLIS))
                     .map_err(failed)?,
@@ -98,7 +98,7 @@ impl Store {
                 lookups_unclear,
                 lookups_unclear_since,
                 active_over_time,
-                readers: super::feed::readers(conn, Timestamp::now(), &place).await?,
+                readers: super::feed::readers(conn, Timestamp::now()).await?,
                 restored_at,
             })
         })

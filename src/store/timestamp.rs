@@ -26,7 +26,6 @@ const LAST: DateTime<Utc> = match DateTime::from_timestamp_millis(253_402_300_79
 pub struct Timestamp(DateTime<Utc>);
 
 impl Timestamp {
-    /// From chrono's, cut to milliseconds.
     pub fn new(at: DateTime<Utc>) -> Self {
         Self(at.trunc_subsecs(3))
     }
@@ -41,17 +40,14 @@ impl Timestamp {
         self.0
     }
 
-    /// Milliseconds since 1970.
     pub fn millis(self) -> i64 {
         self.0.timestamp_millis()
     }
 
-    /// This instant and so many milliseconds; saturates.
     pub fn plus_millis(self, millis: i64) -> Self {
         self.0.checked_add_signed(chrono::TimeDelta::milliseconds(millis)).map_or(self, Self)
     }
 
-    /// So long before this instant; saturates.
     pub fn minus(self, age: Duration) -> Self {
         self.plus_millis(-i64::try_from(age.as_millis()).unwrap_or(i64::MAX))
     }

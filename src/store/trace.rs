@@ -7,8 +7,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
-use super::conn::{Conn, Pair, rows, rows_over};
-use super::error::{StoreError, from_sqlx};
+use super::conn::{Conn, Pair, in_list, rows, rows_over};
+use super::error::StoreError;
 use crate::consent::{MAX_ADDRESSES, address, any_address};
 
 /// Rows looked at in one query: each may hold megabytes.
@@ -17,7 +17,6 @@ const CHUNK_ROWS: i64 = 200;
 /// Nobody waits for an API here: a crowded text is looked at longer than in a run.
 const MAX_CANDIDATES: usize = MAX_ADDRESSES * 100;
 
-/// A row of theirs.
 #[derive(Debug, sqlx::FromRow)]
 pub(super) struct OwnRow {
     pub(super) consent_key: String,
@@ -26,7 +25,6 @@ pub(super) struct OwnRow {
     pub(super) address: String,
 }
 
-/// Everything that holds one of the addresses.
 #[derive(Debug, Default)]
 pub(super) struct Traces {
     pub(super) own: Vec<OwnRow>,
@@ -38,113 +36,113 @@ pub(super) struct Traces {
     pub(super) mentions: BTreeSet<String>,
     /// Keys of other rows whose id is listed with the address too, which was rejected for that.
     pub(super) same_id: BTreeSet<String>,
-    /// Which of the addresses were found.
     pub(super) found: HashSet<String>,
 }
 
-const OWN_ROWS: Pair = (
-    "select consent_key, consent_id, previous_key, address from consents \
-     where address in (select value from json_each($1)) order by first_seen_at, consent_key",
-    "select consent_key, consent_id, previous_key, address from consents \
-     where address = any($1) order by first_seen_at, consent_key",
+const OWN_ROWS: Pair = in_list!(
+    "select consent_key, consent_id, previous_key, address from consents where address",
+    " order by first_seen_at, consent_key"
 );
+
+/// Both forms of a query: how the engine casts JSON to text, and how it tells an unusual address.
+macro_rules! each_engine {
+    ($sql:ident) => {
+        ($sql!("", " glob '*[^A-Za-z0-9._%+@-]*'"), $sql!("::text", " ~ '[^A-Za-z0-9._%+@-]'"))
+    };
+}
 
 // What is read of other rows is everything but a usual address of their own, and only where an address may stand in it.
-const OTHER_ROWS: Pair = (
-    "select consent_key, other from (select consent_key, coalesce(refs, '') || ' ' || coalesce(extra, '') || ' ' || \
-     coalesce(full_name, '') || ' ' || coalesce(source, '') || \
-     case when email glob '*[^A-Za-z0-9._%+@-]*' then ' ' || email else '' end as other \
-     from consents where consent_key > $1) as t where other like '%@%' order by consent_key limit $2",
-    "select consent_key, other from (select consent_key, coalesce(refs::text, '') || ' ' || coalesce(extra::text, '') || ' ' || \
-     coalesce(full_name, '') || ' ' || coalesce(source, '') || \
-     case when email ~ '[^A-Za-z0-9._%+@-]' then ' ' || email else '' end as other \
-     from consents where consent_key > $1) as t where other like '%@%' order by consent_key limit $2",
-);
+macro_rules! other_rows {
+    ($text:literal, $unusual:literal) => {
+        concat!(
+            "select consent_key, other from (select consent_key, coalesce(refs", $text, ", '') || ' ' || coalesce(extra", $text,
+            ", '') || ' ' || coalesce(full_name, '') || ' ' || coalesce(source, '') || case when email", $unusual,
+            " then ' ' || email else '' end as other from consents where consent_key > $1) as t where other like '%@%' \
+             order by consent_key limit $2"
+        )
+    };
+}
 
-const HISTORY: Pair = (
-    "select id, consent_key, email, case when other like '%@%' then other end from (select id, consent_key, \
-     before ->> 'email' as email, coalesce(before ->> 'refs', '') || ' ' || coalesce(before ->> 'extra', '') || ' ' || \
-     coalesce(before ->> 'full_name', '') || ' ' || coalesce(before ->> 'source', '') || \
-     case when before ->> 'email' glob '*[^A-Za-z0-9._%+@-]*' then ' ' || (before ->> 'email') else '' end as other \
-     from consent_changes where id > $1 and before is not null order by id limit $2) as t order by id",
-    "select id, consent_key, email, case when other like '%@%' then other end from (select id, consent_key, \
-     before ->> 'email' as email, coalesce(before ->> 'refs', '') || ' ' || coalesce(before ->> 'extra', '') || ' ' || \
-     coalesce(before ->> 'full_name', '') || ' ' || coalesce(before ->> 'source', '') || \
-     case when before ->> 'email' ~ '[^A-Za-z0-9._%+@-]' then ' ' || (before ->> 'email') else '' end as other \
-     from consent_changes where id > $1 and before is not null order by id limit $2) as t order by id",
-);
+macro_rules! history {
+    ($text:literal, $unusual:literal) => {
+        concat!(
+            "select id, consent_key, email, case when other like '%@%' then other end from (select id, consent_key, \
+             before ->> 'email' as email, coalesce(before ->> 'refs', '') || ' ' || coalesce(before ->> 'extra', '') || ' ' || \
+             coalesce(before ->> 'full_name', '') || ' ' || coalesce(before ->> 'source', '') || \
+             case when before ->> 'email'", $unusual, " then ' ' || (before ->> 'email') else '' end as other \
+             from consent_changes where id > $1 and before is not null order by id limit $2) as t order by id"
+        )
+    };
+}
+
+const OTHER_ROWS: Pair = each_engine!(other_rows);
+const HISTORY: Pair = each_engine!(history);
 
 impl Traces {
     /// Looks for these addresses, in normal form, in every table.
-    pub(super) async fn find(
-        conn: &mut Conn,
-        addresses: &HashSet<String>,
-        place: &str,
-    ) -> Result<Self, StoreError> {
-        let failed = |error: sqlx::Error| from_sqlx(&error, place);
-        let mut traces = Self { own: own_rows(conn, addresses).await.map_err(failed)?, ..Self::default() };
-        traces.found.extend(traces.own.iter().map(|row| row.address.clone()));
-        traces.find_in_history(conn, addresses).await.map_err(failed)?;
-        traces.find_in_other_rows(conn, addresses).await.map_err(failed)?;
-        traces.find_in_rejects(conn, addresses).await.map_err(failed)?;
+    pub(super) async fn find(conn: &mut Conn, addresses: &HashSet<String>) -> Result<Self, StoreError> {
+        // PostgreSQL takes no NUL, and no row holds one.
+        let list: Vec<&String> = addresses.iter().filter(|text| !text.contains('\0')).collect();
+        let own: Vec<OwnRow> = rows_over!(&mut *conn, OWN_ROWS, &list)?;
+        let found = own.iter().map(|row| row.address.clone()).collect();
+        let mut search = Search { conn, addresses, traces: Self { own, found, ..Self::default() } };
+        search.in_history().await?;
+        search.in_other_rows().await?;
+        search.in_rejects().await?;
+        let mut traces = search.traces;
         let own: HashSet<&str> = traces.own.iter().map(|row| row.consent_key.as_str()).collect();
         traces.former.retain(|(_, key)| !own.contains(key.as_str()));
         traces.mentions.retain(|key| !own.contains(key.as_str()));
         traces.same_id.retain(|key| !own.contains(key.as_str()));
         Ok(traces)
     }
+}
 
-    async fn find_in_history(
-        &mut self,
-        conn: &mut Conn,
-        addresses: &HashSet<String>,
-    ) -> Result<(), sqlx::Error> {
+struct Search<'a> {
+    conn: &'a mut Conn,
+    addresses: &'a HashSet<String>,
+    traces: Traces,
+}
+
+impl Search<'_> {
+    async fn in_history(&mut self) -> Result<(), StoreError> {
         type Line = (i64, String, Option<String>, Option<String>);
+        let Self { conn, addresses, traces } = self;
+        let sql = conn.pick(HISTORY);
         let mut last = 0;
         loop {
-            let lines: Vec<Line> = match conn {
-                Conn::Sqlite(_) => rows!(conn, HISTORY.0, last, CHUNK_ROWS)?,
-                Conn::Postgres(_) => rows!(conn, HISTORY.1, last, CHUNK_ROWS)?,
-            };
+            let lines: Vec<Line> = rows!(conn, sql, last, CHUNK_ROWS)?;
             let Some((id, ..)) = lines.last() else { return Ok(()) };
             last = *id;
             for (id, key, email, other) in lines {
                 if let Some(owner) = email.and_then(|email| addresses.get(address(&email).as_ref())) {
-                    self.found.insert(owner.clone());
-                    self.former.push((id, key));
+                    traces.found.insert(owner.clone());
+                    traces.former.push((id, key));
                 } else if other.is_some_and(|other| !addresses_in(&other, addresses).is_empty()) {
-                    self.mentions.insert(key);
+                    traces.mentions.insert(key);
                 }
             }
         }
     }
 
-    async fn find_in_other_rows(
-        &mut self,
-        conn: &mut Conn,
-        addresses: &HashSet<String>,
-    ) -> Result<(), sqlx::Error> {
+    async fn in_other_rows(&mut self) -> Result<(), StoreError> {
+        let Self { conn, addresses, traces } = self;
+        let sql = conn.pick(OTHER_ROWS);
         let mut last = String::new();
         loop {
-            let found: Vec<(String, String)> = match conn {
-                Conn::Sqlite(_) => rows!(conn, OTHER_ROWS.0, &last, CHUNK_ROWS)?,
-                Conn::Postgres(_) => rows!(conn, OTHER_ROWS.1, &last, CHUNK_ROWS)?,
-            };
+            let found: Vec<(String, String)> = rows!(conn, sql, &last, CHUNK_ROWS)?;
             let Some((key, _)) = found.last() else { return Ok(()) };
             last.clone_from(key);
             let naming = found.into_iter().filter(|(_, text)| !addresses_in(text, addresses).is_empty());
-            self.mentions.extend(naming.map(|(key, _)| key));
+            traces.mentions.extend(naming.map(|(key, _)| key));
         }
     }
 
-    async fn find_in_rejects(
-        &mut self,
-        conn: &mut Conn,
-        addresses: &HashSet<String>,
-    ) -> Result<(), sqlx::Error> {
+    async fn in_rejects(&mut self) -> Result<(), StoreError> {
         const NEXT_CHUNK: &str =
             "select id, item, fingerprint from rejected_items where id > $1 order by id limit $2";
         const ROW: &str = "select consent_key from consents where consent_key = $1";
+        let Self { conn, addresses, traces } = self;
         let mut last = 0;
         loop {
             let items: Vec<(i64, String, Vec<u8>)> = rows!(conn, NEXT_CHUNK, last, CHUNK_ROWS)?;
@@ -152,23 +150,18 @@ impl Traces {
             last = *id;
             for (id, item, fingerprint) in items {
                 let found = texts_in(&item, addresses);
-                if !found.is_empty() {
-                    self.rejects.push(id);
-                    self.found.extend(found);
-                    if let Some(key) = id_of(&item, &fingerprint) {
-                        let row: Vec<(String,)> = rows!(conn, ROW, key)?;
-                        self.same_id.extend(row.into_iter().map(|(key,)| key));
-                    }
+                if found.is_empty() {
+                    continue;
+                }
+                traces.rejects.push(id);
+                traces.found.extend(found);
+                if let Some(key) = id_of(&item, &fingerprint) {
+                    let row: Vec<(String,)> = rows!(conn, ROW, key)?;
+                    traces.same_id.extend(row.into_iter().map(|(key,)| key));
                 }
             }
         }
     }
-}
-
-async fn own_rows(conn: &mut Conn, addresses: &HashSet<String>) -> Result<Vec<OwnRow>, sqlx::Error> {
-    // PostgreSQL takes no NUL, and no row holds one.
-    let list: Vec<&String> = addresses.iter().filter(|text| !text.contains('\0')).collect();
-    rows_over(conn, OWN_ROWS, &list).await
 }
 
 /// The usable id of a rejected item, if the fingerprint was made of it.

@@ -198,7 +198,7 @@ async fn erase_batch(
     if old.is_empty() {
         return Ok(0);
     }
-    let salt = salt(conn, place).await?;
+    let salt = salt(conn).await?;
     let context = WriteContext { run_id, changed_at: next_changed_at(conn, now, place).await?, place };
     let keys: Vec<String> = old.iter().map(|(key, ..)| key.clone()).collect();
     // A natural key tells the address to whoever guesses it.
@@ -212,7 +212,7 @@ async fn erase_batch(
         note_dropped(conn, at).await.map_err(failed)?;
     }
     bulk::replace_previous_keys(conn, &context, &previous).await?;
-    execute_over(conn, TEXTS, &keys).await.map_err(failed)?;
+    execute_over!(conn, TEXTS, &keys).map_err(failed)?;
     let erased: Vec<Erased> = old
         .into_iter()
         .map(|(key, nameless, ..)| {

@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::conn::{Conn, Intent, row, rows};
-use super::error::{StoreError, from_sqlx};
+use super::conn::{Conn, Intent, row};
+use super::error::StoreError;
 use super::lease::Lease;
 use super::location::Location;
 use super::{Store, Timestamp};
+use crate::exit::{Exit, Problem};
 
 /// PostgreSQL: a table up to this size, indexes included, is rewritten while its readers wait. That takes seconds.
 pub const REWRITE_LIMIT_BYTES: u64 = 256 << 20;
@@ -35,13 +36,11 @@ pub struct Leftover {
     pub reason: LeftoverReason,
 }
 
-/// Why a table was not rewritten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LeftoverReason {
     TooLarge {
         bytes: u64,
     },
-    /// Another role owns the table.
     Rights,
     TooSlow,
     /// The server does not know the statements.
@@ -50,7 +49,6 @@ pub enum LeftoverReason {
     Statistics,
 }
 
-/// What came of an attempt at one table.
 enum Rewrite {
     Done,
     /// Somebody reads the table, or may still see the deleted rows.
@@ -95,9 +93,6 @@ const TABLES: [Table; 6] = [
 
 impl Store {
     /// Makes sure that what was deleted is in no page of the database's files any more, and tells of what it had to leave.
-    ///
-    /// # Errors
-    /// [`StoreError::ReaderInTheWay`] where old content must stay for somebody who reads it.
     pub async fn wipe(&mut self, lease: &Lease) -> Result<Vec<Leftover>, StoreError> {
         if self.location.is_sqlite() {
             self.rewrite_file().await.map(|()| Vec::new())
@@ -109,30 +104,36 @@ impl Store {
     /// The log goes into the file, and the file is written anew, since a page that was rebuilt can keep old bytes behind its
     /// cells.
     async fn rewrite_file(&mut self) -> Result<(), StoreError> {
-        let location = Arc::clone(&self.location);
-        let in_the_way = || StoreError::ReaderInTheWay { place: location.place() };
+        const SIZE: &str = "select page_count, page_size from pragma_page_count, pragma_page_size";
         if !self.checkpoint().await? {
-            return Err(in_the_way());
+            return Err(self.reader_in_the_way());
         }
         let vacuumed = self
             .use_conn(async |conn| {
-                let failed = |error: sqlx::Error| location.failed(&error);
                 // The copy that the rewrite makes would take as much memory as the file; a small one fits, and needs no writable
                 // folder.
-                let (pages, size): (i64, i64) =
-                    row!(conn, "select page_count, page_size from pragma_page_count, pragma_page_size")
-                        .map_err(failed)?;
+                let (pages, size): (i64, i64) = row!(conn, SIZE)?;
                 if pages.saturating_mul(size) >= 32 << 20 {
-                    conn.raw("pragma temp_store = file").await.map_err(failed)?;
+                    conn.raw("pragma temp_store = file").await?;
                 }
-                conn.raw("vacuum").await.map_err(failed)
+                Ok(conn.raw("vacuum").await?)
             })
             .await;
         match vacuumed {
-            Err(StoreError::Locked { .. }) => return Err(in_the_way()),
+            Err(StoreError::Locked { .. }) => return Err(self.reader_in_the_way()),
             other => other?,
         }
-        if self.checkpoint().await? { Ok(()) } else { Err(in_the_way()) }
+        if self.checkpoint().await? { Ok(()) } else { Err(self.reader_in_the_way()) }
+    }
+
+    /// A long reader keeps old pages alive.
+    fn reader_in_the_way(&self) -> StoreError {
+        let problem = Problem::new(
+            "{place} is being read by another program, so old content could not be wiped from it yet",
+            Exit::Retry,
+            "end the reader (an open sqlite3 or psql shell, a backup, a long transaction), then run the command again",
+        );
+        problem.with("place", self.place()).into()
     }
 
     async fn rewrite_tables(&mut self, lease: &Lease) -> Result<Vec<Leftover>, StoreError> {
@@ -154,7 +155,7 @@ impl Store {
             let table = "pg_catalog.pg_statistic".to_owned();
             leftovers.push(Leftover { table, reason: LeftoverReason::Statistics });
         }
-        if in_use { Err(StoreError::ReaderInTheWay { place: self.place() }) } else { Ok(leftovers) }
+        if in_use { Err(self.reader_in_the_way()) } else { Ok(leftovers) }
     }
 
     async fn rewrite_table_until(
@@ -175,11 +176,10 @@ impl Store {
         let location = Arc::clone(&self.location);
         let rewritten = self
             .use_conn(async |conn| {
-                let failed = |error: sqlx::Error| location.failed(&error);
-                conn.begin(Intent::Write, location.schema()).await.map_err(failed)?;
+                conn.begin(Intent::Write, location.schema()).await?;
                 let rewritten = rewrite(conn, lease, table, &location).await;
                 match &rewritten {
-                    Ok(Rewrite::Done | Rewrite::InUse) => conn.commit().await.map_err(failed)?,
+                    Ok(Rewrite::Done | Rewrite::InUse) => conn.commit().await?,
                     _ => drop(conn.rollback().await),
                 }
                 rewritten
@@ -194,52 +194,36 @@ impl Store {
     }
 
     async fn analyze(&mut self, table: &Table) -> Result<(), StoreError> {
-        let analyzed = self
-            .write(async |conn| conn.raw(table.analyze).await.map_err(|error| from_sqlx(&error, "")))
-            .await;
-        match analyzed {
-            Err(error) if error.is_connection_lost() => Err(error),
-            _ => Ok(()),
-        }
+        unless_lost(self.write(async |conn| Ok(conn.raw(table.analyze).await?)).await).map(drop)
     }
 
     async fn qualified(&mut self, table: &'static str) -> Result<String, StoreError> {
         const NAME: &str = "select format('%I.%I', n.nspname, c.relname) from pg_class as c \
              join pg_namespace as n on n.oid = c.relnamespace where c.oid = to_regclass($1)";
-        let found = self
-            .read(async |conn| {
-                let names: Result<Vec<(String,)>, sqlx::Error> = rows!(conn, NAME, table);
-                names.map_err(|error| from_sqlx(&error, ""))
-            })
-            .await;
-        match found {
-            Err(error) if error.is_connection_lost() => Err(error),
-            found => {
-                let name = found.ok().and_then(|names| names.into_iter().next());
-                Ok(name.map_or_else(|| table.to_owned(), |(name,)| name))
-            }
-        }
+        let found: Option<(String,)> =
+            unless_lost(self.read(async |conn| Ok(row!(conn, NAME, table)?)).await)?;
+        Ok(found.map_or_else(|| table.to_owned(), |(name,)| name))
     }
 
     /// What ANALYZE once made of texts (it makes nothing of them any more) lies in dead rows of a table of the server's. False
     /// where that was not rewritten.
     async fn rewrite_statistics(&mut self, until: Instant) -> Result<bool, StoreError> {
-        let location = Arc::clone(&self.location);
         loop {
-            let rewritten = self
-                .use_conn(async |conn| {
-                    match rewrite_statistics(conn).await.map_err(|e| location.failed(&e)) {
-                        Err(error) if error.is_connection_lost() => Err(error),
-                        rewritten => Ok(rewritten.unwrap_or(Some(false))),
-                    }
-                })
-                .await?;
-            match rewritten {
+            let rewritten = self.use_conn(async |conn| Ok(rewrite_statistics(conn).await?)).await;
+            match unless_lost(rewritten)?.unwrap_or(Some(false)) {
                 Some(done) => return Ok(done),
                 None if Instant::now() >= until => return Ok(false),
                 None => sleep(RETRY_DELAY).await,
             }
         }
+    }
+}
+
+/// A server that is gone is an error; what else it refused is left undone.
+fn unless_lost<T>(done: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+    match done {
+        Err(error) if error.is_connection_lost() => Err(error),
+        done => Ok(done.ok()),
     }
 }
 
@@ -271,7 +255,7 @@ async fn rewrite(
         if code.as_deref() == Some(STATEMENT_TIMEOUT) {
             return Ok(Rewrite::Left(LeftoverReason::TooSlow));
         }
-        Err(location.failed(&error))
+        Err(error.into())
     })
 }
 

@@ -12,6 +12,7 @@ use super::insert;
 use super::lease::Run;
 use super::{RunRow, Store, Timestamp};
 use crate::consent::Rejected;
+use crate::exit::{Exit, Problem};
 use crate::reconcile::{Batch, RowWrite, Tally, Upsert, UpsertKind};
 
 /// What a transaction of a run knows.
@@ -36,7 +37,12 @@ impl WriteContext<'_> {
 fn must_have_stored(stored: u64, sent: usize, place: &str) -> Result<(), StoreError> {
     let sent = sent as u64;
     if stored < sent {
-        return Err(StoreError::RowsDropped { place: place.to_owned(), stored, sent });
+        let problem = Problem::new(
+            "the database {place} took {stored} of {sent} rows: a trigger or a rule drops the others",
+            Exit::Write,
+            "find the trigger, rule or row-level policy on our tables that drops rows, and remove it; nothing of this transaction was stored",
+        );
+        return Err(problem.with("place", place).with("stored", stored).with("sent", sent).into());
     }
     Ok(())
 }

@@ -62,7 +62,7 @@ impl RunError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Api(error) => error.hint(),
-            Self::Store(error) => error.hint().map(str::to_owned),
+            Self::Store(error) => Some(error.hint().to_owned()),
             Self::OtherCompany => Some(
                 "use the key of the company that this database is for, or another database.url for this one; \
                  api.company_id says which company is meant"

@@ -191,9 +191,9 @@ fn root_always_names_its_configuration() {
 /// Where messages of failures are made, and behind which words their texts stand.
 const MESSAGES: [(&str, &[&str]); 14] = [
     ("src/api", &["#[error(", "BadBody::Shape("]),
-    ("src/store", &["#[error("]),
+    ("src/store", &["#[error(", "Problem::new("]),
     ("src/sync", &["#[error("]),
-    ("src/command", &["#[error(", "Usage("]),
+    ("src/command", &["#[error(", "Usage(", "usage(", "at_line(", "reader(format_args!(", "Problem::new("]),
     ("src/config", &["#[error(", "Complaint::new(", "wrong(", "what: "]),
     ("src/schedule.rs", &["#[error("]),
     ("src/consent.rs", &["#[error("]),

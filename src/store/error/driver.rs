@@ -3,6 +3,7 @@
 use std::io;
 
 use super::{StoreError, WriteCause};
+use crate::exit::{Exit, Problem};
 use crate::file::in_words;
 
 /// What PgBouncer says of a transaction in statement mode; its SQLSTATE is that of any broken connection.
@@ -10,36 +11,59 @@ const STATEMENT_POOLING: &str = "statement pooling mode";
 
 /// Turns a driver's error into ours, dropping its text.
 pub(in crate::store) fn from_sqlx(error: &sqlx::Error, place: &str) -> StoreError {
-    let place = place.to_owned();
-    match error {
+    let unreachable = |cause: String| StoreError::Unreachable { place: String::new(), cause };
+    let error = match error {
         sqlx::Error::Database(db) => {
             let code = db.code().unwrap_or_default().into_owned();
             if db.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some() {
-                sqlite(&code, place)
+                sqlite(&code)
             } else if db.message().contains(STATEMENT_POOLING) {
-                StoreError::StatementPooling { place }
+                statement_pooling()
             } else {
-                postgres(code, place)
+                postgres(code)
             }
         }
         // A certificate that is refused comes as an I/O error of the handshake.
         sqlx::Error::Io(cause)
             if cause.get_ref().is_some_and(|inner| inner.downcast_ref::<rustls::Error>().is_some()) =>
         {
-            StoreError::Tls { place, cause: tls_words(cause) }
+            tls(cause)
         }
-        sqlx::Error::Io(cause) => StoreError::Unreachable { place, cause: io_words(cause) },
-        sqlx::Error::Tls(cause) => StoreError::Tls { place, cause: tls_words(cause.as_ref()) },
+        sqlx::Error::Io(cause) => unreachable(io_words(cause)),
+        sqlx::Error::Tls(cause) => tls(cause.as_ref()),
         sqlx::Error::WorkerCrashed | sqlx::Error::Protocol(_) => {
-            StoreError::Unreachable { place, cause: "the connection broke".to_owned() }
+            unreachable("the connection broke".to_owned())
         }
-        sqlx::Error::Configuration(_) => StoreError::Url("the driver does not understand it"),
-        sqlx::Error::ColumnDecode { index, .. } => {
-            StoreError::Statement { place, code: format!("column {index}") }
-        }
-        sqlx::Error::Migrate(_) => StoreError::Statement { place, code: "migration".to_owned() },
-        _ => StoreError::Statement { place, code: "driver".to_owned() },
-    }
+        sqlx::Error::Configuration(_) => StoreError::url("the driver does not understand it"),
+        sqlx::Error::ColumnDecode { index, .. } => statement(format!("column {index}")),
+        sqlx::Error::Migrate(_) => statement("migration".to_owned()),
+        _ => statement("driver".to_owned()),
+    };
+    if place.is_empty() { error } else { error.located(place) }
+}
+
+fn statement(code: String) -> StoreError {
+    StoreError::Statement { place: String::new(), code }
+}
+
+fn write(cause: WriteCause) -> StoreError {
+    StoreError::Write { place: String::new(), cause }
+}
+
+/// A pooler that allows no transactions.
+fn statement_pooling() -> StoreError {
+    let message = "{place} is a pooler in statement mode, which allows no transactions";
+    let hint = "set pool_mode to transaction or session, or connect to the server itself";
+    Problem::new(message, Exit::Config, hint).into()
+}
+
+fn tls(cause: &(dyn std::error::Error + 'static)) -> StoreError {
+    let problem = Problem::new(
+        "no trusted TLS connection to {place}: {cause}",
+        Exit::Unavailable,
+        "check the host name and the certificate (sslrootcert=FILE for an authority of your own); sslmode=disable only on a network that you trust",
+    );
+    problem.with("cause", tls_words(cause)).into()
 }
 
 /// A name that does not resolve has no kind of its own, but fixed words at the beginning.
@@ -69,38 +93,42 @@ fn tls_words(cause: &(dyn std::error::Error + 'static)) -> String {
 }
 
 /// SQLite's extended result codes (sqlite.org/rescode.html); the low byte is the primary code.
-fn sqlite(code: &str, place: String) -> StoreError {
+fn sqlite(code: &str) -> StoreError {
     let extended = code.parse::<u32>().unwrap_or(1);
-    let write = |cause| StoreError::Write { place: place.clone(), cause };
+    let named = format!("SQLite code {extended}");
     match extended & 0xff {
-        5 | 6 => StoreError::Locked { place },
+        5 | 6 => StoreError::Locked { place: String::new() },
         8 => write(WriteCause::ReadOnly),
         3 | 23 => write(WriteCause::Permission),
         13 => write(WriteCause::Full),
         10 | 14 => write(WriteCause::Io),
-        11 => StoreError::Corrupt { place, code: format!("SQLite code {extended}") },
-        26 => StoreError::NotOurs { place },
-        _ => StoreError::Statement { place, code: format!("SQLite code {extended}") },
+        11 => StoreError::corrupt(&named),
+        26 => StoreError::NotOurs { place: String::new() },
+        _ => statement(named),
     }
 }
 
 /// PostgreSQL's SQLSTATE (PostgreSQL documentation, Appendix A).
-fn postgres(code: String, place: String) -> StoreError {
+fn postgres(code: String) -> StoreError {
+    let place = String::new();
     match code.as_str() {
-        "3D000" => StoreError::NoSuchDatabase { place },
+        "3D000" => {
+            let hint = "create it (`createdb NAME`), or correct database.url";
+            Problem::new("{place} has no such database", Exit::Config, hint).into()
+        }
         "28000" | "28P01" => StoreError::Login { place, code },
         // 3F000: no schema of the search path may be used.
         "42501" | "3F000" => StoreError::Rights { place, code },
-        "53100" => StoreError::Write { place, cause: WriteCause::Full },
-        "25006" => StoreError::Write { place, cause: WriteCause::Standby },
-        "58030" => StoreError::Write { place, cause: WriteCause::Io },
+        "53100" => write(WriteCause::Full),
+        "25006" => write(WriteCause::Standby),
+        "58030" => write(WriteCause::Io),
         "40001" | "40P01" | "40003" => StoreError::Contended { place, code },
         "55P03" => StoreError::Locked { place },
         "23505" => StoreError::IdInUse { place, code },
-        "XX001" | "XX002" => StoreError::Corrupt { place, code },
+        "XX001" | "XX002" => StoreError::corrupt(&code),
         _ if ["08", "53", "57"].iter().any(|class| code.starts_with(class)) || code == "25P03" => {
             StoreError::Unreachable { place, cause: format!("SQLSTATE {code}") }
         }
-        _ => StoreError::Statement { place, code: format!("SQLSTATE {code}") },
+        _ => statement(format!("SQLSTATE {code}")),
     }
 }
