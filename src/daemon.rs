@@ -222,7 +222,7 @@ impl DaemonLoop {
         };
         let until = self.daemon.scheduler.now() + TimeDelta::from_std(left).unwrap_or_default();
         let until = zone::tell(until);
-        tracing::warn!("tick skipped: the API asked not to be asked before {until}");
+        tracing::warn!("run skipped: the API asked us to wait until {until} (Retry-After)");
         self.status(&format!("waiting as the API asked, until {until}"));
         true
     }
@@ -240,8 +240,8 @@ impl DaemonLoop {
                 self.status(&format!("last run {at} {words}"));
             }
             Outcome::Busy { holder } => {
-                tracing::info!("tick skipped: another run is in progress ({holder})");
-                self.status(&format!("tick {at} skipped, another run is in progress"));
+                tracing::info!("run skipped: another run is in progress ({holder})");
+                self.status(&format!("run at {at} skipped, another run is in progress"));
             }
             Outcome::Failed { words, end: ends, not_before } => {
                 self.respect_retry_after(not_before);

@@ -1,35 +1,31 @@
-//! The exit codes, one table (sysexits): what a script, a timer or a container runtime may rely on.
-//!
-//! Owns the numbers, and the form of a failure that nobody branches on; every error type has a method that names a number.
+//! The exit codes (sysexits), which scripts, timers and container runtimes rely on, and a failure that carries one.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::process::ExitCode;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Exit {
-    /// 0: done.
     Done = 0,
-    /// 1: `healthcheck` says no.
+    /// `healthcheck` says no.
     Unhealthy = 1,
-    /// 2: the command line cannot be understood.
     Usage = 2,
-    /// 65: the data cannot be trusted (`EX_DATAERR`).
+    /// The data cannot be trusted (`EX_DATAERR`).
     Data = 65,
-    /// 69: lasting unavailability (`EX_UNAVAILABLE`).
+    /// Lasting unavailability (`EX_UNAVAILABLE`).
     Unavailable = 69,
-    /// 74: the database cannot be written (`EX_IOERR`).
+    /// The database cannot be written (`EX_IOERR`).
     Write = 74,
-    /// 75: try again later (`EX_TEMPFAIL`).
+    /// Try again later (`EX_TEMPFAIL`).
     Retry = 75,
-    /// 77: refused (`EX_NOPERM`).
+    /// `EX_NOPERM`.
     Refused = 77,
-    /// 78: configuration (`EX_CONFIG`).
+    /// `EX_CONFIG`.
     Config = 78,
 }
 
 impl Exit {
-    /// The number that the shell sees.
     pub const fn code(self) -> u8 {
         self as u8
     }
@@ -41,20 +37,24 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// A failure as a person is told it, made where it is known. No code branches on it.
-#[derive(Debug, thiserror::Error)]
+/// A failure that no caller branches on, made where it happens.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Problem {
     pub exit: Exit,
-    message: String,
-    /// What to do about it.
-    pub hint: &'static str,
+    pub message: Cow<'static, str>,
+    /// What the operator can do.
+    pub next_step: Option<Cow<'static, str>>,
 }
 
 impl Problem {
     /// `message` may name values in braces, which [`Problem::with`] fills in.
-    pub fn new(message: &str, exit: Exit, hint: &'static str) -> Self {
-        Self { exit, message: message.to_owned(), hint }
+    pub fn new(exit: Exit, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { exit, message: message.into(), next_step: None }
+    }
+
+    pub fn next_step(self, next_step: impl Into<Cow<'static, str>>) -> Self {
+        Self { next_step: Some(next_step.into()), ..self }
     }
 
     pub fn with(mut self, name: &str, value: impl Display) -> Self {
@@ -63,6 +63,6 @@ impl Problem {
     }
 
     pub fn fill(&mut self, name: &str, value: impl Display) {
-        self.message = self.message.replacen(&format!("{{{name}}}"), &value.to_string(), 1);
+        self.message = self.message.replacen(&format!("{{{name}}}"), &value.to_string(), 1).into();
     }
 }

@@ -78,7 +78,7 @@ impl Signals {
                 _ = term.recv() => {}
                 _ = int.recv() => {}
                 () = tokio::time::sleep(SHUTDOWN_TIMEOUT) => {
-                    tracing::warn!("work did not end in time and is cut off; the next run heals");
+                    tracing::warn!("shutdown timed out, run aborted; the next run repairs it");
                     std::process::exit(if role == Role::Daemon { 0 } else { EXIT_ABORTED });
                 }
             }

@@ -24,7 +24,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use crate::api::{Api, ApiError, Deadline, Endpoint, Traffic};
+use crate::api::{Api, ApiError, Deadline, Traffic};
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::store::{
@@ -124,15 +124,14 @@ impl Syncer {
     }
 
     /// Requests since the process began.
-    pub fn traffic(&self) -> &Traffic {
+    pub fn traffic(&self) -> Traffic {
         self.api.traffic()
     }
 
     /// Whether the token endpoint refused the key when this process first asked it for a token.
     pub fn was_refused_at_first(&self, failure: &Failure) -> bool {
-        let refused =
-            matches!(&failure.error, RunError::Api(ApiError::Refused { endpoint: Endpoint::Token, .. }));
-        refused && self.api.token_attempts() == 1
+        matches!(&failure.error, RunError::Api(ApiError::KeyRejected(problem)) if problem.exit == Exit::Refused)
+            && self.api.token_attempts() == 1
     }
 
     /// From now on an empty or absent database is one that was lost: it is not made anew.
@@ -155,7 +154,7 @@ impl Syncer {
             return Err(RunError::Interrupted.into());
         }
         let started = Instant::now();
-        let before = self.api.traffic().clone();
+        let before = self.api.traffic();
         let deadline = self.config.schedule.run_timeout.map(|timeout| started + timeout);
         let bounds = self.bounds.for_deadline(deadline);
         // Told to stop, it still has a moment to begin: dropped at the wrong point, it would leave its row running and its lease taken.
@@ -205,7 +204,7 @@ impl Syncer {
             store.end_within(END_TIMEOUT);
             Err(wait.reason(&run.row))
         });
-        count_requests(&mut run.row, before, self.api.traffic());
+        count_requests(&mut run.row, before, &self.api.traffic());
         let clock_checked = run.clock_checked;
         let result = match ending {
             Ok(ending) => Box::pin(self.complete(store, run, ending, options, wait, before)).await,
@@ -256,7 +255,7 @@ impl Syncer {
                 "another program is reading the database, so its -wal file could not be emptied; copy both files, or use `backup`"
             ),
             Err(error) => {
-                tracing::warn!(%error, "the write-ahead log could not be brought back into the file");
+                tracing::warn!(%error, "WAL checkpoint failed");
             }
         }
     }

@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::header::{AGE, DATE, HeaderMap};
 use tokio::time::Instant;
 
-use super::cause::Endpoint;
+use super::error::Endpoint;
 use super::retry::http_date;
 
 /// The time that one answer named, and when it came.

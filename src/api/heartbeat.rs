@@ -10,41 +10,34 @@ use secrecy::{ExposeSecret as _, SecretString};
 use url::{Host, Url};
 
 use super::Api;
-use super::cause::{Cause, Endpoint, Setup};
 use super::client::{self, Timeouts, Want};
-use super::error::ApiError;
+use super::error::{ApiError, Endpoint};
 use super::retry::Fault;
+use crate::exit::{Exit, Problem};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Api {
-    /// Tells the switch. Any 2xx will do.
-    ///
-    /// # Errors
-    /// [`ApiError::Heartbeat`] mostly; a failed heartbeat never fails a run.
+    /// Pings a dead man's switch. Any 2xx will do; a failed heartbeat never fails a run.
     pub async fn heartbeat(url: &SecretString, user_agent: &str) -> Result<(), ApiError> {
-        let (endpoint, wrong) = (Endpoint::Heartbeat, ApiError::Heartbeat);
-        call(url, user_agent, endpoint, wrong, |url| Request::new(Method::GET, url)).await
+        call(url, user_agent, Endpoint::Heartbeat, |url| Request::new(Method::GET, url)).await
     }
 
-    /// Posts a message to the receiver of `notify.url`. Any 2xx means that it was accepted.
-    ///
-    /// # Errors
-    /// [`ApiError::Notification`] mostly; a failed notification never fails a run.
+    /// Posts a message to the receiver of `notify.url`. Any 2xx means that it was accepted; a failed notification never fails
+    /// a run.
     pub async fn notify(
         url: &SecretString,
         user_agent: &str,
         content_type: &'static str,
         text: String,
     ) -> Result<(), ApiError> {
-        let (endpoint, wrong) = (Endpoint::Notification, ApiError::Notification);
         let request = |url| {
             let mut request = Request::new(Method::POST, url);
             request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
             *request.body_mut() = Some(text.into());
             request
         };
-        call(url, user_agent, endpoint, wrong, request).await
+        call(url, user_agent, Endpoint::Notification, request).await
     }
 }
 
@@ -53,28 +46,36 @@ async fn call(
     url: &SecretString,
     user_agent: &str,
     endpoint: Endpoint,
-    wrong: fn(Cause) -> ApiError,
     request: impl FnOnce(Url) -> Request,
 ) -> Result<(), ApiError> {
-    let bad_url = || ApiError::Setup(Setup::Url(endpoint));
-    let url = Url::parse(url.expose_secret()).map_err(|_| bad_url())?;
+    let url = Url::parse(url.expose_secret()).map_err(|_| ApiError::bad_url(endpoint))?;
     let https = url.scheme() == "https";
-    let local = url.scheme() == "http" && is_loopback(&url);
-    if !https && !local {
-        return Err(bad_url());
+    if !https && !(url.scheme() == "http" && is_loopback(&url)) {
+        return Err(ApiError::bad_url(endpoint));
     }
     let timeouts = Timeouts { connect: TIMEOUT, read: TIMEOUT, request: TIMEOUT };
     let client = client::build(user_agent, timeouts, https)?;
     let nothing = Want { limit: 0, with: |_| false };
     match client::send(&client, endpoint, request(url), nothing).await {
         Ok(answer) if (200..300).contains(&answer.status) => Ok(()),
-        Ok(answer) => Err(wrong(Cause::Status(answer.status))),
-        Err(Fault::Passing { cause: Cause::Timeout | Cause::ConnectTimeout, .. }) => {
-            Err(wrong(Cause::TenSeconds))
-        }
-        Err(Fault::Passing { cause, .. }) => Err(wrong(cause)),
+        Ok(answer) => Err(not_accepted(endpoint, &format!("it answered with status {}", answer.status))),
+        Err(Fault::Passing(transient)) => Err(not_accepted(endpoint, &transient.words)),
         Err(Fault::Final(error)) => Err(error),
     }
+}
+
+fn not_accepted(endpoint: Endpoint, why: &str) -> ApiError {
+    let (message, next_step) = match endpoint {
+        Endpoint::Heartbeat => (
+            format!("the heartbeat was not accepted: {why}"),
+            "look at health.heartbeat_url; a heartbeat's failure never fails a run",
+        ),
+        _ => (
+            format!("the notification was not accepted: {why}"),
+            "look at notify.url and notify.format; a notification's failure never fails a run",
+        ),
+    };
+    Problem::new(Exit::Retry, message).next_step(next_step).into()
 }
 
 fn is_loopback(url: &Url) -> bool {

@@ -1,4 +1,4 @@
-//! Foreign JSON as text: one check of the whole, then spans instead of trees.
+//! Foreign JSON as text: serde checks it, then spans instead of trees.
 //!
 //! Owns what serde's data model cannot do for us: a nesting of any depth without recursion, numbers exactly as received,
 //! fields that nobody knows kept as canonical text, and no key that means something to the parser itself. Knows nothing
@@ -8,7 +8,12 @@ use std::borrow::Cow;
 
 mod canonical;
 
+use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
+
+use super::error::{ApiError, Endpoint};
+use super::retry::{Fault, Transient};
 
 pub(super) use canonical::{canonical, canonical_object, sort_members};
 
@@ -21,27 +26,37 @@ pub enum BadBody {
     Shape(&'static str),
 }
 
+impl BadBody {
+    pub(super) fn fault(self, endpoint: Endpoint) -> Fault {
+        match self {
+            Self::NotJson => Transient::not_json(endpoint).into(),
+            Self::Shape(what) => ApiError::wrong_shape(endpoint, what).into(),
+        }
+    }
+}
+
 /// The deepest nesting that is kept: serde's readers take 127 levels, and the history wraps what is kept once more.
 pub(super) const MAX_DEPTH: usize = 126;
 
-/// Makes a body into text without NUL and lone surrogates. Nothing else about it is checked. The flag: nothing in it is
-/// escaped, as in most pages.
-pub(super) fn text(mut body: Vec<u8>) -> Result<(String, bool), BadBody> {
+/// Makes a body into text without BOM, NUL and lone surrogates. Nothing else about it is checked.
+pub(super) fn text(mut body: Vec<u8>) -> Result<String, BadBody> {
     // A great deal faster than to look for what must be replaced.
-    let plain = !body.contains(&b'\\');
-    if !plain {
+    if body.contains(&b'\\') {
         replace_unstorable(&mut body);
     }
-    let text = String::from_utf8(body).map_err(|_| BadBody::NotJson)?;
-    Ok((text, plain))
+    if body.starts_with("\u{feff}".as_bytes()) {
+        body.drain(..'\u{feff}'.len_utf8());
+    }
+    String::from_utf8(body).map_err(|_| BadBody::NotJson)
 }
 
-/// A text, without its BOM, that is known to be one JSON value.
-pub(super) fn checked(text: &str) -> Result<&str, BadBody> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    // Skips without recursion, so no nesting overflows the stack, and checks the syntax to the last byte.
-    serde_json::from_str::<IgnoredAny>(text).map_err(|_| BadBody::NotJson)?;
-    Ok(text)
+/// Reads an object. Unlike serde takes no array for one, and tells another shape from what is not JSON at all.
+pub(super) fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, BadBody> {
+    let read = serde_json::from_str(text).ok().filter(|_| text.trim_start().starts_with('{'));
+    read.ok_or_else(|| match serde_json::from_str::<IgnoredAny>(text) {
+        Ok(_) => BadBody::Shape("the answer is not an object"),
+        Err(_) => BadBody::NotJson,
+    })
 }
 
 /// Rewrites `\u0000` and lone surrogate escapes to `\ufffd`, in place: all have six bytes. PostgreSQL can hold neither.
@@ -78,38 +93,28 @@ fn escape_at(body: &[u8], at: usize) -> Option<u16> {
     u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
 }
 
-/// One value as it stands in the text.
+/// One value as it stands in the text, without surrounding white space; a string with its quotes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Raw<'a> {
-    /// The value without surrounding white space; a string with its quotes.
     pub(super) text: &'a str,
-    /// Levels of arrays and objects; 0 for a scalar.
-    pub(super) depth: usize,
-    /// A backslash is in it.
-    escaped: bool,
+    is_escaped: bool,
+}
+
+impl<'a> From<&'a RawValue> for Raw<'a> {
+    fn from(value: &'a RawValue) -> Self {
+        Self { text: value.get(), is_escaped: value.get().contains('\\') }
+    }
 }
 
 impl<'a> Raw<'a> {
-    /// A value that somebody else has checked, with nothing escaped in it. Its depth is not known.
-    pub(super) fn plain(text: &'a str) -> Self {
-        Self { text, depth: 0, escaped: false }
-    }
-
-    /// A value that somebody else has checked. Its depth is not known.
-    pub(super) fn checked(text: &'a str) -> Self {
-        Self { text, depth: 0, escaped: text.contains('\\') }
-    }
-
     /// The text of a string.
     pub(super) fn string(self) -> Option<Cow<'a, str>> {
-        if !self.text.starts_with('"') {
-            return None;
+        let inner = self.text.strip_prefix('"')?.strip_suffix('"')?;
+        if self.is_escaped {
+            // Cannot fail on checked text; an empty text would be the answer to the impossible.
+            return Some(Cow::Owned(serde_json::from_str(self.text).unwrap_or_default()));
         }
-        if self.escaped {
-            return Some(unquote(self.text));
-        }
-        let inner = self.text.get(1..self.text.len() - 1);
-        Some(Cow::Borrowed(inner.unwrap_or_default()))
+        Some(Cow::Borrowed(inner))
     }
 
     /// The digits of an integer of any size.
@@ -118,24 +123,12 @@ impl<'a> Raw<'a> {
         (!digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())).then_some(self.text)
     }
 
-    /// Is it `null`?
     pub(super) fn is_null(self) -> bool {
         self.text == "null"
     }
 
     pub(super) fn is_array(self) -> bool {
         self.text.starts_with('[')
-    }
-}
-
-/// The content of a quoted string. Borrowed unless something in it is escaped.
-fn unquote(quoted: &str) -> Cow<'_, str> {
-    let inner = quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default();
-    if inner.contains('\\') {
-        // Cannot fail on checked text; an empty text would be the answer to the impossible.
-        Cow::Owned(serde_json::from_str(quoted).unwrap_or_default())
-    } else {
-        Cow::Borrowed(inner)
     }
 }
 
@@ -147,7 +140,6 @@ pub(super) struct Scanner<'a> {
 }
 
 impl<'a> Scanner<'a> {
-    /// At the beginning of the text.
     pub(super) fn new(text: &'a str) -> Self {
         Self { text, at: 0 }
     }
@@ -163,7 +155,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Consumes this byte if it is the next one.
-    pub(super) fn take(&mut self, byte: u8) -> bool {
+    pub(super) fn consume(&mut self, byte: u8) -> bool {
         let found = self.peek() == Some(byte);
         if found {
             self.at += 1;
@@ -174,76 +166,69 @@ impl<'a> Scanner<'a> {
     pub(super) fn value(&mut self) -> Option<Raw<'a>> {
         let first = self.peek()?;
         let start = self.at;
-        let (mut depth, mut escaped) = (0, false);
+        let mut is_escaped = false;
         match first {
-            b'"' => escaped = self.skip_string()?,
-            b'{' | b'[' => depth = self.skip_nested()?,
+            b'"' => is_escaped = self.skip_string()?,
+            b'{' | b'[' => self.skip_nested()?,
             _ => self.skip_scalar(),
         }
-        let text = self.text.get(start..self.at)?;
-        Some(Raw { text, depth, escaped })
+        Some(Raw { text: self.text.get(start..self.at)?, is_escaped })
     }
 
-    /// The next key of an object whose opening brace is consumed, with its colon; None at its end.
-    pub(super) fn next_key(&mut self, first: &mut bool) -> Result<Option<Cow<'a, str>>, BadBody> {
-        if self.take(b'}') {
-            return Ok(None);
+    /// The next key of an object whose opening brace is consumed, with its colon; Some(None) at its end.
+    pub(super) fn next_key(&mut self, first: &mut bool) -> Option<Option<Cow<'a, str>>> {
+        if !self.has_next(b'}', first)? {
+            return Some(None);
         }
-        if !std::mem::take(first) && !self.take(b',') {
-            return Err(BadBody::NotJson);
-        }
-        let key = self.value().and_then(Raw::string).filter(|_| self.take(b':'));
-        key.map(Some).ok_or(BadBody::NotJson)
+        self.peek().filter(|byte| *byte == b'"')?;
+        let start = self.at;
+        let is_escaped = self.skip_string()?;
+        let key = Raw { text: self.text.get(start..self.at)?, is_escaped }.string()?;
+        self.consume(b':').then_some(Some(key))
     }
 
-    /// Is there another element in an array whose opening bracket is consumed?
-    pub(super) fn next_element(&mut self, first: &mut bool) -> Option<bool> {
-        if self.take(b']') {
-            return Some(false);
+    /// Is there another member before this closing bracket? Consumes the bracket, or the comma before the next.
+    pub(super) fn has_next(&mut self, end: u8, first: &mut bool) -> Option<bool> {
+        let next = self.peek()?;
+        let is_first = std::mem::take(first);
+        if next == end || !is_first {
+            self.at += 1;
         }
-        (std::mem::take(first) || self.take(b',')).then_some(true)
-    }
-
-    /// Where the next byte to read lies.
-    pub(super) fn position(&self) -> usize {
-        self.at
+        (next == end || next == b',' || is_first).then_some(next != end)
     }
 
     /// Tells whether anything in it is escaped.
     fn skip_string(&mut self) -> Option<bool> {
-        let mut escaped = false;
-        let mut at = self.at + 1;
+        let mut is_escaped = false;
+        self.at += 1;
         loop {
-            let rest = self.text.as_bytes().get(at..)?;
-            at += rest.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
-            if self.text.as_bytes().get(at) == Some(&b'"') {
-                self.at = at + 1;
-                return Some(escaped);
+            let rest = self.text.as_bytes().get(self.at..)?;
+            let length = memchr::memchr2(b'"', b'\\', rest)?;
+            if rest[length] == b'"' {
+                self.at += length + 1;
+                return Some(is_escaped);
             }
-            escaped = true;
-            at += 2;
+            is_escaped = true;
+            self.at += length + 2;
         }
     }
 
-    fn skip_nested(&mut self) -> Option<usize> {
+    fn skip_nested(&mut self) -> Option<()> {
         let bytes = self.text.as_bytes();
-        let (mut open, mut deepest) = (0_usize, 0_usize);
+        let mut open = 0_usize;
         loop {
             match bytes.get(self.at)? {
                 b'"' => {
                     self.skip_string()?;
                     continue;
                 }
-                b'{' | b'[' => {
-                    open += 1;
-                    deepest = deepest.max(open);
-                }
+                b'{' | b'[' => open += 1,
                 b'}' | b']' => open = open.checked_sub(1)?,
                 _ => {}
             }
             self.at += 1;
             if open == 0 {
-                return Some(deepest);
+                return Some(());
             }
         }
     }
@@ -257,20 +242,6 @@ impl<'a> Scanner<'a> {
             self.at += 1;
         }
     }
-}
-
-/// The members of an object, duplicates included; None where the text is no object.
-pub(super) fn members(text: &str) -> Option<Vec<(Cow<'_, str>, Raw<'_>)>> {
-    let mut scanner = Scanner::new(text);
-    if !scanner.take(b'{') {
-        return None;
-    }
-    let mut found = Vec::new();
-    let mut first = true;
-    while let Some(key) = scanner.next_key(&mut first).ok()? {
-        found.push((key, scanner.value()?));
-    }
-    Some(found)
 }
 
 #[cfg(test)]

@@ -1,13 +1,14 @@
-//! The pace of requests, and the count of them.
+//! The rate limit of requests, and the count of them.
 //!
 //! Owns when the next request may start (contract 5.2: evenly spaced, no burst) and the traffic counters.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::cause::Endpoint;
+use super::error::Endpoint;
 
 /// The longest interval, so that a rate next to nothing is still one.
 const A_DAY: Duration = Duration::from_hours(24);
@@ -16,7 +17,7 @@ const A_DAY: Duration = Duration::from_hours(24);
 #[derive(Debug)]
 pub(super) struct Limiter {
     interval: Duration,
-    next: Option<Instant>,
+    next: Mutex<Option<Instant>>,
 }
 
 impl Limiter {
@@ -27,24 +28,30 @@ impl Limiter {
         } else {
             Duration::ZERO
         };
-        Self { interval, next: None }
+        Self { interval, next: Mutex::new(None) }
     }
 
-    /// Waits for the next slot, without taking it: a caller that gives up while waiting uses none up.
-    pub(super) async fn ready(&self) {
+    /// Waits for the next slot, without using it: a caller that gives up while waiting uses none up.
+    pub(super) async fn wait_for_slot(&self) {
+        let next = *lock(&self.next);
         // The timer counts in milliseconds: even for a moment that is over it would wait for the next one.
-        if let Some(next) = self.next.filter(|next| *next > Instant::now()) {
+        if let Some(next) = next.filter(|next| *next > Instant::now()) {
             tokio::time::sleep_until(next).await;
         }
     }
 
-    /// Takes the slot: a request starts now.
-    pub(super) fn take(&mut self, now: Instant) {
-        self.next = now.checked_add(self.interval);
+    /// A request starts now.
+    pub(super) fn use_slot(&self, now: Instant) {
+        *lock(&self.next) = now.checked_add(self.interval);
     }
 }
 
-/// What was asked since the process began.
+/// For what the attempts of one request share. Held for a moment, never while something is awaited.
+pub(super) fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Requests since the process began.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Traffic {
     /// All requests, those for tokens and those that failed included.
@@ -56,27 +63,23 @@ pub struct Traffic {
     pub by_endpoint_and_status: BTreeMap<(&'static str, String), u64>,
 }
 
-impl Traffic {
-    /// Counts a request that starts now. Its status is counted when the guard is told it, or, where the caller gave up
-    /// waiting, as `error` when the guard falls.
-    pub(super) fn start(&mut self, endpoint: Endpoint) -> InFlight<'_> {
-        self.requests += 1;
-        if endpoint == Endpoint::Token {
-            self.token_requests += 1;
-        }
-        InFlight { traffic: self, endpoint, status: None }
-    }
-}
-
-/// A request without an answer so far.
+/// A request without an answer so far. Its status is counted when the answer comes, or, where the caller gave up waiting,
+/// as `error`.
 #[derive(Debug)]
 pub(super) struct InFlight<'a> {
-    traffic: &'a mut Traffic,
+    traffic: &'a Mutex<Traffic>,
     endpoint: Endpoint,
     status: Option<u16>,
 }
 
-impl InFlight<'_> {
+impl<'a> InFlight<'a> {
+    pub(super) fn start(traffic: &'a Mutex<Traffic>, endpoint: Endpoint) -> Self {
+        let mut counters = lock(traffic);
+        counters.requests += 1;
+        counters.token_requests += u64::from(endpoint == Endpoint::Token);
+        Self { traffic, endpoint, status: None }
+    }
+
     pub(super) fn answered(mut self, status: u16) {
         self.status = Some(status);
     }
@@ -86,7 +89,7 @@ impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         let status = self.status.map_or_else(|| "error".to_owned(), |status| status.to_string());
         let key = (self.endpoint.name(), status);
-        *self.traffic.by_endpoint_and_status.entry(key).or_default() += 1;
+        *lock(self.traffic).by_endpoint_and_status.entry(key).or_default() += 1;
     }
 }
 

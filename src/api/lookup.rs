@@ -3,15 +3,17 @@
 //! Owns what the answers mean for removals and returns: 400, 404 and 410 say that a consent is gone, only 200 with an object
 //! of its id that it is there.
 
-use tokio::time::Instant;
-use url::Url;
+use std::sync::atomic::AtomicBool;
 
-use super::cause::{Cause, Endpoint};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use tokio::time::Instant;
+
 use super::client::Want;
-use super::error::ApiError;
+use super::error::{ApiError, Endpoint};
 use super::json::{self, BadBody, Raw};
 use super::request::verdict;
-use super::retry::{Attempt, Deadline, Fault};
+use super::retry::Deadline;
 use super::{Api, REFERENCE_PATH, token};
 use crate::consent::is_askable;
 
@@ -58,19 +60,27 @@ impl Api {
     /// Asks for one consent, retried as any request. Nothing that goes wrong ends more than this look-up, a token that cannot
     /// be had included.
     pub async fn lookup(&mut self, id: &str, deadline: Deadline) -> Lookup {
-        if !is_askable(id) {
-            return Lookup::Unclear { not_before: None };
-        }
         let path = format!("{REFERENCE_PATH}/{}", token::encoded(id));
-        let Ok(url) = self.url(Endpoint::Consent, &path, "") else {
+        let Some(url) = self.url(Endpoint::Consent, &path, "").ok().filter(|_| is_askable(id)) else {
             return Lookup::Unclear { not_before: None };
         };
-        let policy = self.policy.clone();
-        let mut attempt = AskForConsent { api: self, url, id, deadline, renewed: false };
-        match policy.run(Endpoint::Consent, deadline, &mut attempt).await {
-            Ok(answer) => answer,
-            Err(error) => Lookup::Unclear { not_before: error.not_before() },
-        }
+        // Read and thrown away where it says nothing, so that the connection serves the next look-up.
+        let want = Want { limit: self.max_bytes, with: |status| matches!(status, 200 | 400 | 404 | 410) };
+        let renewed = AtomicBool::new(false);
+        let attempt = || async {
+            let answer = self.send_with_token(Endpoint::Consent, &url, want, &renewed, deadline).await?;
+            if matches!(answer.status, 400 | 404 | 410) {
+                return Ok(Lookup::Gone);
+            }
+            verdict(Endpoint::Consent, &answer)?;
+            match has_id(answer.body, id) {
+                Ok(true) => Ok(Lookup::There),
+                Ok(false) | Err(BadBody::Shape(_)) => Ok(Lookup::Unclear { not_before: None }),
+                Err(bad) => Err(bad.fault(Endpoint::Consent)),
+            }
+        };
+        let answer: Result<Lookup, ApiError> = self.retry(Endpoint::Consent, deadline, attempt).await;
+        answer.unwrap_or_else(|error| Lookup::Unclear { not_before: error.not_before() })
     }
 
     /// Asks whose key this is.
@@ -80,45 +90,15 @@ impl Api {
     }
 }
 
-/// A request for the page of one consent.
-struct AskForConsent<'a> {
-    api: &'a mut Api,
-    url: Url,
-    id: &'a str,
-    deadline: Deadline,
-    renewed: bool,
-}
-
-impl Attempt for AskForConsent<'_> {
-    type Output = Lookup;
-
-    async fn make(&mut self, number: u32) -> Result<Lookup, Fault> {
-        let endpoint = Endpoint::Consent;
-        self.api.count_retry(number);
-        // Read and thrown away where it says nothing, so that the connection serves the next look-up.
-        let want = Want { limit: self.api.max_bytes, with: |status| matches!(status, 200 | 400 | 404 | 410) };
-        let answer =
-            self.api.send_renewing(endpoint, &self.url, want, &mut self.renewed, self.deadline).await?;
-        if matches!(answer.status, 400 | 404 | 410) {
-            return Ok(Lookup::Gone);
-        }
-        verdict(endpoint, &answer)?;
-        match has_id(answer.body, self.id) {
-            Ok(true) => Ok(Lookup::There),
-            Ok(false) | Err(BadBody::Shape(_)) => Ok(Lookup::Unclear { not_before: None }),
-            Err(BadBody::NotJson) => Err(Cause::NotJson.into()),
-        }
-    }
-}
-
 /// Whether a body is an object of this consent.
 fn has_id(body: Vec<u8>, id: &str) -> Result<bool, BadBody> {
-    let (text, _) = json::text(body)?;
-    let text = json::checked(&text)?;
-    let Some(members) = json::members(text) else {
-        return Ok(false);
-    };
-    let found = members.iter().rev().find(|(key, _)| key == "id").map(|(_, value)| *value);
+    #[derive(Deserialize)]
+    struct Answer<'a> {
+        #[serde(borrow)]
+        id: Option<&'a RawValue>,
+    }
+    let text = json::text(body)?;
+    let found = json::object::<Answer<'_>>(&text)?.id.map(Raw::from);
     Ok(found.is_some_and(|value| match value.string() {
         Some(text) => text == id,
         None => value.integer() == Some(id),
@@ -126,17 +106,20 @@ fn has_id(body: Vec<u8>, id: &str) -> Result<bool, BadBody> {
 }
 
 fn me(body: Vec<u8>) -> Result<Me, BadBody> {
-    let (text, _) = json::text(body)?;
-    let text = json::checked(&text)?;
-    let members = json::members(text).ok_or(BadBody::Shape("the answer is not an object"))?;
-    let text_of = |name: &str| {
-        let found = members.iter().rev().find(|(key, _)| key == name);
-        found.and_then(|(_, value)| Raw::string(*value)).map(std::borrow::Cow::into_owned)
-    };
+    #[derive(Deserialize)]
+    struct Answer<'a> {
+        #[serde(borrow)]
+        company_id: Option<&'a RawValue>,
+        #[serde(borrow)]
+        company_name: Option<&'a RawValue>,
+    }
+    let text = json::text(body)?;
+    let answer: Answer<'_> = json::object(&text)?;
+    let string = |value: Option<&RawValue>| Raw::from(value?).string().map(std::borrow::Cow::into_owned);
     Ok(Me {
-        company_id: text_of("company_id")
+        company_id: string(answer.company_id)
             .filter(|text| !text.trim().is_empty())
             .ok_or(BadBody::Shape("`company_id` is missing or not text"))?,
-        company_name: text_of("company_name"),
+        company_name: string(answer.company_name),
     })
 }

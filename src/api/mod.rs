@@ -1,10 +1,9 @@
 //! The client of the Understory API: tokens, the list of consents, single consents.
 //!
-//! Owns everything HTTP: retries, the pace, the caps, the meaning of each status. Makes [`crate::consent::Page`]s and
-//! knows no database. One request is in flight at a time: every call takes `&mut Api`. Any future of this layer may be
-//! dropped at any time.
+//! Owns everything HTTP: retries, the rate limit, the caps, the meaning of each status. Makes [`crate::consent::Page`]s and
+//! knows no database. One request is in flight at a time: every public call takes `&mut Api`; within, the attempts of a retry
+//! share it. Any future of this layer may be dropped at any time.
 
-mod cause;
 mod client;
 mod clock;
 mod error;
@@ -19,6 +18,9 @@ mod retry;
 mod token;
 mod wire;
 
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use reqwest::Client;
 use url::Url;
 
@@ -26,21 +28,19 @@ use crate::config;
 use crate::consent::Cursor;
 use client::Timeouts;
 use clock::ServerClock;
-use limit::Limiter;
-use retry::Policy;
+use limit::{Limiter, lock};
 
-pub use cause::{Cause, Certificate, Endpoint, Refusal, Setup};
 pub use clock::ServerTimes;
-pub use error::ApiError;
+pub use error::{ApiError, Endpoint};
 pub use json::BadBody;
 pub use limit::Traffic;
 pub use lookup::{Lookup, Me};
 pub use page::RawPage;
-pub use pager::{Paths, QUICKSTART_PATH, REFERENCE_PATH, Walk};
+pub use pager::{Pager, Paths, QUICKSTART_PATH, REFERENCE_PATH};
 pub use retry::{Deadline, delay, retry_after};
 pub use token::{Token, refusal as token_refusal};
 
-/// The API as one process sees it: the connection, the token, the pace and the counters outlive the runs.
+/// The API as one process sees it: the connection, the token, the rate limit and the counters outlive the runs.
 #[derive(Debug)]
 pub struct Api {
     client: Client,
@@ -50,19 +50,16 @@ pub struct Api {
     auth: config::Auth,
     page_size: u16,
     max_bytes: usize,
-    policy: Policy,
+    retry: config::Retry,
     limiter: Limiter,
-    token: Option<Token>,
-    token_attempts: u64,
-    traffic: Traffic,
-    clock: ServerClock,
+    token: Mutex<Option<Token>>,
+    token_attempts: AtomicU64,
+    traffic: Mutex<Traffic>,
+    clock: Mutex<ServerClock>,
 }
 
 impl Api {
-    /// Builds the client; asks nobody.
-    ///
-    /// # Errors
-    /// [`ApiError::Setup`] where the user agent, the proxy or the system's certificates cannot be used.
+    /// Builds the client; asks nobody. Fails where the user agent, the proxy or the system's certificates cannot be used.
     pub fn new(auth: &config::Auth, api: &config::Api, retry: &config::Retry) -> Result<Self, ApiError> {
         let timeouts =
             Timeouts { connect: api.connect_timeout, read: api.read_timeout, request: api.request_timeout };
@@ -75,12 +72,12 @@ impl Api {
             auth: auth.clone(),
             page_size: api.page_size,
             max_bytes: api.max_page_bytes,
-            policy: Policy::new(retry),
+            retry: retry.clone(),
             limiter: Limiter::new(api.requests_per_second),
-            token: None,
-            token_attempts: 0,
-            traffic: Traffic::default(),
-            clock: ServerClock::default(),
+            token: Mutex::default(),
+            token_attempts: AtomicU64::new(0),
+            traffic: Mutex::default(),
+            clock: Mutex::default(),
         })
     }
 
@@ -97,26 +94,26 @@ impl Api {
         }
     }
 
-    /// A new walk over the list, from the start.
-    pub fn walk(&mut self, paths: Paths, deadline: Deadline) -> Walk<'_> {
-        Walk::new(self, paths, deadline)
+    /// The pages of the list, from the start.
+    pub fn pages(&mut self, paths: Paths, deadline: Deadline) -> Pager<'_> {
+        Pager::new(self, paths, deadline)
     }
 
-    /// What was asked since the process began.
-    pub fn traffic(&self) -> &Traffic {
-        &self.traffic
+    /// Requests since the process began.
+    pub fn traffic(&self) -> Traffic {
+        lock(&self.traffic).clone()
     }
 
     /// How often this process has tried to get a token, repeated requests apart.
     pub fn token_attempts(&self) -> u64 {
-        self.token_attempts
+        self.token_attempts.load(Ordering::Relaxed)
     }
 
     /// `api.base_url` with a path behind it, whether or not it ends with a slash. The rest is already encoded.
     fn url(&self, endpoint: Endpoint, path: &str, query: &str) -> Result<Url, ApiError> {
         let base = self.base_url.as_str().split(['?', '#']).next().unwrap_or_default();
         let (base, path) = (base.trim_end_matches('/'), path.trim_start_matches('/'));
-        Url::parse(&format!("{base}/{path}{query}")).map_err(|_| ApiError::Setup(Setup::Url(endpoint)))
+        Url::parse(&format!("{base}/{path}{query}")).map_err(|_| ApiError::bad_url(endpoint))
     }
 
     fn list_url(&self, path: &str, cursor: Option<&Cursor>) -> Result<Url, ApiError> {

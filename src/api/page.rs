@@ -3,15 +3,17 @@
 //! Owns what makes an answer a page (contract 5.1) and where the next one begins. The cursor is known before any item is
 //! read, so that the next page can be on its way meanwhile.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
-mod usual;
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 
-use super::json::{self, BadBody, Raw, Scanner};
+use super::json::{self, BadBody, Raw};
 use super::wire;
 use crate::consent::{Cursor, Item, Page, RejectReason, Rejected};
-use usual::{List, Spots};
 
 /// A page may come back with more items than were asked for, but not with any number of them.
 const MAX_ITEMS: usize = 10_000;
@@ -22,18 +24,9 @@ const MAX_CURSOR_BYTES: usize = 8 * 1024;
 /// A page that was received: JSON to the last byte, with a list of items in it.
 pub struct RawPage {
     body: String,
-    /// Nothing in the body is escaped.
-    plain: bool,
-    items: Found,
+    /// Where each item stands in it.
+    items: Vec<Range<usize>>,
     next: Option<Cursor>,
-}
-
-/// What is known of the items so far.
-enum Found {
-    /// The usual page: where each field stands.
-    Fields(Vec<Spots>),
-    /// Any other one: where each item stands.
-    Items(Vec<Range<usize>>),
 }
 
 impl fmt::Debug for RawPage {
@@ -43,55 +36,40 @@ impl fmt::Debug for RawPage {
 }
 
 impl RawPage {
-    /// Checks a body and finds what it holds.
+    /// Checks a body and finds its items.
     pub fn new(body: Vec<u8>) -> Result<Self, BadBody> {
-        let (body, plain) = json::text(body)?;
-        let (items, next) = if let Some(list) = List::read(&body) {
-            (Found::Fields(list.spots(&body)), list.next())
-        } else {
-            let (items, next) = outline(&body)?;
-            (Found::Items(items), next)
+        let body = json::text(body)?;
+        let outline = match serde_json::from_str::<Outline<'_>>(&body) {
+            Ok(outline) => outline,
+            Err(_) => {
+                json::object::<IgnoredAny>(&body)?;
+                return Err(BadBody::Shape("`items` is not an array"));
+            }
         };
-        let next = cursor_of(next)?;
-        Ok(Self { body, plain, items, next })
+        let Items(items) = outline.items.ok_or(BadBody::Shape("`items` is missing"))?;
+        if items.len() > MAX_ITEMS {
+            return Err(BadBody::Shape("a page of more than 10,000 items"));
+        }
+        let next = cursor_of(outline.next.map(Raw::from))?;
+        let start = body.as_ptr().addr();
+        let place = |item: &&RawValue| {
+            let from = item.get().as_ptr().addr() - start;
+            from..from + item.get().len()
+        };
+        let items = items.iter().map(place).collect();
+        Ok(Self { body, items, next })
     }
 
     pub fn read(&self) -> Page<'_> {
-        let usual = match &self.items {
-            Found::Fields(items) => self.read_usual(items),
-            Found::Items(_) => None,
-        };
-        let items = match (usual, &self.items) {
-            (Some(items), _) => items,
-            (None, Found::Items(items)) => self.read_any(items),
-            // An item is rejected, and has to be shown as it was received.
-            (None, Found::Fields(_)) => self.read_any(&outline(&self.body).unwrap_or_default().0),
-        };
+        let items: Vec<Item<'_>> =
+            self.items.iter().filter_map(|item| wire::item(&self.body[item.clone()])).collect();
         Page { items, next: self.next.clone() }
-    }
-
-    fn read_usual(&self, items: &[Spots]) -> Option<Vec<Item<'_>>> {
-        let consents = items.iter().map(|item| wire::usual(item.fields(&self.body, self.plain)?));
-        consents.collect()
-    }
-
-    fn read_any(&self, items: &[Range<usize>]) -> Vec<Item<'_>> {
-        let texts = items.iter().filter_map(|item| self.body.get(item.clone()));
-        texts.filter_map(wire::item).collect()
     }
 
     /// The item at this place, as it was received, as one that cannot be used.
     pub fn reject(&self, number: usize, id: &str, reason: RejectReason) -> Option<Rejected> {
-        let (items, _) = outline(&self.body).ok()?;
-        let item = self.body.get(items.get(number)?.clone())?;
+        let item = self.body.get(self.items.get(number)?.clone())?;
         Some(wire::rejected(item, Some(id.into()), reason))
-    }
-
-    /// Whether the slow way finds what the fast one does.
-    pub fn is_found_again(&self) -> bool {
-        outline(&self.body).is_ok_and(|(items, next)| {
-            self.read_any(&items) == self.read().items && cursor_of(next).is_ok_and(|next| next == self.next)
-        })
     }
 
     /// Bytes of text in it.
@@ -100,69 +78,78 @@ impl RawPage {
     }
 
     pub fn len(&self) -> usize {
-        match &self.items {
-            Found::Fields(items) => items.len(),
-            Found::Items(items) => items.len(),
-        }
+        self.items.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.items.is_empty()
     }
 
-    /// Whether the list goes on behind it.
-    pub fn has_next(&self) -> bool {
-        self.next.is_some()
-    }
-
-    pub(super) fn next(&self) -> Option<&Cursor> {
+    /// Where the list goes on.
+    pub fn next(&self) -> Option<&Cursor> {
         self.next.as_ref()
     }
 }
 
-/// Where the items stand in a body, and what its `next` is.
-type Outline<'a> = (Vec<Range<usize>>, Option<Raw<'a>>);
-
-/// What any body holds, or why it is no page.
-fn outline(body: &str) -> Result<Outline<'_>, BadBody> {
-    let text = json::checked(body)?;
-    let shift = body.len() - text.len();
-    let mut scanner = Scanner::new(text);
-    if !scanner.take(b'{') {
-        return Err(BadBody::Shape("the answer is not an object"));
-    }
-    let mut items = Err(BadBody::Shape("`items` is missing"));
-    let mut next = None;
-    let mut first = true;
-    while let Some(key) = scanner.next_key(&mut first)? {
-        if key == "items" && scanner.take(b'[') {
-            items = Ok(places(&mut scanner, shift)?);
-            continue;
-        }
-        let value = scanner.value().ok_or(BadBody::NotJson)?;
-        match key.as_ref() {
-            "items" => items = Err(BadBody::Shape("`items` is not an array")),
-            "next" => next = Some(value),
-            _ => {}
-        }
-    }
-    Ok((items?, next))
+/// What a body holds, its texts borrowed; the last of equal keys.
+struct Outline<'a> {
+    items: Option<Items<'a>>,
+    next: Option<&'a RawValue>,
 }
 
-/// Where the items of an array stand whose opening bracket is consumed.
-fn places(scanner: &mut Scanner<'_>, shift: usize) -> Result<Vec<Range<usize>>, BadBody> {
-    let mut items = Vec::new();
-    let mut first = true;
-    while scanner.next_element(&mut first).ok_or(BadBody::NotJson)? {
-        if items.len() == MAX_ITEMS {
-            return Err(BadBody::Shape("a page of more than 10,000 items"));
+impl<'de> Deserialize<'de> for Outline<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+        impl<'de> Visitor<'de> for Object {
+            type Value = Outline<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Outline<'de>, A::Error> {
+                let mut outline = Outline { items: None, next: None };
+                while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+                    match key.as_ref() {
+                        "items" => outline.items = Some(map.next_value()?),
+                        "next" => outline.next = Some(map.next_value()?),
+                        _ => drop(map.next_value::<IgnoredAny>()?),
+                    }
+                }
+                Ok(outline)
+            }
         }
-        scanner.peek();
-        let start = scanner.position();
-        scanner.value().ok_or(BadBody::NotJson)?;
-        items.push(start + shift..scanner.position() + shift);
+        deserializer.deserialize_map(Object)
     }
-    Ok(items)
+}
+
+struct Items<'a>(Vec<&'a RawValue>);
+
+impl<'de> Deserialize<'de> for Items<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Array;
+        impl<'de> Visitor<'de> for Array {
+            type Value = Items<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an array")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Items<'de>, A::Error> {
+                let mut items = Vec::new();
+                // One too many is kept, as a sign: memory does not follow what a broken server sends.
+                while items.len() <= MAX_ITEMS {
+                    match seq.next_element()? {
+                        Some(item) => items.push(item),
+                        None => return Ok(Items(items)),
+                    }
+                }
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Items(items))
+            }
+        }
+        deserializer.deserialize_seq(Array)
+    }
 }
 
 fn cursor_of(next: Option<Raw<'_>>) -> Result<Option<Cursor>, BadBody> {

@@ -1,31 +1,29 @@
-//! A walk over the list of consents, from the start to the end, one page at a time.
+//! The pages of the list of consents, from the first to the last, one at a time.
 //!
-//! Owns which path is walked, the cursor, and the signs that a list leads nowhere (contract 5.1). Keeps no item.
+//! Owns the path, the cursor, and the signs that a list leads nowhere, a cursor loop above all (contract 5.1). Keeps no item.
 
 use std::collections::HashSet;
 
 use sha2::{Digest as _, Sha256};
 
 use super::Api;
-use super::cause::Endpoint;
 use super::clock::ServerTimes;
-use super::error::ApiError;
+use super::error::{ApiError, Endpoint};
+use super::limit::lock;
 use super::page::RawPage;
 use super::retry::Deadline;
 use crate::consent::Cursor;
+use crate::exit::{Exit, Problem};
 
-/// The path of the Quickstart.
 pub const QUICKSTART_PATH: &str = "/v1/grow/consents";
-/// The path of today's reference.
 pub const REFERENCE_PATH: &str = "/v1/marketing-consents";
 
-/// So many empty pages in a row are no list any more.
-const MOST_EMPTY_PAGES: u32 = 1_000;
+const MAX_EMPTY_PAGES: u32 = 1_000;
 
 /// Where the list of consents may be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Paths {
-    /// `first`; where a walk's first request finds it gone, the other one of the two known paths.
+    /// `first`; where a scan's first request finds it gone, the other one of the two known paths.
     Auto {
         /// The path that last worked here, at first the Quickstart's.
         first: String,
@@ -34,14 +32,14 @@ pub enum Paths {
     Fixed(String),
 }
 
-/// A pass over the list.
+/// One scan of the list.
 #[derive(Debug)]
-pub struct Walk<'a> {
+pub struct Pager<'a> {
     api: &'a mut Api,
     path: String,
     other: Option<&'static str>,
     deadline: Deadline,
-    at: At,
+    position: Position,
     /// Digests of all cursors so far: they are long and many, and only ever compared.
     seen: HashSet<[u8; 16]>,
     empty: u32,
@@ -49,91 +47,106 @@ pub struct Walk<'a> {
 
 /// What the next call asks for.
 #[derive(Debug)]
-enum At {
+enum Position {
     Start,
     Cursor(Cursor),
     /// The page before led back to one that was read.
-    Circle,
+    CursorLoop,
     End,
 }
 
-impl<'a> Walk<'a> {
+impl<'a> Pager<'a> {
     pub(super) fn new(api: &'a mut Api, paths: Paths, deadline: Deadline) -> Self {
         let (path, other) = match paths {
             Paths::Fixed(path) => (path, None),
             Paths::Auto { first } if first == REFERENCE_PATH => (first, Some(QUICKSTART_PATH)),
             Paths::Auto { first } => (first, Some(REFERENCE_PATH)),
         };
-        Self { api, path, other, deadline, at: At::Start, seen: HashSet::new(), empty: 0 }
+        Self { api, path, other, deadline, position: Position::Start, seen: HashSet::new(), empty: 0 }
     }
 
-    /// The path that is walked; settled once the first page is there.
+    /// The path of the list; final once the first page is there.
     pub fn endpoint(&self) -> &str {
         &self.path
     }
 
     /// What time it is, according to the answers so far.
     pub fn server_times(&self) -> ServerTimes {
-        self.api.clock.now()
+        lock(&self.api.clock).now()
     }
 
-    /// The next page, or None after the end. The first page is always there, if only without items.
-    ///
-    /// # Errors
-    /// Whatever ends the walk; a page that leads in a circle is still handed out before that.
+    /// The next page, or None after the end. The first page is always there, if only without items. A page that closes a
+    /// cursor loop is still handed out; the call after it fails.
     pub async fn next_page(&mut self) -> Result<Option<RawPage>, ApiError> {
-        let cursor = match &self.at {
-            At::End => return Ok(None),
-            At::Circle => return Err(ApiError::CursorLoop),
-            At::Start => None,
-            At::Cursor(cursor) => Some(cursor.clone()),
+        let cursor = match &self.position {
+            Position::End => return Ok(None),
+            Position::CursorLoop => return Err(cursor_loop()),
+            Position::Start => None,
+            Position::Cursor(cursor) => Some(cursor.clone()),
         };
-        let page = match self.ask(cursor.as_ref()).await {
-            Err(ApiError::Gone { endpoint: Endpoint::Consents, .. })
-                if cursor.is_none() && self.other.is_some() =>
-            {
-                self.ask_other().await?
+        let page = match self.fetch(cursor.as_ref()).await {
+            Err(ApiError::Status { status: 404 | 410, .. }) if cursor.is_none() && self.other.is_some() => {
+                self.fetch_from_other_path().await?
             }
-            Err(ApiError::Unavailable { endpoint: Endpoint::Consents, status: 400 }) if cursor.is_some() => {
+            Err(ApiError::Status { status: 400, .. }) if cursor.is_some() => {
                 return Err(ApiError::CursorRefused);
             }
-            answer => answer?,
+            fetched => fetched?,
         };
-        self.step(&page)?;
+        self.advance(&page)?;
         Ok(Some(page))
     }
 
-    async fn ask(&mut self, cursor: Option<&Cursor>) -> Result<RawPage, ApiError> {
+    async fn fetch(&mut self, cursor: Option<&Cursor>) -> Result<RawPage, ApiError> {
         let url = self.api.list_url(&self.path, cursor)?;
         self.api.get(Endpoint::Consents, &url, RawPage::new, self.deadline).await
     }
 
-    async fn ask_other(&mut self) -> Result<RawPage, ApiError> {
+    async fn fetch_from_other_path(&mut self) -> Result<RawPage, ApiError> {
         if let Some(other) = self.other.take() {
             tracing::info!(gone = %self.path, %other, "the list's path is gone, trying the other one");
             other.clone_into(&mut self.path);
         }
-        match self.ask(None).await {
-            Err(ApiError::Gone { endpoint: Endpoint::Consents, status }) => {
-                Err(ApiError::PathsGone { status })
-            }
-            answer => answer,
+        match self.fetch(None).await {
+            Err(ApiError::Status { status: status @ (404 | 410), .. }) => Err(paths_gone(status)),
+            fetched => fetched,
         }
     }
 
-    /// Settles where the page leads.
-    fn step(&mut self, page: &RawPage) -> Result<(), ApiError> {
+    fn advance(&mut self, page: &RawPage) -> Result<(), ApiError> {
         let Some(next) = page.next() else {
-            self.at = At::End;
+            self.position = Position::End;
             return Ok(());
         };
         self.empty = if page.is_empty() { self.empty + 1 } else { 0 };
-        if self.empty >= MOST_EMPTY_PAGES {
-            return Err(ApiError::EmptyPages(self.empty));
+        if self.empty >= MAX_EMPTY_PAGES {
+            let message =
+                format!("the list of consents answered with {} empty pages in a row and no end", self.empty);
+            return Err(leads_nowhere(message));
         }
-        self.at = if self.seen.insert(digest(next)) { At::Cursor(next.clone()) } else { At::Circle };
+        let is_new = self.seen.insert(digest(next));
+        self.position = if is_new { Position::Cursor(next.clone()) } else { Position::CursorLoop };
         Ok(())
     }
+}
+
+fn paths_gone(status: u16) -> ApiError {
+    Problem::new(
+        Exit::Unavailable,
+        format!("both known paths of the list of consents are gone (status {status}); that never means that there are no consents"),
+    )
+    .next_step("look at api.base_url, and whether Understory's reference names a new path; set it as api.consents_path")
+    .into()
+}
+
+pub(super) fn cursor_loop() -> ApiError {
+    leads_nowhere("cursor loop: the list of consents named a cursor a second time in one scan")
+}
+
+fn leads_nowhere(message: impl Into<std::borrow::Cow<'static, str>>) -> ApiError {
+    Problem::new(Exit::Data, message)
+        .next_step("nothing was taken for missing; if the next runs say the same, tell Understory's support")
+        .into()
 }
 
 fn digest(cursor: &Cursor) -> [u8; 16] {

@@ -1,25 +1,24 @@
 //! When a failed request is made again, and when no more.
 //!
-//! Owns the delay (a pure function), `Retry-After`, and the run's deadline. The loop itself is backon's; it is told the
-//! delays and asked to stop. One owner of retry: neither reqwest nor any caller of this layer repeats a request.
+//! Owns the retry delay (a pure function), `Retry-After`, and the run's deadline; the loop itself is backon's. One owner of
+//! retry: neither reqwest nor any caller of this layer repeats a request.
 
-use std::sync::OnceLock;
+use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
 use backon::Retryable as _;
 use chrono::{DateTime, NaiveDateTime, Utc};
-use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::cause::{Cause, Endpoint};
-use super::error::ApiError;
+use super::error::{ApiError, Endpoint};
 use crate::config;
+use crate::exit::{Exit, Problem};
 
 /// The longest `Retry-After` that is waited for where no deadline is set (contract 5.10).
-const LONGEST_WAIT: Duration = Duration::from_hours(1);
+const MAX_WAIT: Duration = Duration::from_hours(1);
 
 /// More than anybody waits, and still a time that can be added to now.
-const FOR_EVER: Duration = Duration::from_hours(365 * 24);
+const MAX_RETRY_AFTER: Duration = Duration::from_hours(365 * 24);
 
 /// When a run must have ended; waiting beyond it is pointless. That the run really ends then is the caller's part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,11 +34,6 @@ impl Deadline {
         Self(Some(instant))
     }
 
-    /// The instant, if there is one.
-    pub const fn instant(self) -> Option<Instant> {
-        self.0
-    }
-
     /// How long there is left; None: for ever.
     pub fn remaining(self) -> Option<Duration> {
         self.0.map(|at| at.saturating_duration_since(Instant::now()))
@@ -49,12 +43,12 @@ impl Deadline {
     fn allows(self, wait: Duration, asked_for: bool) -> bool {
         match self.remaining() {
             Some(left) => wait <= left,
-            None => !asked_for || wait <= LONGEST_WAIT,
+            None => !asked_for || wait <= MAX_WAIT,
         }
     }
 }
 
-/// The wait before attempt `failed + 1`: full jitter, so that clients that failed together do not return together.
+/// The retry delay before attempt `failed + 1`: full jitter, so that clients that failed together do not return together.
 ///
 /// `unit` is random in [0, 1). With a base of 1 s and a most of 60 s:
 ///
@@ -76,10 +70,10 @@ pub fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
     let value = value.trim();
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
         let seconds = value.parse().unwrap_or(u64::MAX);
-        return Some(Duration::from_secs(seconds).min(FOR_EVER));
+        return Some(Duration::from_secs(seconds).min(MAX_RETRY_AFTER));
     }
     let wait = SystemTime::from(http_date(value)?).duration_since(now);
-    Some(wait.unwrap_or_default().min(FOR_EVER))
+    Some(wait.unwrap_or_default().min(MAX_RETRY_AFTER))
 }
 
 /// The three forms of RFC 9110, section 5.6.7: `Sun, 06 Nov 1994 08:49:37 GMT`, `Sunday, 06-Nov-94 08:49:37 GMT`,
@@ -91,20 +85,65 @@ pub(super) fn http_date(text: &str) -> Option<DateTime<Utc>> {
     dates.find_map(Result::ok).map(|date| date.and_utc())
 }
 
+/// Why one attempt failed.
 #[derive(Debug)]
 pub(super) enum Fault {
-    /// Asking again would not help.
+    /// Asking again does not help.
     Final(ApiError),
-    Passing {
-        cause: Cause,
-        /// `Retry-After`.
-        asked: Option<Duration>,
-    },
+    Passing(Transient),
 }
 
-impl From<Cause> for Fault {
-    fn from(cause: Cause) -> Self {
-        Self::Passing { cause, asked: None }
+/// A failure that may pass by itself.
+#[derive(Debug)]
+pub(super) struct Transient {
+    pub(super) words: Cow<'static, str>,
+    next_step: Option<Cow<'static, str>>,
+    exit: Exit,
+    /// 429: waits for `retry.rate_limit_delay` at least.
+    is_rate_limit: bool,
+    /// `Retry-After`.
+    retry_after: Option<Duration>,
+}
+
+impl Transient {
+    pub(super) fn new(words: impl Into<Cow<'static, str>>) -> Self {
+        let words = words.into();
+        Self { words, next_step: None, exit: Exit::Retry, is_rate_limit: false, retry_after: None }
+    }
+
+    pub(super) fn next_step(self, next_step: impl Into<Cow<'static, str>>) -> Self {
+        Self { next_step: Some(next_step.into()), ..self }
+    }
+
+    /// A status that may pass.
+    pub(super) fn status(status: u16, retry_after: Option<Duration>) -> Self {
+        let passing = Self { retry_after, ..Self::new(format!("it answered with status {status}")) };
+        if status == 429 {
+            return Self { is_rate_limit: true, ..passing.next_step("lower api.requests_per_second") };
+        }
+        passing
+    }
+
+    /// 200, but a login page or the message of a proxy.
+    pub(super) fn not_json(endpoint: Endpoint) -> Self {
+        let key = endpoint.key();
+        let next_step = format!("look at {key}: a login page or a proxy's message may stand in for the API");
+        let words = "it answered with status 200 and something that is not JSON";
+        Self { exit: Exit::Data, ..Self::new(words).next_step(next_step) }
+    }
+
+    /// The least wait that the server asked for, by `Retry-After` or by a 429.
+    fn required_wait(&self, policy: &config::Retry) -> Option<Duration> {
+        if self.is_rate_limit {
+            return Some(self.retry_after.unwrap_or_default().max(policy.rate_limit_delay));
+        }
+        self.retry_after
+    }
+}
+
+impl From<Transient> for Fault {
+    fn from(transient: Transient) -> Self {
+        Self::Passing(transient)
     }
 }
 
@@ -114,113 +153,77 @@ impl From<ApiError> for Fault {
     }
 }
 
-/// What is tried again.
-///
-/// No closure, although there are only two of them: the compiler cannot see that the future of an async closure which
-/// borrows its state can move between threads.
-pub(super) trait Attempt: Send {
-    type Output: Send;
-
-    /// The attempt with this number, from 1.
-    fn make(&mut self, number: u32) -> impl Future<Output = Result<Self::Output, Fault>> + Send;
-}
-
-/// `retry.*`, as the loop needs it.
-#[derive(Debug, Clone)]
-pub(super) struct Policy {
-    attempts: u32,
-    base: Duration,
-    most: Duration,
-    after_429: Duration,
-}
-
-impl Policy {
-    pub(super) fn new(retry: &config::Retry) -> Self {
-        Self {
-            attempts: retry.max_attempts.max(1),
-            base: retry.base_delay,
-            most: retry.max_delay,
-            after_429: retry.rate_limit_delay,
-        }
-    }
-
-    /// The least wait that the server asked for, by `Retry-After` or by a 429.
-    fn floor(&self, cause: Cause, asked: Option<Duration>) -> Option<Duration> {
-        match cause {
-            Cause::Status(429) => Some(asked.unwrap_or_default().max(self.after_429)),
-            _ => asked,
-        }
-    }
-
-    /// Makes attempts until one succeeds, one fails for good, none is left, or the wait would outlast the deadline.
-    ///
-    /// backon's loop takes a closure that makes futures, which therefore cannot borrow from it; so what the attempts share
-    /// lies behind a lock that nobody else ever takes.
-    pub(super) async fn run<A: Attempt>(
-        &self,
-        endpoint: Endpoint,
-        deadline: Deadline,
-        attempt: &mut A,
-    ) -> Result<A::Output, ApiError> {
-        let shared = Mutex::new((attempt, 0_u32));
-        let stopped = OnceLock::new();
-        let outcome = (|| async {
-            let mut guard = shared.lock().await;
-            let (attempt, made) = &mut *guard;
-            *made += 1;
-            attempt.make(*made).await
-        })
-        .retry((1..self.attempts).map(|failed| delay(failed, self.base, self.most, random_unit())))
-        .when(|fault| matches!(fault, Fault::Passing { .. }))
-        .adjust(|fault, drawn| self.wait(fault, drawn?, deadline, &stopped))
-        .notify(|fault, wait| note(endpoint, fault, wait))
-        .await;
-        let fault = match outcome {
-            Ok(value) => return Ok(value),
-            Err(fault) => fault,
-        };
-        Err(self.give_up(endpoint, fault, stopped.get().copied()))
-    }
-
-    /// The wait before the next attempt; None, and the wait in `stopped`, where it would be too long.
-    fn wait(
-        &self,
-        fault: &Fault,
-        drawn: Duration,
-        deadline: Deadline,
-        stopped: &OnceLock<Duration>,
-    ) -> Option<Duration> {
-        let floor = match fault {
-            Fault::Passing { cause, asked } => self.floor(*cause, *asked),
-            Fault::Final(_) => None,
-        };
-        let wait = floor.unwrap_or_default().max(drawn);
-        if deadline.allows(wait, floor.is_some()) {
+/// Makes attempts, each with its number from 1, until one succeeds, one fails for good, none is left, or the wait would
+/// outlast the deadline.
+pub(super) async fn retry<T, F: Future<Output = Result<T, Fault>>>(
+    policy: &config::Retry,
+    endpoint: Endpoint,
+    deadline: Deadline,
+    mut attempt: impl FnMut(u32) -> F,
+) -> Result<T, ApiError> {
+    let mut number = 0;
+    let mut too_long = None;
+    let delays = (1..policy.max_attempts)
+        .map(|failed| delay(failed, policy.base_delay, policy.max_delay, random_unit()));
+    let outcome = (|| {
+        number += 1;
+        attempt(number)
+    })
+    .retry(delays)
+    .when(|fault| matches!(fault, Fault::Passing(_)))
+    .adjust(|fault, drawn| {
+        let Fault::Passing(transient) = fault else { return None };
+        let required = transient.required_wait(policy);
+        let wait = required.unwrap_or_default().max(drawn?);
+        if deadline.allows(wait, required.is_some()) {
             return Some(wait);
         }
-        stopped.get_or_init(|| wait);
+        too_long = Some(wait);
         None
-    }
-
-    fn give_up(&self, endpoint: Endpoint, fault: Fault, stopped: Option<Duration>) -> ApiError {
-        let (cause, asked) = match fault {
-            Fault::Final(error) => return error,
-            Fault::Passing { cause, asked } => (cause, asked),
-        };
-        // Whatever ended the attempts: where the server asked for a wait, the next run shall know.
-        let not_before = self.floor(cause, asked).and_then(|floor| Instant::now().checked_add(floor));
-        match stopped {
-            Some(wait) => ApiError::NoTimeLeft { endpoint, cause, wait_secs: wait.as_secs(), not_before },
-            None => ApiError::GaveUp { endpoint, cause, attempts: self.attempts, not_before },
+    })
+    .notify(|fault, wait| {
+        if let Fault::Passing(Transient { words, .. }) = fault {
+            // Not a warning: it mostly passes, the run counts it, and what does not pass ends in an error.
+            tracing::info!(endpoint = endpoint.name(), cause = %words, ?wait, "a request failed and is made again");
         }
-    }
+    })
+    .await;
+    outcome.map_err(|fault| match fault {
+        Fault::Final(error) => error,
+        Fault::Passing(transient) => give_up(policy, endpoint, transient, too_long),
+    })
 }
 
-fn note(endpoint: Endpoint, fault: &Fault, wait: Duration) {
-    if let Fault::Passing { cause, .. } = fault {
-        // Not a warning: it mostly heals itself, the run counts it, and what does not heal ends in an error.
-        tracing::info!(endpoint = endpoint.name(), %cause, ?wait, "a request failed and is made again");
-    }
+fn give_up(
+    policy: &config::Retry,
+    endpoint: Endpoint,
+    transient: Transient,
+    too_long: Option<Duration>,
+) -> ApiError {
+    // Whatever ended the attempts: where the server asked for a wait, the next run shall know.
+    let required = transient.required_wait(policy);
+    let not_before = required.and_then(|required| Instant::now().checked_add(required));
+    let Transient { words, next_step, exit, is_rate_limit, .. } = transient;
+    let problem = match too_long {
+        Some(wait) => {
+            let message = format!(
+                "{endpoint} could not be used: {words}; the wait of {} s before the next attempt reaches beyond the run's deadline",
+                wait.as_secs()
+            );
+            Problem::new(Exit::Retry, message).next_step(if is_rate_limit {
+                "lower api.requests_per_second, or raise schedule.run_timeout; the next run tries again"
+            } else {
+                "nothing to do at once: the next run tries again"
+            })
+        }
+        None => {
+            let attempts = policy.max_attempts.max(1);
+            let message =
+                format!("{endpoint} could not be used: {words} ({attempts} of {attempts} attempts failed)");
+            Problem { next_step, ..Problem::new(exit, message) }
+        }
+    };
+    ApiError::GaveUp { problem, not_before }
 }
 
 /// Random in [0, 1). Without randomness the wait is the longest, which is safe.

@@ -9,13 +9,14 @@ use std::time::Duration;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-use super::cause::{Cause, Endpoint, Refusal};
-use super::error::ApiError;
+use super::error::{ApiError, BACKOFFICE, Endpoint, refused_us};
 use super::json::{self, BadBody, Raw};
-use super::retry::Fault;
 use crate::config;
+use crate::exit::{Exit, Problem};
 
 /// Everything but the unreserved characters of RFC 3986. The form encoders of the web's own standard escape `~`, and
 /// the server then refuses a secret that holds one; none of them is used here.
@@ -65,30 +66,37 @@ pub struct Token {
     life: Option<Duration>,
 }
 
+/// The answer of a token endpoint (RFC 6749, 5.1), its values in any form.
+#[derive(Deserialize)]
+struct TokenAnswer<'a> {
+    #[serde(borrow)]
+    access_token: Option<&'a RawValue>,
+    #[serde(borrow)]
+    token_type: Option<&'a RawValue>,
+    #[serde(borrow)]
+    expires_in: Option<&'a RawValue>,
+}
+
 impl Token {
     pub fn parse(body: Vec<u8>, asked_at: Instant) -> Result<Self, BadBody> {
-        let (text, _) = json::text(body)?;
-        let text = json::checked(&text)?;
-        let members = json::members(text).ok_or(BadBody::Shape("the answer is not an object"))?;
-        let field = |name: &str| {
-            let found = members.iter().rev().find(|(key, _)| key == name);
-            found.map(|(_, value)| *value).filter(|value| !value.is_null())
-        };
-        let value = field("access_token")
-            .and_then(Raw::string)
-            .ok_or(BadBody::Shape("`access_token` is missing or not text"))?;
+        let text = json::text(body)?;
+        let answer: TokenAnswer<'_> = json::object(&text)?;
+        let value = answer.access_token.and_then(|value| Raw::from(value).string());
+        let value = value.ok_or(BadBody::Shape("`access_token` is missing or not text"))?;
         if value.is_empty()
             || value.len() > MAX_TOKEN_BYTES
             || !value.bytes().all(|byte| byte.is_ascii_graphic())
         {
             return Err(BadBody::Shape("`access_token` cannot be sent in a header"));
         }
-        let bearer = field("token_type")
-            .is_none_or(|kind| kind.string().is_some_and(|text| text.trim().eq_ignore_ascii_case("bearer")));
-        if !bearer {
+        let is_bearer = |kind: &RawValue| {
+            Raw::from(kind).string().is_some_and(|text| text.trim().eq_ignore_ascii_case("bearer"))
+        };
+        if !answer.token_type.is_none_or(is_bearer) {
             return Err(BadBody::Shape("`token_type` is not bearer"));
         }
-        Ok(Self { value: value.into_owned().into(), asked_at, life: field("expires_in").and_then(life) })
+        let life = answer.expires_in.and_then(|value| life(Raw::from(value)));
+        Ok(Self { value: value.into_owned().into(), asked_at, life })
     }
 
     /// Is enough of its life left to send it? Life counts from when it was asked for: it cannot have begun earlier.
@@ -109,14 +117,6 @@ impl Token {
         header.set_sensitive(true);
         Some(header)
     }
-}
-
-/// Reads the answer of a token endpoint that said 200.
-pub(super) fn read(body: Vec<u8>, asked_at: Instant) -> Result<Token, Fault> {
-    Token::parse(body, asked_at).map_err(|bad| match bad {
-        BadBody::NotJson => Cause::NotJson.into(),
-        BadBody::Shape(what) => Fault::Final(ApiError::Shape { endpoint: Endpoint::Token, what }),
-    })
 }
 
 /// A life in seconds: a number, or text with one. What is no positive number is unknown.
@@ -144,32 +144,73 @@ const KNOWN_CODES: [&str; 10] = [
 
 /// What an answer of the token endpoint means that is neither 2xx nor 3xx nor one that passes.
 pub fn refusal(status: u16, body: Vec<u8>) -> ApiError {
-    let code = error_code(body);
-    let why = match (code, status) {
-        (Some("invalid_scope"), _) => Refusal::Scope(status),
-        (Some("unauthorized_client"), _) => Refusal::Grant(status),
-        (Some("access_denied"), _) => Refusal::Denied(status),
-        (Some("invalid_client"), _) | (Some(_), 401) => Refusal::Client(status),
-        (Some(_), 403) => Refusal::Denied(status),
-        (None, 401 | 403) => return ApiError::Gateway { status },
-        (_, 404 | 410) => {
-            return ApiError::NoTokenEndpoint { status };
-        }
-        (Some(code), _) if !code.is_empty() => return ApiError::NoToken { status, code },
-        _ => {
-            return ApiError::Unavailable { endpoint: Endpoint::Token, status };
-        }
+    let look_at_key = || {
+        format!("look at the key {BACKOFFICE}: is it active, and made for this company? Else make a new one")
     };
-    ApiError::Refused { endpoint: Endpoint::Token, why }
+    let code = error_code(body);
+    let is_denied = match code {
+        Some("invalid_client") => false,
+        Some(code) => code == "access_denied" || status == 403,
+        None => false,
+    };
+    let (why, next_step) = match (code, status) {
+        (Some("invalid_scope"), _) => (
+            format!("the key does not have one of auth.scopes (invalid_scope, status {status})"),
+            format!(
+                "compare auth.scopes with the permissions of the key {BACKOFFICE}: it needs Read on Marketing consents"
+            ),
+        ),
+        (Some("unauthorized_client"), _) => (
+            format!(
+                "the key auth.client_id may not ask for tokens this way (unauthorized_client, status {status})"
+            ),
+            look_at_key(),
+        ),
+        (Some("invalid_client"), _) | (Some(_), 401) if !is_denied => (
+            format!("auth.client_id or auth.client_secret is not accepted (status {status})"),
+            format!(
+                "compare auth.client_id and auth.client_secret with the key {BACKOFFICE}; the secret is shown once, so make a new key if it is lost"
+            ),
+        ),
+        _ if is_denied => {
+            (format!("access is denied to the key auth.client_id (status {status})"), look_at_key())
+        }
+        _ => return not_refused(status, code.unwrap_or_default()),
+    };
+    ApiError::KeyRejected(Problem::new(Exit::Refused, refused_us(&why, Endpoint::Token)).next_step(next_step))
+}
+
+/// An answer that does not judge the key.
+fn not_refused(status: u16, code: &str) -> ApiError {
+    match status {
+        401 | 403 => Problem::new(
+            Exit::Retry,
+            format!("the token endpoint answered with status {status} and no OAuth error: a gateway or a proxy turned the request away"),
+        )
+        .next_step("look at auth.token_url, and at what stands between this machine and Understory; the next run tries again")
+        .into(),
+        404 | 410 => {
+            Problem::new(Exit::Unavailable, format!("there is no token endpoint at auth.token_url (status {status})"))
+                .next_step("leave auth.token_url out: its default is Understory's own, https://api.auth.understory.io/oauth2/token")
+                .into()
+        }
+        _ if code.is_empty() => ApiError::of_status(Endpoint::Token, status),
+        _ => ApiError::KeyRejected(
+            Problem::new(Exit::Unavailable, format!("the token endpoint answered with status {status} and the error {code}"))
+                .next_step("compare auth.token_url, auth.audience and auth.scopes with what Understory gave you"),
+        ),
+    }
 }
 
 /// RFC 6749's `error`, if the body holds one: empty where the standard does not name it.
 fn error_code(body: Vec<u8>) -> Option<&'static str> {
-    let (text, _) = json::text(body).ok()?;
-    let text = json::checked(&text).ok()?;
-    let members = json::members(text)?;
-    let (_, value) = members.iter().rev().find(|(key, _)| key == "error")?;
-    let code = value.string()?;
+    #[derive(Deserialize)]
+    struct Answer<'a> {
+        #[serde(borrow)]
+        error: Option<&'a RawValue>,
+    }
+    let text = json::text(body).ok()?;
+    let code = Raw::from(json::object::<Answer<'_>>(&text).ok()?.error?).string()?;
     Some(KNOWN_CODES.into_iter().find(|known| *known == code).unwrap_or_default())
 }
 

@@ -21,16 +21,14 @@ const MANY_FIELDS: usize = 500_000;
 
 /// The fields that have a column, as received; the last of equal ones.
 #[derive(Default)]
-pub(super) struct Fields<'a> {
-    pub(super) id: Option<Raw<'a>>,
-    pub(super) company_id: Option<Raw<'a>>,
-    pub(super) email: Option<Raw<'a>>,
-    pub(super) full_name: Option<Raw<'a>>,
-    pub(super) source: Option<Raw<'a>>,
-    pub(super) references: Option<Raw<'a>>,
-    pub(super) others: Vec<(Cow<'a, str>, &'a str)>,
-    /// Levels of nesting, the item's own included.
-    pub(super) depth: usize,
+struct Fields<'a> {
+    id: Option<Raw<'a>>,
+    company_id: Option<Raw<'a>>,
+    email: Option<Raw<'a>>,
+    full_name: Option<Raw<'a>>,
+    source: Option<Raw<'a>>,
+    references: Option<Raw<'a>>,
+    others: Vec<(Cow<'a, str>, &'a str)>,
 }
 
 impl<'a> Fields<'a> {
@@ -38,9 +36,8 @@ impl<'a> Fields<'a> {
     fn read(scanner: &mut Scanner<'a>) -> Option<Self> {
         let mut fields = Self::default();
         let (mut first, mut many) = (true, MANY_FIELDS);
-        while let Some(key) = scanner.next_key(&mut first).ok()? {
+        while let Some(key) = scanner.next_key(&mut first)? {
             let value = scanner.value()?;
-            fields.depth = fields.depth.max(value.depth + 1);
             match key.as_ref() {
                 "id" => fields.id = Some(value),
                 "company_id" => fields.company_id = Some(value),
@@ -83,16 +80,10 @@ fn not_blank(text: Cow<'_, str>) -> Option<Cow<'_, str>> {
     (!text.trim().is_empty()).then_some(text)
 }
 
-/// Makes a consent of the fields of a usual item. None where it is to be rejected.
-pub(super) fn usual(fields: Fields<'_>) -> Option<Item<'_>> {
-    let id = fields.usable_id();
-    consent(fields, id).ok().map(Item::Consent)
-}
-
 /// Reads one item of a page that was checked. None only where the text is not JSON after all.
 pub(super) fn item(text: &str) -> Option<Item<'_>> {
     let mut scanner = Scanner::new(text);
-    if !scanner.take(b'{') {
+    if !scanner.consume(b'{') {
         return Some(Item::Rejected(rejected(text, None, RejectReason::NotAnObject)));
     }
     let fields = Fields::read(&mut scanner)?;
@@ -104,9 +95,6 @@ pub(super) fn item(text: &str) -> Option<Item<'_>> {
 }
 
 fn consent<'a>(mut fields: Fields<'a>, id: Option<Cow<'a, str>>) -> Result<Consent<'a>, RejectReason> {
-    if fields.depth > MAX_DEPTH {
-        return Err(RejectReason::TooDeep);
-    }
     let text = |value: Option<Raw<'a>>| value.and_then(Raw::string).and_then(not_blank);
     let company_id = text(fields.company_id).ok_or(RejectReason::NoCompany)?;
     let email = text(fields.email).ok_or(RejectReason::NoEmail)?;
@@ -138,19 +126,16 @@ fn consent<'a>(mut fields: Fields<'a>, id: Option<Cow<'a, str>>) -> Result<Conse
 
 /// What makes it the same item again is its id, else its canonical text; what is too deep for one is taken as it stands.
 pub(super) fn rejected(raw: &str, id: Option<Cow<'_, str>>, reason: RejectReason) -> Rejected {
-    let mut hash = Sha256::new();
-    match (&id, json::canonical(raw, MAX_DEPTH)) {
-        (Some(id), _) => {
-            hash.update(b"id:");
-            hash.update(id.as_bytes());
-        }
-        (None, Some(canonical)) => hash.update(canonical),
-        (None, None) => hash.update(raw),
-    }
+    let canonical = json::canonical(raw, MAX_DEPTH);
+    let is_too_deep = canonical.is_none() && reason != RejectReason::NotAnObject;
+    let fingerprint = match &id {
+        Some(id) => Sha256::new().chain_update(b"id:").chain_update(id.as_bytes()),
+        None => Sha256::new_with_prefix(canonical.as_deref().unwrap_or(raw)),
+    };
     Rejected {
         id: id.map(Cow::into_owned),
-        reason,
+        reason: if is_too_deep { RejectReason::TooDeep } else { reason },
         item: raw.to_owned(),
-        fingerprint: hash.finalize().into(),
+        fingerprint: fingerprint.finalize().into(),
     }
 }

@@ -287,7 +287,7 @@ impl Work {
 
     /// Adds what was asked since the last run to the metrics.
     fn count_requests(&mut self) {
-        let now = self.syncer.traffic().clone();
+        let now = self.syncer.traffic();
         self.metrics.observe_retries(now.retries - self.seen.retries);
         self.metrics.observe_token_requests(now.token_requests - self.seen.token_requests);
         let before: &BTreeMap<_, _> = &self.seen.by_endpoint_and_status;

@@ -124,7 +124,7 @@ impl Report<'_> {
 
     async fn notification(&mut self, config: &Config) -> io::Result<()> {
         let Some(url) = &config.notify.url else {
-            let problem = Problem::new("notify.url is off", Exit::Config, "set notify.url");
+            let problem = Problem::new(Exit::Config, "notify.url is off").next_step("set notify.url");
             return self.bad("notification", problem);
         };
         let message = Notice::test(config.api.company_id.as_deref(), Timestamp::now());

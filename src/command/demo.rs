@@ -106,7 +106,8 @@ fn remove_old(database: &Path) -> Result<(), CommandError> {
     };
     if !kind.is_file() || !is_marked(database)? {
         let hint = "move it away, or run the demo in another folder";
-        let problem = Problem::new("{file} exists, and the demo did not make it", Exit::Config, hint);
+        let problem =
+            Problem::new(Exit::Config, "{file} exists, and the demo did not make it").next_step(hint);
         return Err(problem.with("file", DATABASE).into());
     }
     for companion in COMPANIONS {

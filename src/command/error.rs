@@ -33,12 +33,12 @@ pub enum CommandError {
 impl CommandError {
     /// What was typed does not say what to do.
     pub fn usage(message: &str) -> Self {
-        Problem::new(message, Exit::Usage, "see `understory-sync --help`").into()
+        Problem::new(Exit::Usage, message).next_step("see `understory-sync --help`").into()
     }
 
     pub(super) fn at_line(what: &str, line: usize) -> Self {
         let hint = "give one address a line, as plain text in UTF-8, without quotation marks or columns";
-        let problem = Problem::new("line {line}: {what} (nothing was done)", Exit::Usage, hint);
+        let problem = Problem::new(Exit::Usage, "line {line}: {what} (nothing was done)").next_step(hint);
         problem.with("line", line).with("what", what).into()
     }
 
@@ -46,19 +46,23 @@ impl CommandError {
     pub(super) fn reader(how: impl Display) -> Self {
         let message = "the reader's command {how}; its cursor stays where it was";
         let hint = "correct the command; the next reading gives it the same lines again";
-        Problem::new(message, Exit::Retry, hint).with("how", how).into()
+        Problem::new(Exit::Retry, message).next_step(hint).with("how", how).into()
     }
 
     pub(super) fn exists(path: &Path) -> Self {
         let message = "{path} exists, and init writes over nothing";
-        let problem = Problem::new(message, Exit::Config, "edit it, or move it away first");
+        let problem = Problem::new(Exit::Config, message).next_step("edit it, or move it away first");
         problem.with("path", path.display()).into()
     }
 
     pub fn listen(address: SocketAddr, cause: &io::Error) -> Self {
         let message = "http.listen: cannot listen at {address}: {cause}";
         let hint = "choose a free port, or end the program that has it";
-        Problem::new(message, Exit::Config, hint).with("address", address).with("cause", cause).into()
+        Problem::new(Exit::Config, message)
+            .next_step(hint)
+            .with("address", address)
+            .with("cause", cause)
+            .into()
     }
 
     pub fn exit(&self) -> Exit {
@@ -85,7 +89,7 @@ impl CommandError {
             Self::Store(error) => Some(error.hint().to_owned()),
             Self::Api(error) => error.hint(),
             Self::Run(failure) => failure.hint(),
-            Self::Problem(problem) => Some(problem.hint.to_owned()),
+            Self::Problem(problem) => problem.next_step.as_deref().map(str::to_owned),
             Self::Io { .. } | Self::Interrupted => None,
         }
     }

@@ -15,7 +15,7 @@ use url::Url;
 use super::error::CommandError;
 use super::key::FirstLook;
 use super::prompt::Prompt;
-use crate::api::{Api, ApiError, Deadline};
+use crate::api::{Api, Deadline};
 use crate::cli::InitArgs;
 use crate::config::{self, Environment, Loaded, Needs, Sources, load_draft, quoted};
 use crate::exit::Exit;
@@ -279,7 +279,7 @@ impl Session<'_> {
                 match self.try_key(&key).await {
                     Ok(()) => return Ok(key),
                     Err(error) => {
-                        let passes = matches!(&error, CommandError::Api(error) if !is_about_the_key(error));
+                        let passes = matches!(&error, CommandError::Api(error) if !error.is_about_the_key());
                         self.failed(error)?;
                         if !passes {
                             break;
@@ -454,9 +454,4 @@ impl Session<'_> {
         writeln!(self.out, "    {sudo}systemctl enable --now understory-sync")?;
         Ok(())
     }
-}
-
-/// Another id or secret would help; everything else may pass, or be set right outside.
-const fn is_about_the_key(error: &ApiError) -> bool {
-    matches!(error, ApiError::Refused { .. } | ApiError::NoToken { .. })
 }

@@ -27,9 +27,9 @@ impl FirstLook {
             ConsentsPath::Auto => Paths::Auto { first: QUICKSTART_PATH.to_owned() },
             ConsentsPath::Fixed(path) => Paths::Fixed(path.clone()),
         };
-        let mut walk = api.walk(paths, deadline);
-        let page = walk.next_page().await?;
-        let path = walk.endpoint().to_owned();
+        let mut pager = api.pages(paths, deadline);
+        let page = pager.next_page().await?;
+        let path = pager.endpoint().to_owned();
         let companies = page.as_ref().map(|page| companies(&page.read())).unwrap_or_default();
         let company = owner(api).await.or_else(|| match companies.as_slice() {
             [] => None,
@@ -37,7 +37,7 @@ impl FirstLook {
             companies => Some(format!("{} companies", companies.len())),
         });
         let count = page.as_ref().map_or(0, RawPage::len);
-        Ok(Self { path, count, more: page.is_some_and(|page| page.has_next()), companies, company })
+        Ok(Self { path, count, more: page.is_some_and(|page| page.next().is_some()), companies, company })
     }
 
     /// "100 consents on the first page, and more follow"

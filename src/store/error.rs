@@ -91,13 +91,13 @@ impl StoreError {
         self.exit_and_hint().0
     }
 
-    pub fn hint(&self) -> &'static str {
+    pub fn hint(&self) -> &str {
         self.exit_and_hint().1
     }
 
-    fn exit_and_hint(&self) -> (Exit, &'static str) {
+    fn exit_and_hint(&self) -> (Exit, &str) {
         match self {
-            Self::Problem(problem) => (problem.exit, problem.hint),
+            Self::Problem(problem) => (problem.exit, problem.next_step.as_deref().unwrap_or_default()),
             Self::Absent { .. } => (
                 Exit::Config,
                 "run `understory-sync --run-once` or `understory-sync migrate` first, or correct database.url",
@@ -203,48 +203,50 @@ impl StoreError {
 
     pub(super) fn url(why: &str) -> Self {
         let hint = "use sqlite://FILE or postgres://USER:PASSWORD@HOST/DATABASE";
-        Problem::new("database.url cannot be used: {why}", Exit::Config, hint).with("why", why).into()
+        Problem::new(Exit::Config, "database.url cannot be used: {why}")
+            .next_step(hint)
+            .with("why", why)
+            .into()
     }
 
     pub(super) fn directory(path: &Path) -> Self {
         let message = "{path} is a directory, not a database file";
-        Problem::new(message, Exit::Config, "name a file inside it").with("path", path.display()).into()
+        Problem::new(Exit::Config, message)
+            .next_step("name a file inside it")
+            .with("path", path.display())
+            .into()
     }
 
     pub(super) fn no_folder(path: &Path) -> Self {
         let hint = "make the folder, or correct the path";
-        let problem = Problem::new("the folder of {path} does not exist", Exit::Config, hint);
+        let problem = Problem::new(Exit::Config, "the folder of {path} does not exist").next_step(hint);
         problem.with("path", path.display()).into()
     }
 
     pub(super) fn corrupt(code: &str) -> Self {
-        let problem = Problem::new(
-            "the database {place} is corrupt ({code})",
-            Exit::Data,
-            "keep the file, restore the last backup; a fresh database fills itself again with the next run, but without history",
-        );
+        let problem = Problem::new(Exit::Data, "the database {place} is corrupt ({code})").next_step("keep the file, restore the last backup; a fresh database fills itself again with the next run, but without history");
         problem.with("code", code).into()
     }
 
     pub(super) fn sqlite_only(what: &str) -> Self {
-        let problem =
-            Problem::new("{what} is for SQLite databases only", Exit::Config, "use pg_dump for PostgreSQL");
+        let problem = Problem::new(Exit::Config, "{what} is for SQLite databases only")
+            .next_step("use pg_dump for PostgreSQL");
         problem.with("what", what).into()
     }
 
     /// There was a database while this process ran.
     pub fn lost(place: &str) -> Self {
         let problem = Problem::new(
-            "the database {place} is gone or empty, though this process has used it; it is not made anew",
             Exit::Retry,
-            "restore it, or mount its folder; to begin a new database, restart the daemon",
-        );
+            "the database {place} is gone or empty, though this process has used it; it is not made anew",
+        )
+        .next_step("restore it, or mount its folder; to begin a new database, restart the daemon");
         problem.with("place", place).into()
     }
 
     /// A target file of a command.
     pub fn target(path: &Path, cause: &std::io::Error) -> Self {
-        let problem = Problem::new("{path} cannot be written: {cause}", Exit::Write, CHECK_RIGHTS);
+        let problem = Problem::new(Exit::Write, "{path} cannot be written: {cause}").next_step(CHECK_RIGHTS);
         problem.with("path", path.display()).with("cause", cause).into()
     }
 }

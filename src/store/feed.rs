@@ -162,7 +162,8 @@ impl Hold {
 
 fn reader_busy(name: &str) -> StoreError {
     let hint = "let it finish; the name of a process that was killed is free after 10 seconds";
-    let problem = Problem::new("another process reads the change feed as {name}", Exit::Retry, hint);
+    let problem =
+        Problem::new(Exit::Retry, "another process reads the change feed as {name}").next_step(hint);
     problem.with("name", name).into()
 }
 

@@ -138,7 +138,8 @@ fn resolve(path: &Path) -> Result<PathBuf, StoreError> {
     let target = follow_links(path);
     if target.is_symlink() {
         let hint = "let one of them lead to a file, or correct the path";
-        let problem = Problem::new("the symbolic links of {path} run in a circle", Exit::Config, hint);
+        let problem =
+            Problem::new(Exit::Config, "the symbolic links of {path} run in a circle").next_step(hint);
         return Err(problem.with("path", path.display()).into());
     }
     let folder = match target.parent() {

@@ -81,11 +81,8 @@ pub(super) fn refuse_planted(database: &Path, metadata: &std::fs::Metadata) -> R
     if metadata.len() > 0 || is_trusted(metadata.uid(), folder.uid(), caller()) {
         return Ok(());
     }
-    let problem = Problem::new(
-        "{place} is an empty file that belongs to another user",
-        Exit::Config,
-        "remove it, or let database.url name a file in a folder that only you can write to",
-    );
+    let problem = Problem::new(Exit::Config, "{place} is an empty file that belongs to another user")
+        .next_step("remove it, or let database.url name a file in a folder that only you can write to");
     Err(problem.with("place", database.display()).into())
 }
 

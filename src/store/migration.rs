@@ -42,11 +42,10 @@ pub(super) async fn inspect(conn: &mut Conn, place: &str) -> Result<Schema, Stor
                  coalesce(current_setting('server_encoding', true), 'UTF8')";
             let (migrated, consents, encoding): (bool, bool, String) = row!(conn, LOOK).map_err(failed)?;
             if encoding != "UTF8" {
-                let problem = Problem::new(
-                    "{place} stores text as {encoding}, not as UTF8",
-                    Exit::Config,
-                    "create the database anew: `createdb --encoding=UTF8 --template=template0 NAME`",
-                );
+                let problem = Problem::new(Exit::Config, "{place} stores text as {encoding}, not as UTF8")
+                    .next_step(
+                        "create the database anew: `createdb --encoding=UTF8 --template=template0 NAME`",
+                    );
                 return Err(problem.with("place", place).with("encoding", encoding).into());
             }
             match (migrated, consents) {
@@ -76,16 +75,17 @@ pub(super) async fn inspect(conn: &mut Conn, place: &str) -> Result<Schema, Stor
     let known = migrator.iter().map(|known| known.version);
     if applied.is_empty() || !known.take(applied.len()).eq(applied.iter().map(|(version, _)| *version)) {
         let problem = Problem::new(
-            "{place} holds our tables, but its table _sqlx_migrations is empty or incomplete",
             Exit::Config,
-            RESTORE,
-        );
+            "{place} holds our tables, but its table _sqlx_migrations is empty or incomplete",
+        )
+        .next_step(RESTORE);
         return Err(problem.with("place", place).into());
     }
     let (state,): (bool,) =
         row!(conn, "select exists (select 1 from sync_state where id = 1)").map_err(failed)?;
     if !state {
-        let problem = Problem::new("the table sync_state in {place} is empty", Exit::Config, RESTORE);
+        let problem =
+            Problem::new(Exit::Config, "the table sync_state in {place} is empty").next_step(RESTORE);
         return Err(problem.with("place", place).into());
     }
     Ok(if applied.len() < migrator.iter().count() { Schema::Older } else { Schema::Current })
@@ -102,8 +102,10 @@ pub(super) async fn refuse_tables_of_others(conn: &mut Conn, place: &str) -> Res
         return Ok(());
     }
     let problem = Problem::new(
-        "{place} holds tables of other applications ({tables}), and its URL is that of DATABASE_URL",
         Exit::Config,
+        "{place} holds tables of other applications ({tables}), and its URL is that of DATABASE_URL",
+    )
+    .next_step(
         "if it is meant, set database.url to it; else database.url or database.schema to one of its own",
     );
     Err(problem.with("place", place).with("tables", tables).into())

@@ -128,11 +128,7 @@ impl Store {
 
     /// A long reader keeps old pages alive.
     fn reader_in_the_way(&self) -> StoreError {
-        let problem = Problem::new(
-            "{place} is being read by another program, so old content could not be wiped from it yet",
-            Exit::Retry,
-            "end the reader (an open sqlite3 or psql shell, a backup, a long transaction), then run the command again",
-        );
+        let problem = Problem::new(Exit::Retry, "{place} is being read by another program, so old content could not be wiped from it yet").next_step("end the reader (an open sqlite3 or psql shell, a backup, a long transaction), then run the command again");
         problem.with("place", self.place()).into()
     }
 

@@ -37,11 +37,7 @@ impl WriteContext<'_> {
 fn must_have_stored(stored: u64, sent: usize, place: &str) -> Result<(), StoreError> {
     let sent = sent as u64;
     if stored < sent {
-        let problem = Problem::new(
-            "the database {place} took {stored} of {sent} rows: a trigger or a rule drops the others",
-            Exit::Write,
-            "find the trigger, rule or row-level policy on our tables that drops rows, and remove it; nothing of this transaction was stored",
-        );
+        let problem = Problem::new(Exit::Write, "the database {place} took {stored} of {sent} rows: a trigger or a rule drops the others").next_step("find the trigger, rule or row-level policy on our tables that drops rows, and remove it; nothing of this transaction was stored");
         return Err(problem.with("place", place).with("stored", stored).with("sent", sent).into());
     }
     Ok(())

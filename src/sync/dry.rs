@@ -44,7 +44,7 @@ impl Syncer {
     ) -> Result<DryReport, Failure> {
         let started = tokio::time::Instant::now();
         let timeout = self.config.schedule.run_timeout;
-        let traffic = self.api.traffic().clone();
+        let traffic = self.api.traffic();
         let deadline = timeout.map(|timeout| started + timeout);
         let wait = Wait { cancel, deadline, timeout, progress: &|_| {}, progress_every: Duration::MAX };
         let bounds = self.bounds.for_deadline(deadline);
@@ -64,7 +64,7 @@ impl Syncer {
             store.close().await;
         }
         let mut report = result?;
-        count_requests(&mut report.row, &traffic, self.api.traffic());
+        count_requests(&mut report.row, &traffic, &self.api.traffic());
         Ok(report)
     }
 }

@@ -249,7 +249,7 @@ impl Syncer {
     ) -> Result<RunReport, Failure> {
         for _ in 0..MAX_DECISIONS {
             let Complete { mut row, ending, message, exit, walked } = complete;
-            count_requests(&mut row, traffic, self.api.traffic());
+            count_requests(&mut row, traffic, &self.api.traffic());
             (run.row.requests, run.row.retries) = (row.requests, row.retries);
             match store.finish(&run, row, &ending, Timestamp::now()).await {
                 Ok(Some(row)) => {

@@ -25,12 +25,12 @@ pub enum RunError {
     )]
     OtherCompanysDatabase,
     /// The walk was refused a cursor again and again.
-    #[error("the API refused a cursor of its own three times in one run (status 400)")]
+    #[error("the API refused one of its own cursors three times in one run (status 400)")]
     CursorRefused,
     /// An acceptance of removals was given or withdrawn again and again while the run ended.
     #[error("the acceptance of removals changed again and again while the run ended")]
     AcceptanceChanges,
-    #[error("interrupted: told to stop in the middle of the run")]
+    #[error("interrupted: shutdown requested in the middle of the run")]
     Interrupted,
     /// `schedule.run_timeout`
     #[error(

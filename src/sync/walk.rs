@@ -51,7 +51,7 @@ impl Syncer {
                     return Box::pin(self.decide(target, walked, options, wait)).await;
                 }
                 Err(RunError::Api(ApiError::CursorRefused)) if restarts < MAX_RESTARTS => {
-                    tracing::warn!("the API refused a cursor of its own; the walk begins anew");
+                    tracing::warn!("the API refused one of its own cursors; the scan starts again");
                     target.row().restart();
                 }
                 Err(RunError::Api(ApiError::CursorRefused)) => break,
@@ -97,7 +97,7 @@ impl Syncer {
         let mut pass = Pass::new(settings, loaded.known, loaded.rejects, returns);
         // Where a company is set, its items are picked one by one.
         let mut pending = PendingBatch::new(self.config.api.company_id.is_some());
-        let mut walk = self.api.walk(paths, wait.api_deadline());
+        let mut walk = self.api.pages(paths, wait.api_deadline());
         let mut received: Option<RawPage> = None;
         let mut clock_compared = false;
         loop {

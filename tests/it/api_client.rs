@@ -57,9 +57,9 @@ fn auto() -> Paths {
 
 /// Walks to the end; tells how many items there were.
 async fn walk(api: &mut Api) -> Result<usize, ApiError> {
-    let mut walk = api.walk(auto(), Deadline::none());
+    let mut pager = api.pages(auto(), Deadline::none());
     let mut items = 0;
-    while let Some(page) = walk.next_page().await? {
+    while let Some(page) = pager.next_page().await? {
         items += page.len();
     }
     Ok(items)
@@ -270,6 +270,6 @@ fn futures_are_send(api: &'static mut Api) {
     sendable(api.ensure_token(none));
     sendable(api.lookup("", none));
     sendable(api.me(none));
-    let mut walk = api.walk(auto(), none);
-    sendable(walk.next_page());
+    let mut pager = api.pages(auto(), none);
+    sendable(pager.next_page());
 }

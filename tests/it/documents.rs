@@ -190,10 +190,45 @@ fn root_always_names_its_configuration() {
 
 /// Where messages of failures are made, and behind which words their texts stand.
 const MESSAGES: [(&str, &[&str]); 14] = [
-    ("src/api", &["#[error(", "BadBody::Shape("]),
-    ("src/store", &["#[error(", "Problem::new("]),
+    (
+        "src/api",
+        &[
+            "#[error(",
+            "BadBody::Shape(",
+            "Exit::Config,",
+            "Exit::Data,",
+            "Exit::Refused,",
+            "Exit::Retry,",
+            "Exit::Unavailable,",
+            "Self::new(",
+            "Transient::new(",
+            "leads_nowhere(",
+            "let message = ",
+            "let words = ",
+            "no_connection(",
+            "refused_us(",
+            "TEN_SECONDS: &str = ",
+            "=> (",
+        ],
+    ),
+    (
+        "src/store",
+        &["#[error(", "Exit::Config,", "Exit::Retry,", "Exit::Write,", "Exit::Data,", "let message = "],
+    ),
     ("src/sync", &["#[error("]),
-    ("src/command", &["#[error(", "Usage(", "usage(", "at_line(", "reader(format_args!(", "Problem::new("]),
+    (
+        "src/command",
+        &[
+            "#[error(",
+            "Usage(",
+            "usage(",
+            "at_line(",
+            "reader(format_args!(",
+            "Exit::Config,",
+            "Exit::Retry,",
+            "let message = ",
+        ],
+    ),
     ("src/config", &["#[error(", "Complaint::new(", "wrong(", "what: "]),
     ("src/schedule.rs", &["#[error("]),
     ("src/consent.rs", &["#[error("]),

@@ -57,7 +57,7 @@ on_both! {
         world.api.play(FaultRule::on(Endpoint::List, Fault::retry_after(503, "6")));
         let daemon = world.start(&[]);
         until("the tick to be skipped", async || {
-            daemon.stderr().contains("tick skipped: the API asked").then_some(())
+            daemon.stderr().contains("run skipped: the API asked").then_some(())
         })
         .await;
         // A run that was asked for by hand would be one request too many as well.

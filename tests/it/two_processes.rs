@@ -62,7 +62,7 @@ on_both! {
         world.set("schedule.run_at_start", "false");
         let ticking = world.start(&[]);
         until("the tick to be skipped", async || {
-            ticking.stderr().contains("tick skipped: another run is in progress").then_some(())
+            ticking.stderr().contains("run skipped: another run is in progress").then_some(())
         })
         .await;
         ticking.signal("TERM");

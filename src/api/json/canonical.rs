@@ -88,10 +88,10 @@ impl<'o, 't> Writer<'o, 't> {
     }
 
     fn array(&mut self, from: &mut Scanner<'t>, levels: usize) -> Option<()> {
-        from.take(b'[');
+        from.consume(b'[');
         self.out.push('[');
         let (mut first, start) = (true, self.out.len());
-        while from.next_element(&mut first)? {
+        while from.has_next(b']', &mut first)? {
             if self.out.len() > start {
                 self.out.push(',');
             }
@@ -103,10 +103,10 @@ impl<'o, 't> Writer<'o, 't> {
 
     /// Writes the members as they come and puts them in order afterwards only if they were not: one pass, no tree.
     fn object(&mut self, from: &mut Scanner<'t>, levels: usize) -> Option<()> {
-        from.take(b'{');
+        from.consume(b'{');
         let object = self.open();
         let mut first = true;
-        while let Some(key) = from.next_key(&mut first).ok()? {
+        while let Some(key) = from.next_key(&mut first)? {
             let begin = self.key(&object, &key, matches!(key, Cow::Borrowed(_)));
             self.value(from, levels)?;
             self.end(key, begin);

@@ -6,9 +6,9 @@ use serde_json::{Number, Value};
 use super::*;
 
 fn check_bytes(body: &[u8]) -> Result<String, BadBody> {
-    let (text, plain) = text(body.to_vec())?;
-    assert_eq!(plain, !text.contains('\\'));
-    checked(&text).map(str::to_owned)
+    let text = text(body.to_vec())?;
+    serde_json::from_str::<IgnoredAny>(&text).map_err(|_| BadBody::NotJson)?;
+    Ok(text)
 }
 
 fn check(text: &str) -> Result<String, BadBody> {
@@ -76,7 +76,7 @@ fn a_byte_order_mark_and_white_space_are_passed_over() {
 fn a_nesting_of_any_depth_neither_fails_nor_overflows_the_stack() {
     let deep = format!("{}1{}", "[".repeat(1_000_000), "]".repeat(1_000_000));
     let text = check(&deep).unwrap();
-    assert_eq!(Scanner::new(&text).value().unwrap().depth, 1_000_000);
+    assert_eq!(Scanner::new(&text).value().unwrap().text, text);
     assert_eq!(canonical(&text), None);
 }
 
@@ -166,7 +166,6 @@ proptest! {
         if let Ok(text) = check(&text) {
             prop_assert!(serde_json::from_str::<IgnoredAny>(&text).is_ok());
             prop_assert!(Scanner::new(&text).value().is_some());
-            members(&text);
             canonical(&text);
         }
     }

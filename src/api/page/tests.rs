@@ -12,32 +12,25 @@ fn read(text: &str) -> Result<Page<'static>, BadBody> {
     Ok(Box::leak(Box::new(raw)).read())
 }
 
-/// However a page is written, the fast way and the slow one read the same.
-fn raw(text: &str) -> RawPage {
-    let page = RawPage::new(text.as_bytes().to_vec()).unwrap();
-    assert!(page.is_found_again(), "{text}");
-    page
-}
-
 #[test]
-fn a_usual_page_is_read_in_one_pass_and_any_other_one_all_the_same() {
+fn a_page_is_read_however_it_is_written() {
     let item =
         r#"{"id":"i","company_id":"c","email":"e","references":[{"b":1,"a":"x"}],"new":{"z":[],"y":null}}"#;
-    for (text, usual) in [
-        (format!(r#"{{"items":[{item}],"next":"n"}}"#), true),
-        (format!(r#" {{ "next" : null , "items" : [ {item} , {item} ] , "x" : [1] }} "#), true),
-        (r#"{"items":[]}"#.to_owned(), true),
-        (r#"{"items":[{"email":"a\"b","company_id":"c"}]}"#.to_owned(), true),
-        // Rejected: to be shown as it was received.
-        (format!(r#"{{"items":[{item},{{}}]}}"#), true),
-        (format!(r#"{{"items":[{item},7]}}"#), false),
-        (r#"{"items":[{"\u0065mail":"e","company_id":"c"}]}"#.to_owned(), false),
-        (format!(r#"{{"items":[],"items":[{item}]}}"#), false),
-        (format!("\u{feff}{{\"items\":[{item}]}}"), false),
+    for (text, items) in [
+        (format!(r#"{{"items":[{item}],"next":"n"}}"#), 1),
+        (format!(r#" {{ "next" : null , "items" : [ {item} , {item} ] , "x" : [1] }} "#), 2),
+        (r#"{"items":[]}"#.to_owned(), 0),
+        (r#"{"items":[{"email":"a\"b","company_id":"c"}]}"#.to_owned(), 1),
+        (format!(r#"{{"items":[{item},{{}}]}}"#), 2),
+        (format!(r#"{{"items":[{item},7]}}"#), 2),
+        (r#"{"items":[{"\u0065mail":"e","company_id":"c"}]}"#.to_owned(), 1),
+        (format!(r#"{{"items":[],"\u0069tems":[{item}]}}"#), 1),
+        (format!("\u{feff}{{\"items\":[{item}]}}"), 1),
     ] {
-        let page = raw(&text);
-        assert_eq!(matches!(page.items, Found::Fields(_)), usual, "{text}");
-        assert_eq!(page.read().items.len(), page.len(), "{text}");
+        let page = RawPage::new(text.as_bytes().to_vec()).unwrap();
+        assert_eq!((page.read().items.len(), page.len()), (items, items), "{text}");
+        let first = page.read().items.into_iter().next();
+        assert!(matches!(first, None | Some(Item::Consent(_))), "{text}");
     }
     // serde alone would take this for a list: the fields in their order.
     assert!(matches!(read(&format!("[[{item}],null]")), Err(BadBody::Shape(_))));

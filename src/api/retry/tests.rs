@@ -1,5 +1,6 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail where it stands")]
 
+use std::cell::Cell;
 use std::time::UNIX_EPOCH;
 
 use proptest::prelude::*;
@@ -8,8 +9,8 @@ use super::*;
 
 const S: Duration = Duration::from_secs(1);
 
-fn policy(attempts: u32) -> Policy {
-    Policy { attempts, base: S, most: S * 60, after_429: S * 60 }
+fn policy(max_attempts: u32) -> config::Retry {
+    config::Retry { max_attempts, base_delay: S, max_delay: S * 60, rate_limit_delay: S * 60 }
 }
 
 #[test]
@@ -29,13 +30,13 @@ fn retry_after_is_understood_in_every_form() {
     for (value, seconds) in [
         ("120", Some(120)),
         (" 0 ", Some(0)),
-        ("99999999999999999999999999", Some(FOR_EVER.as_secs())),
-        ("18446744073709551615", Some(FOR_EVER.as_secs())),
+        ("99999999999999999999999999", Some(MAX_RETRY_AFTER.as_secs())),
+        ("18446744073709551615", Some(MAX_RETRY_AFTER.as_secs())),
         ("Sun, 06 Nov 1994 08:49:37 GMT", Some(10)),
         ("Sunday, 06-Nov-94 08:49:37 GMT", Some(10)),
         ("Sun Nov  6 08:49:37 1994", Some(10)),
         ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
-        ("Fri, 31 Dec 9999 23:59:59 GMT", Some(FOR_EVER.as_secs())),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", Some(MAX_RETRY_AFTER.as_secs())),
         ("-5", None),
         ("+5", None),
         ("1.5", None),
@@ -56,7 +57,7 @@ proptest! {
 
     #[test]
     fn no_retry_after_panics_or_is_endless(value in "\\PC{0,40}") {
-        prop_assert!(retry_after(&value, SystemTime::UNIX_EPOCH).is_none_or(|wait| wait <= FOR_EVER));
+        prop_assert!(retry_after(&value, SystemTime::UNIX_EPOCH).is_none_or(|wait| wait <= MAX_RETRY_AFTER));
     }
 
     #[test]
@@ -65,61 +66,56 @@ proptest! {
     }
 }
 
-struct Failing {
-    made: u32,
-    fails: u32,
-    fault: fn() -> Fault,
-}
-
-impl Attempt for Failing {
-    type Output = ();
-
-    async fn make(&mut self, number: u32) -> Result<(), Fault> {
-        self.made += 1;
-        assert_eq!(self.made, number);
-        if number > self.fails { Ok(()) } else { Err((self.fault)()) }
-    }
-}
-
 /// Fails so many times with this, then succeeds; tells how long it took on the paused clock and how often it tried.
 async fn play(
-    policy: Policy,
+    policy: config::Retry,
     deadline: Deadline,
     fault: fn() -> Fault,
     fails: u32,
 ) -> (Result<(), ApiError>, Duration, u32) {
     let begun = Instant::now();
-    let mut attempt = Failing { made: 0, fails, fault };
-    let outcome = policy.run(Endpoint::Consents, deadline, &mut attempt).await;
-    (outcome, begun.elapsed(), attempt.made)
+    let made = Cell::new(0);
+    let outcome = retry(&policy, Endpoint::Consents, deadline, |number| {
+        made.set(made.get() + 1);
+        assert_eq!(made.get(), number);
+        std::future::ready(if number > fails { Ok(()) } else { Err(fault()) })
+    });
+    (outcome.await, begun.elapsed(), made.get())
+}
+
+fn broken() -> Fault {
+    Transient::new("the connection broke").into()
+}
+
+fn status(status: u16, retry_after: Option<Duration>) -> Fault {
+    Transient::status(status, retry_after).into()
 }
 
 fn too_many() -> Fault {
-    Cause::Status(429).into()
+    status(429, None)
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_passes_is_tried_until_the_attempts_are_used_up() {
-    let (outcome, took, made) = play(policy(5), Deadline::none(), || Cause::Broken.into(), 4).await;
+    let (outcome, took, made) = play(policy(5), Deadline::none(), broken, 4).await;
     assert!(outcome.is_ok() && made == 5 && took <= S * 15);
-    let (outcome, _, made) = play(policy(3), Deadline::none(), || Cause::Broken.into(), 9).await;
+    let (outcome, _, made) = play(policy(3), Deadline::none(), broken, 9).await;
     assert_eq!(made, 3);
-    assert!(matches!(
-        outcome,
-        Err(ApiError::GaveUp { cause: Cause::Broken, attempts: 3, not_before: None, .. })
-    ));
-    let (outcome, took, made) = play(policy(5), Deadline::none(), || ApiError::CursorLoop.into(), 9).await;
-    assert_eq!((outcome, took, made), (Err(ApiError::CursorLoop), Duration::ZERO, 1));
+    let error = outcome.unwrap_err();
+    assert!(matches!(error, ApiError::GaveUp { not_before: None, .. }));
+    assert!(error.to_string().ends_with("the connection broke (3 of 3 attempts failed)"), "{error}");
+    let (outcome, took, made) = play(policy(5), Deadline::none(), || ApiError::CursorRefused.into(), 9).await;
+    assert_eq!((outcome, took, made), (Err(ApiError::CursorRefused), Duration::ZERO, 1));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_429_never_waits_less_than_its_own_delay() {
     let (outcome, took, _) = play(policy(2), Deadline::none(), too_many, 1).await;
     assert!(outcome.is_ok() && took >= S * 60);
-    let short = || Fault::Passing { cause: Cause::Status(429), asked: Some(S) };
+    let short = || status(429, Some(S));
     let (outcome, took, _) = play(policy(2), Deadline::none(), short, 1).await;
     assert!(outcome.is_ok() && took >= S * 60);
-    let long = || Fault::Passing { cause: Cause::Status(429), asked: Some(S * 100) };
+    let long = || status(429, Some(S * 100));
     let (outcome, took, _) = play(policy(2), Deadline::none(), long, 1).await;
     assert!(outcome.is_ok() && took >= S * 100 && took < S * 101);
 }
@@ -130,27 +126,42 @@ async fn a_wait_beyond_the_deadline_ends_the_call_at_once_and_tells_until_when()
     let (outcome, took, made) = play(policy(5), deadline, too_many, 9).await;
     assert_eq!((took, made), (Duration::ZERO, 1));
     let error = outcome.unwrap_err();
-    assert!(matches!(error, ApiError::NoTimeLeft { wait_secs: 60.., .. }));
+    assert!(error.to_string().contains("the wait of 60 s before the next attempt"), "{error}");
     assert_eq!(error.not_before(), Some(Instant::now() + S * 60));
 
-    let hour = || Fault::Passing { cause: Cause::Status(503), asked: Some(LONGEST_WAIT) };
+    let hour = || status(503, Some(MAX_WAIT));
     let (outcome, took, _) = play(policy(2), Deadline::none(), hour, 1).await;
-    assert!(outcome.is_ok() && took >= LONGEST_WAIT);
-    let more = || Fault::Passing { cause: Cause::Status(503), asked: Some(LONGEST_WAIT + S) };
+    assert!(outcome.is_ok() && took >= MAX_WAIT);
+    let more = || status(503, Some(MAX_WAIT + S));
     let (outcome, took, _) = play(policy(2), Deadline::none(), more, 1).await;
     assert_eq!(
         (outcome.unwrap_err().not_before(), took),
-        (Some(Instant::now() + LONGEST_WAIT + S), Duration::ZERO)
+        (Some(Instant::now() + MAX_WAIT + S), Duration::ZERO)
     );
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_ordinary_back_off_beyond_the_deadline_ends_the_call_without_a_time_to_wait_for() {
-    let slow = Policy { base: S * 1_000_000, most: S * 1_000_000, ..policy(5) };
+    let slow = config::Retry { base_delay: S * 1_000_000, max_delay: S * 1_000_000, ..policy(5) };
     let deadline = Deadline::at(Instant::now() + Duration::from_millis(1));
-    let (outcome, took, made) = play(slow, deadline, || Cause::Timeout.into(), 9).await;
+    let (outcome, took, made) = play(slow, deadline, broken, 9).await;
     assert_eq!((took, made), (Duration::ZERO, 1));
     let error = outcome.unwrap_err();
-    assert!(matches!(error, ApiError::NoTimeLeft { not_before: None, .. }));
+    assert!(
+        matches!(error, ApiError::GaveUp { not_before: None, .. }) && error.to_string().contains("deadline")
+    );
     assert_eq!(error.exit(), crate::exit::Exit::Retry);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_never_passed_ends_as_its_last_failure_says() {
+    for (fault, exit) in [
+        (broken as fn() -> Fault, 75),
+        (|| status(503, None), 75),
+        (|| status(429, None), 75),
+        (|| Transient::not_json(Endpoint::Consents).into(), 65),
+    ] {
+        let (outcome, ..) = play(policy(2), Deadline::none(), fault, 9).await;
+        assert_eq!(outcome.unwrap_err().exit().code(), exit);
+    }
 }

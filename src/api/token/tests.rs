@@ -2,8 +2,8 @@
 
 use super::*;
 
-fn answer(text: &str) -> Result<Token, Fault> {
-    read(text.as_bytes().to_vec(), Instant::now())
+fn answer(text: &str) -> Result<Token, BadBody> {
+    Token::parse(text.as_bytes().to_vec(), Instant::now())
 }
 
 fn life_of(expires_in: &str) -> Option<Duration> {
@@ -78,13 +78,13 @@ fn a_token_that_fits_into_no_header_is_a_wrong_shape() {
         &format!("\"{long}\""),
     ] {
         let text = format!(r#"{{"access_token":{token}}}"#);
-        assert!(matches!(answer(&text), Err(Fault::Final(ApiError::Shape { .. }))), "{token}");
+        assert!(matches!(answer(&text), Err(BadBody::Shape(_))), "{token}");
     }
     for text in ["{}", "[]", "\"token\"", r#"{"error":"x"}"#] {
-        assert!(matches!(answer(text), Err(Fault::Final(ApiError::Shape { .. }))), "{text}");
+        assert!(matches!(answer(text), Err(BadBody::Shape(_))), "{text}");
     }
     for text in ["", "<html>", r#"{"access_token":"t""#] {
-        assert!(matches!(answer(text), Err(Fault::Passing { cause: Cause::NotJson, .. })), "{text}");
+        assert!(matches!(answer(text), Err(BadBody::NotJson)), "{text}");
     }
 }
 

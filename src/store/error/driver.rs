@@ -54,15 +54,11 @@ fn write(cause: WriteCause) -> StoreError {
 fn statement_pooling() -> StoreError {
     let message = "{place} is a pooler in statement mode, which allows no transactions";
     let hint = "set pool_mode to transaction or session, or connect to the server itself";
-    Problem::new(message, Exit::Config, hint).into()
+    Problem::new(Exit::Config, message).next_step(hint).into()
 }
 
 fn tls(cause: &(dyn std::error::Error + 'static)) -> StoreError {
-    let problem = Problem::new(
-        "no trusted TLS connection to {place}: {cause}",
-        Exit::Unavailable,
-        "check the host name and the certificate (sslrootcert=FILE for an authority of your own); sslmode=disable only on a network that you trust",
-    );
+    let problem = Problem::new(Exit::Unavailable, "no trusted TLS connection to {place}: {cause}").next_step("check the host name and the certificate (sslrootcert=FILE for an authority of your own); sslmode=disable only on a network that you trust");
     problem.with("cause", tls_words(cause)).into()
 }
 
@@ -114,7 +110,7 @@ fn postgres(code: String) -> StoreError {
     match code.as_str() {
         "3D000" => {
             let hint = "create it (`createdb NAME`), or correct database.url";
-            Problem::new("{place} has no such database", Exit::Config, hint).into()
+            Problem::new(Exit::Config, "{place} has no such database").next_step(hint).into()
         }
         "28000" | "28P01" => StoreError::Login { place, code },
         // 3F000: no schema of the search path may be used.
