@@ -33,7 +33,7 @@ pub enum CommandError {
 impl CommandError {
     /// What was typed does not say what to do.
     pub fn usage(message: &str) -> Self {
-        Problem::new(Exit::Usage, message).next_step("see `understory-sync --help`").into()
+        Problem::new(Exit::Usage, message.to_owned()).next_step("see `understory-sync --help`").into()
     }
 
     pub(super) fn at_line(what: &str, line: usize) -> Self {
