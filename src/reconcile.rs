@@ -5,6 +5,7 @@
 //! ([`Guard`]).
 
 mod guard;
+mod key_set;
 mod known;
 mod pass;
 mod pending;

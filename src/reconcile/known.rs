@@ -1,8 +1,6 @@
 //! What the database holds, in 16 bytes a row, so that an unchanged page asks it nothing.
 
-use std::collections::HashSet;
-use std::hash::{BuildHasherDefault, Hasher};
-
+use super::key_set::KeySet;
 use crate::hash::RowHash;
 
 /// The state of a row as far as a pass needs it.
@@ -58,8 +56,8 @@ pub struct Known {
     buckets: Vec<u32>,
     /// By how much a key is shifted to tell its bucket.
     shift: u32,
-    /// Keys that this pass added. Hashes already: no second hashing.
-    fresh: HashSet<u64, BuildHasherDefault<Identity>>,
+    /// Keys that this pass added.
+    fresh: KeySet,
     active: u64,
     natural: u64,
     ids: u64,
@@ -112,6 +110,11 @@ impl Known {
     /// Whether two rows have the same hash of their key: one of them would never be found again.
     pub fn has_equal_keys(&self) -> bool {
         self.rows.windows(2).any(|pair| pair[0].0 == pair[1].0)
+    }
+
+    /// The database holds no row.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
     }
 
     /// Rows that were active when the pass began.
@@ -233,7 +236,7 @@ impl Known {
     }
 
     pub(super) fn is_fresh(&self, key: u64) -> bool {
-        self.fresh.contains(&key)
+        self.fresh.contains(key)
     }
 
     pub(super) fn add(&mut self, key: u64, natural: bool) {
@@ -245,7 +248,7 @@ impl Known {
 
     /// A row that this pass added goes on under another key.
     pub(super) fn rename_fresh(&mut self, old: u64, new: u64) {
-        self.fresh.remove(&old);
+        self.fresh.remove(old);
         self.fresh.insert(new);
         self.ids += 1;
     }
@@ -262,26 +265,6 @@ impl Known {
     /// Missing rows that only a rejected item listed.
     pub(super) fn rejected_missing(&self) -> impl Iterator<Item = u64> + '_ {
         self.rows.iter().filter(|row| is_rejected_missing(row.1)).map(|row| row.0)
-    }
-}
-
-/// Passes on what is a hash already.
-#[derive(Debug, Default, Clone, Copy)]
-struct Identity(u64);
-
-impl Hasher for Identity {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
     }
 }
 
