@@ -1,4 +1,5 @@
-//! The same rows by the database's own bulk way: `.import` of the sqlite3 shell, `COPY` of PostgreSQL.
+//! The same rows by the database's own bulk way: `.import` of the sqlite3 shell, `COPY` of PostgreSQL, in the order of the primary key,
+//! with the indexes made afterwards.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -47,6 +48,14 @@ impl Database {
         cost
     }
 
+    /// SQLite: the size of its file.
+    pub(crate) fn file_bytes(&self) -> Option<u64> {
+        match self {
+            Self::Sqlite { path, .. } => std::fs::metadata(path).ok().map(|metadata| metadata.len()),
+            Self::Postgres { .. } => None,
+        }
+    }
+
     /// Bytes of write-ahead log so far (PostgreSQL).
     pub(crate) fn log_position(&self) -> u64 {
         match self {
@@ -69,14 +78,22 @@ pub(crate) struct Floor<'a> {
 const SQLITE_TABLE: &str = "create table consents (consent_key text not null primary key, consent_id text, \
     company_id text not null, email text, full_name text, source text, refs text, extra text, first_seen_at text not null, \
     changed_at text not null, first_run_id integer not null, changed_run_id integer not null, row_hash text not null, \
-    natural_hash integer, missing_since text, withheld_since text, removed_at text, erased_at text, missing_judged integer, \
-    check (email is not null or erased_at is not null)) strict;
-    create index consents_natural on consents (natural_hash);
+    natural_hash integer, address text, missing_since text, withheld_since text, removed_at text, erased_at text, \
+    missing_judged integer, previous_key text, missing_run_at text, \
+    check (email is not null or erased_at is not null)) strict;";
+
+const SQLITE_INDEXES: &str = "create index consents_natural on consents (natural_hash);
     create index consents_unlisted on consents (consent_key) where missing_since is not null;
-    create index consents_withheld on consents (consent_key) where withheld_since is not null;";
+    create index consents_withheld on consents (consent_key) where withheld_since is not null;
+    create index consents_address on consents (address);
+    create index consents_changed on consents (changed_at, consent_key);";
+
+/// Makes the primary key and the indexes as the program's table has them.
+const POSTGRES_INDEXES: &str = "select replace(indexdef, ' public.consents ', ' floor.consents ') \
+    from pg_indexes where schemaname = 'public' and tablename = 'consents'";
 
 const COLUMNS: &str = "consent_key, consent_id, company_id, email, full_name, source, refs, extra, first_seen_at, changed_at, \
-    first_run_id, changed_run_id, row_hash, natural_hash";
+    first_run_id, changed_run_id, row_hash, natural_hash, address";
 
 impl<'a> Floor<'a> {
     /// Writes out what the program loaded, in as many parts as it made commits.
@@ -92,12 +109,12 @@ impl<'a> Floor<'a> {
         let all = folder.join("all.csv");
         match database {
             Database::Sqlite { path, .. } => {
-                let select = format!("select {COLUMNS} from consents order by rowid");
+                let select = format!("select {COLUMNS} from consents order by consent_key");
                 let script = format!(".mode csv\n.output {}\n{select};", all.display());
                 shell(path, &script);
             }
             Database::Postgres { url, .. } => {
-                let select = format!("select {COLUMNS} from consents order by first_seen_at, consent_key");
+                let select = format!("select {COLUMNS} from consents order by consent_key");
                 ask(url, &format!("\\copy ({select}) to '{}' csv", all.display()));
             }
         }
@@ -133,7 +150,8 @@ impl<'a> Floor<'a> {
         for number in 0..self.commits {
             writeln!(script, ".import {} consents", self.part(number)).unwrap();
         }
-        script.push_str("pragma wal_checkpoint(truncate);\n");
+        script.push_str(SQLITE_INDEXES);
+        script.push_str("\npragma wal_checkpoint(truncate);\n");
         let file = self.folder.join("script");
         std::fs::write(&file, script).unwrap();
         let script = std::fs::File::open(&file).unwrap();
@@ -143,13 +161,15 @@ impl<'a> Floor<'a> {
     fn load_postgres(&self, url: &str) -> Cost {
         ask(
             url,
-            "drop schema if exists floor cascade; create schema floor; create table floor.consents (like public.consents including all)",
+            "drop schema if exists floor cascade; create schema floor; \
+             create table floor.consents (like public.consents including defaults including constraints)",
         );
         let mut script = String::new();
         for number in 0..self.commits {
             let file = self.part(number);
             writeln!(script, "\\copy floor.consents ({COLUMNS}) from '{file}' csv").unwrap();
         }
+        writeln!(script, "{POSTGRES_INDEXES} \\gexec").unwrap();
         let file = self.folder.join("script");
         std::fs::write(&file, script).unwrap();
         let mut psql = Command::new("psql");

@@ -2,7 +2,8 @@
 //! the database's own bulk way into the same columns and indexes, with the same durability and as many commits.
 //!
 //! `cargo bench` measures 10,000 and 100,000 rows; `cargo bench -- --rows 10000,100000,1000000` all of them. `--pages` (rows
-//! a page), `--databases` (sqlite,postgres) choose. PostgreSQL: `BENCH_POSTGRES_URL`, else a throwaway cluster with its
+//! a page), `--databases` (sqlite,postgres) choose. What is measured is the released program, which is built first (`cargo bench`
+//! itself would leave `panic = "abort"` out); `BENCH_PROGRAM` names another one. PostgreSQL: `BENCH_POSTGRES_URL`, else a throwaway cluster with its
 //! default durability. The server, the client and the program are processes of their own, all on 127.0.0.1.
 
 #![expect(
@@ -15,13 +16,26 @@ mod floor;
 mod measure;
 mod server;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::LazyLock;
 
 use floor::{Database, Floor};
 use measure::{Cost, run};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_understory-sync");
+/// The program that is measured.
+static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
+    if let Some(program) = std::env::var_os("BENCH_PROGRAM") {
+        return program.into();
+    }
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut build = Command::new(cargo);
+    build.args(["build", "--release", "--locked", "--bin", "understory-sync", "--target-dir"]);
+    let target = folder.join("target");
+    assert!(build.arg(&target).current_dir(folder).status().unwrap().success());
+    target.join("release/understory-sync")
+});
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
@@ -44,8 +58,8 @@ fn bench(words: &[&str]) {
     };
     println!("{}", measure::machine());
     println!(
-        "\n| database | rows | page | what | wall s | CPU s | peak RSS MiB | floor wall s | floor CPU s | wall × floor | CPU × floor |\n\
-         |---|---|---|---|---|---|---|---|---|---|---|"
+        "\n| database | rows | page | what | wall s | CPU s | CPU µs a row | peak RSS MiB | floor wall s | floor CPU s | wall × floor | CPU × floor | \
+         write() × file | disk × file |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"
     );
     let folder = tempfile::tempdir().unwrap();
     let databases = option(words, "--databases", "sqlite,postgres");
@@ -67,7 +81,7 @@ fn bench(words: &[&str]) {
 fn measure_one(folder: &Path, database: &Database, rows: usize, page: usize) {
     let server = server::Server::start(rows, page);
     let program = |folder: &Path| {
-        let mut command = Command::new(PROGRAM);
+        let mut command = Command::new(&*PROGRAM);
         configure(&mut command, folder, &server.address, database.url());
         command
     };
@@ -109,13 +123,14 @@ fn configure(command: &mut Command, folder: &Path, address: &str, url: &str) {
 
 /// `--version`, and a run over an empty list.
 fn small(folder: &Path) {
-    let version = run(Command::new(PROGRAM).arg("--version").env_clear().stdout(std::process::Stdio::null()));
+    let version =
+        run(Command::new(&*PROGRAM).arg("--version").env_clear().stdout(std::process::Stdio::null()));
     let server = server::Server::start(0, 100);
     let database = Database::sqlite(folder, 0, 100);
-    let mut empty = Command::new(PROGRAM);
+    let mut empty = Command::new(&*PROGRAM);
     configure(&mut empty, folder, &server.address, database.url());
     let empty = run(empty.arg("--run-once").arg("--quiet"));
-    let size = std::fs::metadata(PROGRAM).unwrap().len();
+    let size = std::fs::metadata(&*PROGRAM).unwrap().len();
     println!(
         "\n`--version`: {:.1} ms. `--run-once` on an empty list, SQLite: {:.1} ms, {:.1} MiB.",
         version.wall * 1e3,
@@ -125,16 +140,25 @@ fn small(folder: &Path) {
     println!("The binary: {:.2} MiB.", measure::mib(size));
 }
 
+#[expect(clippy::cast_precision_loss, reason = "sizes and counts are far below 2^53")]
 fn line(database: &Database, rows: usize, page: usize, what: &str, ours: Cost, floor: Cost) {
+    // PostgreSQL's own processes write its files.
+    let of_file = |bytes: f64| match database.file_bytes() {
+        Some(size) => format!("{:.2}", bytes / size as f64),
+        None => "–".to_owned(),
+    };
     println!(
-        "| {} | {rows} | {page} | {what} | {:.2} | {:.2} | {:.1} | {:.2} | {:.2} | {:.2} | {:.2} |",
+        "| {} | {rows} | {page} | {what} | {:.2} | {:.2} | {:.1} | {:.1} | {:.2} | {:.2} | {:.2} | {:.2} | {} | {} |",
         database.name(),
         ours.wall,
         ours.cpu,
+        ours.cpu * 1e6 / rows.max(1) as f64,
         ours.mib,
         floor.wall,
         floor.cpu,
         ours.wall / floor.wall,
-        ours.cpu / floor.cpu
+        ours.cpu / floor.cpu,
+        of_file(ours.written),
+        of_file(ours.stored)
     );
 }

@@ -1,4 +1,4 @@
-//! What a process costs: wall time, CPU time, peak memory, as the kernel tells them.
+//! What a process costs: wall time, CPU time, peak memory, bytes written, as the kernel tells them.
 
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
@@ -10,15 +10,25 @@ pub(crate) struct Cost {
     pub(crate) cpu: f64,
     /// Peak resident memory.
     pub(crate) mib: f64,
+    /// Bytes given to `write()`; 0 where the kernel does not tell.
+    pub(crate) written: f64,
+    /// Bytes that were to reach the disk.
+    pub(crate) stored: f64,
 }
 
 impl Cost {
     pub(crate) fn plus(self, other: Self) -> Self {
-        Self { wall: self.wall + other.wall, cpu: self.cpu + other.cpu, mib: self.mib.max(other.mib) }
+        Self {
+            wall: self.wall + other.wall,
+            cpu: self.cpu + other.cpu,
+            mib: self.mib.max(other.mib),
+            written: self.written + other.written,
+            stored: self.stored + other.stored,
+        }
     }
 
     pub(crate) fn scaled(self, by: f64) -> Self {
-        Self { wall: self.wall * by, cpu: self.cpu * by, mib: self.mib }
+        Self { wall: self.wall * by, cpu: self.cpu * by, ..self }
     }
 }
 
@@ -26,23 +36,26 @@ impl Cost {
 pub(crate) fn run(command: &mut Command) -> Cost {
     let start = Instant::now();
     let mut child = command.spawn().unwrap();
-    let (cpu, mib) = watch(&child);
+    let cost = watch(&child);
     let wall = start.elapsed().as_secs_f64();
     let status = child.wait().unwrap();
     assert!(status.success(), "{command:?} ended with {status}");
-    Cost { wall, cpu, mib }
+    Cost { wall, ..cost }
 }
 
-/// A process that has ended keeps its CPU time until it is waited for; its peak memory is asked for while it runs.
-fn watch(child: &Child) -> (f64, f64) {
-    let mut peak = 0.0_f64;
+/// A process that has ended keeps its CPU time and its bytes until it is waited for; its peak memory is asked for while it runs.
+fn watch(child: &Child) -> Cost {
+    let mut cost = Cost::default();
     loop {
         if let Some(now) = field(child.id(), "status", "VmHWM:") {
-            peak = peak.max(now / 1024.0);
+            cost.mib = cost.mib.max(now / 1024.0);
         }
         let fields = stat(child.id()).unwrap();
+        // Only root may read them of a program that leaves no core dump.
+        cost.written = field(child.id(), "io", "wchar:").unwrap_or(cost.written);
+        cost.stored = field(child.id(), "io", "write_bytes:").unwrap_or(cost.stored);
         if fields[0] == "Z" {
-            return (seconds(&fields, 11..13), peak);
+            return Cost { cpu: seconds(&fields, 11..13), ..cost };
         }
         std::thread::sleep(Duration::from_micros(500));
     }
@@ -53,15 +66,34 @@ fn field(pid: u32, file: &str, name: &str) -> Option<f64> {
     text.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()?.parse().ok()
 }
 
-/// CPU seconds that a server has used: its process, its children that ended, and those that live.
+/// CPU seconds that a server has used: its process, its children that ended, and those that live. A child that ends while they are
+/// read would be missed on both sides, so that they are read until none did.
 pub(crate) fn cpu_of(server: u32) -> f64 {
-    let children = std::fs::read_dir("/proc").unwrap().filter_map(|entry| {
-        let pid: u32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
-        let fields = stat(pid)?;
-        (fields.get(1)? == &server.to_string()).then(|| seconds(&fields, 11..13))
-    });
-    let own = stat(server).map_or(0.0, |fields| seconds(&fields, 11..15));
-    own + children.sum::<f64>()
+    loop {
+        let own = stat(server).map_or(0.0, |fields| seconds(&fields, 11..15));
+        let before = children_of(server);
+        let after = children_of(server);
+        let pids = |children: &[(u32, f64)]| children.iter().map(|(pid, _)| *pid).collect::<Vec<_>>();
+        // It is waited for a moment after it has gone.
+        let waited = stat(server).map_or(0.0, |fields| seconds(&fields, 11..15));
+        if pids(&before) == pids(&after) && (waited - own) < 0.02 {
+            return own + before.iter().map(|(_, cpu)| cpu).sum::<f64>();
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn children_of(parent: u32) -> Vec<(u32, f64)> {
+    let mut children: Vec<(u32, f64)> = std::fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(|entry| {
+            let pid: u32 = entry.ok()?.file_name().to_str()?.parse().ok()?;
+            let fields = stat(pid)?;
+            (fields.get(1)? == &parent.to_string()).then(|| (pid, seconds(&fields, 11..13)))
+        })
+        .collect();
+    children.sort_unstable_by_key(|(pid, _)| *pid);
+    children
 }
 
 /// What `/proc/PID/stat` says behind the name.
