@@ -3,8 +3,10 @@
 //! A pool could hand out a connection in which a cancelled future left a transaction open; here the connection dies with
 //! whoever used it.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
+use futures_util::TryStreamExt as _;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
 
@@ -20,9 +22,20 @@ pub(super) enum Conn {
     Postgres(Box<PgConnection>),
 }
 
-/// Runs one statement on either engine and gives the number of rows.
+/// Runs one statement on either engine and gives the number of rows. Here and below: PostgreSQL needs two round trips for a statement
+/// with values, which is parsed first, and one for a statement without.
 macro_rules! execute {
-    ($conn:expr, $sql:expr $(, $bind:expr)* $(,)?) => {
+    ($conn:expr, $sql:expr $(,)?) => {
+        match $conn {
+            $crate::store::conn::Conn::Sqlite(c) => {
+                sqlx::query($sql).execute(&mut **c).await.map(|done| done.rows_affected())
+            }
+            $crate::store::conn::Conn::Postgres(c) => {
+                sqlx::raw_sql($sql).execute(&mut **c).await.map(|done| done.rows_affected())
+            }
+        }
+    };
+    ($conn:expr, $sql:expr $(, $bind:expr)+ $(,)?) => {
         match $conn {
             $crate::store::conn::Conn::Sqlite(c) => {
                 sqlx::query($sql)$(.bind($bind))*.execute(&mut **c).await.map(|done| done.rows_affected())
@@ -36,7 +49,16 @@ macro_rules! execute {
 
 /// Runs one query on either engine and gives its rows as tuples or structs (`query_as`).
 macro_rules! rows {
-    ($conn:expr, $sql:expr $(, $bind:expr)* $(,)?) => {
+    ($conn:expr, $sql:expr $(,)?) => {
+        match $conn {
+            $crate::store::conn::Conn::Sqlite(c) => sqlx::query_as($sql).fetch_all(&mut **c).await,
+            $crate::store::conn::Conn::Postgres(c) => {
+                let rows = sqlx::raw_sql($sql).fetch_all(&mut **c).await;
+                rows.and_then(|rows| rows.iter().map(sqlx::FromRow::from_row).collect())
+            }
+        }
+    };
+    ($conn:expr, $sql:expr $(, $bind:expr)+ $(,)?) => {
         match $conn {
             $crate::store::conn::Conn::Sqlite(c) => {
                 sqlx::query_as($sql)$(.bind($bind))*.fetch_all(&mut **c).await
@@ -50,7 +72,16 @@ macro_rules! rows {
 
 /// Runs one query on either engine and gives its only row.
 macro_rules! row {
-    ($conn:expr, $sql:expr $(, $bind:expr)* $(,)?) => {
+    ($conn:expr, $sql:expr $(,)?) => {
+        match $conn {
+            $crate::store::conn::Conn::Sqlite(c) => sqlx::query_as($sql).fetch_one(&mut **c).await,
+            $crate::store::conn::Conn::Postgres(c) => {
+                let row = sqlx::raw_sql($sql).fetch_one(&mut **c).await;
+                row.and_then(|row| sqlx::FromRow::from_row(&row))
+            }
+        }
+    };
+    ($conn:expr, $sql:expr $(, $bind:expr)+ $(,)?) => {
         match $conn {
             $crate::store::conn::Conn::Sqlite(c) => {
                 sqlx::query_as($sql)$(.bind($bind))*.fetch_one(&mut **c).await
@@ -62,7 +93,50 @@ macro_rules! row {
     };
 }
 
-pub(super) use {execute, row, rows};
+/// Runs several queries without values in one round trip and gives the rows of each.
+macro_rules! results {
+    ($conn:expr, $sql:expr, $($row:ty),+ $(,)?) => {
+        match $conn {
+            $crate::store::conn::Conn::Sqlite(c) => $crate::store::conn::results_of(&mut **c, $sql)
+                .await
+                .and_then(|mut results| Ok(($($crate::store::conn::decode::<_, $row>(&mut results)?,)+))),
+            $crate::store::conn::Conn::Postgres(c) => $crate::store::conn::results_of(&mut **c, $sql)
+                .await
+                .and_then(|mut results| Ok(($($crate::store::conn::decode::<_, $row>(&mut results)?,)+))),
+        }
+    };
+}
+
+pub(super) use {execute, results, row, rows};
+
+/// The rows of each statement, in order.
+pub(super) async fn results_of<'c, E, DB>(
+    executor: E,
+    sql: &'static str,
+) -> Result<VecDeque<Vec<DB::Row>>, sqlx::Error>
+where
+    DB: sqlx::Database,
+    E: sqlx::Executor<'c, Database = DB>,
+{
+    let mut results = VecDeque::new();
+    let mut rows = Vec::new();
+    let mut parts = sqlx::raw_sql(sql).fetch_many(executor);
+    while let Some(part) = parts.try_next().await? {
+        match part {
+            sqlx::Either::Left(_) => results.push_back(std::mem::take(&mut rows)),
+            sqlx::Either::Right(row) => rows.push(row),
+        }
+    }
+    Ok(results)
+}
+
+/// The rows of the next statement.
+pub(super) fn decode<R: sqlx::Row, T: for<'r> sqlx::FromRow<'r, R>>(
+    results: &mut VecDeque<Vec<R>>,
+) -> Result<Vec<T>, sqlx::Error> {
+    let rows = results.pop_front().ok_or(sqlx::Error::RowNotFound)?;
+    rows.iter().map(T::from_row).collect()
+}
 
 /// A statement for SQLite, and the same for PostgreSQL.
 pub(super) type Pair = (&'static str, &'static str);
@@ -242,10 +316,13 @@ impl Conn {
                          set local statement_timeout = '60s'; set local synchronous_commit = 'on'"
                     }
                 };
-                sqlx::raw_sql(begin).execute(&mut **conn).await?;
-                if let Some(schema) = schema {
-                    set_search_path(conn, schema).await?;
-                }
+                match schema {
+                    None => sqlx::raw_sql(begin).execute(&mut **conn).await?,
+                    Some(schema) => {
+                        let begin = format!("{begin}; {}", set_search_path(schema));
+                        sqlx::raw_sql(AssertSqlSafe(begin)).execute(&mut **conn).await?
+                    }
+                };
             }
         }
         Ok(())
@@ -274,13 +351,14 @@ impl Conn {
     }
 }
 
-pub(super) async fn set_search_path(conn: &mut PgConnection, schema: &str) -> Result<(), sqlx::Error> {
-    sqlx::query("select set_config('search_path', quote_ident($1), true)")
-        .bind(schema)
-        .persistent(false)
-        .execute(conn)
-        .await
-        .map(drop)
+/// A statement of settings takes no bound values, and one that takes them would cost two more round trips in each transaction:
+/// the name is quoted here.
+fn set_search_path(schema: &str) -> String {
+    format!("set local search_path = \"{}\"", schema.replace('"', "\"\""))
+}
+
+pub(super) async fn use_schema(conn: &mut PgConnection, schema: &str) -> Result<(), sqlx::Error> {
+    sqlx::raw_sql(AssertSqlSafe(set_search_path(schema))).execute(conn).await.map(drop)
 }
 
 /// Makes the schema where it is missing. A name cannot be bound in this statement: the server itself quotes it, so that what is

@@ -5,6 +5,7 @@
 //! file of SQLite that was written over, by what its lock file remembers.
 
 use std::os::unix::fs::MetadataExt as _;
+use std::sync::Arc;
 
 use super::conn::{Conn, execute, row, rows};
 use super::error::{StoreError, from_sqlx};
@@ -30,18 +31,19 @@ const PLACE_POSTGRES: &str = "select (select system_identifier from pg_control_s
      left(pg_walfile_name(pg_current_wal_lsn()), 8) || '.' || \
      (select oid from pg_database where datname = current_database())::text || '.' || 'sync_state'::regclass::oid::text";
 
+const KNOWN: &str = "select feed_file from sync_state where id = 1";
+
 const NEWEST: &str = "select changed_at, nonce from feed_log order by changed_at desc limit 1";
 
 impl Store {
     /// Gives the feed a new identity where the database lies somewhere else than before, or has forgotten what readers saw.
     pub(super) async fn ensure_feed_identity(&mut self, now: Timestamp) -> Result<(), StoreError> {
-        const KNOWN: &str = "select feed_file from sync_state where id = 1";
         const SET: &str = "update sync_state set feed_file = $1 where id = 1";
-        let Some(place) = self.feed_place().await? else { return Ok(()) };
+        let (place, known) = self.feed_place().await?;
+        let Some(place) = place else { return Ok(()) };
         let has_forgotten = self.has_forgotten_what_readers_saw().await?;
         let name = self.place();
         let failed = |error: sqlx::Error| from_sqlx(&error, &name);
-        let (known,): (Option<String>,) = self.read(async |conn| row!(conn, KNOWN).map_err(failed)).await?;
         if known.as_deref() == Some(&place) && !has_forgotten {
             return Ok(());
         }
@@ -67,26 +69,30 @@ impl Store {
         Ok(())
     }
 
-    /// What tells this database from its copies; none where that cannot be known.
-    async fn feed_place(&mut self) -> Result<Option<String>, StoreError> {
-        if let Location::Sqlite { path } = &*self.location {
-            return Ok(std::fs::metadata(path).ok().map(|metadata| metadata.ino().to_string()));
-        }
-        let failed = |error: sqlx::Error| from_sqlx(&error, "");
-        let (version,): (String,) =
-            self.read(async |conn| row!(conn, "select version()").map_err(failed)).await?;
-        // The nodes of a distributed database differ in what identifies a server.
-        if !version.starts_with("PostgreSQL ") || version.contains("-YB-") {
-            return Ok(None);
-        }
-        let found: Result<(Option<String>,), StoreError> =
-            self.read(async |conn| row!(conn, PLACE_POSTGRES).map_err(failed)).await;
-        match found {
-            Ok((place,)) => Ok(place),
-            Err(error) if error.is_connection_lost() => Err(error),
-            // A server that does not tell, or not to everybody.
-            Err(_) => Ok(None),
-        }
+    /// What tells this database from its copies, none where that cannot be known, and what is on record of it.
+    async fn feed_place(&mut self) -> Result<(Option<String>, Option<String>), StoreError> {
+        let location = Arc::clone(&self.location);
+        self.read(async |conn| {
+            let failed = |error: sqlx::Error| location.failed(&error);
+            if let Location::Sqlite { path } = &*location {
+                let (known,): (Option<String>,) = row!(conn, KNOWN).map_err(failed)?;
+                return Ok((std::fs::metadata(path).ok().map(|metadata| metadata.ino().to_string()), known));
+            }
+            let (version, known): (String, Option<String>) =
+                row!(conn, "select version(), feed_file from sync_state where id = 1").map_err(failed)?;
+            // The nodes of a distributed database differ in what identifies a server.
+            if !version.starts_with("PostgreSQL ") || version.contains("-YB-") {
+                return Ok((None, known));
+            }
+            let place: Result<(Option<String>,), sqlx::Error> = row!(conn, PLACE_POSTGRES);
+            match place.map_err(failed) {
+                Ok((place,)) => Ok((place, known)),
+                Err(error) if error.is_connection_lost() => Err(error),
+                // A server that does not tell, or not to everybody.
+                Err(_) => Ok((None, known)),
+            }
+        })
+        .await
     }
 
     /// SQLite: whether the newest transaction that readers have been shown is not in the file: it was written over.

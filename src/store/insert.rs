@@ -46,13 +46,44 @@ macro_rules! insert_sqlite {
 const INSERT_SQLITE_1: &str = insert_sqlite!(one);
 const INSERT_SQLITE_16: &str = insert_sqlite!(sixteen);
 
-const INSERT_POSTGRES: &str = "insert into consents (consent_key, consent_id, company_id, email, full_name, source, refs, \
-     extra, row_hash, natural_hash, address, first_seen_at, changed_at, first_run_id, changed_run_id) \
-     select v.consent_key, v.consent_id, v.company_id, v.email, v.full_name, v.source, v.refs::jsonb, v.extra::jsonb, \
-     v.row_hash, v.natural_hash, v.address, $12, $12, $13, $13 \
-     from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], \
-     $9::text[], $10::bigint[], $11::text[]) as v(consent_key, consent_id, company_id, email, full_name, source, refs, \
-     extra, row_hash, natural_hash, address)";
+/// PostgreSQL: many consents ($1 to $11, as `Columns` binds them) as a table `v`.
+macro_rules! consents_postgres {
+    () => {
+        "v as (select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], \
+         $8::text[], $9::text[], $10::bigint[], $11::text[]) as v(consent_key, consent_id, company_id, email, full_name, \
+         source, refs, extra, row_hash, natural_hash, address))"
+    };
+}
+
+/// PostgreSQL: inserts the rows of `v`, and the companies that the database has not held before, at a time and by a run.
+macro_rules! insert_postgres {
+    ($from:literal, $at:literal, $run:literal) => {
+        concat!(
+            "named as (insert into companies (company_id) select distinct v.company_id from ",
+            $from,
+            " where not exists (select 1 from companies c where c.company_id = v.company_id) on conflict (company_id) do nothing), ",
+            "added as (insert into consents (consent_key, consent_id, company_id, email, full_name, source, refs, extra, row_hash, ",
+            "natural_hash, address, first_seen_at, changed_at, first_run_id, changed_run_id) ",
+            "select v.consent_key, v.consent_id, v.company_id, v.email, v.full_name, v.source, v.refs::jsonb, v.extra::jsonb, ",
+            "v.row_hash, v.natural_hash, v.address, ",
+            $at,
+            ", ",
+            $at,
+            ", ",
+            $run,
+            ", ",
+            $run,
+            " from ",
+            $from,
+            " returning 1)"
+        )
+    };
+}
+
+pub(super) use {consents_postgres, insert_postgres};
+
+const INSERT_POSTGRES: &str =
+    concat!("with ", consents_postgres!(), ", ", insert_postgres!("v", "$12", "$13"), " select 1 from added");
 
 /// Inserts new rows, one at the least, and tells how many the database took.
 pub(super) async fn insert(
@@ -79,9 +110,7 @@ pub(super) async fn insert(
             Ok(stored)
         }
         Conn::Postgres(c) => {
-            let consents =
-                Columns::new(puts.iter().map(|put| (put.key.as_str(), &put.consent, put.hash, put.natural)));
-            let done = consents
+            let done = Columns::of_new(puts)
                 .bind(sqlx::query(INSERT_POSTGRES))
                 .bind(context.changed_at)
                 .bind(context.run_id)
@@ -133,6 +162,10 @@ pub(super) struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
+    pub(super) fn of_new(puts: &[&'a Upsert]) -> Self {
+        Self::new(puts.iter().map(|put| (put.key.as_str(), &put.consent, put.hash, put.natural)))
+    }
+
     pub(super) fn new(rows: impl Iterator<Item = (&'a str, &'a Consent<'a>, RowHash, i64)>) -> Self {
         let rows: Vec<_> = rows.collect();
         let field =

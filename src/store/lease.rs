@@ -23,15 +23,46 @@ const RENEW_AFTER: Duration = Duration::from_secs(14);
 const ACQUIRE_SQLITE: &str = "update sync_lease set holder = $1, fence = fence + 1, expires_at = $2 \
      where name = 'sync' returning fence";
 
-const ACQUIRE_POSTGRES: &str = "update sync_lease set holder = $1, fence = fence + 1, \
-     expires_at = clock_timestamp() + interval '90 seconds' \
-     where name = 'sync' and (holder is null or holder = $1 or expires_at <= clock_timestamp()) returning fence";
+/// PostgreSQL: the lease is looked at with a `lock_timeout` of 1 s, so that a paused holder blocks nobody; what follows in the
+/// transaction waits for 10 s. One statement, since each costs a distant server two round trips: the settings stand in subqueries
+/// without a row of their own, which are evaluated before the rows that depend on them are looked at.
+macro_rules! with_lease {
+    ($holder:literal, $fence:literal) => {
+        with_lease!(
+            "expires_at = clock_timestamp() + interval '90 seconds' where name = 'sync' and holder = ",
+            $holder,
+            " and fence = ",
+            $fence
+        )
+    };
+    ($($update:literal),+) => {
+        concat!(
+            "with look as materialized (select set_config('lock_timeout', '1s', true) as is_set), ",
+            "lease as (update sync_lease set ",
+            $($update,)+
+            " and (select is_set from look) is not null returning fence), ",
+            "patience as materialized (select set_config('lock_timeout', '10s', true) as is_set from lease)"
+        )
+    };
+}
+
+pub(super) use with_lease;
+
+const ACQUIRE_POSTGRES: &str = concat!(
+    with_lease!(
+        "holder = $1, fence = fence + 1, expires_at = clock_timestamp() + interval '90 seconds' \
+         where name = 'sync' and (holder is null or holder = $1 or expires_at <= clock_timestamp())"
+    ),
+    " select fence from lease where (select is_set from patience) is not null"
+);
 
 const RENEW_SQLITE: &str =
     "update sync_lease set expires_at = $3 where name = 'sync' and holder = $1 and fence = $2";
 
-const RENEW_POSTGRES: &str = "update sync_lease set expires_at = clock_timestamp() + interval '90 seconds' \
-     where name = 'sync' and holder = $1 and fence = $2";
+const RENEW_POSTGRES: &str = concat!(
+    with_lease!("$1", "$2"),
+    " select fence from lease where (select is_set from patience) is not null"
+);
 
 const HOLDER: &str = "select coalesce(holder, 'unknown') from sync_lease where name = 'sync'";
 
@@ -57,20 +88,23 @@ impl Lease {
                 let until = now.plus_millis(LEASE_SECONDS.cast_signed() * 1000);
                 execute!(conn, RENEW_SQLITE, &self.holder, self.fence, until).map_err(failed)?
             }
-            Conn::Postgres(_) => {
-                conn.raw("set local lock_timeout = '1s'").await.map_err(failed)?;
-                let held = execute!(conn, RENEW_POSTGRES, &self.holder, self.fence).map_err(failed)?;
-                conn.raw("set local lock_timeout = '10s'").await.map_err(failed)?;
-                held
-            }
+            // As many rows as fences.
+            Conn::Postgres(_) => execute!(conn, RENEW_POSTGRES, &self.holder, self.fence).map_err(failed)?,
         };
-        if held == 1 {
-            return Ok(());
+        if held == 1 { Ok(()) } else { Err(self.lost(conn, place).await) }
+    }
+
+    /// Why the lease is no longer held.
+    pub(super) async fn lost(&self, conn: &mut Conn, place: &str) -> StoreError {
+        let fence: Result<Vec<(i64,)>, sqlx::Error> = rows!(conn, FENCE);
+        match fence {
+            // Fences only grow: a smaller one was acknowledged before ours.
+            Ok(fence) if fence.first().is_none_or(|(fence,)| *fence < self.fence) => {
+                StoreError::Forgetful { place: place.to_owned() }
+            }
+            Ok(_) => StoreError::Fenced,
+            Err(error) => from_sqlx(&error, place),
         }
-        let fence: Vec<(i64,)> = rows!(conn, FENCE).map_err(failed)?;
-        // Fences only grow: a smaller one was acknowledged before ours.
-        let is_behind = fence.first().is_none_or(|(fence,)| *fence < self.fence);
-        Err(if is_behind { StoreError::Forgetful { place: place.to_owned() } } else { StoreError::Fenced })
     }
 }
 
@@ -227,9 +261,6 @@ async fn try_acquire(
     const RESTORE: &str = "insert into sync_lease (name, fence, expires_at) select 'sync', 0, $1 \
          where not exists (select 1 from sync_lease where name = 'sync')";
     let failed = |error: sqlx::Error| from_sqlx(&error, place);
-    if matches!(conn, Conn::Postgres(_)) {
-        conn.raw("set local lock_timeout = '1s'").await.map_err(failed)?;
-    }
     let taken = update_lease(conn, holder, now).await.map_err(failed)?;
     // Somebody has emptied the table.
     if taken.is_none() && execute!(conn, RESTORE, Timestamp::default()).map_err(failed)? > 0 {
@@ -277,35 +308,23 @@ impl Store {
         trigger: super::Trigger,
         now: Timestamp,
     ) -> Result<Run, StoreError> {
-        const INTERRUPT_DEAD_RUNS: &str = "update sync_runs set outcome = 'interrupted', finished_at = $1, \
-             error = coalesce(error, 'the process ended in the middle of the run') where outcome = 'running'";
-        const BEGIN: &str =
-            "insert into sync_runs (started_at, outcome, trigger) values ($1, 'running', $2) returning id";
-        const BEGUN: &str = "select exists (select 1 from sync_runs where id = $1 and outcome = 'running')";
-        const STATE: &str = "select suppression_no from sync_state where id = 1";
         let place = self.place();
         let renewed_at = Instant::now();
         let mut tried: Option<i64> = None;
         let (id, suppression_no) = self
             .write(async |conn| {
                 let failed = |error: sqlx::Error| from_sqlx(&error, &place);
-                lease.renew(conn, now, &place).await?;
                 // The row of an earlier try, whose answer got lost, is not a run that died.
-                let begun = match tried {
-                    Some(id) => {
-                        let (begun,): (bool,) = row!(conn, BEGUN, id).map_err(failed)?;
-                        begun
+                if let Some(id) = tried {
+                    lease.renew(conn, now, &place).await?;
+                    let begun: Vec<(i64, i64)> = rows!(conn, BEGUN, id).map_err(failed)?;
+                    if let Some(begun) = begun.first() {
+                        return Ok(*begun);
                     }
-                    None => false,
-                };
-                if !begun {
-                    execute!(conn, INTERRUPT_DEAD_RUNS, now).map_err(failed)?;
-                    let (id,): (i64,) = row!(conn, BEGIN, now, trigger.as_str()).map_err(failed)?;
-                    tried = Some(id);
                 }
-                let id = tried.unwrap_or_default();
-                let (suppression_no,): (i64,) = row!(conn, STATE).map_err(failed)?;
-                Ok((id, suppression_no))
+                let begun = begin(conn, &lease, trigger, now, &place).await?;
+                tried = Some(begun.0);
+                Ok(begun)
             })
             .await?;
         let row = RunRow {
@@ -316,5 +335,58 @@ impl Store {
             ..RunRow::default()
         };
         Ok(Run { row, lease, batches: 0, suppression_no, clock_checked: false, renewed_at })
+    }
+}
+
+const BEGUN: &str = "select r.id, s.suppression_no from sync_runs r cross join sync_state s \
+     where r.id = $1 and r.outcome = 'running' and s.id = 1";
+
+macro_rules! interrupt_dead_runs {
+    ($now:literal) => {
+        concat!(
+            "update sync_runs set outcome = 'interrupted', finished_at = ",
+            $now,
+            ", error = coalesce(error, 'the process ended in the middle of the run') where outcome = 'running'"
+        )
+    };
+}
+
+const BEGIN_SQLITE: &str = "insert into sync_runs (started_at, outcome, trigger) values ($1, 'running', $2) \
+     returning id, (select suppression_no from sync_state where id = 1)";
+
+const BEGIN_POSTGRES: &str = concat!(
+    with_lease!("$1", "$2"),
+    ", dead as (",
+    interrupt_dead_runs!("$3"),
+    " and (select is_set from patience) is not null) ",
+    "insert into sync_runs (started_at, outcome, trigger) select $3, 'running', $4 from lease \
+     returning id, (select suppression_no from sync_state where id = 1)"
+);
+
+/// Proves the lease and writes the row of a new run: gives its id, and how often suppressions have changed.
+async fn begin(
+    conn: &mut Conn,
+    lease: &Lease,
+    trigger: super::Trigger,
+    now: Timestamp,
+    place: &str,
+) -> Result<(i64, i64), StoreError> {
+    let failed = |error: sqlx::Error| from_sqlx(&error, place);
+    let begun: Option<(i64, i64)> = match conn {
+        Conn::Sqlite(_) => {
+            lease.renew(conn, now, place).await?;
+            execute!(conn, interrupt_dead_runs!("$1"), now).map_err(failed)?;
+            Some(row!(conn, BEGIN_SQLITE, now, trigger.as_str()).map_err(failed)?)
+        }
+        Conn::Postgres(_) => {
+            let begun: Vec<(i64, i64)> =
+                rows!(conn, BEGIN_POSTGRES, &lease.holder, lease.fence, now, trigger.as_str())
+                    .map_err(failed)?;
+            begun.first().copied()
+        }
+    };
+    match begun {
+        Some(begun) => Ok(begun),
+        None => Err(lease.lost(conn, place).await),
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use futures_util::TryStreamExt as _;
 
-use super::conn::{Conn, Pair, row, rows, rows_over};
+use super::conn::{Conn, Pair, results, row, rows_over};
 use super::error::{StoreError, from_sqlx};
 use super::{Store, Timestamp};
 use crate::consent::natural_hash_of;
@@ -33,6 +33,18 @@ pub struct Loaded {
     /// `rejected_listings` holds rows.
     pub has_rejected_listings: bool,
 }
+
+/// What [`Store::load`] has found and the store itself is asked for later on, before the run has written anything.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// Every company; none where they were not looked for, or are very many.
+    companies: Option<Vec<String>>,
+    /// No erased line of the feed stands there that is older than this; none where it is not known.
+    pub(super) erasures_since: Option<Timestamp>,
+}
+
+/// Companies that are kept in memory at the most.
+const MAX_COMPANIES: usize = 1_000;
 
 impl Loaded {
     /// What a database that does not exist yet knows. The salt is of no consequence: nothing is stored with it.
@@ -77,16 +89,21 @@ impl Store {
     /// What the database says; an error where an internal column is not what this program wrote.
     pub async fn load(&mut self, run_id: i64) -> Result<Loaded, StoreError> {
         let place = self.place();
-        self.read(async |conn| {
-            let known = load_rows(conn, run_id, &place).await?;
-            let rejects = load_rejects(conn, run_id, &place).await?;
-            load_state(conn, known, rejects, &place).await
-        })
-        .await
+        let (loaded, seen) = self
+            .read(async |conn| {
+                let known = load_rows(conn, run_id, &place).await?;
+                load_state(conn, run_id, known, &place).await
+            })
+            .await?;
+        self.seen = seen;
+        Ok(loaded)
     }
 
     /// Whether the database holds, or ever held, a consent of one of these companies, or none at all.
     pub async fn knows_company(&mut self, companies: &[String]) -> Result<bool, StoreError> {
+        if let Some(known) = &self.seen.companies {
+            return Ok(known.is_empty() || companies.iter().any(|company| known.contains(company)));
+        }
         let place = self.place();
         self.read(async |conn| {
             let failed = |error: sqlx::Error| from_sqlx(&error, &place);
@@ -237,43 +254,52 @@ fn push(known: &mut Known, rows: &str, place: &str) -> Result<(), StoreError> {
     Ok(())
 }
 
-async fn load_rejects(conn: &mut Conn, run_id: i64, place: &str) -> Result<KnownRejects, StoreError> {
+const STATE: &str = "select salt, endpoint from sync_state where id = 1; \
+     select id, fingerprint, resolved_at, first_run_id from rejected_items; \
+     select email_hash from suppressions; \
+     select id_hash, email_hash from suppressed_ids; \
+     select absence from sync_runs where outcome = 'succeeded' order by id desc limit 2; \
+     select consent_key, listed_since, listed_runs, checked_at from pending_returns; \
+     select consent_key, runs from rejected_listings; \
+     select company_id from companies limit 1001; \
+     select min(changed_at) from consent_changes where change = 'erased' and run_id is null";
+
+async fn load_state(
+    conn: &mut Conn,
+    run_id: i64,
+    known: Known,
+    place: &str,
+) -> Result<(Loaded, Seen), StoreError> {
     type Reject = (i64, Vec<u8>, Option<Timestamp>, i64);
-    let found: Vec<Reject> =
-        rows!(conn, "select id, fingerprint, resolved_at, first_run_id from rejected_items")
-            .map_err(|error| from_sqlx(&error, place))?;
+    type Pending = (String, Timestamp, i64, Option<Timestamp>);
+    let failed = |error: sqlx::Error| from_sqlx(&error, place);
+    let (state, found, suppressed, ids, complete, pending, listings, companies, erasures) = results!(
+        conn,
+        STATE,
+        (Vec<u8>, Option<String>),
+        Reject,
+        (String,),
+        (String, String),
+        (Option<String>,),
+        Pending,
+        (String, i64),
+        (String,),
+        (Option<Timestamp>,)
+    )
+    .map_err(failed)?;
+    let (salt, endpoint) = state.into_iter().next().ok_or_else(|| failed(sqlx::Error::RowNotFound))?;
+    let salt = Salt::new(salt);
     let mut rejects = KnownRejects::default();
     rejects.count_new(found.iter().filter(|(.., first_run_id)| *first_run_id == run_id).count());
     for (id, fingerprint, resolved_at, _) in found {
         rejects.push(&fingerprint, KnownReject { id, resolved: resolved_at.is_some() });
     }
-    Ok(rejects)
-}
-
-async fn load_state(
-    conn: &mut Conn,
-    known: Known,
-    rejects: KnownRejects,
-    place: &str,
-) -> Result<Loaded, StoreError> {
-    type Pending = (String, Timestamp, i64, Option<Timestamp>);
-    let failed = |error: sqlx::Error| from_sqlx(&error, place);
-    let (salt, endpoint): (Vec<u8>, Option<String>) =
-        row!(conn, "select salt, endpoint from sync_state where id = 1").map_err(failed)?;
-    let salt = Salt::new(salt);
-    let suppressed: Vec<(String,)> = rows!(conn, "select email_hash from suppressions").map_err(failed)?;
-    let ids: Vec<(String, String)> =
-        rows!(conn, "select id_hash, email_hash from suppressed_ids").map_err(failed)?;
-    let complete: Vec<(Option<String>,)> =
-        rows!(conn, "select absence from sync_runs where outcome = 'succeeded' order by id desc limit 2")
-            .map_err(failed)?;
-    let pending: Vec<Pending> =
-        rows!(conn, "select consent_key, listed_since, listed_runs, checked_at from pending_returns")
-            .map_err(failed)?;
-    let listings: Vec<(String, i64)> =
-        rows!(conn, "select consent_key, runs from rejected_listings").map_err(failed)?;
     let blocked = complete.iter().take_while(|(absence,)| absence.as_deref() == Some("blocked")).count();
-    Ok(Loaded {
+    let companies =
+        (companies.len() <= MAX_COMPANIES).then(|| companies.into_iter().map(|(company,)| company).collect());
+    let erasures_since = erasures.first().map(|(oldest,)| oldest.unwrap_or_else(Timestamp::now));
+    let seen = Seen { companies, erasures_since };
+    let loaded = Loaded {
         known,
         rejects,
         suppressed: Suppressions::new(suppressed.into_iter().map(|(hash,)| hash).collect(), ids),
@@ -294,5 +320,6 @@ async fn load_state(
             .map(|(key, _)| salt.key(&key))
             .collect(),
         salt,
-    })
+    };
+    Ok((loaded, seen))
 }

@@ -3,7 +3,7 @@
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::{Acquire as _, Connection as _};
 
-use super::conn::{Conn, Intent, ensure_schema, row, rows};
+use super::conn::{Conn, Intent, ensure_schema, results, row};
 use super::error::{StoreError, from_sqlx};
 use crate::consent::address;
 use crate::exit::{Exit, Problem};
@@ -26,6 +26,9 @@ pub(super) enum Schema {
     /// As this program needs it.
     Current,
 }
+
+const STATE: &str = "select version, checksum from _sqlx_migrations order by version; \
+     select exists (select 1 from sync_state where id = 1)";
 
 /// Looks at the schema in a transaction that is open already. Changes nothing.
 pub(super) async fn inspect(conn: &mut Conn, place: &str) -> Result<Schema, StoreError> {
@@ -58,8 +61,7 @@ pub(super) async fn inspect(conn: &mut Conn, place: &str) -> Result<Schema, Stor
             }
         }
     };
-    let applied: Vec<(i64, Vec<u8>)> =
-        rows!(conn, "select version, checksum from _sqlx_migrations order by version").map_err(failed)?;
+    let (applied, state) = results!(conn, STATE, (i64, Vec<u8>), (bool,)).map_err(failed)?;
     for (version, checksum) in &applied {
         match migrator.iter().find(|known| known.version == *version) {
             None => {
@@ -81,9 +83,7 @@ pub(super) async fn inspect(conn: &mut Conn, place: &str) -> Result<Schema, Stor
         .next_step(RESTORE);
         return Err(problem.with("place", place).into());
     }
-    let (state,): (bool,) =
-        row!(conn, "select exists (select 1 from sync_state where id = 1)").map_err(failed)?;
-    if !state {
+    if state != [(true,)] {
         let problem =
             Problem::new(Exit::Config, "the table sync_state in {place} is empty").next_step(RESTORE);
         return Err(problem.with("place", place).into());
@@ -203,7 +203,7 @@ async fn try_migrate(conn: &mut Conn, schema: Option<&str>, place: &str) -> Resu
                 .map_err(failed)?;
             if let Some(schema) = schema {
                 ensure_schema(&mut tx, schema).await.map_err(|error| conflict(&error, place))?;
-                super::conn::set_search_path(&mut tx, schema).await.map_err(failed)?;
+                super::conn::use_schema(&mut tx, schema).await.map_err(failed)?;
             }
             let mut migrator = Migrator { locking: false, ..Migrator::DEFAULT };
             migrator.migrations.clone_from(&POSTGRES.migrations);

@@ -83,6 +83,8 @@ pub struct Store {
     pulse: Arc<AtomicWaker>,
     /// The change feed was seen to be that of a restored database, and has a new identity.
     has_renewed_feed: bool,
+    /// What the run's last look at the database has found besides.
+    seen: load::Seen,
 }
 
 impl Store {
@@ -95,6 +97,7 @@ impl Store {
             bounds,
             pulse: Arc::default(),
             has_renewed_feed: false,
+            seen: load::Seen::default(),
         }
     }
 

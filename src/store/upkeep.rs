@@ -46,7 +46,10 @@ impl Store {
             pruned.erased = self.erase_removed(lease, run_id, [until, missing_until], now).await?;
             pruned.rejects = self.prune(lease, now, PRUNE_REJECTS, until).await?;
         }
-        pruned.erasures = self.drop_erasures(lease, now.minus(retention.erasures), now).await?;
+        let until = now.minus(retention.erasures);
+        if self.seen.erasures_since.is_none_or(|oldest| oldest < until) {
+            pruned.erasures = self.drop_erasures(lease, until, now).await?;
+        }
         if let Some(age) = retention.history {
             let until = now.minus(age);
             pruned.changes = self.prune(lease, now, PRUNE_CHANGES, until).await?;

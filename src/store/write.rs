@@ -3,13 +3,14 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use sqlx::{FromRow as _, PgConnection, Row as _};
 use tokio::time::Instant;
 
 use super::bulk::{self, HistoryLine, RowUpdate, WrittenRow};
-use super::conn::{Conn, execute, row, rows};
+use super::conn::{Conn, Pair, execute, execute_over, row, rows};
 use super::error::{StoreError, from_sqlx};
-use super::insert;
-use super::lease::Run;
+use super::insert::{self, Columns, consents_postgres, insert_postgres};
+use super::lease::{Run, with_lease};
 use super::{RunRow, Store, Timestamp};
 use crate::consent::Rejected;
 use crate::exit::{Exit, Problem};
@@ -112,17 +113,23 @@ pub(super) async fn next_changed_at(
 /// # Errors
 /// [`StoreError::Forgetful`] where earlier transactions of this run are gone: the server failed over to a replica that was behind.
 pub(super) async fn check_replay(conn: &mut Conn, run: &Run, place: &str) -> Result<bool, StoreError> {
-    let failed = |error: sqlx::Error| from_sqlx(&error, place);
-    let found: Vec<(i64,)> =
-        rows!(conn, "select batches from sync_runs where id = $1", run.row.id).map_err(failed)?;
-    match found.first() {
-        Some((batches,)) if *batches >= run.batches => Ok(*batches > run.batches),
+    let found: Vec<(i64,)> = rows!(conn, "select batches from sync_runs where id = $1", run.row.id)
+        .map_err(|error| from_sqlx(&error, place))?;
+    is_replay(found.first().map(|(batches,)| *batches), run, place)
+}
+
+fn is_replay(batches: Option<i64>, run: &Run, place: &str) -> Result<bool, StoreError> {
+    match batches {
+        Some(batches) if batches >= run.batches => Ok(batches > run.batches),
         _ => Err(StoreError::Forgetful { place: place.to_owned() }),
     }
 }
 
 /// Text that is written by one statement at the most, the last row apart: on its way to the database it is held several times.
 const SEGMENT_BYTES: usize = 512 * 1024;
+
+/// PostgreSQL: new rows with no more text than this go in one statement.
+const ONE_STATEMENT_BYTES: usize = 3 * 1024 * 1024;
 
 /// Rows that are worth a larger cache of pages.
 const MANY: usize = 500;
@@ -141,24 +148,40 @@ impl Store {
         let place = self.place();
         let renewed_at = Instant::now();
         if batch.writes.len() >= MANY {
-            self.enlarge_cache().await?;
+            self.prepare_for_many_rows().await?;
         }
+        let adds = only_adds(batch);
         let mut done: Option<RunRow> = None;
         let row = self
             .write(async |conn| {
-                run.lease.renew(conn, now, &place).await?;
-                if check_replay(conn, run, &place).await?
-                    && let Some(row) = &done
-                {
-                    return Ok(row.clone());
-                }
-                let context = prepare(conn, run, now, &place).await?;
-                write_rejects(conn, &context, &batch.rejects).await?;
-                let written = write_rows(conn, &context, &batch.writes).await?;
                 let mut row = run.row.clone();
                 row.count(&batch.tally);
-                row.count(&written);
-                save_run(conn, &row, run.batches + 1, &place).await?;
+                let is_new = match (&mut *conn, &adds) {
+                    (Conn::Postgres(c), Some(adds)) => {
+                        row.added += adds.len().cast_signed() as i64;
+                        let stored = store_new_rows(c, run, adds, &row, now).await;
+                        let (start, added) = stored.map_err(|error| from_sqlx(&error, &place))?;
+                        let is_new = start.changed_at(conn, run, &place).await?.is_some();
+                        if is_new {
+                            must_have_stored(added, adds.len(), &place)?;
+                        }
+                        is_new
+                    }
+                    _ => match start_writing(conn, run, now, &place).await? {
+                        Some(changed_at) => {
+                            let context = WriteContext { run_id: run.row.id, changed_at, place: &place };
+                            write_rejects(conn, &context, &batch.rejects).await?;
+                            row.count(&write_rows(conn, &context, &batch.writes).await?);
+                            save_run(conn, &row, run.batches + 1, &place).await?;
+                            true
+                        }
+                        None => false,
+                    },
+                };
+                if !is_new {
+                    // An earlier try went through, and its answer got lost.
+                    return done.clone().ok_or(StoreError::Fenced);
+                }
                 done = Some(row.clone());
                 Ok(row)
             })
@@ -173,34 +196,184 @@ impl Store {
 impl Store {
     /// SQLite: many rows go to many places of its indexes at once, and wait in memory for each other. Not so from the start: what
     /// has been read once a daemon would hold for ever.
-    async fn enlarge_cache(&mut self) -> Result<(), StoreError> {
+    async fn prepare_for_many_rows(&mut self) -> Result<(), StoreError> {
         let location = Arc::clone(&self.location);
         if !location.is_sqlite() {
             return Ok(());
         }
-        self.use_conn(async |conn| {
-            conn.raw("pragma cache_size = -8000").await.map_err(|error| location.failed(&error))
-        })
-        .await
+        let settings = "pragma cache_size = -8000";
+        self.use_conn(async |conn| conn.raw(settings).await.map_err(|error| location.failed(&error))).await
     }
 }
 
-async fn prepare<'a>(
+/// What every transaction that stores pages does first: it proves the lease, looks whether an earlier try went through, and
+/// whether somebody was forgotten behind our back, whom our memory could bring back; then it takes the next `changed_at`. None:
+/// an earlier try went through.
+async fn start_writing(
     conn: &mut Conn,
     run: &Run,
     now: Timestamp,
-    place: &'a str,
-) -> Result<WriteContext<'a>, StoreError> {
+    place: &str,
+) -> Result<Option<Timestamp>, StoreError> {
+    const SUPPRESSION_NO: &str = "select suppression_no from sync_state where id = 1";
     let failed = |error: sqlx::Error| from_sqlx(&error, place);
-    let (suppression_no, _): (i64, i64) =
-        row!(conn, "select suppression_no, (select count(*) from suppressions) from sync_state where id = 1")
-            .map_err(failed)?;
+    if let Conn::Postgres(_) = conn {
+        let start: Start = row!(
+            conn,
+            START_POSTGRES,
+            &run.lease.holder,
+            run.lease.fence,
+            now,
+            run.suppression_no,
+            run.row.id,
+            run.batches
+        )
+        .map_err(failed)?;
+        return start.changed_at(conn, run, place).await;
+    }
+    run.lease.renew(conn, now, place).await?;
+    if check_replay(conn, run, place).await? {
+        return Ok(None);
+    }
+    let (suppression_no,): (i64,) = row!(conn, SUPPRESSION_NO).map_err(failed)?;
     if suppression_no != run.suppression_no {
-        // Somebody was forgotten behind our back: what we hold in memory may bring them back.
         return Err(StoreError::Fenced);
     }
-    let changed_at = next_changed_at(conn, now, place).await?;
-    Ok(WriteContext { run_id: run.row.id, changed_at, place })
+    next_changed_at(conn, now, place).await.map(Some)
+}
+
+/// What PostgreSQL says to [`START_POSTGRES`].
+#[derive(sqlx::FromRow)]
+struct Start {
+    held: bool,
+    batches: Option<i64>,
+    /// None where anything stands in the way of writing.
+    changed_at: Option<Timestamp>,
+}
+
+impl Start {
+    /// As [`start_writing`] has it.
+    async fn changed_at(
+        self,
+        conn: &mut Conn,
+        run: &Run,
+        place: &str,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        if !self.held {
+            return Err(run.lease.lost(conn, place).await);
+        }
+        if is_replay(self.batches, run, place)? {
+            return Ok(None);
+        }
+        self.changed_at.map(Some).ok_or(StoreError::Fenced)
+    }
+}
+
+/// [`start_writing`] in one statement, since each costs a distant server two round trips. `state` has a row where nothing
+/// stands in the way.
+macro_rules! start_postgres {
+    ($holder:literal, $fence:literal, $now:literal, $suppression_no:literal, $run:literal, $batches:literal) => {
+        concat!(
+            with_lease!($holder, $fence),
+            ", state as (update sync_state set last_changed_at = greatest(",
+            $now,
+            ", last_changed_at + interval '1 millisecond') where id = 1 and suppression_no = ",
+            $suppression_no,
+            " and (select count(*) from suppressions) >= 0 and (select is_set from patience) is not null ",
+            "and (select batches from sync_runs where id = ",
+            $run,
+            ") = ",
+            $batches,
+            " returning last_changed_at), ",
+            "logged as (insert into feed_log (changed_at, nonce) ",
+            "select last_changed_at, substr(replace(gen_random_uuid()::text, '-', ''), 1, 16) from state)"
+        )
+    };
+}
+
+macro_rules! started_postgres {
+    ($run:literal) => {
+        concat!(
+            " select exists (select 1 from lease) as held, (select batches from sync_runs where id = ",
+            $run,
+            ") as batches, (select last_changed_at from state) as changed_at"
+        )
+    };
+}
+
+const START_POSTGRES: &str =
+    concat!(start_postgres!("$1", "$2", "$3", "$4", "$5", "$6"), started_postgres!("$5"));
+
+/// A whole transaction of a first load.
+const STORE_NEW_POSTGRES: &str = concat!(
+    start_postgres!("$12", "$13", "$14", "$15", "$16", "$17"),
+    ", ",
+    consents_postgres!(),
+    ", ",
+    insert_postgres!("v cross join state", "state.last_changed_at", "$16"),
+    ", saved as (update sync_runs set batches = batches + 1, endpoint = $18, active = $19, pages = n[1], items = n[2], ",
+    "added = n[3], unchanged = n[4], returns_pending = n[5], duplicates = n[6], rejected = n[7], suppressed = n[8], ",
+    "foreign_items = n[9] from (select $20::bigint[] as n) as counters where id = $16 and exists (select 1 from state) returning 1)",
+    started_postgres!("$16"),
+    ", (select count(*) from added) * (select count(*) from saved) as added"
+);
+
+/// PostgreSQL: new rows alone, with everything that belongs to their transaction. Tells how many the database took.
+async fn store_new_rows(
+    conn: &mut PgConnection,
+    run: &Run,
+    adds: &[&Upsert],
+    row: &RunRow,
+    now: Timestamp,
+) -> Result<(Start, u64), sqlx::Error> {
+    let counters = [
+        row.pages,
+        row.items,
+        row.added,
+        row.unchanged,
+        row.returns_pending,
+        row.duplicates,
+        row.rejected,
+        row.suppressed,
+        row.foreign_items,
+    ];
+    let stored = Columns::of_new(adds)
+        .bind(sqlx::query(STORE_NEW_POSTGRES))
+        .bind(&run.lease.holder)
+        .bind(run.lease.fence)
+        .bind(now)
+        .bind(run.suppression_no)
+        .bind(run.row.id)
+        .bind(run.batches)
+        .bind(&row.endpoint)
+        .bind(row.active)
+        .bind(counters)
+        .persistent(false)
+        .fetch_one(conn)
+        .await?;
+    Ok((Start::from_row(&stored)?, stored.try_get::<i64, _>("added")?.cast_unsigned()))
+}
+
+/// The new rows of a batch that holds nothing else, and little enough text for one statement.
+fn only_adds(batch: &Batch) -> Option<Vec<&Upsert>> {
+    let bytes: usize = batch.writes.iter().map(RowWrite::bytes).sum();
+    if batch.writes.is_empty() || !batch.rejects.is_empty() || bytes > ONE_STATEMENT_BYTES {
+        return None;
+    }
+    batch.writes.iter().map(as_add).collect::<Option<Vec<_>>>().map(sorted)
+}
+
+fn as_add(write: &RowWrite) -> Option<&Upsert> {
+    match write {
+        RowWrite::Upsert(put) if put.kind == UpsertKind::Add => Some(put),
+        _ => None,
+    }
+}
+
+/// In the order of the primary key: many rows in no order would each touch another page of its index.
+fn sorted(mut adds: Vec<&Upsert>) -> Vec<&Upsert> {
+    adds.sort_unstable_by(|one, other| one.key.cmp(&other.key));
+    adds
 }
 
 async fn write_rejects(
@@ -238,18 +411,28 @@ async fn record_companies(
     context: &WriteContext<'_>,
     writes: &[RowWrite],
 ) -> Result<(), StoreError> {
-    const RECORD: &str = "insert into companies (company_id) select $1 \
-         where not exists (select 1 from companies where company_id = $1) on conflict (company_id) do nothing";
+    const RECORD: Pair = (
+        "insert into companies (company_id) select value from json_each($1) \
+         where value not in (select company_id from companies) on conflict (company_id) do nothing",
+        "insert into companies (company_id) select company_id from unnest($1::text[]) as v(company_id) \
+         where not exists (select 1 from companies c where c.company_id = v.company_id) on conflict (company_id) do nothing",
+    );
+    let is_sqlite = matches!(conn, Conn::Sqlite(_));
     let companies: BTreeSet<&str> = writes
         .iter()
         .filter_map(|op| match op {
-            RowWrite::Upsert(put) => Some(put.consent.company_id.as_ref()),
-            RowWrite::MarkListed { .. } => None,
+            // PostgreSQL's insert of new rows does this too.
+            RowWrite::Upsert(put) if is_sqlite || put.kind != UpsertKind::Add => {
+                Some(put.consent.company_id.as_ref())
+            }
+            _ => None,
         })
         .collect();
-    for company in companies {
-        execute!(conn, RECORD, company).map_err(|error| context.failed(&error))?;
+    if companies.is_empty() {
+        return Ok(());
     }
+    let companies: Vec<&str> = companies.into_iter().collect();
+    execute_over!(conn, RECORD, &companies)?;
     Ok(())
 }
 
@@ -259,13 +442,7 @@ pub(super) async fn write_rows(
     context: &WriteContext<'_>,
     writes: &[RowWrite],
 ) -> Result<Tally, StoreError> {
-    let adds: Vec<&Upsert> = writes
-        .iter()
-        .filter_map(|op| match op {
-            RowWrite::Upsert(put) if put.kind == UpsertKind::Add => Some(&**put),
-            _ => None,
-        })
-        .collect();
+    let adds = sorted(writes.iter().filter_map(as_add).collect());
     record_companies(conn, context, writes).await?;
     insert_all(conn, context, &adds).await?;
     let mut tally = Tally { added: adds.len() as u64, ..Tally::default() };

@@ -70,6 +70,7 @@ mod readers;
 mod rehearsing;
 mod restored;
 mod retention;
+mod round_trips;
 mod schedule;
 mod schema;
 mod secrecy;

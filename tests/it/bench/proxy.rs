@@ -14,8 +14,10 @@ pub(crate) struct Orders {
     pub(crate) spare_commits: AtomicU32,
     /// COMMITs whose answer was lost.
     pub(crate) lost: AtomicU32,
-    /// Nothing goes through any more once a transaction has written.
+    /// Nothing goes through any more once a transaction has written: its COMMIT does not.
     pub(crate) freeze_in_transaction: AtomicBool,
+    /// Rows were written since.
+    has_written: AtomicBool,
     /// It stands still.
     pub(crate) frozen: AtomicBool,
 }
@@ -48,6 +50,9 @@ impl Proxy {
     }
 }
 
+/// A simple query: 'Q', length, text, NUL.
+const COMMIT: &[u8] = b"Q\0\0\0\x0bcommit\0";
+
 /// What becomes of bytes.
 enum Way {
     Through,
@@ -63,14 +68,16 @@ impl Orders {
             return Way::Still;
         }
         let holds = |word: &[u8]| bytes.windows(word.len()).any(|window| window == word);
-        // A simple query: 'Q', length, text, NUL.
-        if holds(b"Q\0\0\0\x0bcommit\0") && !take(&self.spare_commits) && take(&self.lose_commits) {
+        if holds(COMMIT) && !take(&self.spare_commits) && take(&self.lose_commits) {
             self.lost.fetch_add(1, Ordering::SeqCst);
             mute.store(true, Ordering::SeqCst);
         }
-        if self.freeze_in_transaction.load(Ordering::SeqCst) && holds(b"insert into consents") {
-            self.frozen.store(true, Ordering::SeqCst);
-            return Way::Still;
+        if self.freeze_in_transaction.load(Ordering::SeqCst) {
+            let has_written = self.has_written.fetch_or(holds(b"insert into consents"), Ordering::SeqCst);
+            if has_written && holds(COMMIT) {
+                self.frozen.store(true, Ordering::SeqCst);
+                return Way::Still;
+            }
         }
         Way::Through
     }

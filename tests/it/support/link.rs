@@ -27,6 +27,9 @@ struct State {
     server: String,
     delay: Duration,
     messages: usize,
+    round_trips: usize,
+    /// The program has spoken last.
+    asked: bool,
     planned: Option<(usize, Silence)>,
     silent: bool,
 }
@@ -97,6 +100,12 @@ impl Link {
         self.state.lock().unwrap().messages
     }
 
+    /// How often the program has spoken to the server after the server had spoken, or for the first time: each costs the way there
+    /// and back.
+    pub(crate) fn round_trips(&self) -> usize {
+        self.state.lock().unwrap().round_trips
+    }
+
     pub(crate) fn is_silent(&self) -> bool {
         self.state.lock().unwrap().silent
     }
@@ -160,6 +169,8 @@ impl State {
     /// How many of these bytes pass, and when.
     fn pass(&mut self, count: usize, asking: bool, dead: &mut bool) -> (usize, Instant) {
         let mut passes = if self.silent || *dead { 0 } else { count };
+        self.round_trips += usize::from(asking && !self.asked);
+        self.asked = asking;
         if asking && passes > 0 {
             self.messages += 1;
             if let Some((message, silence)) = self.planned
