@@ -15,12 +15,10 @@ use unicode_normalization::UnicodeNormalization as _;
 pub struct Consent<'a> {
     /// The API's `id`: text that is not blank, or an integer in decimal digits.
     pub consent_id: Option<Cow<'a, str>>,
-    /// The company that was allowed to write.
     pub company_id: Cow<'a, str>,
     /// The address as received, never blank.
     pub email: Cow<'a, str>,
     pub full_name: Option<Cow<'a, str>>,
-    /// Where the consent was given.
     pub source: Option<Cow<'a, str>>,
     /// The API's `references` as canonical JSON text (sorted keys, no white space).
     pub refs: Option<Cow<'a, str>>,
@@ -73,7 +71,6 @@ impl Consent<'_> {
         digest.first_chunk::<8>().map_or(0, |bytes| i64::from_be_bytes(*bytes))
     }
 
-    /// Bytes of text in it.
     pub fn bytes(&self) -> usize {
         let optional = [&self.consent_id, &self.full_name, &self.source, &self.refs, &self.extra];
         let optional = optional.iter().filter_map(|text| text.as_ref());
@@ -84,7 +81,6 @@ impl Consent<'_> {
         address(&self.email)
     }
 
-    /// The natural key of the row.
     pub fn natural_key(&self) -> String {
         natural_key(&self.company_id, &self.email, self.source.as_deref())
     }
@@ -159,13 +155,10 @@ pub fn hex(bytes: &[u8]) -> String {
 pub enum RejectReason {
     #[error("the item is not an object")]
     NotAnObject,
-    /// `company_id` is absent, blank or no text.
     #[error("company_id is missing or not a non-empty text")]
     NoCompany,
-    /// `email` is absent, blank or no text.
     #[error("email is missing or not a non-empty text")]
     NoEmail,
-    /// Nested deeper than can be stored.
     #[error("the item is nested too deeply")]
     TooDeep,
     /// The scan held its id before, with another address.
@@ -173,10 +166,8 @@ pub enum RejectReason {
     DuplicateId,
 }
 
-/// An item that cannot be used.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Rejected {
-    /// Its usable id, if it has one.
     pub id: Option<String>,
     pub reason: RejectReason,
     /// As received (NUL and lone surrogates replaced).
@@ -191,7 +182,6 @@ impl fmt::Debug for Rejected {
     }
 }
 
-/// One item of a page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Item<'a> {
     Consent(Consent<'a>),
@@ -208,7 +198,6 @@ impl fmt::Debug for Cursor {
     }
 }
 
-/// One page of the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page<'a> {
     pub items: Vec<Item<'a>>,

@@ -1,7 +1,7 @@
 //! The daemon's one loop: when to run, when not to, and when to end.
 //!
 //! It is handed what a run is as a closure and never looks inside: no API, no database, no figures. There is one loop, so there is one
-//! run at a time; what comes while it is busy is skipped and said so, never stacked.
+//! run at a time; what comes while it is busy is skipped and logged, never stacked.
 
 use std::time::Duration;
 
@@ -23,27 +23,27 @@ pub const RECORD_TIMEOUT: Duration = Duration::from_secs(8);
 /// No answer of the API silences the daemon for longer.
 const MAX_RETRY_AFTER: Duration = Duration::from_hours(24);
 
-/// What the loop has to know of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// The pass went to its end and is stored (also where removals were withheld).
+    /// The scan went to its end and is stored (also where removals were withheld).
     Complete {
         /// "ok: 10,345 consents, 12 new, 3 changed"
-        words: String,
-        /// The API asked not to be asked before.
+        summary: String,
+        /// The API asked us to wait until then.
         not_before: Option<std::time::Instant>,
     },
     /// Another run holds the lease.
-    Busy { holder: String },
+    Busy {
+        holder: String,
+    },
     Failed {
-        /// The error in words; no personal data, no secret.
-        words: String,
+        /// The error; no personal data, no secret.
+        summary: String,
         /// How the process ends, where it does.
         end: Option<Exit>,
-        /// The API asked not to be asked before.
+        /// The API asked us to wait until then.
         not_before: Option<std::time::Instant>,
     },
-    /// It was told to stop.
     Interrupted,
 }
 
@@ -52,18 +52,16 @@ pub fn ends_startup(exit: Exit) -> bool {
     matches!(exit, Exit::Usage | Exit::Config | Exit::Write | Exit::Refused)
 }
 
-/// What was startup when the process began.
+/// What the database held when the process began.
 #[derive(Debug, Clone, Default)]
 pub struct StartupState {
-    /// `schedule.run_at_start`
     pub run_at_start: bool,
-    /// The longest gap between ticks.
     pub interval: Duration,
-    /// When the last complete run ended, where the database could tell.
+    /// When the last complete run ended, where the database says so.
     pub last_complete: Option<Timestamp>,
-    /// The last run that has ended, in words: "last run 12:00:04 ok: 10,345 consents, 12 new, 3 changed".
+    /// The last run that has ended: "last run 12:00:04 ok: 10,345 consents, 12 new, 3 changed".
     pub last_run: Option<String>,
-    /// Why the database could not be reached: no failure of the start, but said.
+    /// Why the database could not be reached, which does not fail the start.
     pub database_down: Option<String>,
 }
 
@@ -75,36 +73,34 @@ impl StartupState {
     }
 }
 
-/// The loop and what it goes by.
 pub struct Daemon {
     pub scheduler: Scheduler,
     /// What ends it, and what makes it run now.
     pub signals: Signals,
     pub watchdog: Watchdog,
-    /// `lifecycle::notify_systemd`, or a test's ear.
-    pub tell: Box<dyn Fn(SystemdState<'_>)>,
+    /// `lifecycle::notify_systemd`, or a test's own.
+    pub notify: Box<dyn Fn(SystemdState<'_>)>,
     /// When the next run is due, for the metrics and the status page.
     pub next_run: watch::Sender<Option<Timestamp>>,
-    /// Leaves the same where other processes find it.
+    /// Stores the same where other processes find it.
     pub record_next_run: Box<dyn Fn(Timestamp) -> LocalBoxFuture<'static, ()>>,
 }
 
 impl Daemon {
-    /// Runs until told to stop (0), or until a failure with an `end`.
-    ///
-    /// Call it once configuration and schedule are accepted and the database was tried: the first thing it does is to say READY.
+    /// Runs until shutdown is requested (0), or until a failure with an `end`. Its first step is READY: call it once
+    /// configuration and schedule are accepted and the database was tried.
     pub async fn serve(self, startup: StartupState, mut run: impl AsyncFnMut(Trigger) -> Outcome) -> Exit {
         let mut daemon_loop = DaemonLoop {
             daemon: self,
             last_complete: startup.last_complete.map(Timestamp::to_utc),
             not_before: None,
         };
-        daemon_loop.begin(&startup);
+        daemon_loop.publish_startup(&startup);
         if startup.database_down.is_none() {
             daemon_loop.record_next_run().await;
         }
-        let exit = daemon_loop.work(&startup, &mut run).await;
-        daemon_loop.say(SystemdState::Stopping);
+        let exit = daemon_loop.run_until_stopped(&startup, &mut run).await;
+        daemon_loop.notify(SystemdState::Stopping);
         daemon_loop.daemon.scheduler.stop().await;
         exit
     }
@@ -117,9 +113,9 @@ struct DaemonLoop {
 }
 
 impl DaemonLoop {
-    fn begin(&mut self, startup: &StartupState) {
+    fn publish_startup(&mut self, startup: &StartupState) {
         self.publish_next_run();
-        self.say(SystemdState::Ready);
+        self.notify(SystemdState::Ready);
         match (&startup.database_down, &startup.last_run) {
             (Some(why), _) => self.status(&format!("database unreachable: {why}")),
             (None, Some(last_run)) => self.status(last_run),
@@ -127,7 +123,11 @@ impl DaemonLoop {
         }
     }
 
-    async fn work(&mut self, startup: &StartupState, run: &mut impl AsyncFnMut(Trigger) -> Outcome) -> Exit {
+    async fn run_until_stopped(
+        &mut self,
+        startup: &StartupState,
+        run: &mut impl AsyncFnMut(Trigger) -> Outcome,
+    ) -> Exit {
         if startup.is_run_due(self.daemon.scheduler.now()) {
             if let Some(end) = self.run_at_start(run).await {
                 return end;
@@ -135,7 +135,7 @@ impl DaemonLoop {
         } else if startup.run_at_start {
             tracing::info!("no run at start: the last complete run is younger than the interval");
         }
-        while let Some(trigger) = self.wait().await {
+        while let Some(trigger) = self.wait_for_trigger().await {
             if !self.must_wait_for_api() {
                 let outcome = run(trigger).await;
                 if let Some(end) = self.handle_outcome(outcome) {
@@ -149,7 +149,7 @@ impl DaemonLoop {
 
     /// The run at start waits for another run to end; a tick would not.
     async fn run_at_start(&mut self, run: &mut impl AsyncFnMut(Trigger) -> Outcome) -> Option<Exit> {
-        let mut said = false;
+        let mut logged = false;
         loop {
             let outcome = run(Trigger::Start).await;
             let Outcome::Busy { holder } = outcome else {
@@ -159,19 +159,19 @@ impl DaemonLoop {
                 }
                 return end;
             };
-            if !said {
+            if !logged {
                 tracing::info!("the run at start waits for another run to end ({holder})");
                 self.status(&format!("waiting for another run to end ({holder})"));
-                said = true;
+                logged = true;
             }
-            if !self.pause(LEASE_POLL_INTERVAL).await {
+            if !self.sleep_unless_stopped(LEASE_POLL_INTERVAL).await {
                 return None;
             }
         }
     }
 
-    /// Sleeps; false where it was told to stop.
-    async fn pause(&mut self, how_long: Duration) -> bool {
+    /// False where shutdown is requested.
+    async fn sleep_unless_stopped(&mut self, how_long: Duration) -> bool {
         let end = Instant::now() + how_long;
         while Instant::now() < end {
             self.daemon.watchdog.ping();
@@ -185,20 +185,20 @@ impl DaemonLoop {
         !self.daemon.signals.stop.is_cancelled()
     }
 
-    /// Waits until a run is due; none where it was told to stop. The watchdog hears of each look that the scheduler takes at the clock.
-    async fn wait(&mut self) -> Option<Trigger> {
+    /// None where shutdown is requested. Each look of the scheduler at the clock pings the watchdog.
+    async fn wait_for_trigger(&mut self) -> Option<Trigger> {
         loop {
             self.daemon.watchdog.ping();
             self.publish_next_run();
-            let came = tokio::select! {
+            let ticks = tokio::select! {
                 biased;
                 () = self.daemon.signals.stop.cancelled() => return None,
                 () = self.daemon.signals.run_now.notified() => return Some(Trigger::Signal),
-                came = self.daemon.scheduler.wait() => came,
+                ticks = self.daemon.scheduler.wait() => ticks,
             };
-            if let Some(came) = came {
-                if came > 1 {
-                    tracing::info!("{} ticks skipped: the clock was set or the machine slept", came - 1);
+            if let Some(ticks) = ticks {
+                if ticks > 1 {
+                    tracing::info!("{} ticks skipped: the clock was set or the machine slept", ticks - 1);
                 }
                 self.publish_next_run();
                 return Some(Trigger::Schedule);
@@ -221,7 +221,7 @@ impl DaemonLoop {
             return false;
         };
         let until = self.daemon.scheduler.now() + TimeDelta::from_std(left).unwrap_or_default();
-        let until = zone::tell(until);
+        let until = zone::format_time(until);
         tracing::warn!("run skipped: the API asked us to wait until {until} (Retry-After)");
         self.status(&format!("waiting as the API asked, until {until}"));
         true
@@ -231,25 +231,25 @@ impl DaemonLoop {
         let missed = self.daemon.scheduler.skip_missed();
         self.publish_next_run();
         let now = self.daemon.scheduler.now();
-        let at = zone::tell_bare(now, "%H:%M:%S");
+        let at = zone::format_bare_time(now, "%H:%M:%S");
         let mut end = None;
         match outcome {
-            Outcome::Complete { words, not_before } => {
+            Outcome::Complete { summary, not_before } => {
                 self.last_complete = Some(now);
                 self.respect_retry_after(not_before);
-                self.status(&format!("last run {at} {words}"));
+                self.status(&format!("last run {at} {summary}"));
             }
             Outcome::Busy { holder } => {
                 tracing::info!("run skipped: another run is in progress ({holder})");
                 self.status(&format!("run at {at} skipped, another run is in progress"));
             }
-            Outcome::Failed { words, end: ends, not_before } => {
+            Outcome::Failed { summary, end: ends, not_before } => {
                 self.respect_retry_after(not_before);
                 let good = self.last_complete.map_or_else(
                     || "none complete yet".to_owned(),
-                    |good| format!("last complete {}", zone::tell_bare(good, "%Y-%m-%d %H:%M:%S")),
+                    |good| format!("last complete {}", zone::format_bare_time(good, "%Y-%m-%d %H:%M:%S")),
                 );
-                self.status(&format!("last run {at} failed: {words}; {good}"));
+                self.status(&format!("last run {at} failed: {summary}; {good}"));
                 end = ends;
             }
             Outcome::Interrupted => {}
@@ -270,7 +270,7 @@ impl DaemonLoop {
         });
     }
 
-    /// A stop does not wait for it.
+    /// A shutdown does not wait for it.
     async fn record_next_run(&self) {
         let Daemon { scheduler, signals, watchdog, record_next_run, .. } = &self.daemon;
         let recording = record_next_run(Timestamp::new(scheduler.next()));
@@ -281,16 +281,16 @@ impl DaemonLoop {
         }
     }
 
-    fn say(&self, word: SystemdState<'_>) {
-        (self.daemon.tell)(word);
+    fn notify(&self, state: SystemdState<'_>) {
+        (self.daemon.notify)(state);
     }
 
-    /// Words, and when it goes on: the time alone where that is within a day.
-    fn status(&self, words: &str) {
+    /// The text, and when the next run is due: the time alone where that is within a day.
+    fn status(&self, text: &str) {
         let next = self.daemon.scheduler.next();
         let near = next - self.daemon.scheduler.now() < TimeDelta::days(1);
         let form = if near { "%H:%M" } else { "%Y-%m-%d %H:%M" };
-        self.say(SystemdState::Status(&format!("{words}; next {}", zone::tell_as(next, form))));
+        self.notify(SystemdState::Status(&format!("{text}; next {}", zone::format_time_as(next, form))));
     }
 }
 

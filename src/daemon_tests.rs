@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex};
 use super::*;
 use crate::schedule::{Schedule, Ticks};
 
-/// A daemon whose wall clock follows tokio's paused one, and everything it said.
+/// A daemon whose wall clock follows tokio's paused one, and everything it notified.
 struct Bench {
     signals: Signals,
-    said: Rc<RefCell<Vec<String>>>,
+    notified: Rc<RefCell<Vec<String>>>,
     recorded: Rc<RefCell<Vec<String>>>,
     began: Instant,
     start: DateTime<Utc>,
@@ -26,7 +26,7 @@ impl Bench {
     fn new() -> Self {
         Self {
             signals: Signals::default(),
-            said: Rc::default(),
+            notified: Rc::default(),
             recorded: Rc::default(),
             began: Instant::now(),
             start: start(),
@@ -41,12 +41,12 @@ impl Bench {
         let zone = jiff::tz::TimeZone::get(self.zone).unwrap();
         let schedule = Schedule::parse(cron, zone, start).unwrap();
         let ticks = Ticks::new(schedule, Duration::ZERO, Box::new(clock));
-        let (said, recorded) = (Rc::clone(&self.said), Rc::clone(&self.recorded));
+        let (notified, recorded) = (Rc::clone(&self.notified), Rc::clone(&self.recorded));
         Daemon {
             scheduler: Scheduler::start(ticks).await.unwrap(),
             signals: self.signals.clone(),
             watchdog: Watchdog::new(None, || {}),
-            tell: Box::new(move |word| said.borrow_mut().push(format!("{word:?}"))),
+            notify: Box::new(move |state| notified.borrow_mut().push(format!("{state:?}"))),
             next_run: watch::Sender::new(None),
             record_next_run: Box::new(move |at| {
                 recorded.borrow_mut().push(at.to_utc().format("%H:%M").to_string());
@@ -59,8 +59,8 @@ impl Bench {
         self.began.elapsed().as_secs()
     }
 
-    fn last_words(&self) -> String {
-        self.said.borrow()[self.said.borrow().len() - 2].clone()
+    fn last_status(&self) -> String {
+        self.notified.borrow()[self.notified.borrow().len() - 2].clone()
     }
 }
 
@@ -69,11 +69,11 @@ fn hourly() -> StartupState {
 }
 
 fn ok() -> Outcome {
-    Outcome::Complete { words: "ok: 3 consents, 1 new, 0 changed".to_owned(), not_before: None }
+    Outcome::Complete { summary: "ok: 3 consents, 1 new, 0 changed".to_owned(), not_before: None }
 }
 
 fn failed(end: Option<Exit>) -> Outcome {
-    Outcome::Failed { words: "the API cannot be reached".to_owned(), end, not_before: None }
+    Outcome::Failed { summary: "the API cannot be reached".to_owned(), end, not_before: None }
 }
 
 /// Serves until the script has no outcome left; tells when which run began.
@@ -105,10 +105,13 @@ async fn a_run_at_start_then_one_at_every_tick() {
     let (exit, runs) = play(&bench, "0 0 * * * *", hourly(), script).await;
     assert_eq!(exit, Exit::Done);
     assert_eq!(runs, [(0, "start"), (1800, "schedule"), (5400, "schedule")]);
-    let said = bench.said.borrow();
-    assert_eq!(said[0], "Ready");
-    assert_eq!(said[2], r#"Status("last run 11:30:04 ok: 3 consents, 1 new, 0 changed; next 12:00 UTC")"#);
-    assert_eq!(said.last().unwrap(), "Stopping");
+    let notified = bench.notified.borrow();
+    assert_eq!(notified[0], "Ready");
+    assert_eq!(
+        notified[2],
+        r#"Status("last run 11:30:04 ok: 3 consents, 1 new, 0 changed; next 12:00 UTC")"#
+    );
+    assert_eq!(notified.last().unwrap(), "Stopping");
     assert_eq!(*bench.recorded.borrow(), ["12:00", "12:00", "13:00", "14:00", "15:00"]);
 }
 
@@ -179,7 +182,7 @@ async fn failures_do_not_end_the_daemon_but_mistakes_of_the_installation_do() {
     let (exit, runs) = play(&bench, "0 0 * * * *", hourly(), script).await;
     assert_eq!((exit, runs.len()), (Exit::Config, 3));
     assert_eq!(
-        bench.last_words(),
+        bench.last_status(),
         r#"Status("last run 13:00:00 failed: the API cannot be reached; last complete 2026-01-01 12:00:00; next 14:00 UTC")"#
     );
     for (exit, ends) in [
@@ -200,7 +203,7 @@ async fn nothing_is_asked_before_the_time_the_api_named_but_a_day_is_the_limit()
     for (wait, next) in [(2 * 3600, 9000), (30 * 86_400, 86_400)] {
         let bench = Bench::new();
         let throttled = Outcome::Failed {
-            words: "too many requests".to_owned(),
+            summary: "too many requests".to_owned(),
             end: None,
             not_before: Some((Instant::now() + Duration::from_secs(wait)).into_std()),
         };
@@ -334,22 +337,22 @@ async fn the_nights_in_which_clocks_change_shift_no_run_and_lose_none() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_database_that_is_down_at_start_is_said_and_is_no_failure() {
+async fn a_database_that_is_down_at_start_is_reported_and_is_no_failure() {
     let bench = Bench::new();
     let startup =
         StartupState { database_down: Some("connection refused".to_owned()), ..StartupState::default() };
     let (exit, _) = play(&bench, "0 0 * * * *", startup, vec![(0, ok())]).await;
     assert_eq!(exit, Exit::Done);
     assert_eq!(
-        bench.said.borrow()[1],
+        bench.notified.borrow()[1],
         r#"Status("database unreachable: connection refused; next 12:00 UTC")"#
     );
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_idle_loop_feeds_the_watchdog_and_a_stuck_run_does_not() {
-    let beats = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
-    let counter = std::sync::Arc::clone(&beats);
+    let pings = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counter = std::sync::Arc::clone(&pings);
     let bench = Bench::new();
     let daemon = Daemon {
         watchdog: Watchdog::new(Some(Duration::from_secs(40)), move || {
@@ -360,6 +363,6 @@ async fn an_idle_loop_feeds_the_watchdog_and_a_stuck_run_does_not() {
     let stuck = daemon.serve(StartupState::default(), async |_| std::future::pending().await);
     let ended = tokio::time::timeout(Duration::from_hours(2), stuck).await;
     assert!(ended.is_err());
-    let beats = beats.load(std::sync::atomic::Ordering::Relaxed);
-    assert!((160..=181).contains(&beats), "{beats} in the idle 1,800 s");
+    let pings = pings.load(std::sync::atomic::Ordering::Relaxed);
+    assert!((160..=181).contains(&pings), "{pings} in the idle 1,800 s");
 }

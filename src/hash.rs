@@ -13,13 +13,10 @@ use crate::consent::{Consent, address, hex, normalized_email};
 /// 64 bits of the key, 56 of the content: what is known of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RowHash {
-    /// Of `consent_key`.
     pub key: u64,
-    /// Of everything else that the API sends; 56 bits.
     pub content: u64,
 }
 
-/// How many hex digits a [`RowHash`] takes in the database.
 pub const ROW_HASH_DIGITS: usize = 30;
 
 impl RowHash {
@@ -64,21 +61,19 @@ impl std::fmt::Debug for Salt {
 }
 
 impl Salt {
-    /// From `sync_state.salt`.
     pub fn new(bytes: Vec<u8>) -> Self {
         let mut key = [0; 16];
         key.copy_from_slice(&Sha256::digest(&bytes)[..16]);
         Self { sip: SipHasher13::new_with_key(&key), bytes }
     }
 
-    /// Of a `consent_key`.
     pub fn key(&self, key: &str) -> u64 {
         let mut hasher = self.sip;
         hasher.write(key.as_bytes());
         hasher.finish()
     }
 
-    /// Of everything but the id, which the key tells: 56 bits.
+    /// Of everything except the id, which the key holds: 56 bits.
     pub fn content(&self, consent: &Consent<'_>) -> u64 {
         let mut hasher = self.sip;
         let fields = [

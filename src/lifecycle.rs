@@ -1,4 +1,4 @@
-//! How the process begins and ends towards its surroundings: signals, and what systemd is told.
+//! How the process begins and ends towards its surroundings: signals, and systemd's READY, STATUS, WATCHDOG and STOPPING.
 //!
 //! Imports nothing of ours. Everything here is silent where there is no systemd, and works as process 1 of a container, whose signals
 //! have no default action: every signal promised is handled, none is left to the kernel.
@@ -14,16 +14,16 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// What is promised for a stop is five seconds; this leaves the rest for the exit itself.
+/// Five seconds are promised for a shutdown; this leaves the rest for the exit itself.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(4500);
 /// "File size limit exceeded", the same number on every system this runs on.
 const SIGXFSZ: i32 = 25;
-/// Exit code where work was cut off: try again later.
+/// Try again later.
 const EXIT_ABORTED: i32 = 75;
 /// While one long step of work is awaited, the watchdog hears of it at least this often.
 const PING_EVERY: Duration = Duration::from_secs(10);
 
-/// Who is listening: it decides what SIGHUP means and how a stop that was waited for ends.
+/// Decides what SIGHUP means and how a shutdown ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// Stops with 0; SIGHUP is a run now.
@@ -32,12 +32,11 @@ pub enum Role {
     Command,
 }
 
-/// What the signals have asked for.
 #[derive(Debug, Clone, Default)]
 pub struct Signals {
     /// Cancelled by the first SIGTERM or SIGINT, and by a command's SIGHUP.
     pub stop: CancellationToken,
-    /// Told at each SIGHUP of a daemon; several during one run are one.
+    /// Notified at each SIGHUP of a daemon; several during one run are one.
     pub run_now: Arc<Notify>,
 }
 
@@ -54,10 +53,10 @@ impl Signals {
         let hung_up = Arc::new(Notify::new());
         if role == Role::Daemon || !is_hangup_ignored() {
             let mut hup = signal(SignalKind::hangup())?;
-            let told = Arc::clone(if hangup_stops { &hung_up } else { &signals.run_now });
+            let notified = Arc::clone(if hangup_stops { &hung_up } else { &signals.run_now });
             tokio::spawn(async move {
                 while hup.recv().await.is_some() {
-                    told.notify_one();
+                    notified.notify_one();
                 }
             });
         }
@@ -97,7 +96,7 @@ pub fn forbid_core_dumps() {
     }
 }
 
-/// As `nohup` leaves it. Where this cannot be told, it is not.
+/// As `nohup` leaves it. Where this is not known, it is not.
 fn is_hangup_ignored() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -113,32 +112,29 @@ pub enum SystemdState<'a> {
     Stopping,
 }
 
-/// Tells systemd, where there is one (`NOTIFY_SOCKET`), and nobody else.
-pub fn notify_systemd(word: SystemdState<'_>) {
-    match word {
-        SystemdState::Ready => tell(&[NotifyState::Ready]),
-        SystemdState::Stopping => tell(&[NotifyState::Stopping]),
-        SystemdState::Status(words) => {
-            let line = words.replace(char::is_control, " ");
-            tell(&[NotifyState::Status(&line)]);
-        }
+/// Notifies systemd, where there is one (`NOTIFY_SOCKET`).
+pub fn notify_systemd(state: SystemdState<'_>) {
+    match state {
+        SystemdState::Ready => notify(NotifyState::Ready),
+        SystemdState::Stopping => notify(NotifyState::Stopping),
+        SystemdState::Status(text) => notify(NotifyState::Status(&text.replace(char::is_control, " "))),
     }
 }
 
 /// A manager that does not listen is no reason to stop working.
-fn tell(state: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(state) {
-        tracing::debug!("systemd could not be told: {}", error.kind());
+fn notify(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::debug!("systemd could not be notified: {}", error.kind());
     }
 }
 
-/// The watchdog's pulse: it beats because work went on, never because time went by.
+/// The systemd watchdog: it is pinged because work went on, never because time went by.
 ///
-/// Who beats it:
+/// Who pings it:
 /// - the idle loop of the daemon, each time it looks whether a run is due (at least once a second): a loop that is stuck looks no more;
 /// - a run, after each page and each step of a wait (progress callback);
 /// - [`Watchdog::ping_while`], around one step that may rightly take long without a sign of life (one request with its retries and waits): it
-///   beats while that step is awaited, but no longer than the step is allowed to take, and then falls silent.
+///   pings while that step is awaited, but no longer than the step is allowed to take, and then falls silent.
 ///
 /// Beats closer together than a quarter of `WATCHDOG_USEC` are not sent.
 #[derive(Clone)]
@@ -154,7 +150,7 @@ impl Watchdog {
     /// As systemd asked for in `WATCHDOG_USEC`; without it, a watchdog that nobody hears.
     pub fn from_systemd() -> Self {
         Self::new(sd_notify::watchdog_enabled(), || {
-            tell(&[NotifyState::Watchdog]);
+            notify(NotifyState::Watchdog);
         })
     }
 
@@ -182,10 +178,10 @@ impl Watchdog {
         }
     }
 
-    /// Awaits one long step and beats meanwhile, for `at_most` so long.
+    /// Awaits one long step and pings meanwhile, but no longer than `at_most`.
     pub async fn ping_while<T>(&self, at_most: Duration, step: impl Future<Output = T>) -> T {
         let silent_from = Instant::now().checked_add(at_most);
-        let pace = self.poll_interval().min(PING_EVERY).max(Duration::from_millis(10));
+        let interval = self.poll_interval().min(PING_EVERY).max(Duration::from_millis(10));
         let mut step = std::pin::pin!(step);
         loop {
             self.ping();
@@ -197,7 +193,7 @@ impl Watchdog {
                     self.ping();
                     return done;
                 }
-                () = tokio::time::sleep(pace) => {}
+                () = tokio::time::sleep(interval) => {}
             }
         }
     }
@@ -219,7 +215,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn beats_are_sent_at_most_four_times_a_watchdog_period() {
+    async fn pings_are_sent_at_most_four_times_a_watchdog_period() {
         let (watchdog, pings) = counted(Some(Duration::from_secs(40)));
         for _ in 0..100 {
             watchdog.ping();

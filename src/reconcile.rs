@@ -1,25 +1,25 @@
 //! The rules of a run: what is new, changed, missing, removed, returned, withheld.
 //!
-//! Pure: no clock, no socket, no database. A pass is told what the database holds ([`Known`]), is given one page after the
+//! Pure: no clock, no socket, no database. A scan is given what the database holds ([`Known`]) and one page after the
 //! other, says for each what is to be written ([`Batch`]), and at the end who was not listed and whether that may count
-//! ([`Guard`]).
+//! ([`RemovalGuard`]).
 
 mod guard;
 mod key_set;
 mod known;
-mod pass;
 mod pending;
 mod reject;
+mod scan;
 mod suppression;
 
 #[cfg(test)]
 mod tests;
 
-pub use guard::{Absence, Evidence, Guard, MAX_REJECTED_RUNS};
-pub use known::{Known, RowState};
-pub use pass::{Answers, Namesake, Pass, Question, Questions, ScanSettings};
+pub use guard::{Absence, Evidence, MAX_REJECTED_RUNS, RemovalGuard};
+pub use known::{Known, RowChange, RowState};
 pub use pending::{KnownPending, PendingReturn, PendingReturns};
 pub use reject::{KnownReject, KnownRejects};
+pub use scan::{Answers, Namesake, Question, Questions, Scan, ScanSettings};
 pub use suppression::Suppressions;
 
 use crate::consent::{Consent, Rejected};
@@ -30,7 +30,6 @@ use crate::hash::RowHash;
 pub struct Batch {
     /// Counters of the pages in it. `added`, `updated` and `returned` are what the store makes of `writes`.
     pub tally: Tally,
-    /// In the order of the list.
     pub writes: Vec<RowWrite>,
     /// Items that cannot be used and are not on record yet.
     pub rejects: Vec<Rejected>,
@@ -42,15 +41,13 @@ pub struct Batch {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Repeat {
     pub key: String,
-    /// Its place on the page.
     pub number: usize,
-    /// In its normal form.
     pub address: String,
     /// Hash of the first one's address, where the first one is not stored.
     pub first: Option<u64>,
 }
 
-/// How the items of a pass count (contract, section 4, `sync_runs`).
+/// How the items of a scan count (contract, section 4, `sync_runs`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
     pub pages: u64,
@@ -62,7 +59,7 @@ pub struct Tally {
     pub returned: u64,
     /// Known as removed or erased; their return is not confirmed.
     pub returns_pending: u64,
-    /// Stored already in this pass.
+    /// Stored already in this scan.
     pub duplicates: u64,
     pub rejected: u64,
     pub suppressed: u64,
@@ -87,7 +84,6 @@ impl Tally {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RowWrite {
-    /// A listed consent and what is to become of its row.
     Upsert(Box<Upsert>),
     /// A row that counts as listed though no item was stored to it: it is active again, its content stays.
     MarkListed {
@@ -100,10 +96,9 @@ pub enum RowWrite {
 }
 
 impl RowWrite {
-    /// Bytes of text in it.
     pub fn bytes(&self) -> usize {
         match self {
-            Self::Upsert(put) => put.key.len() + put.consent.bytes(),
+            Self::Upsert(upsert) => upsert.key.len() + upsert.consent.bytes(),
             Self::MarkListed { key, .. } => key.len(),
         }
     }
@@ -118,7 +113,6 @@ pub struct Upsert {
     /// Of `key` and the content that the row will have.
     pub hash: RowHash,
     pub natural: i64,
-    /// Which row it goes to.
     pub kind: UpsertKind,
     /// The item counts as what becomes of this row; else as the return of another one.
     pub counts: bool,
@@ -136,7 +130,7 @@ pub enum UpsertKind {
     /// One that had another key: a natural key that an id takes over, or what retention left of a natural key.
     TakeOver {
         old_key: String,
-        /// It was stored already in this pass: only key and id change.
+        /// It was stored already in this scan: only key and id change.
         keep_content: bool,
         /// It was missing or removed.
         returns: bool,
@@ -149,7 +143,6 @@ impl Batch {
         self.writes.is_empty() && self.rejects.is_empty()
     }
 
-    /// Adds another one behind this one.
     pub fn append(&mut self, mut other: Self) {
         self.tally.add(&other.tally);
         self.writes.append(&mut other.writes);

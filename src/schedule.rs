@@ -1,6 +1,6 @@
 //! When runs are due: ticks of a cron line in a time zone, each shifted by this installation's own jitter.
 //!
-//! Owns time tables and nothing else: it does not know what a run is. Pure but for the clock, which is handed in. The configuration is
+//! Owns time tables and nothing else: it does not know what a run is. Pure; the clock is handed in. The configuration is
 //! read through it, so that what is accepted there is what runs.
 //!
 //! croner does the arithmetic, in the real zone; `scheduler.rs` says what drives the runs. Ticks are never queued: what comes while a
@@ -20,13 +20,13 @@ use jiff::tz::TimeZone;
 use sha2::{Digest as _, Sha256};
 
 /// Ticks looked at to find the interval.
-const TICKS_OF_INTERVAL: usize = 400;
+const INTERVAL_TICKS: usize = 400;
 /// A line that names more times of day than this is taken for one of every so often.
-const NAMED_AT_MOST: usize = 96;
+const MAX_NAMED_TIMES: usize = 96;
 /// Missed ticks are counted up to here: a clock that jumped by years must not keep the loop counting.
-const MISSED_AT_MOST: u64 = 10_000;
+const MAX_MISSED: u64 = 10_000;
 
-/// Why a cron line is no schedule.
+/// Why a cron line is not a schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ScheduleError {
     #[error("it has {0} fields")]
@@ -51,10 +51,7 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// Reads a cron line.
-    ///
-    /// # Errors
-    /// When it has not six fields, when a field means nothing, and when no tick ever comes after `now`.
+    /// Fails unless the line has six fields, each of them means something, and a tick comes after `now`.
     pub fn parse(cron: &str, zone: TimeZone, now: DateTime<Utc>) -> Result<Self, ScheduleError> {
         let fields: Vec<&str> = cron.split_whitespace().collect();
         if fields.len() != 6 {
@@ -81,7 +78,6 @@ impl Schedule {
         }
     }
 
-    /// The same times of day elsewhere.
     pub fn in_zone(self, zone: TimeZone) -> Self {
         Self { zone, ..self }
     }
@@ -107,7 +103,7 @@ impl Schedule {
     pub fn interval(&self, from: DateTime<Utc>) -> Duration {
         let mut longest = TimeDelta::seconds(1);
         let mut tick = self.next_after(from);
-        for _ in 1..TICKS_OF_INTERVAL {
+        for _ in 1..INTERVAL_TICKS {
             let Some(earlier) = tick else { break };
             tick = self.next_after(earlier);
             longest = tick.map_or(longest, |later| longest.max(later - earlier));
@@ -138,7 +134,7 @@ fn named_times(fields: &[&str]) -> Option<Vec<String>> {
     let (seconds, minutes) = (numbers(fields[0])?, numbers(fields[1])?);
     let hours = numbers(fields[2])?;
     let times = seconds.len() * minutes.len() * hours.len();
-    if hours.len() == 24 || times > NAMED_AT_MOST {
+    if hours.len() == 24 || times > MAX_NAMED_TIMES {
         return None;
     }
     let times = hours.iter().flat_map(|hour| {
@@ -175,7 +171,7 @@ pub type Clock = Box<dyn Fn() -> DateTime<Utc> + Send + Sync>;
 /// The ticks of one process: which is next, which were missed.
 ///
 /// Right whatever the wall clock does: set forward, the ticks jumped over count as missed and one is due at once; set back by less than
-/// the gap that was being waited for, nothing runs twice; set back further, the table is made anew from the time it is now.
+/// the gap that was being waited for, nothing runs twice; set back further, the next tick is computed from the time it is now.
 pub struct Ticks {
     schedule: Schedule,
     jitter: TimeDelta,
@@ -203,16 +199,15 @@ impl Ticks {
         self.next
     }
 
-    /// The wall clock these ticks go by.
     pub fn now(&self) -> DateTime<Utc> {
         (self.clock)()
     }
 
-    /// How many ticks have come since it was asked last: each is told once.
-    pub fn take_due(&mut self) -> u64 {
+    /// How many ticks have come since the last call: each is counted once.
+    pub fn count_due(&mut self) -> u64 {
         let now = self.now();
         if now >= self.next {
-            return self.pass(now);
+            return self.skip_to(now);
         }
         if self.armed_at - now >= self.next - self.armed_at {
             self.arm(now);
@@ -220,22 +215,22 @@ impl Ticks {
         0
     }
 
-    fn pass(&mut self, now: DateTime<Utc>) -> u64 {
-        let mut passed = 0;
-        while self.next <= now && passed < MISSED_AT_MOST {
-            passed += 1;
-            self.next = self.following(self.next);
+    fn skip_to(&mut self, now: DateTime<Utc>) -> u64 {
+        let mut ticks = 0;
+        while self.next <= now && ticks < MAX_MISSED {
+            ticks += 1;
+            self.next = self.tick_after(self.next);
         }
         self.arm(now);
-        passed
+        ticks
     }
 
     fn arm(&mut self, now: DateTime<Utc>) {
         self.armed_at = now;
-        self.next = self.following(now);
+        self.next = self.tick_after(now);
     }
 
-    fn following(&self, at: DateTime<Utc>) -> DateTime<Utc> {
+    fn tick_after(&self, at: DateTime<Utc>) -> DateTime<Utc> {
         at.checked_sub_signed(self.jitter)
             .and_then(|at| self.schedule.next_after(at))
             .and_then(|tick| tick.checked_add_signed(self.jitter))

@@ -228,10 +228,10 @@ fn each_tick_is_told_once_and_shifted_by_the_jitter() {
     let (mut ticks, time) = clocked("0 0 * * * *", "2026-01-01T11:30:00Z", Duration::from_secs(90));
     assert_eq!(ticks.next(), at("2026-01-01T12:01:30Z"));
     time.set(at("2026-01-01T12:01:29.999Z"));
-    assert_eq!(ticks.take_due(), 0);
+    assert_eq!(ticks.count_due(), 0);
     time.set(at("2026-01-01T12:01:30.001Z"));
-    assert_eq!(ticks.take_due(), 1);
-    assert_eq!(ticks.take_due(), 0);
+    assert_eq!(ticks.count_due(), 1);
+    assert_eq!(ticks.count_due(), 0);
     assert_eq!(ticks.next(), at("2026-01-01T13:01:30Z"));
 }
 
@@ -239,10 +239,10 @@ fn each_tick_is_told_once_and_shifted_by_the_jitter() {
 fn ticks_that_nobody_took_are_counted() {
     let (mut ticks, time) = clocked("*/2 * * * * *", "2026-01-01T00:00:01Z", Duration::ZERO);
     time.set(at("2026-01-01T00:00:02Z"));
-    assert_eq!(ticks.take_due(), 1);
+    assert_eq!(ticks.count_due(), 1);
     time.set(at("2026-01-01T00:00:09Z"));
-    assert_eq!(ticks.take_due(), 3);
-    assert_eq!(ticks.take_due(), 0);
+    assert_eq!(ticks.count_due(), 3);
+    assert_eq!(ticks.count_due(), 0);
     assert_eq!(ticks.next(), at("2026-01-01T00:00:10Z"));
 }
 
@@ -250,10 +250,10 @@ fn ticks_that_nobody_took_are_counted() {
 fn a_machine_that_slept_runs_once_when_it_wakes() {
     let (mut ticks, time) = clocked("0 0 * * * *", "2026-01-01T11:30:00Z", Duration::ZERO);
     time.set(at("2026-01-02T11:30:00Z"));
-    assert_eq!(ticks.take_due(), 24);
-    assert_eq!(ticks.take_due(), 0);
+    assert_eq!(ticks.count_due(), 24);
+    assert_eq!(ticks.count_due(), 0);
     time.set(at("2126-01-02T11:30:00Z"));
-    assert_eq!(ticks.take_due(), MISSED_AT_MOST);
+    assert_eq!(ticks.count_due(), MAX_MISSED);
     assert_eq!(ticks.next(), at("2126-01-02T12:00:00Z"));
 }
 
@@ -261,12 +261,12 @@ fn a_machine_that_slept_runs_once_when_it_wakes() {
 fn a_clock_set_back_neither_repeats_a_tick_nor_silences_the_schedule() {
     let (mut ticks, time) = clocked("0 0 * * * *", "2026-01-01T11:59:00Z", Duration::ZERO);
     time.set(at("2026-01-01T12:00:00Z"));
-    assert_eq!(ticks.take_due(), 1);
+    assert_eq!(ticks.count_due(), 1);
     time.set(at("2026-01-01T11:59:58Z"));
-    assert_eq!(ticks.take_due(), 0);
+    assert_eq!(ticks.count_due(), 0);
     time.set(at("2026-01-01T12:00:01Z"));
-    assert_eq!(ticks.take_due(), 0, "12:00 has been told");
+    assert_eq!(ticks.count_due(), 0, "12:00 has been told");
     time.set(at("2020-01-01T00:10:00Z"));
-    assert_eq!(ticks.take_due(), 0);
+    assert_eq!(ticks.count_due(), 0);
     assert_eq!(ticks.next(), at("2020-01-01T01:00:00Z"));
 }

@@ -4,19 +4,18 @@
 //! The database is opened for a run and closed after it.
 
 mod clock;
-mod dry;
+mod dry_run;
 mod ending;
 mod error;
 mod lookup;
-mod target;
-mod unwritten;
+mod scan;
+mod sink;
 mod wait;
-mod walk;
 
-pub use dry::{DryReport, PlannedChange};
+pub use dry_run::PlannedChange;
 pub use error::{Failure, RunError};
 pub use lookup::LookupCounts;
-pub use walk::companies;
+pub use scan::companies;
 
 use std::time::Duration;
 
@@ -24,24 +23,28 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use crate::api::{Api, ApiError, Deadline, Traffic};
+use crate::api::{Api, ApiError, Traffic};
 use crate::config::Config;
-use crate::exit::Exit;
+use crate::exit::{Exit, Problem};
 use crate::store::{
-    Acceptance, Bounds, Lease, Run, RunRow, Store, StoreError, Timestamp, Trigger, identity, new_holder,
+    Acceptance, Bounds, Run, RunRow, Store, StoreError, Timestamp, Trigger, identity, new_holder,
 };
 use clock::ClockCheck;
-use target::Target;
+use ending::Complete;
+use sink::Sink;
 use wait::Wait;
 
-/// How long a run that is told to stop may still try to begin.
+/// How long a run may still try to begin after a shutdown was requested.
 const BEGIN_GRACE: Duration = Duration::from_millis(500);
 
-/// How long a run that was told to stop may go on with what it does in the database.
-const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(2500);
+/// How long a run may go on with what it does in the database after a shutdown was requested.
+const SHUTDOWN_GRACE: Duration = Duration::from_millis(2500);
 
-/// How long the database may then take to record the end and to take the lease back.
+/// How long the database may then take to record the end and to release the lease.
 const END_TIMEOUT: Duration = Duration::from_millis(1200);
+
+/// An acceptance that comes or goes while a run ends is looked at again, this often.
+const MAX_DECISIONS: u32 = 5;
 
 /// How far a run has come.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -64,19 +67,18 @@ pub struct RunReport {
     pub row: RunRow,
     /// 0, or 65 where the guard withheld removals.
     pub exit: Exit,
-    /// What to say besides the figures: removals withheld, or absence not judged.
+    /// What to say besides the figures: removals withheld, or not evaluated.
     pub message: Option<String>,
-    /// Before when the API wants no further request.
+    /// The API asked us to wait until then.
     pub not_before: Option<Instant>,
 }
 
-/// What brings the database into line with the API.
 pub struct Syncer {
     config: Config,
     api: Api,
     progress_every: Duration,
     lookups: LookupCounts,
-    /// One name for all runs: a lease that could not be given back, because the server went away, is taken up again by the next run.
+    /// One name for all runs: the next run takes up a lease that could not be released because the server went away.
     holder: String,
     database_expected: bool,
     clock: ClockCheck,
@@ -84,13 +86,9 @@ pub struct Syncer {
 }
 
 impl Syncer {
-    /// With a client, but without any connection yet.
-    ///
-    /// # Errors
-    /// Where the client cannot be built: no trust anchors, a proxy that cannot be understood.
+    /// With a client, but without any connection yet. Fails where the client cannot be built.
     pub fn new(config: Config) -> Result<Self, ApiError> {
         let api = Api::new(&config.auth, &config.api, &config.retry)?;
-        let clock = ClockCheck::default();
         Ok(Self {
             config,
             api,
@@ -98,12 +96,12 @@ impl Syncer {
             lookups: LookupCounts::default(),
             holder: new_holder(),
             database_expected: false,
-            clock,
+            clock: ClockCheck::default(),
             bounds: Bounds::RUN,
         })
     }
 
-    /// Progress is told at least so often while a run waits; every 15 seconds in any case.
+    /// How often progress is reported while a run waits; every 15 seconds in any case.
     pub fn report_progress_every(self, progress_every: Duration) -> Self {
         Self { progress_every, ..self }
     }
@@ -113,17 +111,15 @@ impl Syncer {
         Self { bounds, ..self }
     }
 
-    /// Reads the certificate authorities anew, so that one that was renewed on disk needs no restart.
+    /// Reads the certificate authorities again: one that was renewed on disk needs no restart.
     pub fn refresh_authorities(&mut self) {
         self.api.refresh_authorities();
     }
 
-    /// Look-ups since the process began.
     pub fn lookups(&self) -> LookupCounts {
         self.lookups
     }
 
-    /// Requests since the process began.
     pub fn traffic(&self) -> Traffic {
         self.api.traffic()
     }
@@ -134,15 +130,14 @@ impl Syncer {
             && self.api.token_attempts() == 1
     }
 
-    /// From now on an empty or absent database is one that was lost: it is not made anew.
+    /// From now on an empty or absent database is one that was lost: it is not created again.
     pub fn expect_database(&mut self) {
         self.database_expected = true;
     }
 
     /// One run. `progress` is called with every page and, while the run waits, as [`Syncer::report_progress_every`] says.
     ///
-    /// # Errors
-    /// [`Failure`] with the row of the run, where it came that far. What was stored stays, and nobody was marked missing.
+    /// A [`Failure`] holds the row of the run, where it came that far. What was stored stays, and nobody was marked missing.
     pub async fn run_once(
         &mut self,
         trigger: Trigger,
@@ -153,84 +148,85 @@ impl Syncer {
         if cancel.is_cancelled() {
             return Err(RunError::Interrupted.into());
         }
-        let started = Instant::now();
         let before = self.api.traffic();
-        let deadline = self.config.schedule.run_timeout.map(|timeout| started + timeout);
+        let timeout = self.config.schedule.run_timeout;
+        let deadline = timeout.map(|timeout| Instant::now() + timeout);
         let bounds = self.bounds.for_deadline(deadline);
-        // Told to stop, it still has a moment to begin: dropped at the wrong point, it would leave its row running and its lease taken.
-        let (mut store, run) = tokio::select! {
+        let wait = &Wait { cancel, deadline, timeout, progress, progress_every: self.progress_every };
+        // A grace period on cancellation: dropped midway, `begin` would leave a `running` row and a held lease.
+        let (mut store, mut run) = tokio::select! {
             biased;
-            opened = begin(&self.config, bounds, &self.holder, trigger, self.database_expected) => opened.map_err(RunError::from)?,
-            () = async {
-                cancel.cancelled().await;
-                tokio::time::sleep(BEGIN_GRACE).await;
-            } => return Err(RunError::Interrupted.into()),
+            begun = begin(&self.config, bounds, &self.holder, trigger, self.database_expected) => begun.map_err(RunError::from)?,
+            () = wait.shutdown_overdue(BEGIN_GRACE) => return Err(RunError::Interrupted.into()),
         };
         tracing::debug!(database = %store.place(), run_id = run.row.id, "run begins");
-        let wait = Wait {
-            cancel,
-            deadline,
-            timeout: self.config.schedule.run_timeout,
-            progress,
-            progress_every: self.progress_every,
-        };
         // At the level of errors, so that no setting of log.level takes the run's id from a line.
         let span = tracing::error_span!("run", run_id = run.row.id);
-        let result = self.run_in(&mut store, run, options, &wait, &before).instrument(span).await;
+        let result = async {
+            let sink = Sink::Database { store: &mut store, run: &mut run };
+            let mut active = ActiveRun { syncer: &mut *self, sink, options, wait };
+            let scanned = tokio::select! {
+                biased;
+                scanned = Box::pin(active.scan_and_decide()) => Some(scanned),
+                () = wait.shutdown_overdue(SHUTDOWN_GRACE) => None,
+            };
+            let scanned = scanned.unwrap_or_else(|| {
+                // What the database was doing is abandoned with its connection.
+                store.end_within(END_TIMEOUT);
+                Err(wait.reason(&run.row))
+            });
+            let result = match scanned {
+                Ok(complete) => {
+                    Box::pin(self.finish(&mut store, &mut run, complete, options, wait, &before)).await
+                }
+                Err(error) => Err(error),
+            };
+            count_requests(&mut run.row, &before, &self.api.traffic());
+            let result = match result {
+                Ok(report) => Ok(report),
+                Err(error) => Err(fail(&mut store, &run, error).await),
+            };
+            self.clean_up(&mut store, &run, &result).await;
+            result
+        };
+        let result = result.instrument(span).await;
         store.close().await;
         result
     }
 
-    async fn run_in(
+    /// Records a complete run. Where an acceptance came or went meanwhile, it is decided again.
+    async fn finish(
         &mut self,
         store: &mut Store,
-        mut run: Run,
+        run: &mut Run,
+        mut complete: Complete,
         options: &RunOptions,
         wait: &Wait<'_>,
         before: &Traffic,
-    ) -> Result<RunReport, Failure> {
-        let lease = run.lease().clone();
-        let passed = {
-            let mut target = Target::Database { store: &mut *store, run: &mut run };
-            let pass = Box::pin(self.pass(&mut target, options, wait));
-            tokio::select! {
-                biased;
-                passed = pass => Some(passed),
-                () = wait.give_up(SHUTDOWN_TIMEOUT) => None,
+    ) -> Result<RunReport, RunError> {
+        for _ in 0..MAX_DECISIONS {
+            let Complete { mut row, ending, message, exit, scan } = complete;
+            count_requests(&mut row, before, &self.api.traffic());
+            if let Some(row) = store.finish(run, row, &ending, Timestamp::now()).await? {
+                return Ok(RunReport { row, exit, message, not_before: scan.lookups.not_before });
             }
-        };
-        let ending = passed.unwrap_or_else(|| {
-            // What the database was doing is abandoned with its connection.
-            store.end_within(END_TIMEOUT);
-            Err(wait.reason(&run.row))
-        });
-        count_requests(&mut run.row, before, &self.api.traffic());
-        let clock_checked = run.clock_checked;
-        let result = match ending {
-            Ok(ending) => Box::pin(self.complete(store, run, ending, options, wait, before)).await,
-            Err(error) => Err(fail(store, run, error).await),
-        };
-        self.clean_up(store, &lease, clock_checked, &result).await;
-        result
+            let sink = Sink::Database { store: &mut *store, run: &mut *run };
+            let mut active = ActiveRun { syncer: &mut *self, sink, options, wait };
+            complete = Box::pin(active.decide(scan)).await?;
+        }
+        let message = "the acceptance of removals changed again and again while the run ended";
+        Err(Problem::new(Exit::Retry, message).into())
     }
 
     /// Whatever comes after the run's last transaction can wait for the next run, and does not fail this one.
-    async fn clean_up(
-        &self,
-        store: &mut Store,
-        lease: &Lease,
-        clock_checked: bool,
-        result: &Result<RunReport, Failure>,
-    ) {
-        if matches!(result, Err(failure) if failure.leaves_database_alone()) {
+    async fn clean_up(&self, store: &mut Store, run: &Run, result: &Result<RunReport, Failure>) {
+        if matches!(result, Err(failure) if failure.error.leaves_database_alone()) {
             return;
         }
-        if let Ok(report) = result
-            && clock_checked
-        {
+        let lease = run.lease();
+        if result.is_ok() && run.clock_checked {
             let (retention, confirm_after) = (&self.config.retention, self.config.removal.confirm_after);
-            let pruned = store.retain(lease, report.row.id, retention, confirm_after, Timestamp::now()).await;
-            match pruned {
+            match store.retain(lease, run.row.id, retention, confirm_after, Timestamp::now()).await {
                 Ok(pruned) if pruned != crate::store::Pruned::default() => tracing::info!(
                     erased = pruned.erased,
                     rejected_items = pruned.rejects,
@@ -261,6 +257,14 @@ impl Syncer {
     }
 }
 
+/// What the phases of one run work with.
+struct ActiveRun<'a> {
+    syncer: &'a mut Syncer,
+    sink: Sink<'a>,
+    options: &'a RunOptions,
+    wait: &'a Wait<'a>,
+}
+
 async fn begin(
     config: &Config,
     bounds: Bounds,
@@ -282,7 +286,7 @@ async fn begin(
     match store.begin_run(lease.clone(), trigger, Timestamp::now()).await {
         Ok(run) => Ok((store, run)),
         Err(error) => {
-            // A run that could not begin keeps nobody waiting for the end of its lease, where the database takes it back.
+            // A run that could not begin keeps nobody waiting for the end of its lease.
             store.end_within(END_TIMEOUT);
             let _ = store.release(&lease, Timestamp::now()).await;
             store.close().await;
@@ -308,7 +312,7 @@ async fn refuse_lost_database(config: &Config, bounds: Bounds) -> Result<(), Sto
 }
 
 /// Records how the run ended, as far as the database lets us.
-async fn fail(store: &mut Store, run: Run, error: RunError) -> Failure {
+async fn fail(store: &mut Store, run: &Run, error: RunError) -> Failure {
     let mut row = run.row.clone();
     let outcome = if matches!(error, RunError::Interrupted) { "interrupted" } else { "failed" };
     outcome.clone_into(&mut row.outcome);
@@ -319,7 +323,7 @@ async fn fail(store: &mut Store, run: Run, error: RunError) -> Failure {
     }
     row.error = Some(error.to_string());
     if !error.leaves_database_alone()
-        && let Err(cause) = store.fail(&run, &row, Timestamp::now()).await
+        && let Err(cause) = store.fail(run, &row, Timestamp::now()).await
     {
         tracing::warn!(error = %cause, "the end of the run could not be recorded");
     }
@@ -329,10 +333,4 @@ async fn fail(store: &mut Store, run: Run, error: RunError) -> Failure {
 fn count_requests(row: &mut RunRow, before: &Traffic, after: &Traffic) {
     row.requests = (after.requests - before.requests).cast_signed();
     row.retries = (after.retries - before.retries).cast_signed();
-}
-
-impl Wait<'_> {
-    fn api_deadline(&self) -> Deadline {
-        self.deadline.map_or_else(Deadline::none, Deadline::at)
-    }
 }

@@ -1,4 +1,4 @@
-//! The time zone in which people are told times: `schedule.timezone`. Tables, `--json` and metrics stay UTC. Imports nothing of ours.
+//! The time zone of times that people read: `schedule.timezone`. Tables, `--json` and metrics stay UTC. Imports nothing of ours.
 
 use std::sync::OnceLock;
 
@@ -8,27 +8,27 @@ use jiff::tz::TimeZone;
 
 static CURRENT: OnceLock<TimeZone> = OnceLock::new();
 
-/// To be called once, when the configuration is known; UTC before.
+/// UTC before this is called.
 pub fn set_current(zone: TimeZone) {
     let _ = CURRENT.set(zone);
 }
 
 /// `2026-11-21 13:00:04 +01:00`, and `2026-11-21 12:00:04 UTC` where that is the zone.
-pub fn tell(at: DateTime<Utc>) -> String {
-    tell_in(&current(), at, "%Y-%m-%d %H:%M:%S")
+pub fn format_time(at: DateTime<Utc>) -> String {
+    format_time_as(at, "%Y-%m-%d %H:%M:%S")
 }
 
 /// In a form of its own, with the offset behind it.
-pub fn tell_as(at: DateTime<Utc>, form: &str) -> String {
-    tell_in(&current(), at, form)
+pub fn format_time_as(at: DateTime<Utc>, form: &str) -> String {
+    format_with_offset(&current(), at, form)
 }
 
 /// In a form of its own, for where the offset is known already.
-pub fn tell_bare(at: DateTime<Utc>, form: &str) -> String {
+pub fn format_bare_time(at: DateTime<Utc>, form: &str) -> String {
     format_in(&current(), at, form)
 }
 
-/// The words for a page or a table with many times: `UTC`, or `Europe/Copenhagen`.
+/// For a page or a table with many times: `UTC`, or `Europe/Copenhagen`.
 pub fn name() -> String {
     current().iana_name().unwrap_or("UTC").to_owned()
 }
@@ -37,7 +37,7 @@ fn current() -> TimeZone {
     CURRENT.get().cloned().unwrap_or(TimeZone::UTC)
 }
 
-fn tell_in(zone: &TimeZone, at: DateTime<Utc>, form: &str) -> String {
+fn format_with_offset(zone: &TimeZone, at: DateTime<Utc>, form: &str) -> String {
     let offset = if zone.iana_name().is_none_or(|name| name == "UTC") { "UTC" } else { "%:z" };
     format_in(zone, at, &format!("{form} {offset}"))
 }
@@ -56,11 +56,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_told_in_the_zone_with_its_offset_of_that_day() {
+    fn times_are_shown_in_the_zone_with_its_offset_of_that_day() {
         let copenhagen = TimeZone::get("Europe/Copenhagen").unwrap();
-        let tell = |zone: &TimeZone, at: &str| tell_in(zone, at.parse().unwrap(), "%Y-%m-%d %H:%M:%S");
-        assert_eq!(tell(&copenhagen, "2026-11-21T12:00:04.9Z"), "2026-11-21 13:00:04 +01:00");
-        assert_eq!(tell(&copenhagen, "2026-06-30T22:30:00Z"), "2026-07-01 00:30:00 +02:00");
-        assert_eq!(tell(&TimeZone::UTC, "2026-11-21T12:00:04Z"), "2026-11-21 12:00:04 UTC");
+        let format =
+            |zone: &TimeZone, at: &str| format_with_offset(zone, at.parse().unwrap(), "%Y-%m-%d %H:%M:%S");
+        assert_eq!(format(&copenhagen, "2026-11-21T12:00:04.9Z"), "2026-11-21 13:00:04 +01:00");
+        assert_eq!(format(&copenhagen, "2026-06-30T22:30:00Z"), "2026-07-01 00:30:00 +02:00");
+        assert_eq!(format(&TimeZone::UTC, "2026-11-21T12:00:04Z"), "2026-11-21 12:00:04 UTC");
     }
 }

@@ -115,7 +115,6 @@ fn with_proxy(builder: ClientBuilder) -> Result<ClientBuilder, ApiError> {
     Ok(builder.proxy(proxy.no_proxy(NoProxy::from_env())))
 }
 
-/// Sends a request and reads what is wanted of the answer.
 pub(super) async fn send(
     client: &Client,
     endpoint: Endpoint,
@@ -144,13 +143,11 @@ fn answered_at(headers: &HeaderMap) -> SystemTime {
     date(headers).map_or_else(SystemTime::now, SystemTime::from)
 }
 
-/// `Retry-After`, if it says anything.
 fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?;
     retry::retry_after(value, now)
 }
 
-/// Takes bytes up to a limit.
 struct Limited {
     bytes: Vec<u8>,
     limit: usize,

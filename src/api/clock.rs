@@ -1,4 +1,4 @@
-//! The other side's clock, as the `Date` headers of its answers tell it.
+//! The other side's clock, as the `Date` headers of its answers give it.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::header::{AGE, DATE, HeaderMap};
@@ -28,7 +28,6 @@ impl Reading {
     }
 }
 
-/// The `Date` header, if it can be read.
 pub(super) fn date(headers: &HeaderMap) -> Option<DateTime<Utc>> {
     http_date(headers.get(DATE)?.to_str().ok()?.trim())
 }

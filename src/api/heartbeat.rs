@@ -1,4 +1,4 @@
-//! What is told to others about runs: the heartbeat of a dead man's switch, and notifications.
+//! What others hear of runs: the heartbeat of a dead man's switch, and notifications.
 //!
 //! Owns nothing that lasts: no token, no retries, no connection kept. Their addresses are secrets in themselves.
 

@@ -50,7 +50,7 @@ pub(super) fn text(mut body: Vec<u8>) -> Result<String, BadBody> {
     String::from_utf8(body).map_err(|_| BadBody::NotJson)
 }
 
-/// Reads an object. Unlike serde takes no array for one, and tells another shape from what is not JSON at all.
+/// Reads an object, and no array as serde would. Distinguishes another shape from what is not JSON at all.
 pub(super) fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, BadBody> {
     let read = serde_json::from_str(text).ok().filter(|_| text.trim_start().starts_with('{'));
     read.ok_or_else(|| match serde_json::from_str::<IgnoredAny>(text) {
@@ -107,7 +107,6 @@ impl<'a> From<&'a RawValue> for Raw<'a> {
 }
 
 impl<'a> Raw<'a> {
-    /// The text of a string.
     pub(super) fn string(self) -> Option<Cow<'a, str>> {
         let inner = self.text.strip_prefix('"')?.strip_suffix('"')?;
         if self.is_escaped {

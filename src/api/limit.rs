@@ -40,7 +40,6 @@ impl Limiter {
         }
     }
 
-    /// A request starts now.
     pub(super) fn use_slot(&self, now: Instant) {
         *lock(&self.next) = now.checked_add(self.interval);
     }

@@ -46,7 +46,6 @@ impl Lookup {
 #[derive(Clone, PartialEq, Eq)]
 pub struct Me {
     pub company_id: String,
-    /// Its name, if the API tells.
     pub company_name: Option<String>,
 }
 
@@ -83,7 +82,6 @@ impl Api {
         answer.unwrap_or_else(|error| Lookup::Unclear { not_before: error.not_before() })
     }
 
-    /// Asks whose key this is.
     pub async fn me(&mut self, deadline: Deadline) -> Result<Me, ApiError> {
         let url = self.url(Endpoint::Me, "/v1/me", "")?;
         self.get(Endpoint::Me, &url, me, deadline).await

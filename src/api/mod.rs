@@ -81,7 +81,7 @@ impl Api {
         })
     }
 
-    /// Reads the certificate authorities anew; where they cannot be read, the old ones stay.
+    /// Reads the certificate authorities again; where they cannot be read, the old ones stay.
     pub fn refresh_authorities(&mut self) {
         if [&self.auth.token_url, &self.base_url].iter().all(|url| url.scheme() == "http") {
             return;
@@ -94,12 +94,10 @@ impl Api {
         }
     }
 
-    /// The pages of the list, from the start.
     pub fn pages(&mut self, paths: Paths, deadline: Deadline) -> Pager<'_> {
         Pager::new(self, paths, deadline)
     }
 
-    /// Requests since the process began.
     pub fn traffic(&self) -> Traffic {
         lock(&self.traffic).clone()
     }

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::marker::PhantomData;
 use std::ops::Range;
 
 use serde::Deserialize;
@@ -39,13 +40,8 @@ impl RawPage {
     /// Checks a body and finds its items.
     pub fn new(body: Vec<u8>) -> Result<Self, BadBody> {
         let body = json::text(body)?;
-        let outline = match serde_json::from_str::<Outline<'_>>(&body) {
-            Ok(outline) => outline,
-            Err(_) => {
-                json::object::<IgnoredAny>(&body)?;
-                return Err(BadBody::Shape("`items` is not an array"));
-            }
-        };
+        let outline = serde_json::from_str::<Outline<'_, Items<'_>>>(&body);
+        let outline = outline.or_else(|_| Outline::read_any(&body))?;
         let Items(items) = outline.items.ok_or(BadBody::Shape("`items` is missing"))?;
         if items.len() > MAX_ITEMS {
             return Err(BadBody::Shape("a page of more than 10,000 items"));
@@ -72,7 +68,6 @@ impl RawPage {
         Some(wire::rejected(item, Some(id.into()), reason))
     }
 
-    /// Bytes of text in it.
     pub fn bytes(&self) -> usize {
         self.body.len()
     }
@@ -85,29 +80,37 @@ impl RawPage {
         self.items.is_empty()
     }
 
-    /// Where the list goes on.
     pub fn next(&self) -> Option<&Cursor> {
         self.next.as_ref()
     }
 }
 
 /// What a body holds, its texts borrowed; the last of equal keys.
-struct Outline<'a> {
-    items: Option<Items<'a>>,
+struct Outline<'a, T> {
+    items: Option<T>,
     next: Option<&'a RawValue>,
 }
 
-impl<'de> Deserialize<'de> for Outline<'de> {
+impl<'a> Outline<'a, Items<'a>> {
+    /// For a body in which not every `items` is an array, or which is not a page at all.
+    fn read_any(body: &'a str) -> Result<Self, BadBody> {
+        let any: Outline<'_, &RawValue> = json::object(body)?;
+        let items = any.items.map(|items| serde_json::from_str(items.get())).transpose();
+        Ok(Self { items: items.map_err(|_| BadBody::Shape("`items` is not an array"))?, next: any.next })
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Outline<'de, T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Object;
-        impl<'de> Visitor<'de> for Object {
-            type Value = Outline<'de>;
+        struct Object<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Object<T> {
+            type Value = Outline<'de, T>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Outline<'de>, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Outline<'de, T>, A::Error> {
                 let mut outline = Outline { items: None, next: None };
                 while let Some(key) = map.next_key::<Cow<'de, str>>()? {
                     match key.as_ref() {
@@ -119,7 +122,7 @@ impl<'de> Deserialize<'de> for Outline<'de> {
                 Ok(outline)
             }
         }
-        deserializer.deserialize_map(Object)
+        deserializer.deserialize_map(Object(PhantomData))
     }
 }
 

@@ -28,11 +28,9 @@ pub enum Paths {
         /// The path that last worked here, at first the Quickstart's.
         first: String,
     },
-    /// This one and no other.
     Fixed(String),
 }
 
-/// One scan of the list.
 #[derive(Debug)]
 pub struct Pager<'a> {
     api: &'a mut Api,
@@ -63,6 +61,13 @@ impl<'a> Pager<'a> {
             Paths::Auto { first } => (first, Some(REFERENCE_PATH)),
         };
         Self { api, path, other, deadline, position: Position::Start, seen: HashSet::new(), empty: 0 }
+    }
+
+    /// Starts again from the first page.
+    pub fn restart(&mut self) {
+        self.position = Position::Start;
+        self.seen.clear();
+        self.empty = 0;
     }
 
     /// The path of the list; final once the first page is there.

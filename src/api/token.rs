@@ -33,12 +33,11 @@ const LONGEST_LIFE: Duration = Duration::from_hours(30 * 24);
 /// A longer token fits into no header that servers take.
 const MAX_TOKEN_BYTES: usize = 32 * 1024;
 
-/// Percent-encodes everything that is not unreserved.
 pub(super) fn encoded(text: &str) -> impl std::fmt::Display + '_ {
     utf8_percent_encode(text, RESERVED)
 }
 
-/// The form that asks for a token. A secret's file is read anew, so that a changed secret needs no restart.
+/// The form that asks for a token. A secret's file is read again: a changed secret needs no restart.
 pub(super) fn form(auth: &config::Auth) -> SecretString {
     let secret = auth.current_secret().unwrap_or_else(|what| {
         tracing::warn!("auth.client_secret_file: {what}; the secret that was read before is used");
@@ -180,7 +179,7 @@ pub fn refusal(status: u16, body: Vec<u8>) -> ApiError {
     ApiError::KeyRejected(Problem::new(Exit::Refused, refused_us(&why, Endpoint::Token)).next_step(next_step))
 }
 
-/// An answer that does not judge the key.
+/// An answer that says nothing about the key.
 fn not_refused(status: u16, code: &str) -> ApiError {
     match status {
         401 | 403 => Problem::new(

@@ -67,7 +67,7 @@ pub(super) async fn run(loaded: Loaded) -> Result<Exit, CommandError> {
         scheduler,
         signals: signals.clone(),
         watchdog,
-        tell: Box::new(notify_systemd),
+        notify: Box::new(notify_systemd),
         next_run,
         record_next_run: Box::new(move |at| {
             Box::pin(record_next_run(recorded.clone(), Some(at), RECORD_TIMEOUT))
@@ -187,13 +187,13 @@ fn last_run(snapshot: &Snapshot) -> Option<String> {
     let ended = |run: &&RunRow| run.finished_at.is_some();
     let run = snapshot.runs.iter().find(ended)?;
     let at = run.finished_at?.to_utc();
-    let day = |at| zone::tell_bare(at, "%Y-%m-%d");
+    let day = |at| zone::format_bare_time(at, "%Y-%m-%d");
     let form = if day(at) == day(Timestamp::now().to_utc()) { "%H:%M:%S" } else { "%Y-%m-%d %H:%M:%S" };
     let words = match &run.error {
         Some(error) if run.outcome != "succeeded" => format!("{}: {error}", run.outcome),
         _ => report::status_words(run),
     };
-    Some(format!("last run {} {words}", zone::tell_bare(at, form)))
+    Some(format!("last run {} {words}", zone::format_bare_time(at, form)))
 }
 
 /// What a tick sets going.
@@ -250,7 +250,7 @@ impl Work {
         let beating = heartbeat(&self.config, &report.row, &self.signals.stop);
         self.watchdog.ping_while(HEARTBEAT_TIMEOUT, beating).await;
         Outcome::Complete {
-            words: report::status_words(&report.row),
+            summary: report::status_words(&report.row),
             not_before: report.not_before.map(tokio::time::Instant::into_std),
         }
     }
@@ -279,7 +279,7 @@ impl Work {
             "the run failed: {failure}"
         );
         Outcome::Failed {
-            words: failure.to_string(),
+            summary: failure.to_string(),
             end: self.syncer.was_refused_at_first(failure).then_some(failure.exit()),
             not_before: failure.not_before().map(tokio::time::Instant::into_std),
         }

@@ -227,7 +227,7 @@ impl Report<'_> {
             && !look.companies.is_empty()
             && matches!(store.knows_company(&look.companies).await, Ok(false))
         {
-            return self.bad("API", Failure::from(RunError::OtherCompany));
+            return self.bad("API", Failure::from(RunError::other_company()));
         }
         let company =
             look.company.as_ref().map(|company| format!("; the company is {company}")).unwrap_or_default();

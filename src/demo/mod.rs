@@ -1,4 +1,4 @@
-//! What `demo` brings along: a small API on loopback with made-up people, the story that is told with it, and how a query's
+//! What `demo` brings along: a small API on loopback with made-up people, its story, and how a query's
 //! answer is printed. Nothing of the real job depends on it.
 
 mod people;

@@ -17,7 +17,6 @@ const FAMILY: &str = "Ørsted Kjærgaard Åkesson Müller Groß Wójcik Kowalczy
 const SOURCES: [&str; 5] =
     ["checkout", "newsletter-form", "booking-widget", "event:harbour-tour", "gift-card"];
 
-/// One consent as the API lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Consent {
     pub id: String,
@@ -34,7 +33,6 @@ pub struct Consent {
 pub type Consents = Vec<Consent>;
 
 impl Consent {
-    /// The made-up consent with this number.
     pub fn made_up(number: u64) -> Self {
         let (given, family) = (nth(GIVEN, number), family_name(number / 3 + number));
         let mut email = String::new();

@@ -49,7 +49,6 @@ impl DemoApi {
         format!("{}/oauth2/token", self.base_url())
     }
 
-    /// What the API holds, to look at or to change.
     pub fn consents(&self) -> MutexGuard<'_, Consents> {
         lock(&self.consents)
     }

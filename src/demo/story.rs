@@ -6,7 +6,6 @@ use std::time::Duration;
 use super::people::{Consent, Consents, family_name};
 use crate::store::RunRow;
 
-/// Made-up people at the start.
 pub const PEOPLE: u64 = 1_200;
 
 const MARIA: &str = "Maria@example.com";

@@ -9,9 +9,7 @@ const GAP: &str = "  ";
 /// Rows as text; none stands for null.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Table {
-    /// Names, in the order of the query.
     pub columns: Vec<String>,
-    /// As many values in each as there are columns.
     pub rows: Vec<Vec<Option<String>>>,
 }
 
@@ -93,7 +91,7 @@ fn push_row(out: &mut String, row: &[Option<String>], widths: &[usize], numeric:
     out.push('\n');
 }
 
-/// At most so many columns of the terminal, control characters made visible.
+/// At most `width` columns of the terminal, control characters made visible.
 fn cut(value: &str, width: usize) -> String {
     let clean: String = value.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
     if columns_of(&clean) <= width {

@@ -211,7 +211,7 @@ impl Scale {
                 r#"<text class="date" text-anchor="{anchor}" x="{:.1}" y="{:.1}">{}</text>"#,
                 self.x(at),
                 self.size.height - 8.0,
-                zone::tell_bare(at.to_utc(), form)
+                zone::format_bare_time(at.to_utc(), form)
             );
         }
     }

@@ -338,7 +338,7 @@ fn row(page: &mut String, group: &[RunRow], told: Option<&str>) {
         "withheld" | "not judged" => "watch",
         _ => "plain",
     };
-    let started = zone::tell_bare(run.started_at.to_utc(), "%b %-d, %H:%M");
+    let started = zone::format_bare_time(run.started_at.to_utc(), "%b %-d, %H:%M");
     let ids = match others.last() {
         Some(oldest) => format!("runs {} to {}", oldest.id, run.id),
         None => format!("run {}, {}", run.id, escape(&run.trigger)),

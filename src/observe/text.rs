@@ -48,7 +48,7 @@ pub fn duration(duration: Duration) -> String {
 
 /// `2026-11-21 13:00:04 +01:00`, in the zone of the schedule.
 pub fn moment(at: Timestamp) -> String {
-    zone::tell(at.to_utc())
+    zone::format_time(at.to_utc())
 }
 
 /// How long before `now` this was; zero where the clock was set back since.

@@ -320,7 +320,7 @@ impl View<'_> {
 
     /// What changed on each of the last days in the zone of the schedule, oldest first, today last.
     pub fn days(&self, count: i64) -> Vec<(String, Change)> {
-        let day = |at: Timestamp| zone::tell_bare(at.to_utc(), "%Y-%m-%d");
+        let day = |at: Timestamp| zone::format_bare_time(at.to_utc(), "%Y-%m-%d");
         let mut days: Vec<(String, Change)> = Vec::new();
         // Steps of 23 h meet the short day as well.
         for step in 0..=count * 24 / 23 + 1 {

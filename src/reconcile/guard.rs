@@ -1,6 +1,6 @@
-//! Whether a complete run may take absence for withdrawal.
+//! The removal guard: whether a complete run may take absence for withdrawal.
 
-/// What a complete run tells about absence.
+/// What a complete run says about absence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Evidence {
     /// Active rows when its scan began.
@@ -19,7 +19,7 @@ pub struct Evidence {
 
 /// `removal.max_percent` and `removal.min_count`
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Guard {
+pub struct RemovalGuard {
     pub max_percent: f64,
     pub min_count: u64,
 }
@@ -27,7 +27,6 @@ pub struct Guard {
 /// What becomes of the absence in a complete run (`sync_runs.absence`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Absence {
-    /// Rows not listed are missing.
     Judged,
     /// The guard keeps them active.
     Withheld,
@@ -53,7 +52,7 @@ const MAX_BLOCKED: u32 = 2;
 /// Complete runs in a row for which a rejected item keeps its row active (contract, section 5.5).
 pub const MAX_REJECTED_RUNS: i64 = 2;
 
-impl Guard {
+impl RemovalGuard {
     /// Whether the guard's rule holds (contract, section 5.6.2).
     #[expect(clippy::cast_precision_loss, reason = "no table has 2^53 rows")]
     pub fn holds(self, evidence: &Evidence) -> bool {
@@ -80,7 +79,7 @@ impl Guard {
 mod tests {
     use super::*;
 
-    const GUARD: Guard = Guard { max_percent: 20.0, min_count: 5 };
+    const GUARD: RemovalGuard = RemovalGuard { max_percent: 20.0, min_count: 5 };
 
     fn evidence(own: u64, back: u64, active: u64) -> Evidence {
         Evidence { active, own, back, lists_somebody: true, new_nameless_reject: false, blocked_in_a_row: 0 }
@@ -113,7 +112,7 @@ mod tests {
 
     #[test]
     fn a_run_that_lists_nobody_is_withheld_whatever_the_numbers() {
-        let guard = Guard { max_percent: 100.0, min_count: 1000 };
+        let guard = RemovalGuard { max_percent: 100.0, min_count: 1000 };
         let nobody = Evidence { lists_somebody: false, ..evidence(3, 0, 3) };
         assert_eq!(guard.evaluate(&nobody, false), Absence::Withheld);
         assert_eq!(guard.evaluate(&nobody, true), Absence::Judged);

@@ -1,19 +1,17 @@
 //! What the database holds, in 16 bytes a row, so that an unchanged page asks it nothing.
 
+use std::collections::HashMap;
+
 use super::key_set::KeySet;
 use crate::hash::RowHash;
 
-/// The state of a row as far as a pass needs it.
+/// The state of a row as far as a scan needs it.
 #[expect(clippy::struct_excessive_bools, reason = "facts that do not depend on each other")]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RowState {
-    /// `missing_since` or `removed_at` set.
     pub unlisted: bool,
-    /// `removed_at` set.
     pub removed: bool,
-    /// `withheld_since` set.
     pub withheld: bool,
-    /// `erased_at` set.
     pub erased: bool,
     /// Keyed by its natural key.
     pub natural: bool,
@@ -21,22 +19,36 @@ pub struct RowState {
     pub written: bool,
 }
 
-const UNLISTED: u64 = 1;
-const WITHHELD: u64 = 2;
-const ERASED: u64 = 4;
-const NATURAL: u64 = 8;
-const REMOVED: u64 = 16;
-const WRITTEN: u64 = 32;
-/// Counts as listed by this pass.
-const LISTED: u64 = 64;
-/// An item of this pass was stored to it.
-const STORED: u64 = 128;
+/// What became of a row that a dry run does not write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowChange {
+    /// Active again, its content as it was.
+    Listed,
+    Written {
+        content: u64,
+        is_natural: bool,
+    },
+    /// It goes on under another key.
+    Moved,
+}
+
+pub(super) const UNLISTED: u64 = 1;
+pub(super) const WITHHELD: u64 = 2;
+pub(super) const ERASED: u64 = 4;
+pub(super) const NATURAL: u64 = 8;
+/// Its removal was recorded: it does not return at once.
+pub(super) const REMOVED: u64 = 16;
+pub(super) const WRITTEN: u64 = 32;
+/// Counts as listed by this scan.
+pub(super) const LISTED: u64 = 64;
+/// An item of this scan was stored to it.
+pub(super) const STORED: u64 = 128;
 /// That item had its id.
-const BY_ID: u64 = 256;
-/// Its key was taken over in this pass: the row goes on under another key.
+pub(super) const BY_ID: u64 = 256;
+/// Its key was taken over in this scan: the row goes on under another key.
 const TAKEN: u64 = 512;
-/// A rejected item of this pass has its id.
-const REJECTED: u64 = 1024;
+/// A rejected item of this scan has its id.
+pub(super) const REJECTED: u64 = 1024;
 /// All of them; of the content's hash the other 52 bits are known.
 const FLAGS: u64 = (1 << 12) - 1;
 
@@ -47,16 +59,16 @@ fn is_rejected_missing(flags: u64) -> bool {
 /// On the average, at the least.
 const ROWS_PER_BUCKET: usize = 8;
 
-/// Every row of the database by its hashes, with what this pass has seen of it.
+/// Every row of the database by its hashes, with what this scan has seen of it.
 #[derive(Debug, Default)]
 pub struct Known {
     /// (hash of the key, 52 bits of the content's hash and 12 flags), sorted once loaded.
     rows: Vec<(u64, u64)>,
     /// Where in `rows` the keys begin whose first bits are 0, 1, 2 and so on, and the end.
     buckets: Vec<u32>,
-    /// By how much a key is shifted to tell its bucket.
+    /// By how much a key is shifted to give its bucket.
     shift: u32,
-    /// Keys that this pass added.
+    /// Keys that this scan added.
     fresh: KeySet,
     active: u64,
     natural: u64,
@@ -71,12 +83,11 @@ pub struct Known {
 pub(super) struct Slot(usize);
 
 impl Known {
-    /// Room for so many rows, so that loading never copies.
+    /// Room for the rows, so that loading never copies.
     pub fn with_capacity(rows: usize) -> Self {
         Self { rows: Vec::with_capacity(rows), ..Self::default() }
     }
 
-    /// Takes a row of the database.
     pub fn push(&mut self, hash: RowHash, state: RowState) {
         let flag = |on: bool, bit: u64| if on { bit } else { 0 };
         let flags = flag(state.unlisted, UNLISTED)
@@ -85,11 +96,39 @@ impl Known {
             | flag(state.natural, NATURAL)
             | flag(state.removed, REMOVED)
             | flag(state.written, WRITTEN);
-        self.rows.push((hash.key, (hash.content << 8) & !FLAGS | flags));
-        self.active += u64::from(!state.unlisted);
-        self.natural += u64::from(state.natural);
-        self.ids += u64::from(!state.natural);
-        self.erased_natural |= state.erased && state.natural;
+        self.push_row(hash.key, (hash.content << 8) & !FLAGS | flags);
+    }
+
+    fn push_row(&mut self, key: u64, row: u64) {
+        self.rows.push((key, row));
+        self.active += u64::from(row & UNLISTED == 0);
+        self.natural += u64::from(row & NATURAL != 0);
+        self.ids += u64::from(row & NATURAL == 0);
+        self.erased_natural |= row & (ERASED | NATURAL) == ERASED | NATURAL;
+    }
+
+    /// Makes the rows of the database into what they would be after the writes of an earlier scan, by the hash of their keys.
+    pub fn apply(&mut self, mut changes: HashMap<u64, RowChange>) {
+        if changes.is_empty() {
+            return;
+        }
+        for (key, row) in std::mem::take(self).rows {
+            match changes.get(&key) {
+                None => self.push_row(key, row),
+                Some(RowChange::Listed) => {
+                    changes.remove(&key);
+                    self.push_row(key, row & !(UNLISTED | WITHHELD | REMOVED) | WRITTEN);
+                }
+                Some(RowChange::Written { .. } | RowChange::Moved) => {}
+            }
+        }
+        for (key, change) in changes {
+            if let RowChange::Written { content, is_natural } = change {
+                let state = RowState { natural: is_natural, written: true, ..RowState::default() };
+                self.push(RowHash { key, content }, state);
+            }
+        }
+        self.loaded();
     }
 
     pub fn loaded(&mut self) {
@@ -117,22 +156,22 @@ impl Known {
         self.rows.is_empty()
     }
 
-    /// Rows that were active when the pass began.
+    /// Rows that were active when the scan began.
     pub fn active_before(&self) -> u64 {
         self.active
     }
 
-    /// Rows that are active now, as far as this pass has changed that.
+    /// Rows that are active now, as far as this scan has changed that.
     pub fn active_now(&self) -> u64 {
         self.active + self.added + self.returned
     }
 
-    /// Whether any row has a natural key, one added by this pass included.
+    /// Whether any row has a natural key, one added by this scan included.
     pub(super) fn has_natural(&self) -> bool {
         self.natural > 0
     }
 
-    /// Whether any row has an id, one added by this pass included.
+    /// Whether any row has an id, one added by this scan included.
     pub(super) fn has_ids(&self) -> bool {
         self.ids > 0
     }
@@ -155,62 +194,29 @@ impl Known {
         (row.0 == key && row.1 & TAKEN == 0).then_some(Slot(at))
     }
 
+    pub(super) fn key(&self, slot: Slot) -> u64 {
+        self.rows[slot.0].0
+    }
+
     pub(super) fn same_content(&self, slot: Slot, content: u64) -> bool {
         (self.rows[slot.0].1 ^ content << 8) & !FLAGS == 0
     }
 
-    fn has(&self, slot: Slot, bit: u64) -> bool {
-        self.rows[slot.0].1 & bit != 0
+    pub(super) fn has(&self, slot: Slot, flag: u64) -> bool {
+        self.rows[slot.0].1 & flag != 0
     }
 
-    pub(super) fn is_unlisted(&self, slot: Slot) -> bool {
-        self.has(slot, UNLISTED)
+    pub(super) fn set(&mut self, slot: Slot, flag: u64) {
+        self.rows[slot.0].1 |= flag;
     }
 
-    /// It was so before the pass, or the pass has listed it.
+    /// It was active before the scan, or the scan has listed it.
     pub(super) fn is_active(&self, slot: Slot) -> bool {
         self.rows[slot.0].1 & (UNLISTED | LISTED) != UNLISTED
     }
 
-    /// Its removal was recorded: it does not return at once.
-    pub(super) fn is_removed(&self, slot: Slot) -> bool {
-        self.has(slot, REMOVED)
-    }
-
-    pub(super) fn is_written(&self, slot: Slot) -> bool {
-        self.has(slot, WRITTEN)
-    }
-
-    pub(super) fn is_stored_by_id(&self, slot: Slot) -> bool {
-        self.has(slot, BY_ID)
-    }
-
-    pub(super) fn store_by_id(&mut self, slot: Slot) {
-        self.rows[slot.0].1 |= BY_ID;
-    }
-
-    pub(super) fn reject(&mut self, slot: Slot) {
-        self.rows[slot.0].1 |= REJECTED;
-    }
-
     pub(super) fn is_rejected_missing(&self, slot: Slot) -> bool {
         is_rejected_missing(self.rows[slot.0].1)
-    }
-
-    pub(super) fn is_withheld(&self, slot: Slot) -> bool {
-        self.has(slot, WITHHELD)
-    }
-
-    pub(super) fn is_erased(&self, slot: Slot) -> bool {
-        self.has(slot, ERASED)
-    }
-
-    pub(super) fn is_listed(&self, slot: Slot) -> bool {
-        self.has(slot, LISTED)
-    }
-
-    pub(super) fn is_stored(&self, slot: Slot) -> bool {
-        self.has(slot, STORED)
     }
 
     /// Counts as listed from now on; a row that was missing or removed is active again.
@@ -246,14 +252,14 @@ impl Known {
         self.ids += u64::from(!natural);
     }
 
-    /// A row that this pass added goes on under another key.
+    /// A row that this scan added goes on under another key.
     pub(super) fn rename_fresh(&mut self, old: u64, new: u64) {
         self.fresh.remove(old);
         self.fresh.insert(new);
         self.ids += 1;
     }
 
-    /// Active rows that this pass did not list: the hash of the key, whether a rejected item has their id, and whether the
+    /// Active rows that this scan did not list: the hash of the key, whether a rejected item has their id, and whether the
     /// guard keeps them active already.
     pub(super) fn unlisted(&self) -> impl Iterator<Item = (u64, bool, bool)> + '_ {
         self.rows

@@ -21,7 +21,6 @@ pub struct KnownPending {
 pub struct PendingReturn {
     /// The key of the row, or the id of an item whose natural key has a removed row.
     pub key: String,
-    /// What earlier runs recorded.
     pub known: Option<KnownPending>,
     /// What would be written; None where it could not be held.
     pub write: Option<Box<Upsert>>,

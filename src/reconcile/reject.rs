@@ -2,12 +2,9 @@
 
 use std::collections::HashMap;
 
-/// A row of `rejected_items`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KnownReject {
-    /// `rejected_items.id`
     pub id: i64,
-    /// `resolved_at` set.
     pub resolved: bool,
 }
 
@@ -24,7 +21,6 @@ pub struct KnownRejects {
 }
 
 impl KnownRejects {
-    /// Takes a row of the database.
     pub fn push(&mut self, fingerprint: &[u8], row: KnownReject) {
         self.rows.insert(short(fingerprint), (row, false));
     }
@@ -34,7 +30,7 @@ impl KnownRejects {
         self.new += new;
     }
 
-    /// Notes an item; true where the record is to be written (a new item, or one that was resolved).
+    /// Records an item; true where the record is to be written (a new item, or one that was resolved).
     pub(super) fn record(&mut self, fingerprint: &[u8], nameless: bool) -> bool {
         if let Some((row, seen)) = self.rows.get_mut(&short(fingerprint)) {
             let write = row.resolved && !*seen;
@@ -56,12 +52,12 @@ impl KnownRejects {
         self.new_nameless
     }
 
-    /// The rows on record that this pass held again.
+    /// The rows on record that this scan held again.
     pub fn seen(&self) -> impl Iterator<Item = i64> + '_ {
         self.rows.values().filter(|(row, seen)| *seen && row.id != 0).map(|(row, _)| row.id)
     }
 
-    /// Whether any row of the record is unresolved and was not held by this pass.
+    /// Whether any row of the record is unresolved and was not held by this scan.
     pub fn any_gone(&self) -> bool {
         self.rows.values().any(|(row, seen)| !*seen && !row.resolved)
     }

@@ -19,7 +19,7 @@ pub struct Suppressions {
 pub(super) enum Suppressed {
     /// It belongs to an erased person.
     Person {
-        /// The hash of the address where its id was not erased: the person may have consented anew.
+        /// The hash of the address where its id was not erased: the person may have consented again.
         renewed: Option<String>,
     },
     /// It belongs to somebody else and names an erased person.

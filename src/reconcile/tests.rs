@@ -9,13 +9,13 @@ mod world;
 use proptest::prelude::*;
 
 use super::Absence;
-use listing::{Entry, Walk};
+use listing::{Entry, ScanPlan};
 use world::{Ended, Row, World};
 
 /// What happens to the world, one after the other.
 #[derive(Debug, Clone)]
 enum Step {
-    Run(Walk),
+    Run(ScanPlan),
     /// The address with this number is forgotten, or that is lifted.
     Forget(u8),
     Undo(u8),
@@ -35,7 +35,7 @@ fn entry() -> impl Strategy<Value = Entry> {
     ]
 }
 
-fn walk() -> impl Strategy<Value = Walk> {
+fn walk() -> impl Strategy<Value = ScanPlan> {
     (
         prop::collection::vec(entry(), 0..7),
         1..4_usize,
@@ -45,7 +45,7 @@ fn walk() -> impl Strategy<Value = Walk> {
         prop::bool::weighted(0.3),
         0..2_u8,
     )
-        .prop_map(|(list, page_length, gather, dies_at, restarts_at, accept, version)| Walk {
+        .prop_map(|(list, page_length, gather, dies_at, restarts_at, accept, version)| ScanPlan {
             list,
             page_length,
             gather,
@@ -83,7 +83,7 @@ fn is_represented(entry: &Entry, rows: &[Row]) -> bool {
     }
 }
 
-fn check(world: &mut World, walk: &Walk) -> Result<(), TestCaseError> {
+fn check(world: &mut World, walk: &ScanPlan) -> Result<(), TestCaseError> {
     let before = world.rows.clone();
     let ended = world.run(walk);
     let list = world.usable(&walk.list);
@@ -138,8 +138,8 @@ fn check(world: &mut World, walk: &Walk) -> Result<(), TestCaseError> {
         return Ok(());
     }
     // A row that returned by another one's item may be the first of its natural key from now on.
-    world.run(&Walk { dies_at: None, restarts_at: None, ..walk.clone() });
-    let again = world.run(&Walk { dies_at: None, restarts_at: None, ..walk.clone() });
+    world.run(&ScanPlan { dies_at: None, restarts_at: None, ..walk.clone() });
+    let again = world.run(&ScanPlan { dies_at: None, restarts_at: None, ..walk.clone() });
     prop_assert_eq!(again.written, 0, "the same list was written twice");
     Ok(())
 }
@@ -165,7 +165,7 @@ proptest! {
 fn the_test_is_not_idle() {
     let mut world = World::default();
     let good = |id: Option<u8>, email| Entry::Good { id, email };
-    let walk = |list| Walk {
+    let walk = |list| ScanPlan {
         list,
         page_length: 2,
         gather: 1,

@@ -1,6 +1,6 @@
 //! tokio-cron-scheduler, which looks at the clock twice a second and starts the job, with our schedule behind it.
 //!
-//! Its own reckoning has three defects in 0.15.1. It turns the zone into a fixed offset when a job is added (its issues 87 and
+//! Its own arithmetic has three defects in 0.15.1. It turns the zone into a fixed offset when a job is added (its issues 87 and
 //! 107), so that `0 0 3 * * *` in Europe/Copenhagen runs at 02:00 or 04:00 from the night the clocks change to the next restart.
 //! It compares the wall clock with a stored next tick, so that a clock set back silences it for as long as it was set back. And
 //! it starts a job while the last one still runs (issues 50 and 83). Its extension point avoids all three: the metadata store
@@ -36,9 +36,9 @@ type Answer<T> = Pin<Box<dyn Future<Output = Result<T, JobSchedulerError>> + Sen
 struct Shared {
     ticks: Mutex<Ticks>,
     /// Ticks that came since the loop last asked.
-    came: AtomicU64,
-    /// Told at each look at the clock.
-    looked: Notify,
+    due_ticks: AtomicU64,
+    /// Notified at each look at the clock.
+    clock_checked: Notify,
 }
 
 impl Shared {
@@ -46,11 +46,11 @@ impl Shared {
         self.ticks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn look(&self) -> bool {
-        self.looked.notify_one();
-        let came = self.ticks().take_due();
-        self.came.fetch_add(came, Ordering::Relaxed);
-        came > 0
+    fn check_clock(&self) -> bool {
+        self.clock_checked.notify_one();
+        let ticks = self.ticks().count_due();
+        self.due_ticks.fetch_add(ticks, Ordering::Relaxed);
+        ticks > 0
     }
 }
 
@@ -62,7 +62,7 @@ struct ScheduleStore {
 
 impl MetaDataStorage for ScheduleStore {
     fn list_next_ticks(&mut self) -> Answer<Vec<JobAndNextTick>> {
-        let next_tick = if self.shared.look() { DUE } else { NOT_DUE };
+        let next_tick = if self.shared.check_clock() { DUE } else { NOT_DUE };
         let jobs = self.jobs.list_next_ticks();
         Box::pin(async move {
             let with_tick = |job| JobAndNextTick { next_tick, last_tick: None, ..job };
@@ -119,13 +119,12 @@ pub struct Scheduler {
 }
 
 impl Scheduler {
-    /// Begins to look at the clock.
-    ///
-    /// # Errors
-    /// Those of the crate; none is known where memory can be had.
     pub async fn start(ticks: Ticks) -> Result<Self, JobSchedulerError> {
-        let shared =
-            Arc::new(Shared { ticks: Mutex::new(ticks), came: AtomicU64::new(0), looked: Notify::new() });
+        let shared = Arc::new(Shared {
+            ticks: Mutex::new(ticks),
+            due_ticks: AtomicU64::new(0),
+            clock_checked: Notify::new(),
+        });
         let store = ScheduleStore { jobs: SimpleMetadataStore::default(), shared: Arc::clone(&shared) };
         let scheduler = JobScheduler::new_with_storage_and_code(
             Box::new(store),
@@ -151,15 +150,15 @@ impl Scheduler {
     pub async fn wait(&mut self) -> Option<u64> {
         tokio::select! {
             biased;
-            _ = self.due.recv() => Some(self.shared.came.swap(0, Ordering::Relaxed)).filter(|came| *came > 0),
-            () = self.shared.looked.notified() => None,
+            _ = self.due.recv() => Some(self.shared.due_ticks.swap(0, Ordering::Relaxed)).filter(|ticks| *ticks > 0),
+            () = self.shared.clock_checked.notified() => None,
         }
     }
 
-    /// Lets go of the ticks that came while nobody could take them, and says how many they were.
+    /// Drops the ticks that came during a run, and returns how many they were.
     pub fn skip_missed(&self) -> u64 {
-        self.shared.look();
-        self.shared.came.swap(0, Ordering::Relaxed)
+        self.shared.check_clock();
+        self.shared.due_ticks.swap(0, Ordering::Relaxed)
     }
 
     /// When the next run is due, jitter included.
@@ -167,7 +166,6 @@ impl Scheduler {
         self.shared.ticks().next()
     }
 
-    /// The wall clock that the ticks go by.
     pub fn now(&self) -> DateTime<Utc> {
         self.shared.ticks().now()
     }

@@ -406,11 +406,7 @@ fn segments<T>(mut rest: &[T], bytes_of: impl Fn(&T) -> usize) -> impl Iterator<
 }
 
 /// Remembers whose consents the database holds, for as long as it exists.
-async fn record_companies(
-    conn: &mut Conn,
-    context: &WriteContext<'_>,
-    writes: &[RowWrite],
-) -> Result<(), StoreError> {
+async fn record_companies(conn: &mut Conn, writes: &[RowWrite]) -> Result<(), StoreError> {
     const RECORD: Pair = (
         "insert into companies (company_id) select value from json_each($1) \
          where value not in (select company_id from companies) on conflict (company_id) do nothing",
@@ -443,7 +439,7 @@ pub(super) async fn write_rows(
     writes: &[RowWrite],
 ) -> Result<Tally, StoreError> {
     let adds = sorted(writes.iter().filter_map(as_add).collect());
-    record_companies(conn, context, writes).await?;
+    record_companies(conn, writes).await?;
     insert_all(conn, context, &adds).await?;
     let mut tally = Tally { added: adds.len() as u64, ..Tally::default() };
     // A row that is touched twice in one batch is written twice, in order: the second time builds on the first.

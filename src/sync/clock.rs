@@ -50,7 +50,7 @@ fn compare(machine: Timestamp, times: ServerTimes) -> Verdict {
 /// Compares the clocks once per run, before the first page is stored.
 #[derive(Debug, Default)]
 pub(super) struct ClockCheck {
-    told_unknown: bool,
+    has_warned: bool,
 }
 
 impl ClockCheck {
@@ -86,7 +86,7 @@ impl ClockCheck {
                 Ok(false)
             }
             Verdict::Unknown => {
-                if !std::mem::replace(&mut self.told_unknown, true) {
+                if !std::mem::replace(&mut self.has_warned, true) {
                     tracing::warn!(
                         "this machine's clock could not be checked: the API's answers have no Date; retention is not applied"
                     );

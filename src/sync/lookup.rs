@@ -5,16 +5,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::target::Target;
-use super::wait::Wait;
-use super::{RunError, Syncer};
+use super::{ActiveRun, RunError};
 use crate::api::{Deadline, Lookup};
 use crate::consent::is_askable;
 
-/// So long before the run's deadline they end: what was found out must still be recorded.
+/// They end this long before the run's deadline: what was found out must still be recorded.
 const MARGIN: Duration = Duration::from_mins(1);
 
-/// So many answers in a row that say nothing end them.
+/// This many answers in a row that say nothing end them.
 const MAX_UNCLEAR: u32 = 3;
 
 /// How many look-ups were made since the process began, by their answer.
@@ -35,7 +33,6 @@ impl LookupCounts {
     }
 }
 
-/// The look-ups of one run.
 #[derive(Debug, Default)]
 pub(super) struct Lookups {
     /// Ids of listed consents, by which it is found out whether pages can be used at all.
@@ -68,27 +65,25 @@ impl Lookups {
     }
 }
 
-impl Syncer {
+impl ActiveRun<'_> {
     pub(super) fn max_lookups(&self) -> usize {
-        usize::try_from(self.config.removal.max_checks).unwrap_or(usize::MAX)
+        usize::try_from(self.syncer.config.removal.max_checks).unwrap_or(usize::MAX)
     }
 
     /// Asks for these pages, as far as the run may. The first time a control comes before them.
     pub(super) async fn look_up(
         &mut self,
-        target: &mut Target<'_>,
         lookups: &mut Lookups,
         keys: impl Iterator<Item = String>,
-        wait: &Wait<'_>,
     ) -> Result<(), RunError> {
         for key in keys {
             if lookups.answers.contains_key(&key) || !is_askable(&key) {
                 continue;
             }
-            if lookups.left(self.max_lookups()) == 0 || !self.are_pages_usable(target, lookups, wait).await? {
+            if lookups.left(self.max_lookups()) == 0 || !self.are_pages_usable(lookups).await? {
                 return Ok(());
             }
-            let Some(answer) = self.ask(target, lookups, &key, wait).await? else {
+            let Some(answer) = self.ask(lookups, &key).await? else {
                 return Ok(());
             };
             lookups.answers.insert(key, answer);
@@ -96,18 +91,13 @@ impl Syncer {
         Ok(())
     }
 
-    async fn are_pages_usable(
-        &mut self,
-        target: &mut Target<'_>,
-        lookups: &mut Lookups,
-        wait: &Wait<'_>,
-    ) -> Result<bool, RunError> {
+    async fn are_pages_usable(&mut self, lookups: &mut Lookups) -> Result<bool, RunError> {
         if let Some(usable) = lookups.usable {
             return Ok(usable);
         }
         let controls = std::mem::take(&mut lookups.controls);
         for control in &controls {
-            match self.ask(target, lookups, control, wait).await? {
+            match self.ask(lookups, control).await? {
                 Some(Lookup::There) => {
                     lookups.usable = Some(true);
                     return Ok(true);
@@ -126,27 +116,22 @@ impl Syncer {
     }
 
     /// One page. None: the look-ups of this run are over.
-    async fn ask(
-        &mut self,
-        target: &mut Target<'_>,
-        lookups: &mut Lookups,
-        id: &str,
-        wait: &Wait<'_>,
-    ) -> Result<Option<Lookup>, RunError> {
+    async fn ask(&mut self, lookups: &mut Lookups, id: &str) -> Result<Option<Lookup>, RunError> {
+        let Self { syncer, sink, wait, .. } = self;
         let end = wait.deadline.map(|deadline| deadline.checked_sub(MARGIN).unwrap_or_else(Instant::now));
         if lookups.ended || end.is_some_and(|end| end <= Instant::now()) {
             lookups.ended = true;
             return Ok(None);
         }
         let deadline = end.map_or_else(Deadline::none, Deadline::at);
-        let asking = self.api.lookup(id, deadline);
         let asking = async {
+            let asking = syncer.api.lookup(id, deadline);
             match end {
                 Some(end) => tokio::time::timeout_at(end, asking).await.ok(),
                 None => Some(asking.await),
             }
         };
-        let answer = wait.await_with_lease(asking, target).await?;
+        let answer = wait.await_with_lease(asking, sink).await?;
         if wait.cancel.is_cancelled() {
             return Err(RunError::Interrupted);
         }
@@ -154,7 +139,7 @@ impl Syncer {
             lookups.ended = true;
             return Ok(None);
         };
-        self.lookups.count(answer);
+        syncer.lookups.count(answer);
         match answer {
             Lookup::Unclear { not_before } => {
                 lookups.not_before = lookups.not_before.max(not_before);

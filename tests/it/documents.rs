@@ -215,7 +215,7 @@ const MESSAGES: [(&str, &[&str]); 14] = [
         "src/store",
         &["#[error(", "Exit::Config,", "Exit::Retry,", "Exit::Write,", "Exit::Data,", "let message = "],
     ),
-    ("src/sync", &["#[error("]),
+    ("src/sync", &["#[error(", "Exit::Data,", "Exit::Retry,", "let message = "]),
     (
         "src/command",
         &[

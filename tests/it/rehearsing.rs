@@ -116,6 +116,25 @@ on_both! {
         assert_eq!(world.last_run("pages, items, added, unchanged, active").await, "4|350|350|0|350");
     }
 
+    async fn people_whom_only_a_refused_scan_listed_count_as_in_the_run(world: World) {
+        world.list_people(350);
+        let ids = world.api.people(|people| people.ids());
+        let refuse_and_hide = || {
+            let gone = ids[..3].to_vec();
+            let hide = Fault::change(move |people| gone.iter().for_each(|id| assert!(people.list(id, false))));
+            world.api.play(FaultRule::on(Endpoint::List, hide).page(3).times(1));
+            world.api.play(FaultRule::on(Endpoint::List, Fault::RefuseCursor).page(3).times(1));
+        };
+        refuse_and_hide();
+        let dry = world.run(&["--run-once", "--dry-run"]).expect(0);
+        let line = dry.stdout.lines().last().unwrap();
+        assert_eq!(line, "dry run, nothing was written: 350 new, 3 missing");
+        world.api.people(|people| ids[..3].iter().for_each(|id| assert!(people.list(id, true))));
+        refuse_and_hide();
+        world.run_once().expect(0);
+        assert_eq!(world.last_run("added, missing, active").await, "350|3|347");
+    }
+
     async fn what_is_looked_up_by_a_dry_run_is_what_the_run_looks_up(world: World) {
         world.set("removal.max_checks", "3");
         world.list_people(60);

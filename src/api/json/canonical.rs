@@ -13,7 +13,7 @@ const MAX_EXPONENT: i64 = 1_000;
 const MAX_DIGITS: usize = 10_000;
 
 /// The canonical text of a value: sorted keys (the last of equal ones), no white space, numbers as received.
-/// None where it is nested deeper than so many levels.
+/// None where it is nested deeper than this.
 pub(in crate::api) fn canonical(text: &str, levels: usize) -> Option<String> {
     let mut out = String::with_capacity(text.len());
     Writer::new(&mut out).value(&mut Scanner::new(text), levels)?;

@@ -25,6 +25,7 @@ fn a_page_is_read_however_it_is_written() {
         (format!(r#"{{"items":[{item},7]}}"#), 2),
         (r#"{"items":[{"\u0065mail":"e","company_id":"c"}]}"#.to_owned(), 1),
         (format!(r#"{{"items":[],"\u0069tems":[{item}]}}"#), 1),
+        (format!(r#"{{"items":{{"a":1}},"items":[{item}]}}"#), 1),
         (format!("\u{feff}{{\"items\":[{item}]}}"), 1),
     ] {
         let page = RawPage::new(text.as_bytes().to_vec()).unwrap();

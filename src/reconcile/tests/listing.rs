@@ -12,7 +12,7 @@ pub(super) enum Entry {
 
 /// One run: what it lists, and what goes wrong.
 #[derive(Debug, Clone)]
-pub(super) struct Walk {
+pub(super) struct ScanPlan {
     pub(super) list: Vec<Entry>,
     pub(super) page_length: usize,
     /// Pages that share a transaction.

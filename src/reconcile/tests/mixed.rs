@@ -1,6 +1,6 @@
 //! Contract 5.8 as tables: who takes a row over, who lists it, where an item is stored.
 
-use super::listing::{Entry, Walk};
+use super::listing::{Entry, ScanPlan};
 use super::world::World;
 
 /// `id:email`, `-:email` for an item without id, `!id` for a broken one with an id; pages are split by `|`.
@@ -62,7 +62,7 @@ fn ids_that_come_late_or_not_at_all_find_their_rows() {
                 let pages = list(pass);
                 // Pages of one length: shorter ones are filled up with the next.
                 let page_length = pages.iter().map(Vec::len).max().unwrap();
-                world.run(&Walk {
+                world.run(&ScanPlan {
                     list: pages.into_iter().flatten().collect(),
                     page_length,
                     gather,

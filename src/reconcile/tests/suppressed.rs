@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::super::{
-    Answers, Known, KnownRejects, Pass, PendingReturns, RowState, RowWrite, ScanSettings, Suppressions,
+    Answers, Known, KnownRejects, PendingReturns, RowState, RowWrite, Scan, ScanSettings, Suppressions,
 };
 use crate::consent::{Consent, Item, Page, RejectReason, Rejected};
 use crate::hash::{RowHash, Salt};
@@ -32,7 +32,7 @@ fn rejected(id: Option<&str>, item: &str) -> Item<'static> {
 
 /// A pass over a database that erased José, whose consent was `old`, somebody whose ids are not known, and a text that is
 /// not an address. It holds an active row `bob` and a withheld row `eve`.
-fn pass() -> Pass {
+fn pass() -> Scan {
     let salt = Salt::new(vec![7; 32]);
     let older = salt.addresses("older@example.com").next().unwrap();
     let jose = salt.address("josé@bücher.example");
@@ -46,7 +46,7 @@ fn pass() -> Pass {
     let suppressed = Suppressions::new(addresses, ids);
     let exhausted = std::collections::HashSet::new();
     let settings = ScanSettings { salt, company_id: None, suppressed, exhausted };
-    Pass::new(settings, known, KnownRejects::default(), PendingReturns::default())
+    Scan::new(settings, known, KnownRejects::default(), PendingReturns::default())
 }
 
 #[test]

@@ -2,12 +2,13 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::listing::{Entry, Walk, email, item};
+use super::listing::{Entry, ScanPlan, email, item};
 use crate::consent::{Consent, Item, MAX_ADDRESSES, Page, Rejected, any_address, natural_key};
 use crate::hash::{RowHash, Salt};
 use crate::reconcile::{
-    Absence, Answers, Batch, Evidence, Guard, Known, KnownPending, KnownReject, KnownRejects, Namesake, Pass,
-    PendingReturns, Questions, RowState, RowWrite, ScanSettings, Suppressions, Tally, UpsertKind,
+    Absence, Answers, Batch, Evidence, Known, KnownPending, KnownReject, KnownRejects, Namesake,
+    PendingReturns, Questions, RemovalGuard, RowState, RowWrite, Scan, ScanSettings, Suppressions, Tally,
+    UpsertKind,
 };
 
 #[expect(clippy::struct_excessive_bools, reason = "the columns of a row, as flags")]
@@ -116,7 +117,7 @@ impl World {
         }
     }
 
-    fn begin(&self) -> Pass {
+    fn begin(&self) -> Scan {
         let mut known = Known::with_capacity(self.rows.len());
         for row in &self.rows {
             let state = RowState {
@@ -144,10 +145,10 @@ impl World {
         // Whoever was removed has been listed for long enough, so that a row without a page returns too.
         let listed = KnownPending { listed_since: 0, listed_runs: 1, checked_at: None };
         let waiting = self.rows.iter().filter(|row| row.removed).map(|row| (row.hash.key, listed));
-        Pass::new(settings, known, rejects, PendingReturns::new(waiting.collect(), 1))
+        Scan::new(settings, known, rejects, PendingReturns::new(waiting.collect(), 1))
     }
 
-    pub(super) fn run(&mut self, walk: &Walk) -> Ended {
+    pub(super) fn run(&mut self, walk: &ScanPlan) -> Ended {
         self.rows.iter_mut().for_each(|row| row.changes = 0);
         self.rejects.iter_mut().for_each(|reject| reject.2 = false);
         let mut ended = Ended { absence: None, sums: true, most_changes: 0, written: 0 };
@@ -170,7 +171,7 @@ impl World {
                 blocked_in_a_row: self.blocked,
             };
             let accepted = walk.accept.is_some_and(|most| own <= most);
-            let absence = Guard { max_percent: 50.0, min_count: 3 }.evaluate(&evidence, accepted);
+            let absence = RemovalGuard { max_percent: 50.0, min_count: 3 }.evaluate(&evidence, accepted);
             // Every page is there: whoever is listed returns at the end.
             let returned = self.return_all(&mut pass, &mut ended);
             self.finish(absence, &pass, &mut ended);
@@ -184,7 +185,7 @@ impl World {
     }
 
     /// Walks to this page, or to the end.
-    fn walk(&mut self, walk: &Walk, until: Option<usize>, ended: &mut Ended) -> Pass {
+    fn walk(&mut self, walk: &ScanPlan, until: Option<usize>, ended: &mut Ended) -> Scan {
         let mut pass = self.begin();
         let items: Vec<Item> = walk.list.iter().map(|e| item(e, walk.version)).collect();
         let (mut batch, mut gathered) = (Batch::default(), 0);
@@ -230,7 +231,7 @@ impl World {
         answers
     }
 
-    fn return_all(&mut self, pass: &mut Pass, ended: &mut Ended) -> u64 {
+    fn return_all(&mut self, pass: &mut Scan, ended: &mut Ended) -> u64 {
         let writes: Vec<RowWrite> = pass
             .take_pending()
             .into_sorted()
@@ -339,7 +340,7 @@ impl World {
         (row.active, row.removed, row.withheld) = (true, false, false);
     }
 
-    fn finish(&mut self, absence: Absence, pass: &Pass, ended: &mut Ended) {
+    fn finish(&mut self, absence: Absence, pass: &Scan, ended: &mut Ended) {
         self.blocked = if absence == Absence::Blocked { self.blocked + 1 } else { 0 };
         let own: HashSet<u64> = pass.own_rows().collect();
         let withheld: HashSet<u64> = pass.newly_withheld_rows().collect();

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 use understory_sync::config::{Removal, Retention};
 use understory_sync::consent::{Item, natural_key};
 use understory_sync::reconcile::{
-    Answers, Batch, Pass, PendingReturns, RowWrite, ScanSettings, Tally, UpsertKind,
+    Answers, Batch, PendingReturns, RowWrite, Scan, ScanSettings, Tally, UpsertKind,
 };
 use understory_sync::store::{RunRow, Timestamp};
 use understory_sync::sync::companies;
@@ -179,7 +179,7 @@ impl Simulation<'_> {
             let now = self.now();
             let due = now.plus_millis(-i64::try_from(self.removal.confirm_after.as_millis()).unwrap());
             let returns = PendingReturns::new(loaded.pending, due.millis());
-            let pass = Pass::new(settings, loaded.known, loaded.rejects, returns);
+            let pass = Scan::new(settings, loaded.known, loaded.rejects, returns);
             match self.walk(plan, pass) {
                 Ok((pass, listed)) => {
                     return self.end(plan, pass, &listed, active, blocked, restarts > 0);
@@ -194,7 +194,7 @@ impl Simulation<'_> {
         Err(Over::Refused)
     }
 
-    fn walk(&mut self, plan: &Plan, mut pass: Pass) -> Result<(Pass, Listed), Over> {
+    fn walk(&mut self, plan: &Plan, mut pass: Scan) -> Result<(Scan, Listed), Over> {
         let mut gather = Batch::default();
         let mut trusted = self.company.is_some();
         let mut listed = Listed::default();

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use understory_sync::reconcile::{Absence, Evidence, Guard, Pass, PendingReturn, RowWrite};
+use understory_sync::reconcile::{Absence, Evidence, PendingReturn, RemovalGuard, RowWrite, Scan};
 use understory_sync::store::{Candidate, Checked, Ending, RunRow, Timestamp};
 
 use super::{Listed, Over, Plan, Simulation};
@@ -35,7 +35,7 @@ impl Simulation<'_> {
     pub(super) fn end(
         &mut self,
         plan: &Plan,
-        mut pass: Pass,
+        mut pass: Scan,
         listed: &Listed,
         active: u64,
         blocked_in_a_row: u32,
@@ -54,7 +54,7 @@ impl Simulation<'_> {
             blocked_in_a_row,
         };
         let (own, back) = (evidence.own, evidence.back);
-        let guard = Guard { max_percent: self.removal.max_percent, min_count: self.removal.min_count };
+        let guard = RemovalGuard { max_percent: self.removal.max_percent, min_count: self.removal.min_count };
         let accepted = guard.holds(&evidence) && plan.accept.is_some_and(|most| own <= most);
         let mut asked = Asked::default();
         let mut ending = Ending {
@@ -183,14 +183,14 @@ impl Simulation<'_> {
         Ok(row)
     }
 
-    fn counts(pass: &Pass, candidate: &Candidate) -> bool {
+    fn counts(pass: &Scan, candidate: &Candidate) -> bool {
         candidate.overdue || !pass.is_rejected_missing(&candidate.consent_key)
     }
 
     fn ask_returns(
         &mut self,
         plan: &Plan,
-        pass: &Pass,
+        pass: &Scan,
         asked: &mut Asked,
         returns: &[PendingReturn],
     ) -> Result<(), Over> {
@@ -207,7 +207,7 @@ impl Simulation<'_> {
     fn confirm(
         &mut self,
         plan: &Plan,
-        pass: &Pass,
+        pass: &Scan,
         asked: &mut Asked,
         judged_runs: i64,
     ) -> Result<Vec<String>, Over> {
@@ -220,7 +220,7 @@ impl Simulation<'_> {
         Ok(keys.into_iter().filter(|key| asked.is(key, "gone")).collect())
     }
 
-    fn look_up(&mut self, plan: &Plan, pass: &Pass, asked: &mut Asked, keys: &[String]) -> Result<(), Over> {
+    fn look_up(&mut self, plan: &Plan, pass: &Scan, asked: &mut Asked, keys: &[String]) -> Result<(), Over> {
         for key in keys {
             let full = asked.answers.len() >= usize::try_from(self.removal.max_checks).unwrap();
             if asked.answers.contains_key(key) || full || asked.unclear >= 3 {

@@ -1,8 +1,10 @@
-//! One walk through the list, item by item.
+//! One full scan of the list, item by item.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::known::{Known, Slot};
+use super::known::{
+    BY_ID, ERASED, Known, LISTED, REJECTED, REMOVED, STORED, Slot, UNLISTED, WITHHELD, WRITTEN,
+};
 use super::pending::PendingReturns;
 use super::reject::KnownRejects;
 use super::suppression::{Suppressed, Suppressions};
@@ -10,7 +12,7 @@ use super::{Batch, Repeat, RowWrite, Tally, Upsert, UpsertKind};
 use crate::consent::{Consent, Item, Page, Rejected, is_askable};
 use crate::hash::{RowHash, Salt};
 
-/// What a pass is judged by besides the rows.
+/// What a scan goes by besides the rows.
 #[derive(Debug)]
 pub struct ScanSettings {
     pub salt: Salt,
@@ -45,9 +47,9 @@ pub type Answers = HashMap<String, Vec<Namesake>>;
 /// How many consents are asked for to see whether pages can be used.
 const CONTROLS: usize = 3;
 
-/// One walk through the list.
+/// One full scan of the list.
 #[derive(Debug)]
-pub struct Pass {
+pub struct Scan {
     settings: ScanSettings,
     known: Known,
     rejects: KnownRejects,
@@ -66,8 +68,7 @@ enum Origin {
     Removed,
 }
 
-impl Pass {
-    /// A walk from the start over what the database holds.
+impl Scan {
     pub fn new(settings: ScanSettings, known: Known, rejects: KnownRejects, pending: PendingReturns) -> Self {
         Self {
             settings,
@@ -81,17 +82,15 @@ impl Pass {
         }
     }
 
-    /// What the pass has seen of the rows.
     pub fn known(&self) -> &Known {
         &self.known
     }
 
-    /// What the pass has seen of the rejected items.
     pub fn rejects(&self) -> &KnownRejects {
         &self.rejects
     }
 
-    /// Whether any item of the pass was stored or known.
+    /// Whether any item was stored or known.
     pub fn lists_somebody(&self) -> bool {
         self.lists_somebody
     }
@@ -145,12 +144,12 @@ impl Pass {
         slot.is_some_and(|slot| self.known.is_rejected_missing(slot))
     }
 
-    /// Whether the row with this key is one that the pass has not listed.
+    /// Whether the row with this key is one that the scan has not listed.
     pub fn is_unlisted(&self, key: &str) -> bool {
-        self.known.find(self.settings.salt.key(key)).is_some_and(|slot| !self.known.is_listed(slot))
+        self.known.find(self.settings.salt.key(key)).is_some_and(|slot| !self.known.has(slot, LISTED))
     }
 
-    /// The natural keys that the store must be asked for before [`Pass::process_page`]: an item without id lists every row of its
+    /// The natural keys that the store must be asked for before [`Scan::process_page`]: an item without id lists every row of its
     /// natural key, and rows with an id are not found by it otherwise.
     pub fn questions(&self, page: &Page<'_>) -> Questions {
         if !self.known.has_ids() {
@@ -186,17 +185,15 @@ impl Pass {
         let mut batch = Batch::default();
         batch.tally.pages = 1;
         batch.tally.items = page.items.len() as u64;
-        let mut index = PageIndex::new(&page);
+        let mut open = OpenPage { batch, namesakes, index: PageIndex::new(&page), number: 0 };
         for (number, item) in page.items.into_iter().enumerate() {
+            open.number = number;
             match item {
-                Item::Rejected(rejected) => self.process_rejected(rejected, &mut batch),
-                Item::Consent(consent) => {
-                    index.number = number;
-                    self.process_consent(consent, namesakes, &mut index, &mut batch);
-                }
+                Item::Rejected(rejected) => self.process_rejected(rejected, &mut open.batch),
+                Item::Consent(consent) => self.process_consent(consent, &mut open),
             }
         }
-        batch
+        open.batch
     }
 
     fn process_rejected(&mut self, rejected: Rejected, batch: &mut Batch) {
@@ -208,35 +205,29 @@ impl Pass {
         if let Some(id) = &rejected.id
             && let Some(slot) = self.known.find(self.settings.salt.key(id))
         {
-            self.known.reject(slot);
+            self.known.set(slot, REJECTED);
         }
         if self.rejects.record(&rejected.fingerprint, rejected.id.is_none()) {
             batch.rejects.push(rejected);
         }
     }
 
-    fn process_consent(
-        &mut self,
-        consent: Consent<'_>,
-        namesakes: &Answers,
-        index: &mut PageIndex,
-        batch: &mut Batch,
-    ) {
+    fn process_consent(&mut self, consent: Consent<'_>, page: &mut OpenPage<'_>) {
         if self.settings.company_id.as_ref().is_some_and(|ours| *ours != consent.company_id) {
-            batch.tally.foreign_items += 1;
+            page.batch.tally.foreign_items += 1;
             return;
         }
         if let Some(suppressed) = self.settings.suppressed.find(&self.settings.salt, &consent) {
-            self.process_suppressed(suppressed, &consent, batch);
+            self.process_suppressed(suppressed, &consent, &mut page.batch);
             return;
         }
         self.lists_somebody = true;
         match &consent.consent_id {
             Some(id) => {
                 let id = id.clone();
-                self.process_item_with_id(&id, consent, index, batch);
+                self.process_item_with_id(&id, consent, page);
             }
-            None => self.process_item_without_id(consent, namesakes, index, batch),
+            None => self.process_item_without_id(consent, page),
         }
     }
 
@@ -251,7 +242,7 @@ impl Pass {
                 // Whoever names an erased person has not left: an active row stays, with what it holds.
                 let key = consent.key();
                 if let Some(slot) = self.known.find(self.settings.salt.key(&key))
-                    && !self.known.is_unlisted(slot)
+                    && !self.known.has(slot, UNLISTED)
                 {
                     self.mark_listed(&key, batch);
                 }
@@ -259,13 +250,7 @@ impl Pass {
         }
     }
 
-    fn process_item_with_id(
-        &mut self,
-        key: &str,
-        consent: Consent<'_>,
-        index: &mut PageIndex,
-        batch: &mut Batch,
-    ) {
+    fn process_item_with_id(&mut self, key: &str, consent: Consent<'_>, page: &mut OpenPage<'_>) {
         let hash = self.settings.salt.key(key);
         let waits = self.pending.get(hash);
         if waits.is_none()
@@ -277,59 +262,47 @@ impl Pass {
         }
         if let Some(waiting) = waits {
             if waiting.by_id {
-                Self::repeat(key, Some(waiting.address), &consent, index, batch);
+                page.push_repeat(key, Some(waiting.address), &consent);
             } else {
-                batch.tally.duplicates += 1;
+                page.batch.tally.duplicates += 1;
             }
         } else if self.known.is_fresh(hash) {
-            Self::repeat(key, None, &consent, index, batch);
+            page.push_repeat(key, None, &consent);
         } else if let Some(slot) = self.known.find(hash) {
-            self.process_item_of_row(slot, key, hash, consent, index, batch);
+            self.process_item_of_row(slot, key, consent, page);
         } else {
-            match self.origin(hash, &consent) {
+            let kind = match self.origin(hash, &consent) {
+                Origin::Removed => {
+                    self.wait_for_return(key, key, true, consent, UpsertKind::Add, &mut page.batch);
+                    return;
+                }
                 Origin::New => {
-                    index.record_upsert(&consent, key);
                     self.known.add(hash, false);
-                    self.push_upsert(key, hash, consent, UpsertKind::Add, batch);
+                    UpsertKind::Add
                 }
-                Origin::TakeOver(kind) => {
-                    index.record_upsert(&consent, key);
-                    if let UpsertKind::TakeOver { old_key, .. } = &kind {
-                        index.record_move(old_key, key);
-                    }
-                    self.push_upsert(key, hash, consent, kind, batch);
-                }
-                Origin::Removed => self.wait_for_return(key, key, true, consent, UpsertKind::Add, batch),
+                Origin::TakeOver(kind) => kind,
+            };
+            page.index.record_upsert(&consent, key);
+            if let UpsertKind::TakeOver { old_key, .. } = &kind {
+                page.index.record_move(old_key, key);
             }
+            self.push_upsert(key, hash, consent, kind, &mut page.batch);
         }
     }
 
-    fn process_item_of_row(
-        &mut self,
-        slot: Slot,
-        key: &str,
-        hash: u64,
-        consent: Consent<'_>,
-        index: &mut PageIndex,
-        batch: &mut Batch,
-    ) {
-        if self.known.is_stored_by_id(slot) {
-            Self::repeat(key, None, &consent, index, batch);
-        } else if self.known.is_stored(slot) {
-            batch.tally.duplicates += 1;
-        } else if self.known.is_removed(slot) {
-            self.wait_for_return(key, key, true, consent, UpsertKind::Change { returns: true }, batch);
+    fn process_item_of_row(&mut self, slot: Slot, key: &str, consent: Consent<'_>, page: &mut OpenPage<'_>) {
+        if self.known.has(slot, BY_ID) {
+            page.push_repeat(key, None, &consent);
+        } else if self.known.has(slot, STORED) {
+            page.batch.tally.duplicates += 1;
+        } else if self.known.has(slot, REMOVED) {
+            let kind = UpsertKind::Change { returns: true };
+            self.wait_for_return(key, key, true, consent, kind, &mut page.batch);
         } else {
-            index.record_upsert(&consent, key);
-            self.upsert_known(slot, key, hash, consent, batch);
-            self.known.store_by_id(slot);
+            page.index.record_upsert(&consent, key);
+            self.upsert_known(slot, key, consent, &mut page.batch);
+            self.known.set(slot, BY_ID);
         }
-    }
-
-    /// An id that the scan holds twice: whether the addresses are the same is seen when the first is stored.
-    fn repeat(key: &str, first: Option<u64>, consent: &Consent<'_>, index: &PageIndex, batch: &mut Batch) {
-        let address = consent.address().into_owned();
-        batch.repeats.push(Repeat { key: key.to_owned(), number: index.number, address, first });
     }
 
     /// Stores nothing of an item until the return of its row is confirmed (contract, section 5.6.4).
@@ -377,11 +350,11 @@ impl Pass {
         let Some(slot) = self.known.find(natural) else {
             return if self.erased_row(&natural_key).is_some() { Origin::Removed } else { Origin::New };
         };
-        if self.known.is_removed(slot) {
+        if self.known.has(slot, REMOVED) {
             return Origin::Removed;
         }
-        let keep_content = self.known.is_stored(slot);
-        let returns = self.known.is_unlisted(slot) && !self.known.is_listed(slot);
+        let keep_content = self.known.has(slot, STORED);
+        let returns = self.known.has(slot, UNLISTED) && !self.known.has(slot, LISTED);
         self.known.take_over(slot, new);
         Origin::TakeOver(UpsertKind::TakeOver { old_key: natural_key, keep_content, returns })
     }
@@ -393,21 +366,16 @@ impl Pass {
         }
         let key = self.settings.salt.erased_key(natural_key);
         let slot = self.known.find(self.settings.salt.key(&key))?;
-        self.known.is_erased(slot).then_some((slot, key))
+        self.known.has(slot, ERASED).then_some((slot, key))
     }
 
     /// Contract, section 5.8: it lists the active and missing rows of its natural key, only where there are none the one removed
     /// last, and is stored to the first of them.
-    fn process_item_without_id(
-        &mut self,
-        consent: Consent<'_>,
-        namesakes: &Answers,
-        index: &PageIndex,
-        batch: &mut Batch,
-    ) {
+    fn process_item_without_id(&mut self, consent: Consent<'_>, page: &mut OpenPage<'_>) {
         let natural_key = consent.natural_key();
-        let stored = namesakes.get(&natural_key).map_or(&[][..], Vec::as_slice);
-        let mut rows = self.rows_of(&natural_key, stored, index);
+        let stored = page.namesakes.get(&natural_key).map_or(&[][..], Vec::as_slice);
+        let mut rows = self.rows_of(&natural_key, stored, &page.index);
+        let batch = &mut page.batch;
         // A second item is a duplicate of the first, though the rows that the first one returned may stand before its own now.
         if let Some(at) = rows.iter().position(|key| self.is_stored_without_id(key)) {
             rows.swap(0, at);
@@ -430,7 +398,7 @@ impl Pass {
             } else {
                 (key.clone(), UpsertKind::Change { returns: true })
             };
-            if self.known.is_removed(slot) {
+            if self.known.has(slot, REMOVED) {
                 self.wait_for_return(&key, &new_key, false, consent, kind, batch);
             } else {
                 let hash = self.settings.salt.key(&new_key);
@@ -446,7 +414,7 @@ impl Pass {
 
     fn is_stored_without_id(&self, key: &str) -> bool {
         let slot = self.known.find(self.settings.salt.key(key));
-        slot.is_some_and(|slot| self.known.is_stored(slot) && !self.known.is_stored_by_id(slot))
+        slot.is_some_and(|slot| self.known.has(slot, STORED) && !self.known.has(slot, BY_ID))
     }
 
     /// The keys of the active and missing rows of a natural key, the active ones first.
@@ -460,7 +428,7 @@ impl Pass {
             } else if let Some(slot) = self.known.find(hash) {
                 if self.known.is_active(slot) {
                     active.push(key.to_owned());
-                } else if !self.known.is_removed(slot) && !self.known.is_erased(slot) {
+                } else if !self.known.has(slot, REMOVED) && !self.known.has(slot, ERASED) {
                     missing.push(key.to_owned());
                 }
             }
@@ -479,7 +447,7 @@ impl Pass {
     fn last_removed(&self, natural_key: &str, stored: &[Namesake]) -> Option<(Slot, String)> {
         let find = |key: &str| self.known.find(self.settings.salt.key(key));
         let mut last: Option<&Namesake> = None;
-        let left = |slot: Slot| self.known.is_removed(slot) || self.known.is_erased(slot);
+        let left = |slot: Slot| self.known.has(slot, REMOVED) || self.known.has(slot, ERASED);
         for row in stored {
             if find(&row.consent_key).is_some_and(left)
                 && last.is_none_or(|last| row.removed_at > last.removed_at)
@@ -499,27 +467,28 @@ impl Pass {
     /// Stores an item without id to a row that is active or missing.
     fn store_to(&mut self, key: &str, consent: Consent<'_>, batch: &mut Batch) {
         let hash = self.settings.salt.key(key);
-        let unstored = |slot: &Slot| !self.known.is_fresh(hash) && !self.known.is_stored(*slot);
+        let unstored = |slot: &Slot| !self.known.is_fresh(hash) && !self.known.has(*slot, STORED);
         match self.known.find(hash).filter(unstored) {
-            Some(slot) => self.upsert_known(slot, key, hash, consent, batch),
+            Some(slot) => self.upsert_known(slot, key, consent, batch),
             None => batch.tally.duplicates += 1,
         }
     }
 
-    fn upsert_known(&mut self, slot: Slot, key: &str, hash: u64, consent: Consent<'_>, batch: &mut Batch) {
-        let returns = self.known.is_unlisted(slot) && !self.known.is_listed(slot);
-        let withheld = self.known.is_withheld(slot) && !self.known.is_listed(slot);
+    fn upsert_known(&mut self, slot: Slot, key: &str, consent: Consent<'_>, batch: &mut Batch) {
+        let returns = self.known.has(slot, UNLISTED) && !self.known.has(slot, LISTED);
+        let withheld = self.known.has(slot, WITHHELD) && !self.known.has(slot, LISTED);
         self.known.store(slot);
         let now = self.settings.salt.content(&consent);
         if self.known.same_content(slot, now) && !returns {
             // A row that an earlier scan of this run wrote is counted already.
-            batch.tally.unchanged += u64::from(!self.known.is_written(slot));
+            batch.tally.unchanged += u64::from(!self.known.has(slot, WRITTEN));
             if withheld {
                 let listed = RowWrite::MarkListed { key: key.to_owned(), returns: false, counts: false };
                 batch.writes.push(listed);
             }
             return;
         }
+        let hash = self.known.key(slot);
         self.push_upsert(key, hash, consent, UpsertKind::Change { returns }, batch);
     }
 
@@ -544,11 +513,11 @@ impl Pass {
         let Some(slot) = self.known.find(self.settings.salt.key(key)) else {
             return false;
         };
-        if self.known.is_listed(slot) || self.known.is_erased(slot) {
+        if self.known.has(slot, LISTED) || self.known.has(slot, ERASED) {
             return false;
         }
-        let returns = self.known.is_unlisted(slot);
-        if returns || self.known.is_withheld(slot) {
+        let returns = self.known.has(slot, UNLISTED);
+        if returns || self.known.has(slot, WITHHELD) {
             batch.writes.push(RowWrite::MarkListed { key: key.to_owned(), returns, counts: false });
         }
         self.known.list(slot);
@@ -559,16 +528,16 @@ impl Pass {
 /// An item by which another row than its own returned counts as that return, and only once: items add up.
 fn count_as_return(batch: &mut Batch, own: usize, before: Tally) {
     let (others, own) = batch.writes.split_at_mut(own);
-    for op in own {
-        if let RowWrite::Upsert(put) = op {
-            if matches!(put.kind, UpsertKind::Change { returns: true }) {
+    for write in own {
+        if let RowWrite::Upsert(upsert) = write {
+            if matches!(upsert.kind, UpsertKind::Change { returns: true }) {
                 return;
             }
-            put.counts = false;
+            upsert.counts = false;
         }
     }
     batch.tally = before;
-    let other = others.iter_mut().rev().find_map(|op| match op {
+    let other = others.iter_mut().rev().find_map(|write| match write {
         RowWrite::MarkListed { returns: true, counts, .. } => Some(counts),
         _ => None,
     });
@@ -577,11 +546,26 @@ fn count_as_return(batch: &mut Batch, own: usize, before: Tally) {
     }
 }
 
+/// A page that is processed, and what it asks of the store so far.
+struct OpenPage<'a> {
+    batch: Batch,
+    namesakes: &'a Answers,
+    index: PageIndex,
+    /// The item that is processed.
+    number: usize,
+}
+
+impl OpenPage<'_> {
+    /// An id that the scan holds twice: whether the addresses are the same is seen when the first is stored.
+    fn push_repeat(&mut self, key: &str, first: Option<u64>, consent: &Consent<'_>) {
+        let address = consent.address().into_owned();
+        self.batch.repeats.push(Repeat { key: key.to_owned(), number: self.number, address, first });
+    }
+}
+
 /// What this very page has done to rows with an id, which the store cannot know yet.
 struct PageIndex {
     mixed: bool,
-    /// The item that is processed.
-    number: usize,
     /// The first of this page with this natural key.
     first: HashMap<String, String>,
     /// The natural key of a row from now on.
@@ -595,7 +579,7 @@ impl PageIndex {
         let nameless =
             |item: &Item<'_>| matches!(item, Item::Consent(consent) if consent.consent_id.is_none());
         let mixed = page.items.iter().any(nameless) && !page.items.iter().all(nameless);
-        Self { mixed, number: 0, first: HashMap::new(), natural: HashMap::new(), moved: HashMap::new() }
+        Self { mixed, first: HashMap::new(), natural: HashMap::new(), moved: HashMap::new() }
     }
 
     /// An item was stored to this row.
