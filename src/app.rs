@@ -63,7 +63,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 /// The exit code of a failure: the error's own, but `healthcheck` says "not healthy" whatever went wrong. Container runtimes know 0 and
-/// 1 and reserve the rest; only one that was told to stop has found nothing out.
+/// 1 and reserve the rest; only one that was interrupted has found nothing out.
 fn exit_of(command: Option<&Command>, error: &CommandError) -> Exit {
     match (command, error) {
         (Some(Command::Healthcheck), CommandError::Interrupted) => Exit::Retry,
@@ -224,7 +224,7 @@ fn addresses(who: &str) -> Result<Vec<command::forget::Given>, CommandError> {
     command::forget::addresses(who, &mut BufReader::new(input))
 }
 
-/// A command that is told to stop ends with 75; what it was doing in the database is rolled back with its connection.
+/// A command that is interrupted ends with 75; what it was doing in the database is rolled back with its connection.
 async fn interruptible(work: impl Future<Output = Result<Exit, CommandError>>) -> Result<Exit, CommandError> {
     let signals = listen(Role::Command)?;
     tokio::select! {

@@ -70,7 +70,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "N", requires = "run_once")]
     pub accept_removals: Option<u64>,
 
-    /// With --run-once: the whole pass, but nothing is written; prints what would change
+    /// With --run-once: a full scan, but nothing is written; prints what would change
     #[arg(long, requires = "run_once")]
     pub dry_run: bool,
 
@@ -88,7 +88,7 @@ pub enum Command {
     /// that exists. For scripts: --client-id ID --yes, with the secret on standard input.
     Init(InitArgs),
 
-    /// Try configuration, database, token and API, one line each, with the cure for what is wrong
+    /// Try configuration, database, token and API, one line each, with the next step for what is wrong
     Check {
         /// As JSON
         #[arg(long)]

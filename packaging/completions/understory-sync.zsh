@@ -20,7 +20,7 @@ _understory-sync() {
 '--log-level=[How much is logged, instead of log.level (info)]:LEVEL:(error warn info debug trace)' \
 '--accept-removals=[With --run-once\: let this run mark up to N consents as missing that the removal guard would withhold]:N:_default' \
 '--run-once[One run, then exit]' \
-'--dry-run[With --run-once\: the whole pass, but nothing is written; prints what would change]' \
+'--dry-run[With --run-once\: a full scan, but nothing is written; prints what would change]' \
 '--quiet[With --run-once\: print nothing on success (cron mails whatever is printed)]' \
 '-h[Print help (see more with '\''--help'\'')]' \
 '--help[Print help (see more with '\''--help'\'')]' \
@@ -212,7 +212,7 @@ esac
 _understory-sync_commands() {
     local commands; commands=(
 'init:Set it up\: ask for the key and the database, try both, write the configuration' \
-'check:Try configuration, database, token and API, one line each, with the cure for what is wrong' \
+'check:Try configuration, database, token and API, one line each, with the next step for what is wrong' \
 'status:The last runs, what they changed, how many consents there are, when the next run is due' \
 'config:The effective configuration and where each value came from, secrets redacted' \
 'accept-removals:Let the next complete run mark up to N consents as missing that the removal guard withholds' \

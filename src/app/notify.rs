@@ -65,7 +65,7 @@ impl Notifier {
         state
     }
 
-    /// To be called after each run. A stop does not wait for it.
+    /// To be called after each run. A shutdown does not wait for it.
     pub(super) async fn after_run(&mut self, config: &Config, stop: &CancellationToken) -> Delivered {
         if config.notify.url.is_none() {
             return Delivered::default();

@@ -49,8 +49,8 @@ pub(super) async fn run(cli: &Cli, loaded: Loaded) -> Result<Exit, CommandError>
     if progress.is_shown() {
         progress.begin(expected(&config).await);
     }
-    let tell = |now: crate::sync::Progress| progress.show(now.pages, now.items);
-    let done = syncer.run_once(Trigger::Once, &options, &signals.stop, &tell).await;
+    let report_progress = |now: crate::sync::Progress| progress.show(now.pages, now.items);
+    let done = syncer.run_once(Trigger::Once, &options, &signals.stop, &report_progress).await;
     progress.end();
     let report = match done {
         Ok(report) => report,
@@ -78,7 +78,7 @@ pub(super) async fn run(cli: &Cli, loaded: Loaded) -> Result<Exit, CommandError>
     Ok(report.exit)
 }
 
-/// What the progress is measured by. A database that does not answer will be told of by the run.
+/// What the progress is measured by. The run itself reports a database that does not answer.
 async fn expected(config: &Config) -> Expected {
     let last = snapshot(config).await.ok().and_then(|snapshot| snapshot.last_complete);
     let rate = config.api.requests_per_second;
@@ -120,7 +120,7 @@ pub(super) fn log_run(config: &Config, row: &RunRow) {
     );
 }
 
-/// Tells the dead man's switch of a complete run whose absence was judged. Its failure is a warning and no more, and a stop does not wait
+/// Pings the dead man's switch after a complete run that evaluated removals. Its failure is only a warning, and a shutdown does not wait
 /// for it.
 pub(super) async fn heartbeat(config: &Config, row: &RunRow, stop: &CancellationToken) {
     let judged = row.absence.as_deref() == Some("judged");
@@ -130,8 +130,8 @@ pub(super) async fn heartbeat(config: &Config, row: &RunRow, stop: &Cancellation
     tokio::select! {
         biased;
         () = stop.cancelled() => {}
-        told = Api::heartbeat(url, &config.api.user_agent) => {
-            if let Err(error) = told {
+        sent = Api::heartbeat(url, &config.api.user_agent) => {
+            if let Err(error) = sent {
                 tracing::warn!(run_id = row.id, hint = error.hint(), "{error}");
             }
         }

@@ -28,7 +28,7 @@ use crate::zone;
 /// Runs looked at to tell how the last one ended.
 const SEEN_AT_START: u32 = 5;
 
-/// Runs until told to stop, or until a mistake of the installation shows.
+/// Runs until a shutdown is requested, or until a mistake of the installation shows.
 pub(super) async fn run(loaded: Loaded) -> Result<Exit, CommandError> {
     logging::begin(&loaded.config.log, Progress::default());
     let signals = listen(Role::Daemon)?;
@@ -237,8 +237,8 @@ impl Work {
     }
 
     async fn notify(&mut self) {
-        let telling = self.notifier.after_run(&self.config, &self.signals.stop);
-        let delivered = self.watchdog.ping_while(NOTIFY_TIMEOUT, telling).await;
+        let notifying = self.notifier.after_run(&self.config, &self.signals.stop);
+        let delivered = self.watchdog.ping_while(NOTIFY_TIMEOUT, notifying).await;
         self.metrics.observe_notifications(delivered.sent, delivered.failed);
     }
 
@@ -247,8 +247,8 @@ impl Work {
         self.notifier.reset_failures();
         log_run(&self.config, &report.row);
         log_message(&self.config, &report);
-        let beating = heartbeat(&self.config, &report.row, &self.signals.stop);
-        self.watchdog.ping_while(HEARTBEAT_TIMEOUT, beating).await;
+        let heartbeat = heartbeat(&self.config, &report.row, &self.signals.stop);
+        self.watchdog.ping_while(HEARTBEAT_TIMEOUT, heartbeat).await;
         Outcome::Complete {
             summary: report::status_words(&report.row),
             not_before: report.not_before.map(tokio::time::Instant::into_std),

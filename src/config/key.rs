@@ -12,7 +12,7 @@ pub(super) struct Key {
     pub default: Option<&'static str>,
     /// What the example file holds for a key without a default.
     pub sample: Option<&'static str>,
-    /// What it is, in one line, and then what only the documentation tells.
+    /// What it is, line by line; behind an empty line what only the documentation adds.
     pub docs: &'static [&'static str],
 }
 

@@ -28,16 +28,17 @@ const DAY: u64 = 24 * HOUR;
 /// Longer than anybody waits, and short enough to be taken from any date.
 const CENTURY: u64 = 36_500 * DAY;
 
-/// For each key: `/// what it is` (the first line stands in the example and the schema too), `name: Type = rule`, its default as a variable
-/// would hold it, or a sample for the example file where it has none. `file` adds a key that names a file with the value. Behind `with`
-/// stand fields that the function behind `then` fills in, which also holds several keys of a section against each other.
+/// For each key: what it is (one line for the example and the schema, and behind an empty one what only `docs/configuration.md` adds),
+/// `name: Type = rule`, its default as a variable would hold it, or a sample for the example file where it has none. `file` adds a key
+/// that names a file with the value. Behind `with` stand fields that the function behind `then` fills in, which also holds several
+/// keys of a section against each other.
 macro_rules! sections {
     ($(
         $section:ident: $Section:ident $(then $complete:ident)? {
             $(
                 $(#[doc = $doc:literal])+
                 $name:ident: $Type:ty = $rule:expr $(, default $default:expr)? $(, sample $sample:expr)?
-                $(, file $(#[doc = $file_doc:literal])+ $file_sample:expr)?;
+                $(, file $(#[doc = $file_doc:literal])+ $file_sample:literal)?;
             )+
             $( with $(#[doc = $derived_doc:literal])+ $derived:ident: $Derived:ty; )*
         }
@@ -104,17 +105,29 @@ const fn first(texts: &'static [&'static str]) -> Option<&'static str> {
 
 sections! {
     auth: Auth then complete_auth {
-        /// The key's id and secret, from Understory's Backoffice: Settings, Integrations, "Create your own integration".
+        /// The key's id and secret, from Understory's Backoffice: Settings, Integrations, "Create your own
+        /// integration".
+        ///
+        /// Required.
         client_id: String = line().optional();
         /// The secret itself; a file or a variable keeps it out of here.
         client_secret: SecretString = secret_text().optional(), file
-            /// A file that holds the secret and nothing else, instead of client_secret; relative to this file's folder.
+            /// A file that holds the secret and nothing else, instead of client_secret; relative to the
+            /// configuration file's folder.
+            ///
+            /// One trailing newline is dropped. Without a configuration file, relative paths count from the
+            /// working directory. It is an error to set both. If neither is set,
+            /// `$CREDENTIALS_DIRECTORY/client_secret` is used (systemd's `LoadCredential=`).
             "/run/secrets/client_secret";
         /// Where access tokens are made.
+        ///
+        /// https only, here and in every URL below; http for loopback hosts only.
         token_url: Url = endpoint(), default "https://api.auth.understory.io/oauth2/token";
         /// The audience that the token is asked for.
         audience: String = line(), default "https://api.understory.io";
         /// The scopes that the token is asked for; nothing more is needed.
+        ///
+        /// In a variable with commas or spaces between.
         scopes: Vec<String> = scopes(), default "openid marketing.read";
         with
         /// The file that the secret was read from, and is read from again for each token.
@@ -125,14 +138,23 @@ sections! {
         /// Where the API is; https, or http on this very host.
         base_url: Url = endpoint(), default "https://api.understory.io";
         /// "auto" finds the path that works; a path like "/v1/grow/consents" is the only one tried.
+        ///
+        /// `auto` begins with the path that last worked here, at first `/v1/grow/consents`; if that answers
+        /// 404 or 410 to the first request, it tries the other one, `/v1/marketing-consents`.
         consents_path: ConsentsPath = consents_path(), default "auto";
         /// Items asked for in one page, 1 to 100; fewer requests with more.
+        ///
+        /// Sent as `limit`.
         page_size: u16 = integer(1, 100), default "100";
         /// Evenly spaced, no burst; 0 = no limit.
         requests_per_second: f64 = rate(), default "5";
         /// How this program names itself to the API.
         user_agent: String = user_agent(), default concat!("understory-sync/", env!("CARGO_PKG_VERSION"));
-        /// Set: items of any other company are skipped. Not set: a key of another company's is noticed and refused.
+        /// Set: items of any other company are skipped. Not set: a key of another company's is noticed and
+        /// refused.
+        ///
+        /// Skipped items are counted (`foreign_items`). A list that shares no company with the database is
+        /// refused (65) before anything is written.
         company_id: Option<String> = some_line().optional();
         /// TCP and TLS.
         connect_timeout: Duration = span(1, HOUR), default "10s";
@@ -141,15 +163,21 @@ sections! {
         /// One whole request.
         request_timeout: Duration = span(1, DAY), default "60s";
         /// The most bytes of one answer, after decompression.
+        ///
+        /// 1,024 to 1,073,741,824.
         max_page_bytes: usize = integer(1_024, 1 << 30), default "8388608";
     }
 
     retry: Retry then check_delays {
         /// Attempts for one request, the first included.
+        ///
+        /// 1 to 100.
         max_attempts: u32 = integer(1, 100), default "5";
         /// The first pause is random, from nothing to this; each further one may be twice as long.
+        ///
+        /// Up to `max_delay`.
         base_delay: Duration = span(1, DAY), default "1s";
-        /// No pause that we choose ourselves is longer.
+        /// The longest pause that the program chooses itself.
         max_delay: Duration = span(1, DAY), default "60s";
         /// The least wait after a 429.
         rate_limit_delay: Duration = span(0, DAY), default "60s";
@@ -157,10 +185,20 @@ sections! {
 
     schedule: Schedule then complete_schedule {
         /// second minute hour day month weekday: here, every full hour.
+        ///
+        /// A cron line of five fields needs a `0` in front; `@hourly` and the like are refused, with the line
+        /// that means the same.
         cron: Times = cron(), default "0 0 * * * *";
-        /// An IANA name, like "Europe/Copenhagen"; the hours above are read in it.
+        /// An IANA name, like "Europe/Copenhagen"; the hours of the line above are read in it.
+        ///
+        /// A fixed hour runs once in the nights when clocks change. Times in `status`, logs, notifications
+        /// and on the status page are shown in it, with the offset; tables, metrics and `--json` stay UTC.
         timezone: jiff::tz::TimeZone = timezone(), default "UTC";
-        /// Ticks are late by a fixed part of this, so that not everybody calls at once; at most a tenth of the interval.
+        /// Runs are late by a fixed part of this, so that not everybody calls at once; at most a tenth of the
+        /// interval.
+        ///
+        /// The part is fixed for host and database. The interval is the longest gap between the next 400
+        /// runs.
         jitter: Duration = span(0, DAY), default "5m";
         /// A run when the daemon starts, unless the last complete one is younger than the interval.
         run_at_start: bool = boolean(), default "true";
@@ -172,11 +210,16 @@ sections! {
     }
 
     database: Database then complete_database {
-        /// sqlite://FILE (relative to this file's folder) or postgres://USER:PASSWORD@HOST/DATABASE; DATABASE_URL serves where neither is set.
+        /// sqlite://FILE (relative to the configuration file's folder) or
+        /// postgres://USER:PASSWORD@HOST/DATABASE; DATABASE_URL serves where neither is set.
+        ///
+        /// An absolute path is `sqlite:///absolute/file.db`. In user and password write `@ : / ? # %` as `%40
+        /// %3A %2F %3F %23 %25`.
         url: SecretString = database_url(), default "sqlite://understory.db", file
             /// A file that holds the URL and nothing else, instead of url, for one with a password.
             "/run/secrets/database_url";
-        /// PostgreSQL only: the schema to live in, created if it is missing; not set: the server's search path.
+        /// PostgreSQL only: the schema to live in, created if it is missing; not set: the server's search
+        /// path.
         schema: Option<String> = schema_name().optional();
         with
         /// The URL is that of `DATABASE_URL`, which another application may have set for itself.
@@ -185,12 +228,21 @@ sections! {
 
     removal: Removal {
         /// Runs in a row without a consent before it is recorded as removed, 2 to 100.
+        ///
+        /// Only runs that evaluate removals count; the run that marks it missing is the first.
         confirm_runs: u32 = integer(2, 100), default "2";
-        /// The guard: a run that misses more than this percentage and more than min_count of the consents marks none of them.
+        /// The guard: a run that misses more than this percentage and more than min_count of the consents
+        /// marks none of them.
+        ///
+        /// Those that became missing within the last 24 hours count too. A run that lists nobody never marks
+        /// any.
         max_percent: f64 = number(100), default "20";
         /// The guard: this many may always go.
         min_count: u64 = integer(0, i64::MAX.unsigned_abs()), default "5";
-        /// How long a consent must have been missing before it is recorded as removed, where the API has no page for it.
+        /// How long a consent must have been missing before it is recorded as removed, where the API has no
+        /// page for it.
+        ///
+        /// `confirm_runs` holds besides.
         confirm_after: Duration = span(0, CENTURY), default "7d";
         /// Consents asked for one by one in a run, to confirm that they are gone.
         max_checks: u32 = integer(0, 1_000_000), default "500";
@@ -206,7 +258,8 @@ sections! {
     }
 
     notify: Notify {
-        /// A POST when removals are withheld, when runs keep failing, and when all is well again; never personal data.
+        /// A POST when removals are withheld, when runs keep failing, and when all is well again; never
+        /// personal data.
         url: Option<SecretUrl> = secret_url(), default "off", file
             /// A file that holds the URL and nothing else, instead of url.
             "/run/secrets/notify_url";
@@ -218,17 +271,26 @@ sections! {
 
     http: Http {
         /// Where health, metrics and the status page listen, like "127.0.0.1:9187".
+        ///
+        /// `localhost` is 127.0.0.1, other names are refused. There is no login: bind it to loopback or a
+        /// private network.
         listen: Option<SocketAddr> = listen(), default "off";
         /// Bound to loopback, it answers to localhost, 127.0.0.1, [::1] and these host names only.
+        ///
+        /// Without ports; a request for another host gets 421.
         allowed_hosts: Vec<String> = hosts(), default "";
     }
 
     health: Health {
-        /// Unhealthy when the last complete run is older; not set: twice the schedule's interval and ten minutes (hourly: 130m).
+        /// Unhealthy when the last complete run is older; not set: twice the schedule's interval and ten
+        /// minutes (hourly: 130m).
         stale_after: Duration = span(SECOND, CENTURY), sample "130m";
-        /// Unhealthy when absence was last judged longer ago; not set: 24h, or stale_after where that is longer.
+        /// Unhealthy when removals were last evaluated longer ago; not set: 24h, or stale_after where that is
+        /// longer.
         absence_after: Duration = span(SECOND, CENTURY), sample "24h";
-        /// A GET after each complete run whose absence was judged, for a dead man's switch.
+        /// A GET after each complete run that evaluated removals, for a dead man's switch.
+        ///
+        /// Its failure never fails a run.
         heartbeat_url: Option<SecretUrl> = secret_url(), default "off";
     }
 

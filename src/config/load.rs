@@ -178,50 +178,26 @@ fn holds_secret(file: &FileLayer, name: &str) -> bool {
 }
 
 /// Variables of others that the HTTP client honours.
-const SURROUNDINGS: [&str; 10] = [
-    "HTTPS_PROXY",
-    "https_proxy",
-    "HTTP_PROXY",
-    "http_proxy",
-    "ALL_PROXY",
-    "all_proxy",
-    "NO_PROXY",
-    "no_proxy",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-];
+const HTTP: &str = "HTTPS_PROXY https_proxy HTTP_PROXY http_proxy ALL_PROXY all_proxy NO_PROXY no_proxy SSL_CERT_FILE SSL_CERT_DIR";
 
 /// What the PostgreSQL driver takes where the URL says nothing else. `PGSSLMODE` is not among it: without `sslmode` in the URL the
 /// connection is verified.
-const POSTGRES: [&str; 12] = [
-    "PGHOST",
-    "PGHOSTADDR",
-    "PGPORT",
-    "PGUSER",
-    "PGPASSWORD",
-    "PGDATABASE",
-    "PGSSLROOTCERT",
-    "PGSSLCERT",
-    "PGSSLKEY",
-    "PGAPPNAME",
-    "PGOPTIONS",
-    "PGPASSFILE",
-];
+const POSTGRES: &str = "PGHOST PGHOSTADDR PGPORT PGUSER PGPASSWORD PGDATABASE PGSSLROOTCERT PGSSLCERT PGSSLKEY PGAPPNAME PGOPTIONS PGPASSFILE";
 
 fn surroundings(environment: &Environment, is_postgres: bool) -> Vec<(&'static str, String)> {
-    let shown = |name: &&'static str| {
+    let shown = |name: &'static str| {
         let value = environment.get(name)?;
-        let shown = match *name {
+        let shown = match name {
             "PGPASSWORD" | "PGOPTIONS" => "[redacted]".to_owned(),
             name if name.starts_with("PG") => plain(value).to_owned(),
-            "NO_PROXY" | "no_proxy" => value.to_owned(),
-            name if name.to_lowercase().ends_with("proxy") => redact_proxy(value),
-            _ => value.to_owned(),
+            "NO_PROXY" | "no_proxy" | "SSL_CERT_FILE" | "SSL_CERT_DIR" => value.to_owned(),
+            _ => redact_proxy(value),
         };
-        Some((*name, shown))
+        Some((name, shown))
     };
-    let names = SURROUNDINGS.iter().chain(POSTGRES.iter().filter(|_| is_postgres));
-    let mut found: Vec<_> = names.filter_map(shown).collect();
+    let postgres = if is_postgres { POSTGRES } else { "" };
+    let mut found: Vec<_> =
+        [HTTP, postgres].into_iter().flat_map(str::split_whitespace).filter_map(shown).collect();
     let pass_file = environment.get("HOME").map(|home| Path::new(home).join(".pgpass"));
     if is_postgres && pass_file.is_some_and(|path| path.is_file()) {
         found.push(("~/.pgpass", "asked for the password where the URL has none".to_owned()));

@@ -1,4 +1,4 @@
-//! What is written from the table of keys: the example file, the JSON Schema of such a file, and the rows of `docs/configuration.md`.
+//! What is written from the table of keys: the example file and the JSON Schema of such a file.
 
 use std::fmt::Write as _;
 
@@ -21,8 +21,10 @@ impl Key {
     }
 
     /// What it is, in one line.
-    fn summary(&self) -> &'static str {
-        self.docs.first().map_or("", |line| line.trim())
+    fn summary(&self) -> String {
+        let lines: Vec<&str> =
+            self.docs.iter().map(|line| line.trim()).take_while(|line| !line.is_empty()).collect();
+        lines.join(" ")
     }
 
     /// A default or sample as a file writes it.
@@ -34,7 +36,7 @@ impl Key {
         }
     }
 
-    fn to_toml(&self, text: &str) -> String {
+    pub(super) fn to_toml(&self, text: &str) -> String {
         let text = text.replace(env!("CARGO_PKG_VERSION"), "VERSION");
         match self.shape.kind {
             Kind::Boolean | Kind::Integer | Kind::Number => text,

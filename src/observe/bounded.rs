@@ -45,7 +45,7 @@ impl Default for Limits {
     }
 }
 
-/// Serves until told to stop, and then at most 0.7 s longer.
+/// Serves until a shutdown is requested, and then at most 0.7 s longer.
 pub(super) async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: CancellationToken) {
     let mut connections = Connections { limits, open: Vec::new(), tasks: JoinSet::new() };
     loop {

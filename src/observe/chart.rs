@@ -16,6 +16,27 @@ pub(super) struct Size {
     pub(super) height: f64,
 }
 
+impl Size {
+    /// A horizontal line with its value beside it.
+    fn rule(self, svg: &mut String, y: f64, value: i64) {
+        let _ = write!(
+            svg,
+            r#"<path class="rule" d="M{LEFT} {y:.1}H{:.1}"/><text class="tick" x="{:.1}" y="{:.1}">{}</text>"#,
+            self.width - RIGHT,
+            LEFT - 8.0,
+            y + 4.0,
+            thousands(value)
+        );
+    }
+
+    /// A date below the axis.
+    fn date(self, svg: &mut String, anchor: &str, x: f64, date: &str) {
+        let y = self.height - 8.0;
+        let _ =
+            write!(svg, r#"<text class="date" text-anchor="{anchor}" x="{x:.1}" y="{y:.1}">{date}</text>"#);
+    }
+}
+
 const LEFT: f64 = 58.0;
 const RIGHT: f64 = 14.0;
 const TOP: f64 = 26.0;
@@ -33,18 +54,12 @@ pub(super) fn draw(points: &[(Timestamp, i64)], size: Size) -> String {
     let mut svg = String::with_capacity(4096 + points.len() * 14);
     let _ = write!(
         svg,
-        r#"<svg class="chart {name}" viewBox="0 0 {w} {h}" role="img" aria-labelledby="{name}-title {name}-desc">"#,
+        r#"<svg class="chart {name}" viewBox="0 0 {w} {h}" role="img" aria-labelledby="{name}-title {name}-desc"><title id="{name}-title">Active consents over time</title><desc id="{name}-desc">{desc}</desc><text class="axis" x="0" y="12">active consents</text>"#,
         name = size.name,
         w = size.width,
         h = size.height,
-    );
-    let _ = write!(
-        svg,
-        r#"<title id="{name}-title">Active consents over time</title><desc id="{name}-desc">{desc}</desc>"#,
-        name = size.name,
         desc = escape(&describe(points, first, last)),
     );
-    let _ = write!(svg, r#"<text class="axis" x="0" y="12">active consents</text>"#);
     scale.rules(&mut svg);
     scale.dates(&mut svg, first.0, last.0);
     scale.line(&mut svg, points);
@@ -78,7 +93,7 @@ pub(super) fn draw_days(days: &[Day], size: Size) -> String {
     let mut svg = String::with_capacity(8192);
     let _ = write!(
         svg,
-        r#"<svg class="chart {name}" viewBox="0 0 {w} {h}" role="img" aria-labelledby="days-{name}-title"><title id="days-{name}-title">Who came and who left, day by day, from {} to {}: at most {} came and {} left on one day.</title>"#,
+        r#"<svg class="chart {name}" viewBox="0 0 {w} {h}" role="img" aria-labelledby="days-{name}-title"><title id="days-{name}-title">Who came and who left, day by day, from {} to {}: at most {} came and {} left on one day.</title><text class="axis" x="0" y="12">came, and left</text>"#,
         first.date,
         last.date,
         thousands(up),
@@ -87,17 +102,9 @@ pub(super) fn draw_days(days: &[Day], size: Size) -> String {
         w = size.width,
         h = size.height,
     );
-    let _ = write!(svg, r#"<text class="axis" x="0" y="12">came, and left</text>"#);
     for (value, y, drawn) in [(up, top, up != 0), (0, zero, true), (-down, base, down != 0)] {
         if drawn {
-            let _ = write!(
-                svg,
-                r#"<path class="rule" d="M{LEFT} {y:.1}H{:.1}"/><text class="tick" x="{:.1}" y="{:.1}">{}</text>"#,
-                size.width - RIGHT,
-                LEFT - 8.0,
-                y + 4.0,
-                thousands(value)
-            );
+            size.rule(&mut svg, y, value);
         }
     }
     for (place, day) in (0..).zip(days) {
@@ -121,12 +128,7 @@ pub(super) fn draw_days(days: &[Day], size: Size) -> String {
         (middle, "middle", LEFT + slot * exact(i64::try_from(days.len() / 2).unwrap_or(0)) + slot / 2.0),
         (last, "end", size.width - RIGHT),
     ] {
-        let _ = write!(
-            svg,
-            r#"<text class="date" text-anchor="{anchor}" x="{x:.1}" y="{:.1}">{}</text>"#,
-            size.height - 8.0,
-            day.date
-        );
+        size.date(&mut svg, anchor, x, &day.date);
     }
     svg.push_str("</svg>");
     svg
@@ -189,15 +191,7 @@ impl Scale {
     fn rules(&self, svg: &mut String) {
         for step in 0..=self.steps {
             let value = self.bottom + step * self.step;
-            let y = self.y(value);
-            let _ = write!(
-                svg,
-                r#"<path class="rule" d="M{LEFT} {y:.1}H{:.1}"/><text class="tick" x="{:.1}" y="{:.1}">{}</text>"#,
-                self.size.width - RIGHT,
-                LEFT - 8.0,
-                y + 4.0,
-                thousands(value)
-            );
+            self.size.rule(svg, self.y(value), value);
         }
     }
 
@@ -206,13 +200,7 @@ impl Scale {
         let form = if within_two_days { "%b %-d, %H:%M" } else { "%Y-%m-%d" };
         let middle = first.plus_millis((last.millis() - first.millis()) / 2);
         for (at, anchor) in [(first, "start"), (middle, "middle"), (last, "end")] {
-            let _ = write!(
-                svg,
-                r#"<text class="date" text-anchor="{anchor}" x="{:.1}" y="{:.1}">{}</text>"#,
-                self.x(at),
-                self.size.height - 8.0,
-                zone::format_bare_time(at.to_utc(), form)
-            );
+            self.size.date(svg, anchor, self.x(at), &zone::format_bare_time(at.to_utc(), form));
         }
     }
 
@@ -223,7 +211,7 @@ impl Scale {
             let _ = write!(path, "{pen}{:.1} {:.1}", self.x(*at), self.y(*value));
         }
         let (right, base) = (self.size.width - RIGHT, self.base());
-        // A filled area tells its height: it would lie over an axis that does not begin at nought.
+        // A filled area tells its height: it would lie over an axis that does not begin at zero.
         if self.bottom == 0 {
             let _ = write!(svg, r#"<path class="area" d="{path}V{base:.1}H{LEFT}Z"/>"#);
         }

@@ -1,4 +1,4 @@
-//! Is it well? One pure rule for `/readyz`, `healthcheck`, `status` and the page.
+//! Is it healthy? One pure rule for `/readyz`, `healthcheck`, `status` and the page.
 
 use std::fmt;
 use std::time::Duration;
@@ -11,18 +11,12 @@ use super::text;
 /// The clocks of two machines may differ by so much; what lies further ahead was recorded by a wrong clock.
 const MAX_FUTURE: Duration = Duration::from_mins(5);
 
-/// Why it is not well.
+/// Why it is not healthy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reason {
     pub text: String,
     /// The key that makes it one, and its value.
     pub limit: Option<(&'static str, Duration)>,
-}
-
-impl Reason {
-    fn plain(text: String) -> Self {
-        Self { text, limit: None }
-    }
 }
 
 impl fmt::Display for Reason {
@@ -35,35 +29,43 @@ impl fmt::Display for Reason {
     }
 }
 
-/// Good while the last complete run is younger than `health.stale_after`, and absence was judged within `health.absence_after` or nobody
-/// is active.
+/// Healthy while the last complete run is younger than `health.stale_after`, and removals were evaluated within
+/// `health.absence_after` or nobody is active.
 pub fn verdict(snapshot: &Snapshot, health: &Health, now: Timestamp) -> Result<(), Vec<Reason>> {
     let mut reasons = Vec::new();
-    match finished(snapshot) {
-        None => reasons.push(Reason::plain("no run has been complete yet".to_owned())),
-        Some(at) if text::age(now, at) > MAX_FUTURE => reasons.push(Reason::plain(format!(
-            "the last complete run lies in the future ({}): this machine's clock is wrong, or was when it ran",
-            text::moment(at),
-        ))),
-        Some(at) if text::age(at, now) >= health.stale_after => reasons.push(Reason {
-            text: format!("the last complete run ended {} ({})", text::relative(at, now), text::moment(at)),
-            limit: Some(("health.stale_after", health.stale_after)),
-        }),
-        Some(_) => {}
-    }
-    if snapshot.consents.active > 0 {
-        match snapshot.last_judged_at {
-            None => reasons.push(Reason::plain("no run has judged yet who is absent".to_owned())),
-            Some(at) if text::age(now, at) > MAX_FUTURE => reasons.push(Reason::plain(format!(
-                "the last run that judged who is absent lies in the future ({}): this machine's clock is wrong, or was when it ran",
-                text::moment(at),
-            ))),
-            Some(at) if text::age(at, now) >= health.absence_after => reasons.push(Reason {
-                text: format!("who is absent was last judged {} ({})", text::relative(at, now), text::moment(at)),
-                limit: Some(("health.absence_after", health.absence_after)),
+    let mut check =
+        |at: Option<Timestamp>, never: &str, what: &str, ended: &str, key, limit: Duration| match at {
+            None => reasons.push(Reason { text: never.to_owned(), limit: None }),
+            Some(at) if text::age(now, at) > MAX_FUTURE => reasons.push(Reason {
+                text: format!(
+                    "{what} lies in the future ({}): this machine's clock is wrong, or was when it ran",
+                    text::moment(at)
+                ),
+                limit: None,
+            }),
+            Some(at) if text::age(at, now) >= limit => reasons.push(Reason {
+                text: format!("{ended} {} ({})", text::relative(at, now), text::moment(at)),
+                limit: Some((key, limit)),
             }),
             Some(_) => {}
-        }
+        };
+    check(
+        finished(snapshot),
+        "no run has been complete yet",
+        "the last complete run",
+        "the last complete run ended",
+        "health.stale_after",
+        health.stale_after,
+    );
+    if snapshot.consents.active > 0 {
+        check(
+            snapshot.last_judged_at,
+            "no run has evaluated removals yet",
+            "the last run that evaluated removals",
+            "removals were last evaluated",
+            "health.absence_after",
+            health.absence_after,
+        );
     }
     if reasons.is_empty() { Ok(()) } else { Err(reasons) }
 }
@@ -121,16 +123,16 @@ mod tests {
             reasons(Some(130), Some(10_080), 1),
             [
                 "the last complete run ended 2 h ago (2026-11-21 09:50:00 UTC), longer ago than health.stale_after allows (2 h 10 min)",
-                "who is absent was last judged 7 d ago (2026-11-14 12:00:00 UTC), longer ago than health.absence_after allows (7 d)",
+                "removals were last evaluated 7 d ago (2026-11-14 12:00:00 UTC), longer ago than health.absence_after allows (7 d)",
             ]
         );
         assert_eq!(
             reasons(Some(-6), Some(-6), 1),
             [
                 "the last complete run lies in the future (2026-11-21 12:06:00 UTC): this machine's clock is wrong, or was when it ran",
-                "the last run that judged who is absent lies in the future (2026-11-21 12:06:00 UTC): this machine's clock is wrong, or was when it ran",
+                "the last run that evaluated removals lies in the future (2026-11-21 12:06:00 UTC): this machine's clock is wrong, or was when it ran",
             ]
         );
-        assert_eq!(reasons(Some(1), None, 1), ["no run has judged yet who is absent"]);
+        assert_eq!(reasons(Some(1), None, 1), ["no run has evaluated removals yet"]);
     }
 }

@@ -85,7 +85,7 @@ pub async fn is_daemon(address: SocketAddr) -> bool {
     matches!(timeout(Duration::from_secs(5), ask).await, Ok(Ok(true)))
 }
 
-/// Serves until told to stop, and then at most 0.7 s longer.
+/// Serves until a shutdown is requested, and then at most 0.7 s longer.
 pub async fn serve(listener: TcpListener, shown: Shown, stop: CancellationToken) {
     let bound_to = listener.local_addr().ok().map(|address| address.ip());
     let hosts =

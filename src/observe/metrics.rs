@@ -12,7 +12,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Metric, Registry};
 
 use crate::store::{RunRow, Snapshot, Timestamp};
 
@@ -42,7 +42,7 @@ pub struct Metrics {
     runs: Family<Labels<1>, Counter>,
     run_duration: Histogram,
     last_success: Seconds,
-    last_judged: Seconds,
+    last_evaluated: Seconds,
     next_run: Seconds,
     consents: Family<Labels<1>, Gauge>,
     changes: Family<Labels<1>, Counter>,
@@ -63,96 +63,82 @@ impl Default for Metrics {
     }
 }
 
+/// Registers a metric and hands it back.
+fn add<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
+    registry.register(name, help, metric.clone());
+    metric
+}
+
 impl Metrics {
     /// Every family at 0.
     pub fn new() -> Self {
-        let mut metrics = Self {
-            registry: Registry::with_prefix("understory_sync"),
-            runs: Family::default(),
-            run_duration: Histogram::new(BUCKETS),
-            last_success: Gauge::default(),
-            last_judged: Gauge::default(),
-            next_run: Gauge::default(),
-            consents: Family::default(),
-            changes: Family::default(),
-            rejected: Counter::default(),
-            withheld: Gauge::default(),
-            http_requests: Family::default(),
-            http_retries: Counter::default(),
-            token_requests: Counter::default(),
-            lookups: Family::default(),
-            returns_pending: Gauge::default(),
-            notifications: Family::default(),
-            reader_lag: Family::default(),
-        };
-        metrics.register_runs();
-        metrics.register_consents();
-        metrics.register_traffic();
-        metrics.begin_at_zero();
-        metrics
-    }
-
-    fn register_runs(&mut self) {
+        let mut registry = Registry::with_prefix("understory_sync");
+        let r = &mut registry;
         let build: Family<Labels<1>, Gauge> = Family::default();
         build.get_or_create(&[("version", env!("CARGO_PKG_VERSION").to_owned())]).set(1);
-        let r = &mut self.registry;
         r.register("build_info", "The program's version; always 1", build);
-        r.register("runs", "Runs that have ended, by outcome", self.runs.clone());
-        r.register("run_duration_seconds", "How long runs took", self.run_duration.clone());
-        r.register(
-            "last_success_timestamp_seconds",
-            "When the last complete run ended",
-            self.last_success.clone(),
-        );
-        r.register(
-            "last_absence_judged_timestamp_seconds",
-            "When a run last judged who is absent",
-            self.last_judged.clone(),
-        );
-        r.register("next_run_timestamp_seconds", "When the next run is due", self.next_run.clone());
-    }
-
-    fn register_consents(&mut self) {
-        let r = &mut self.registry;
-        r.register("consents", "Rows of consents, by state", self.consents.clone());
-        r.register("changes", "Changes recorded, by kind", self.changes.clone());
-        r.register(
-            "rejected_items",
-            "Items of the API that could not be used, counted in every run",
-            self.rejected.clone(),
-        );
-        r.register(
-            "removals_withheld",
-            "Rows that are no longer listed and that the removal guard keeps active",
-            self.withheld.clone(),
-        );
-        r.register(
-            "returns_pending",
-            "Listed consents whose return waits for confirmation",
-            self.returns_pending.clone(),
-        );
-        r.register(
-            "feed_reader_lag_seconds",
-            "Age of the oldest change that a reader of the change feed has not taken, 0 where it has them all",
-            self.reader_lag.clone(),
-        );
-    }
-
-    fn register_traffic(&mut self) {
-        let r = &mut self.registry;
-        r.register(
-            "http_requests",
-            "Requests sent, by endpoint and status (error: no answer)",
-            self.http_requests.clone(),
-        );
-        r.register("http_retries", "Requests that repeated a failed one", self.http_retries.clone());
-        r.register("token_requests", "Requests for an access token", self.token_requests.clone());
-        r.register("lookups", "Pages of single consents asked for, by answer", self.lookups.clone());
-        r.register(
-            "notifications",
-            "Messages to the receiver of notify.url, by whether it accepted them",
-            self.notifications.clone(),
-        );
+        let family = Family::<Labels<1>, Counter>::default;
+        let metrics = Self {
+            runs: add(r, "runs", "Runs that have ended, by outcome", family()),
+            run_duration: add(r, "run_duration_seconds", "How long runs took", Histogram::new(BUCKETS)),
+            last_success: add(
+                r,
+                "last_success_timestamp_seconds",
+                "When the last complete run ended",
+                Gauge::default(),
+            ),
+            last_evaluated: add(
+                r,
+                "last_absence_judged_timestamp_seconds",
+                "When a run last evaluated removals",
+                Gauge::default(),
+            ),
+            next_run: add(r, "next_run_timestamp_seconds", "When the next run is due", Gauge::default()),
+            consents: add(r, "consents", "Rows of consents, by state", Family::default()),
+            changes: add(r, "changes", "Changes recorded, by kind", family()),
+            rejected: add(
+                r,
+                "rejected_items",
+                "Items of the API that could not be used, counted in every run",
+                Counter::default(),
+            ),
+            withheld: add(
+                r,
+                "removals_withheld",
+                "Rows that are no longer listed and that the removal guard keeps active",
+                Gauge::default(),
+            ),
+            returns_pending: add(
+                r,
+                "returns_pending",
+                "Listed consents whose return waits for confirmation",
+                Gauge::default(),
+            ),
+            reader_lag: add(
+                r,
+                "feed_reader_lag_seconds",
+                "Age of the oldest change that a reader of the change feed has not taken, 0 where it has them all",
+                Family::default(),
+            ),
+            http_requests: add(
+                r,
+                "http_requests",
+                "Requests sent, by endpoint and status (error: no answer)",
+                Family::default(),
+            ),
+            http_retries: add(r, "http_retries", "Requests that repeated a failed one", Counter::default()),
+            token_requests: add(r, "token_requests", "Requests for an access token", Counter::default()),
+            lookups: add(r, "lookups", "Pages of single consents asked for, by answer", family()),
+            notifications: add(
+                r,
+                "notifications",
+                "Messages to the receiver of notify.url, by whether it accepted them",
+                family(),
+            ),
+            registry,
+        };
+        metrics.begin_at_zero();
+        metrics
     }
 
     fn begin_at_zero(&self) {
@@ -232,7 +218,7 @@ impl Metrics {
             self.reader_lag.get_or_create(&[("reader", reader.name.clone())]).set(reader.lag_seconds);
         }
         self.last_success.set(seconds(health::finished(snapshot)));
-        self.last_judged.set(seconds(snapshot.last_judged_at));
+        self.last_evaluated.set(seconds(snapshot.last_judged_at));
     }
 
     /// When the next run is due.

@@ -6,7 +6,8 @@ use crate::config::NotifyFormat;
 use crate::invocation::Invocation;
 use crate::store::{Notification, NotificationState, Timestamp};
 
-use super::text::{counted, thousands};
+use super::text::counted;
+use super::view::{reason, withheld_advice};
 
 /// The same trouble is told again after so long.
 const REPEAT_AFTER_MILLIS: i64 = 24 * 3_600_000;
@@ -147,16 +148,10 @@ fn is_due(event: Event, told: Option<&Notification>, amount: i64, now: Timestamp
 
 fn trouble(event: Event, amount: i64, state: &NotificationState, now: Timestamp, how: &Invocation) -> Notice {
     let (message, next_step, counts) = if event == Event::RemovalsWithheld {
-        let message = format!(
-            "{} of {} no longer listed by Understory, more at once than the removal guard allows. They stay active until \
-             you decide, and there may be people among them who withdrew. If they really left, run:",
-            thousands(amount),
-            counted(state.active, "active consent is", "active consents are"),
-        );
-        let line = how.line_then_run(&format!("accept-removals {amount}"));
+        let (message, line) = withheld_advice(amount, state.active, how);
         (message, line, vec![("withheld", amount), ("active", state.active)])
     } else {
-        let error = state.last_error.as_deref().unwrap_or("no reason was recorded").trim_end_matches('.');
+        let error = reason(state.last_error.as_deref());
         let runs = counted(amount, "run has failed", "runs in a row have failed");
         let message =
             format!("{runs}. The last error: {error}. The table keeps what it holds. To see the state, run:");

@@ -10,7 +10,7 @@ use crate::zone;
 use super::chart::{Day, Size, draw, draw_days};
 use super::report::{changes, outcome, took};
 use super::text::{counted, duration, escape, moment, relative, thousands};
-use super::view::{Installation, Mood, Note, View};
+use super::view::{Installation, Mood, Note, View, add};
 
 const CSS: &str = include_str!("page.css");
 const RUNS_SHOWN: usize = 20;
@@ -38,7 +38,7 @@ pub fn render(data: &PageData<'_>) -> String {
             (Mood::Bad, format!("Needs attention: the database does not answer ({why})."), *now)
         }
     };
-    let (class, word, sign) = look(mood);
+    let (class, word, colour, sign) = look(mood);
     let (company, installation) = match data {
         PageData::Known(view) => (view.company(), view.installation),
         PageData::Unknown { installation, .. } => (installation.company_id.as_deref(), *installation),
@@ -55,18 +55,17 @@ pub fn render(data: &PageData<'_>) -> String {
 <meta http-equiv="refresh" content="60">
 <meta name="robots" content="noindex">
 <title>{word}{company} · {database} · understory-sync</title>
-<link rel="icon" href="data:image/svg+xml,{icon}">
+<link rel="icon" href="data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 8 8'%3E%3Ccircle cx='4' cy='4' r='4' fill='%23{colour}'/%3E%3C/svg%3E">
 <style>
 {CSS}</style>
 </head>
 <body>
 <header>
 <h1>understory-sync{company} · {database}</h1>
-<p class="state {class}" role="status">{sign}<span>{sentence}</span></p>
+<p class="state {class}" role="status"><svg viewBox="0 0 24 24" aria-hidden="true"><path d="{sign}" fill="currentColor" fill-rule="evenodd"/></svg><span>{sentence}</span></p>
 </header>
 <main>
 "#,
-        icon = icon(mood),
         database = escape(&installation.database),
         sentence = unbroken(&escape(&sentence)),
     );
@@ -76,18 +75,13 @@ pub fn render(data: &PageData<'_>) -> String {
             page.push_str("<dl class=\"facts\">");
             next_fact(&mut page, *next_run, now);
             page.push_str("</dl>\n");
-            let note = Note {
-                text: "Runs go on being tried at their times, and the table keeps what it holds. To see what is wrong and how to cure it:"
-                    .to_owned(),
-                command: Some("understory-sync check".to_owned()),
-                detail: None,
-            };
-            todo(&mut page, &[note]);
+            let text = "Runs are still tried at their times, and the table keeps what it holds. To see what is wrong and how to fix it:";
+            todo(&mut page, &[Note::new(text).command("understory-sync check")]);
         }
     }
     let _ = write!(
         page,
-        "</main>\n<footer><p>As of {}; times are those of {}. This page asks again every minute. understory-sync {}</p></footer>\n</body>\n</html>\n",
+        "</main>\n<footer><p>As of {}; times are those of {}. This page reloads every minute. understory-sync {}</p></footer>\n</body>\n</html>\n",
         time(now, &moment(now)),
         escape(&zone::name()),
         env!("CARGO_PKG_VERSION")
@@ -108,42 +102,29 @@ fn unbroken(text: &str) -> String {
         .collect()
 }
 
-/// Class, word and sign; the sign is for the eye, the sentence says the same.
-fn look(mood: Mood) -> (&'static str, &'static str, &'static str) {
+/// Class, word, colour of the icon, and the path of the sign; the sign is for the eye, the sentence says the same.
+fn look(mood: Mood) -> (&'static str, &'static str, &'static str, &'static str) {
     match mood {
         Mood::Good => (
             "good",
             "Well",
-            r#"<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M12 1a11 11 0 1 0 0 22 11 11 0 0 0 0-22Zm-1.6 16-4.9-4.9 1.9-1.9 3 3 6.200-6.200 1.900 1.900Z" fill="currentColor"/></svg>"#,
+            "1f9d61",
+            "M12 1a11 11 0 1 0 0 22 11 11 0 0 0 0-22Zm-1.6 16-4.9-4.9 1.9-1.9 3 3 6.2-6.2 1.9 1.9Z",
         ),
         Mood::Waiting => (
             "waiting",
             "Waiting",
-            r#"<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M12 1a11 11 0 1 0 0 22 11 11 0 0 0 0-22Zm-1.300 4.500h2.600v6l4 2.400-1.300 2.200-5.300-3.200Z" fill="currentColor" fill-rule="evenodd"/></svg>"#,
+            "6b7280",
+            "M12 1a11 11 0 1 0 0 22 11 11 0 0 0 0-22Zm-1.3 4.5h2.6v6l4 2.4-1.3 2.2-5.3-3.2Z",
         ),
-        Mood::Watch => (
-            "watch",
-            "Look",
-            r#"<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M12 1.500 23.500 22H.5ZM10.800 9v6.500h2.400V9Zm0 8v2.400h2.400V17Z" fill="currentColor" fill-rule="evenodd"/></svg>"#,
-        ),
+        Mood::Watch => ("watch", "Look", "e0a020", "M12 1.5 23.5 22H.5ZM10.8 9v6.5h2.4V9Zm0 8v2.4h2.4V17Z"),
         Mood::Bad => (
             "bad",
             "Attention",
-            r#"<svg viewBox="0 0 24 24" aria-hidden="true"><path d="M12 1a11 11 0 1 0 0 22 11 11 0 0 0 0-22Zm-1.300 5h2.600v7.500h-2.600Zm0 9.500h2.600v2.600h-2.600Z" fill="currentColor" fill-rule="evenodd"/></svg>"#,
+            "d0342c",
+            "M12 1a11 11 0 1 0 0 22 11 11 0 0 0 0-22Zm-1.3 5h2.6v7.5h-2.6Zm0 9.5h2.6v2.6h-2.6Z",
         ),
     }
-}
-
-fn icon(mood: Mood) -> String {
-    let colour = match mood {
-        Mood::Good => "1f9d61",
-        Mood::Waiting => "6b7280",
-        Mood::Watch => "e0a020",
-        Mood::Bad => "d0342c",
-    };
-    format!(
-        "%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 8 8'%3E%3Ccircle cx='4' cy='4' r='4' fill='%23{colour}'/%3E%3C/svg%3E"
-    )
 }
 
 fn body(page: &mut String, view: &View<'_>) {
@@ -235,7 +216,7 @@ fn healed(page: &mut String, view: &View<'_>) {
     };
     let _ = writeln!(
         page,
-        "<section aria-labelledby=\"healed\"><h2 id=\"healed\">The last error</h2><p>Run {}, {}: {}</p><p>Nothing to do: run {} healed it.</p></section>",
+        "<section aria-labelledby=\"healed\"><h2 id=\"healed\">The last error</h2><p>Run {}, {}: {}</p><p>Nothing to do: run {} succeeded.</p></section>",
         run.id,
         time(run.started_at, &moment(run.started_at)),
         escape(error),
@@ -274,12 +255,7 @@ fn changes_by_day(page: &mut String, view: &View<'_>) {
     );
     for (name, count) in [("30 days", 30), ("90 days", 90)] {
         let mut sum = Change::default();
-        for (_, day) in &days[days.len() - count..] {
-            sum.added += day.added;
-            sum.returned += day.returned;
-            sum.updated += day.updated;
-            sum.missing += day.missing;
-        }
+        days[days.len() - count..].iter().for_each(|(_, day)| add(&mut sum, day));
         let _ = write!(
             page,
             "<div><dt>{name}</dt><dd>{} new, {} returned, {} changed, {} left</dd></div>",
@@ -335,7 +311,7 @@ fn row(page: &mut String, group: &[RunRow], told: Option<&str>) {
     let class = match label {
         "ok" => "good",
         "failed" => "bad",
-        "withheld" | "not judged" => "watch",
+        "withheld" | "deferred" => "watch",
         _ => "plain",
     };
     let started = zone::format_bare_time(run.started_at.to_utc(), "%b %-d, %H:%M");

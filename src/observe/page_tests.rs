@@ -64,7 +64,7 @@ fn an_error_that_was_healed_asks_for_nothing() {
     snapshot.runs[4].outcome = "failed".to_owned();
     snapshot.runs[4].error = Some("the network was down".to_owned());
     let page = shown(&snapshot);
-    assert!(page.contains("the network was down</p><p>Nothing to do: run 142 healed it."));
+    assert!(page.contains("the network was down</p><p>Nothing to do: run 142 succeeded."));
 }
 
 #[test]

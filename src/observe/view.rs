@@ -71,13 +71,27 @@ pub struct Note {
     pub detail: Option<String>,
 }
 
+impl Note {
+    pub(super) fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), command: None, detail: None }
+    }
+
+    pub(super) fn command(self, command: impl Into<String>) -> Self {
+        Self { command: Some(command.into()), ..self }
+    }
+
+    fn detail(self, detail: impl Into<String>) -> Self {
+        Self { detail: Some(detail.into()), ..self }
+    }
+}
+
 impl View<'_> {
     pub fn mood(&self) -> Mood {
         if self.snapshot.last_complete.is_none() && self.last_ended().is_none() {
             Mood::Waiting
         } else if self.reasons().is_empty() {
-            let failed = self.last_ended().is_some_and(|run| run.outcome == "failed");
-            if failed || self.snapshot.withheld > 0 { Mood::Watch } else { Mood::Good }
+            let is_watched = self.last_failed().is_some() || self.snapshot.withheld > 0;
+            if is_watched { Mood::Watch } else { Mood::Good }
         } else {
             Mood::Bad
         }
@@ -139,6 +153,11 @@ impl View<'_> {
         self.snapshot.runs.iter().find(|run| run.finished_at.is_some())
     }
 
+    /// The newest run that has ended, if it failed.
+    fn last_failed(&self) -> Option<&RunRow> {
+        self.last_ended().filter(|run| run.outcome == "failed")
+    }
+
     /// The run that goes on now.
     pub fn running(&self) -> Option<&RunRow> {
         self.snapshot.runs.first().filter(|run| run.outcome == "running")
@@ -151,7 +170,7 @@ impl View<'_> {
             self.withheld_note(),
             self.failure_note(),
             self.notification_note(),
-            self.blocked_note(),
+            self.deferred_note(),
             self.rejected_note(),
             self.renewed_note(),
             self.slow_note(),
@@ -170,92 +189,67 @@ impl View<'_> {
             .filter_map(|reason| reason.limit)
             .map(|(key, limit)| format!("{key} is {}", duration(limit)))
             .collect();
-        let withheld = self.snapshot.withheld > 0;
-        let failed = self.last_ended().is_some_and(|run| run.outcome == "failed");
-        (!limits.is_empty() && !withheld && !failed).then(|| Note {
-            text: "Nobody has made a complete run for too long, or none that could judge who is absent. To see what is wrong:".to_owned(),
-            command: Some("understory-sync check".to_owned()),
-            detail: Some(limits.join(", ")),
+        let is_told_otherwise = self.snapshot.withheld > 0 || self.last_failed().is_some();
+        (!limits.is_empty() && !is_told_otherwise).then(|| {
+            Note::new("No run has been complete, or none has evaluated removals, for too long. To see what is wrong:")
+                .command("understory-sync check")
+                .detail(limits.join(", "))
         })
     }
 
     fn withheld_note(&self) -> Option<Note> {
-        let n = self.snapshot.withheld;
-        (n > 0).then(|| Note {
-            text: format!(
-                "{} no longer listed by Understory, more at once than the removal guard believes. They stay active until listed again or \
-                 let through. If they really left:",
-                counted(n, "active consent is", "active consents are")
-            ),
-            command: Some(Invocation::current().line_then_run(&format!("accept-removals {n}"))),
-            detail: Some("removal.max_percent, removal.min_count".to_owned()),
+        let Snapshot { withheld, consents, .. } = self.snapshot;
+        (*withheld > 0).then(|| {
+            let (text, command) = withheld_advice(*withheld, consents.active, Invocation::current());
+            Note::new(text).command(command).detail("removal.max_percent, removal.min_count")
         })
     }
 
     fn failure_note(&self) -> Option<Note> {
-        let last = self.last_ended().filter(|run| run.outcome == "failed")?;
-        let in_a_row = self
-            .snapshot
-            .runs
-            .iter()
-            .filter(|run| run.finished_at.is_some())
-            .take_while(|run| run.outcome == "failed")
-            .count();
-        let error = last.error.as_deref().unwrap_or("no reason was recorded");
+        let last = self.last_failed()?;
+        let ended = self.snapshot.runs.iter().filter(|run| run.finished_at.is_some());
+        let in_a_row = ended.take_while(|run| run.outcome == "failed").count();
         let often = if in_a_row > 1 { format!(" (and {} before it)", in_a_row - 1) } else { String::new() };
-        Some(Note {
-            text: format!(
-                "Run {}{often} failed: {error}. What was stored stays, and the next run tries again by itself. To see what is wrong and \
-                 how to cure it:",
-                last.id,
-                error = error.trim_end_matches('.')
-            ),
-            command: Some("understory-sync check".to_owned()),
-            detail: None,
-        })
+        let text = format!(
+            "Run {}{often} failed: {}. What was stored stays, and the next run tries again. To see what is wrong and how to fix it:",
+            last.id,
+            reason(last.error.as_deref())
+        );
+        Some(Note::new(text).command("understory-sync check"))
     }
 
     fn notification_note(&self) -> Option<Note> {
         let failed = |told: &&Notification| self.installation.notifies && told.failed_at.is_some();
         let told = self.snapshot.notifications.iter().filter(failed).max_by_key(|told| told.failed_at)?;
-        Some(Note {
-            text: format!(
-                "The last notification ({}) did not arrive, {}: {}. It is sent again after the next run. To try the receiver:",
-                told.event,
-                relative(told.failed_at?, self.now),
-                told.error.as_deref().unwrap_or("no reason was recorded")
-            ),
-            command: Some("understory-sync check --notify".to_owned()),
-            detail: Some("notify.url".to_owned()),
-        })
+        let text = format!(
+            "The last notification ({}) did not arrive, {}: {}. It is sent again after the next run. To try the receiver:",
+            told.event,
+            relative(told.failed_at?, self.now),
+            reason(told.error.as_deref())
+        );
+        Some(Note::new(text).command("understory-sync check --notify").detail("notify.url"))
     }
 
-    fn blocked_note(&self) -> Option<Note> {
-        let last = self.last_ended()?;
-        (last.absence.as_deref() == Some("blocked")).then(|| Note {
-            text: format!(
-                "Run {} did not judge who is absent: an item that could not be read might have been anybody. After two such runs it is \
-                 judged nevertheless.",
-                last.id
-            ),
-            command: None,
-            detail: None,
-        })
+    fn deferred_note(&self) -> Option<Note> {
+        let last = self.last_ended().filter(|run| run.absence.as_deref() == Some("blocked"))?;
+        Some(Note::new(format!(
+            "Run {} did not evaluate removals: a record that could not be read might have been anybody. After two such runs they are \
+             evaluated nevertheless.",
+            last.id
+        )))
     }
 
     fn rejected_note(&self) -> Option<Note> {
         let n = self.snapshot.rejected_items;
-        (n > 0).then(|| Note {
-            text: format!(
-                "{} of the API cannot be used and {} kept aside; nobody else is held up. To see why:",
-                counted(n, "item", "items"),
+        (n > 0).then(|| {
+            let text = format!(
+                "{} of the API cannot be used and {} set aside; all others are synced. To see why:",
+                counted(n, "record", "records"),
                 if n == 1 { "is" } else { "are" }
-            ),
-            command: Some(
-                "select reason, count(*) from rejected_items where resolved_at is null group by reason"
-                    .to_owned(),
-            ),
-            detail: None,
+            );
+            let query =
+                "select reason, count(*) from rejected_items where resolved_at is null group by reason";
+            Note::new(text).command(query)
         })
     }
 
@@ -263,54 +257,34 @@ impl View<'_> {
         let ids = &self.snapshot.renewed;
         let first = ids.first()?;
         let named: Vec<&str> = ids.iter().take(IDS_NAMED).map(String::as_str).collect();
-        let more = if ids.len() > IDS_NAMED { ", …" } else { "" };
-        Some(Note {
-            text: format!(
-                "{} given consent since: Understory lists {}{more}, which {} not erased with them. They stay suppressed. To let one in again:",
-                counted(self.snapshot.renewed_people, "erased person has", "erased people have"),
-                named.join(", "),
-                if ids.len() == 1 { "was" } else { "were" }
-            ),
-            command: Some(Invocation::current().line(&format!("forget --undo {first}"))),
-            detail: None,
-        })
+        let text = format!(
+            "{} given consent since: Understory lists {}{}, which {} not erased with them. They stay suppressed. To let one in again:",
+            counted(self.snapshot.renewed_people, "erased person has", "erased people have"),
+            named.join(", "),
+            if ids.len() > IDS_NAMED { ", …" } else { "" },
+            if ids.len() == 1 { "was" } else { "were" }
+        );
+        Some(Note::new(text).command(Invocation::current().line(&format!("forget --undo {first}"))))
     }
 
     fn slow_note(&self) -> Option<Note> {
         let run = self.snapshot.last_complete.as_ref()?;
-        near_limit(run, self.installation.run_timeout).map(|(time, limit)| Note {
-            text: format!(
-                "Run {} took {}, half or more of the {} that it may take. Raise the limit before runs are cut off.",
-                run.id,
-                duration(time),
-                duration(limit)
-            ),
-            command: None,
-            detail: Some("schedule.run_timeout".to_owned()),
-        })
+        let (time, limit) = near_limit(run, self.installation.run_timeout)?;
+        let text = format!(
+            "Run {} took {}, half or more of the {} that it may take. Raise the limit before runs are cut off.",
+            run.id,
+            duration(time),
+            duration(limit)
+        );
+        Some(Note::new(text).detail("schedule.run_timeout"))
     }
 
     fn restored_note(&self) -> Option<Note> {
-        self.snapshot.restored_at.map(|at| Note {
-            text: format!(
-                "This database is a restored copy (noticed {}). Erasures made since the backup must be made again (`forget`); then \
-                 confirm:",
-                moment(at)
-            ),
-            command: Some(Invocation::current().line("changes --restored")),
-            detail: None,
-        })
-    }
-
-    fn write_readers(&self, page: &mut String) {
-        for reader in &self.snapshot.readers {
-            let state = if reader.refused {
-                "must begin anew (changes --forget-reader)".to_owned()
-            } else {
-                format!("{} behind", duration(Duration::from_secs(reader.lag_seconds.unsigned_abs())))
-            };
-            let _ = writeln!(page, "Reader    {}: {state}", reader.name);
-        }
+        let text = format!(
+            "This database is a restored copy (noticed {}). Erasures made since the backup must be made again (`forget`); then confirm:",
+            moment(self.snapshot.restored_at?)
+        );
+        Some(Note::new(text).command(Invocation::current().line("changes --restored")))
     }
 
     /// The company whose consents these are, as far as it is known.
@@ -333,10 +307,7 @@ impl View<'_> {
         for change in &self.snapshot.changes {
             let date = day(change.started_at);
             if let Some((_, sum)) = days.iter_mut().find(|(day, _)| *day == date) {
-                sum.added += change.added;
-                sum.returned += change.returned;
-                sum.updated += change.updated;
-                sum.missing += change.missing;
+                add(sum, change);
             }
         }
         days.reverse();
@@ -362,42 +333,75 @@ impl View<'_> {
     }
 
     /// What is only worth a line where there is something to it.
-    fn write_waiting(&self, page: &mut String) {
+    fn waiting_lines(&self) -> Vec<(&'static str, String)> {
         let snapshot = self.snapshot;
         let since =
             |since: Option<Timestamp>| since.map(|at| format!(" since {}", self.at(at))).unwrap_or_default();
+        let mut lines = Vec::new();
         if let Some(kept) = &snapshot.acceptance {
             let until = kept.ends_at().map(|at| self.at(at)).unwrap_or_default();
             let removals = i64::try_from(kept.removals).unwrap_or(i64::MAX);
             let removals = counted(removals, "removal", "removals");
-            let _ = writeln!(page, "Accepted  up to {removals}, by {}, until {until}", kept.by);
+            lines.push(("Accepted", format!("up to {removals}, by {}, until {until}", kept.by)));
         }
         if snapshot.returns_pending > 0 {
             let returns = counted(snapshot.returns_pending, "return waits", "returns wait");
-            let _ = writeln!(page, "Returns   {returns} for confirmation");
+            lines.push(("Returns", format!("{returns} for confirmation")));
         }
         if snapshot.unlisted_there > 0 {
             let people = counted(snapshot.unlisted_there, "missing person", "missing people");
-            let there = since(snapshot.unlisted_there_since);
-            let _ = writeln!(page, "Look-ups  {people}, though their pages still answer{there}");
+            let since = since(snapshot.unlisted_there_since);
+            lines.push(("Look-ups", format!("{people}, though their pages still answer{since}")));
         }
         if snapshot.lookups_unclear > 0 {
             let pages = counted(snapshot.lookups_unclear, "page", "pages");
-            let unclear = since(snapshot.lookups_unclear_since);
-            let _ = writeln!(page, "Look-ups  {pages} without a clear answer{unclear}");
+            let since = since(snapshot.lookups_unclear_since);
+            lines.push(("Look-ups", format!("{pages} without a clear answer{since}")));
         }
+        lines.extend(snapshot.readers.iter().map(|reader| {
+            let state = if reader.refused {
+                "must begin anew (changes --forget-reader)".to_owned()
+            } else {
+                format!("{} behind", duration(Duration::from_secs(reader.lag_seconds.unsigned_abs())))
+            };
+            ("Reader", format!("{}: {state}", reader.name))
+        }));
+        lines
+    }
+
+    /// What is known of the database, line by line.
+    fn lines(&self) -> Vec<(&'static str, String)> {
+        let Snapshot { exists, consents, .. } = self.snapshot;
+        let none = || "none yet".to_owned();
+        let installation = self.installation;
+        let file = installation.config_file.as_deref().unwrap_or("no file");
+        let mut lines = vec![("Database", installation.database.clone()), ("Settings", file.to_owned())];
+        lines.extend(self.company().map(|company| ("Company", company.to_owned())));
+        if !exists {
+            return lines;
+        }
+        let counts = [consents.active, consents.missing, consents.removed].map(thousands);
+        lines.push((
+            "Consents",
+            format!("{} active, {} missing, {} removed", counts[0], counts[1], counts[2]),
+        ));
+        let running = self.running().map(|run| format!("{}, since {}", run.id, self.at(run.started_at)));
+        lines.extend(running.map(|running| ("Running", running)));
+        let last = self.last_ended().map_or_else(none, |run| {
+            let time = took(run).map(duration).unwrap_or_default();
+            let ended = self.at(run.finished_at.unwrap_or(run.started_at));
+            format!("{} {}, {ended}, took {time}", run.id, outcome(run))
+        });
+        lines.push(("Last run", last));
+        lines.push(("Next run", self.next_run_words()));
+        let evaluated = self.snapshot.last_judged_at.map_or_else(none, |at| self.at(at));
+        lines.push(("Removals", format!("last evaluated: {evaluated}")));
+        lines.append(&mut self.waiting_lines());
+        lines
     }
 
     /// `status`: for people.
     pub fn to_text(&self) -> String {
-        let snapshot = self.snapshot;
-        let at = |at| self.at(at);
-        let none = || "none yet".to_owned();
-        let last = self.last_ended().map_or_else(none, |run| {
-            let time = took(run).map(duration).unwrap_or_default();
-            let ended = run.finished_at.unwrap_or(run.started_at);
-            format!("{} {}, {}, took {time}", run.id, outcome(run), at(ended))
-        });
         let mut page = format!("{}\n", self.sentence());
         for note in self.notes() {
             let _ = write!(page, "\n! {}\n", note.text);
@@ -408,31 +412,10 @@ impl View<'_> {
                 let _ = writeln!(page, "  ({detail})");
             }
         }
-        let installation = self.installation;
-        let _ = writeln!(page, "\nDatabase  {}", installation.database);
-        let _ = writeln!(page, "Settings  {}", installation.config_file.as_deref().unwrap_or("no file"));
-        if let Some(company) = self.company() {
-            let _ = writeln!(page, "Company   {company}");
+        page.push('\n');
+        for (name, words) in self.lines() {
+            let _ = writeln!(page, "{name:<8}  {words}");
         }
-        if !snapshot.exists {
-            return page;
-        }
-        let _ = writeln!(
-            page,
-            "Consents  {} active, {} missing, {} removed",
-            thousands(snapshot.consents.active),
-            thousands(snapshot.consents.missing),
-            thousands(snapshot.consents.removed)
-        );
-        if let Some(run) = self.running() {
-            let _ = writeln!(page, "Running   {}, since {}", run.id, at(run.started_at));
-        }
-        let _ = writeln!(page, "Last run  {last}");
-        let _ = writeln!(page, "Next run  {}", self.next_run_words());
-        let judged = snapshot.last_judged_at.map_or_else(none, at);
-        let _ = writeln!(page, "Absence   last judged: {judged}");
-        self.write_waiting(&mut page);
-        self.write_readers(&mut page);
         self.write_runs(&mut page);
         page
     }
@@ -498,6 +481,30 @@ impl View<'_> {
             "runs": self.snapshot.runs,
         })
     }
+}
+
+/// Adds the changes of one run or day to those of others.
+pub(super) fn add(sum: &mut Change, more: &Change) {
+    sum.added += more.added;
+    sum.returned += more.returned;
+    sum.updated += more.updated;
+    sum.missing += more.missing;
+}
+
+/// What the removal guard keeps, and the line that lets it through.
+pub(super) fn withheld_advice(withheld: i64, active: i64, how: &Invocation) -> (String, String) {
+    let text = format!(
+        "{} of {} no longer listed by Understory, more at once than the removal guard allows. They stay active until you decide, and \
+         there may be people among them who withdrew. If they really left, run:",
+        thousands(withheld),
+        counted(active, "active consent is", "active consents are"),
+    );
+    (text, how.line_then_run(&format!("accept-removals {withheld}")))
+}
+
+/// An error inside a sentence.
+pub(super) fn reason(error: Option<&str>) -> &str {
+    error.unwrap_or("no reason was recorded").trim_end_matches('.')
 }
 
 #[cfg(test)]

@@ -95,6 +95,43 @@ fn the_sample_file_is_the_one_that_the_program_prints() {
     );
 }
 
+/// A key's row in `docs/configuration.md`.
+fn documented(key: &key::Key) -> String {
+    let docs: Vec<&str> = key.docs.iter().map(|line| line.trim()).filter(|line| !line.is_empty()).collect();
+    let docs = docs.join(" ");
+    let default = key.default.map_or_else(String::new, |text| format!(" `{}`", key.to_toml(text)));
+    format!("| `{}` |{default} | {} |", key.name, docs.replace('|', "\\|"))
+}
+
+/// With `UPDATE_DOCS=1` the rows are written anew.
+#[test]
+fn the_documentation_s_rows_are_those_of_the_table() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
+    let page = std::fs::read_to_string(&path).unwrap();
+    let mut left: Vec<&key::Key> = keys::KEYS.iter().collect();
+    let mut lines = Vec::new();
+    for line in page.lines() {
+        let named = line.strip_prefix("| `").and_then(|line| line.split('`').next()).and_then(key::find);
+        let Some(named) = named else {
+            lines.push(line.to_owned());
+            continue;
+        };
+        let (section, _) = named.name.split_once('.').unwrap();
+        let rows = left.extract_if(.., |key| key.name.starts_with(&format!("{section}.")));
+        lines.extend(rows.map(documented));
+    }
+    let written = lines.join("\n") + "\n";
+    assert!(left.is_empty(), "no row for {left:?}");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(&path, &written).unwrap();
+    } else {
+        assert!(
+            written == page,
+            "write it anew: UPDATE_DOCS=1 cargo test --lib documentation_s_rows\n{written}"
+        );
+    }
+}
+
 #[test]
 fn the_sample_file_can_be_used_as_it_is() {
     let sample =
