@@ -211,10 +211,7 @@ const MESSAGES: [(&str, &[&str]); 14] = [
             "=> (",
         ],
     ),
-    (
-        "src/store",
-        &["#[error(", "Exit::Config,", "Exit::Retry,", "Exit::Write,", "Exit::Data,", "let message = "],
-    ),
+    ("src/store", &["#[error(", "Problem::new(", "let message = "]),
     ("src/sync", &["#[error(", "Exit::Data,", "Exit::Retry,", "let message = "]),
     (
         "src/command",
@@ -334,6 +331,12 @@ fn messages(text: &str, opening: &str) -> Vec<String> {
             let end = call.find(");").unwrap_or(call.len());
             literals(&call[..end]).pop()
         } else {
+            // A problem's exit code comes first.
+            let call = if opening == "Problem::new(" {
+                call.split_once(',').map_or("", |(_, rest)| rest)
+            } else {
+                call
+            };
             let call = call.trim_start();
             literal(call.strip_prefix("format!(").unwrap_or(call).trim_start())
         };
