@@ -32,6 +32,8 @@ pub struct Loaded {
     pub exhausted: HashSet<u64>,
     /// `rejected_listings` holds rows.
     pub has_rejected_listings: bool,
+    /// How many rows share a transaction at the most, whole pages apart.
+    pub batch_rows: usize,
 }
 
 /// What [`Store::load`] has found and the store itself is asked for later on, before the run has written anything.
@@ -46,6 +48,12 @@ pub(super) struct Seen {
 /// Companies that are kept in memory at the most.
 const MAX_COMPANIES: usize = 1_000;
 
+/// Rows that share a transaction at the most.
+const BATCH_ROWS: usize = 5_000;
+
+/// SQLite writes a page of an index anew in each transaction that touches it, and a first load touches all of them in each.
+const FIRST_LOAD_BATCH_ROWS: usize = 20_000;
+
 impl Loaded {
     /// What a database that does not exist yet knows. The salt is of no consequence: nothing is stored with it.
     pub fn empty() -> Self {
@@ -59,6 +67,7 @@ impl Loaded {
             pending: HashMap::new(),
             exhausted: HashSet::new(),
             has_rejected_listings: false,
+            batch_rows: BATCH_ROWS,
         }
     }
 }
@@ -89,13 +98,17 @@ impl Store {
     /// What the database says; an error where an internal column is not what this program wrote.
     pub async fn load(&mut self, run_id: i64) -> Result<Loaded, StoreError> {
         let place = self.place();
-        let (loaded, seen) = self
+        let (mut loaded, seen) = self
             .read(async |conn| {
                 let known = load_rows(conn, run_id, &place).await?;
                 load_state(conn, run_id, known, &place).await
             })
             .await?;
         self.seen = seen;
+        self.is_first_load |= self.location.is_sqlite() && loaded.known.is_empty();
+        if self.is_first_load {
+            loaded.batch_rows = FIRST_LOAD_BATCH_ROWS;
+        }
         Ok(loaded)
     }
 
@@ -314,6 +327,7 @@ async fn load_state(
             })
             .collect(),
         has_rejected_listings: !listings.is_empty(),
+        batch_rows: BATCH_ROWS,
         exhausted: listings
             .into_iter()
             .filter(|(_, runs)| *runs >= MAX_REJECTED_RUNS)

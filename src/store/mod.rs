@@ -83,6 +83,8 @@ pub struct Store {
     pulse: Arc<AtomicWaker>,
     /// The change feed was seen to be that of a restored database, and has a new identity.
     has_renewed_feed: bool,
+    /// SQLite: there was no row when this run began.
+    is_first_load: bool,
     /// What the run's last look at the database has found besides.
     seen: load::Seen,
 }
@@ -97,6 +99,7 @@ impl Store {
             bounds,
             pulse: Arc::default(),
             has_renewed_feed: false,
+            is_first_load: false,
             seen: load::Seen::default(),
         }
     }

@@ -195,13 +195,18 @@ impl Store {
 
 impl Store {
     /// SQLite: many rows go to many places of its indexes at once, and wait in memory for each other. Not so from the start: what
-    /// has been read once a daemon would hold for ever.
+    /// has been read once a daemon would hold for ever. A first load, which changes every page of the indexes in each transaction,
+    /// brings them back into the file more seldom.
     async fn prepare_for_many_rows(&mut self) -> Result<(), StoreError> {
         let location = Arc::clone(&self.location);
         if !location.is_sqlite() {
             return Ok(());
         }
-        let settings = "pragma cache_size = -8000";
+        let settings = if self.is_first_load {
+            "pragma cache_size = -8000; pragma wal_autocheckpoint = 16000"
+        } else {
+            "pragma cache_size = -8000"
+        };
         self.use_conn(async |conn| conn.raw(settings).await.map_err(|error| location.failed(&error))).await
     }
 }

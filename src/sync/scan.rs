@@ -25,11 +25,8 @@ const MAX_RESTARTS: u32 = 2;
 /// Pages wait this long for others to share their transaction: a disk makes only a few a second.
 const BATCH_DELAY: Duration = Duration::from_secs(1);
 
-/// Rows that share a transaction at the most, whole pages apart.
-const BATCH_ROWS: usize = 5_000;
-
-/// Text that waits at the most, the last page apart: rows can be of any size.
-const BATCH_BYTES: usize = 2 * 1024 * 1024;
+/// Text of a row that waits, on the average and at the most, the last page apart: rows can be of any size.
+const ROW_BYTES: usize = 400;
 
 /// A page with more text than this is done with before the next one is asked for: memory does not hold two of any size.
 const PREFETCH_MAX_BYTES: usize = 1024 * 1024;
@@ -49,9 +46,9 @@ impl ActiveRun<'_> {
         let mut pager = syncer.api.pages(paths(config, remembered.clone()), wait.api_deadline());
         let (mut blocked_in_a_row, mut has_rejected_listings) =
             (loaded.blocked_in_a_row, loaded.has_rejected_listings);
-        let mut scan = begin_scan(loaded, config);
         // Where a company is set, its items are picked one by one.
-        let mut pending = PendingBatch::new(config.api.company_id.is_some());
+        let mut pending = PendingBatch::new(config.api.company_id.is_some(), loaded.batch_rows);
+        let mut scan = begin_scan(loaded, config);
         let mut received: Option<RawPage> = None;
         let mut restarts = 0;
         let mut clock_compared = false;
@@ -94,8 +91,8 @@ impl ActiveRun<'_> {
                     let loaded = load(sink, config).await?;
                     (blocked_in_a_row, has_rejected_listings) =
                         (loaded.blocked_in_a_row, loaded.has_rejected_listings);
+                    pending = PendingBatch::new(config.api.company_id.is_some(), loaded.batch_rows);
                     scan = begin_scan(loaded, config);
-                    pending = PendingBatch::new(config.api.company_id.is_some());
                 }
                 Err(error) => return Err(error),
             }
@@ -267,6 +264,8 @@ struct PendingBatch {
     batch: Batch,
     since: Option<Instant>,
     bytes: usize,
+    /// Rows that share a transaction at the most, whole pages apart.
+    max_rows: usize,
     /// The list is known to belong to the company whose consents the database holds.
     is_trusted: bool,
     pages: u64,
@@ -274,8 +273,8 @@ struct PendingBatch {
 }
 
 impl PendingBatch {
-    fn new(is_trusted: bool) -> Self {
-        Self { batch: Batch::default(), since: None, bytes: 0, is_trusted, pages: 0, items: 0 }
+    fn new(is_trusted: bool, max_rows: usize) -> Self {
+        Self { batch: Batch::default(), since: None, bytes: 0, max_rows, is_trusted, pages: 0, items: 0 }
     }
 
     /// Whether the next page may be asked for while this one is worked on.
@@ -304,8 +303,8 @@ impl PendingBatch {
 
     async fn flush_if_due(&mut self, sink: &mut Sink<'_>) -> Result<(), RunError> {
         let rows = self.batch.writes.len() + self.batch.rejects.len();
-        let many = rows >= BATCH_ROWS;
-        let full = many || self.bytes >= BATCH_BYTES;
+        let many = rows >= self.max_rows;
+        let full = many || self.bytes >= self.max_rows * ROW_BYTES;
         // So many rejected items and not one that can be used: they belong to nobody, and memory has an end.
         self.is_trusted |= many && self.batch.writes.is_empty();
         if (full && self.is_trusted) || self.due().is_some_and(|due| Instant::now() >= due) {

@@ -235,6 +235,7 @@ impl Model {
         let complete = self.runs.iter().rev().filter(|run| run.outcome == "succeeded").take(2);
         let blocked = complete.take_while(|run| run.absence.as_deref() == Some("blocked")).count();
         Loaded {
+            batch_rows: 5_000,
             known,
             rejects,
             suppressed: Suppressions::new(
