@@ -116,7 +116,17 @@ fn run(cli: &Cli, format: &Cell<LogFormat>) -> Result<Exit, CommandError> {
         .enable_all()
         .build()
         .map_err(|cause| CommandError::Io { what: "cannot start", cause })?;
-    let exit = dispatch(cli, &runtime, format);
+    let exit = match &cli.command {
+        None => {
+            let loaded = configuration(cli, Needs::Credentials, format)?;
+            if cli.run_once {
+                runtime.block_on(once::run(cli, loaded))
+            } else {
+                runtime.block_on(serve::run(loaded))
+            }
+        }
+        Some(command) => dispatch(cli, command, &runtime, format),
+    };
     // A blocking look-up of a host name must not hold up the end.
     runtime.shutdown_background();
     exit
@@ -136,19 +146,16 @@ fn require_file_limit() -> Result<(), CommandError> {
     }
 }
 
-fn dispatch(cli: &Cli, runtime: &Runtime, format: &Cell<LogFormat>) -> Result<Exit, CommandError> {
-    match &cli.command {
-        None if cli.run_once => {
-            let loaded = configuration(cli, Needs::Credentials, format)?;
-            runtime.block_on(once::run(cli, loaded))
-        }
-        None => {
-            let loaded = configuration(cli, Needs::Credentials, format)?;
-            runtime.block_on(serve::run(loaded))
-        }
-        Some(Command::Demo { serve }) => runtime.block_on(demo(*serve)),
-        Some(Command::Init(args)) => runtime.block_on(interruptible(init(cli, args))),
-        Some(Command::Check { json, notify }) => {
+fn dispatch(
+    cli: &Cli,
+    command: &Command,
+    runtime: &Runtime,
+    format: &Cell<LogFormat>,
+) -> Result<Exit, CommandError> {
+    match command {
+        Command::Demo { serve } => runtime.block_on(demo(*serve)),
+        Command::Init(args) => runtime.block_on(interruptible(init(cli, args))),
+        Command::Check { json, notify } => {
             let loaded = configuration(cli, Needs::Credentials, format)?;
             quiet_log(&loaded);
             runtime.block_on(interruptible(async {
@@ -156,7 +163,7 @@ fn dispatch(cli: &Cli, runtime: &Runtime, format: &Cell<LogFormat>) -> Result<Ex
                 Ok(command::check::run(&loaded, options, &mut io::stdout().lock()).await?)
             }))
         }
-        Some(command) => {
+        _ => {
             let loaded = configuration(cli, Needs::Database, format)?;
             quiet_log(&loaded);
             warn(&loaded);

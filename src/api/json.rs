@@ -174,16 +174,21 @@ impl<'a> Scanner<'a> {
         Some(Raw { text: self.text.get(start..self.at)?, is_escaped })
     }
 
-    /// The next key of an object whose opening brace is consumed, with its colon; Some(None) at its end.
-    pub(super) fn next_key(&mut self, first: &mut bool) -> Option<Option<Cow<'a, str>>> {
-        if !self.has_next(b'}', first)? {
-            return Some(None);
+    /// The next key of an object whose opening brace is consumed, with its colon; None at its end.
+    pub(super) fn next_key(&mut self, first: &mut bool) -> Result<Option<Cow<'a, str>>, BadBody> {
+        match self.has_next(b'}', first) {
+            Some(true) => self.key().map(Some).ok_or(BadBody::NotJson),
+            Some(false) => Ok(None),
+            None => Err(BadBody::NotJson),
         }
+    }
+
+    fn key(&mut self) -> Option<Cow<'a, str>> {
         self.peek().filter(|byte| *byte == b'"')?;
         let start = self.at;
         let is_escaped = self.skip_string()?;
         let key = Raw { text: self.text.get(start..self.at)?, is_escaped }.string()?;
-        self.consume(b':').then_some(Some(key))
+        self.consume(b':').then_some(key)
     }
 
     /// Is there another member before this closing bracket? Consumes the bracket, or the comma before the next.

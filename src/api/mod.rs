@@ -37,7 +37,7 @@ pub use limit::Traffic;
 pub use lookup::{Lookup, Me};
 pub use page::RawPage;
 pub use pager::{Pager, Paths, QUICKSTART_PATH, REFERENCE_PATH};
-pub use retry::{Deadline, delay, retry_after};
+pub use retry::{Deadline, retry_after};
 pub use token::{Token, refusal as token_refusal};
 
 /// The API as one process sees it: the connection, the token, the rate limit and the counters outlive the runs.

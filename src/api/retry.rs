@@ -59,7 +59,7 @@ impl Deadline {
 /// | 3 | 0 to 4 s |
 /// | 4 | 0 to 8 s |
 /// | 7 and more | 0 to 60 s |
-pub fn delay(failed: u32, base: Duration, most: Duration, unit: f64) -> Duration {
+fn retry_delay(failed: u32, base: Duration, most: Duration, unit: f64) -> Duration {
     let doublings = failed.saturating_sub(1).min(31);
     base.saturating_mul(1 << doublings).min(most).mul_f64(unit.clamp(0.0, 1.0))
 }
@@ -164,7 +164,7 @@ pub(super) async fn retry<T, F: Future<Output = Result<T, Fault>>>(
     let mut number = 0;
     let mut too_long = None;
     let delays = (1..policy.max_attempts)
-        .map(|failed| delay(failed, policy.base_delay, policy.max_delay, random_unit()));
+        .map(|failed| retry_delay(failed, policy.base_delay, policy.max_delay, random_unit()));
     let outcome = (|| {
         number += 1;
         attempt(number)
@@ -204,24 +204,21 @@ fn give_up(
     let required = transient.required_wait(policy);
     let not_before = required.and_then(|required| Instant::now().checked_add(required));
     let Transient { words, next_step, exit, is_rate_limit, .. } = transient;
-    let problem = match too_long {
-        Some(wait) => {
-            let message = format!(
-                "{endpoint} could not be used: {words}; the wait of {} s before the next attempt reaches beyond the run's deadline",
-                wait.as_secs()
-            );
-            Problem::new(Exit::Retry, message).next_step(if is_rate_limit {
-                "lower api.requests_per_second, or raise schedule.run_timeout; the next run tries again"
-            } else {
-                "nothing to do at once: the next run tries again"
-            })
-        }
-        None => {
-            let attempts = policy.max_attempts.max(1);
-            let message =
-                format!("{endpoint} could not be used: {words} ({attempts} of {attempts} attempts failed)");
-            Problem { next_step, ..Problem::new(exit, message) }
-        }
+    let problem = if let Some(wait) = too_long {
+        let message = format!(
+            "{endpoint} could not be used: {words}; the wait of {} s before the next attempt reaches beyond the run's deadline",
+            wait.as_secs()
+        );
+        Problem::new(Exit::Retry, message).next_step(if is_rate_limit {
+            "lower api.requests_per_second, or raise schedule.run_timeout; the next run tries again"
+        } else {
+            "nothing to do at once: the next run tries again"
+        })
+    } else {
+        let attempts = policy.max_attempts.max(1);
+        let message =
+            format!("{endpoint} could not be used: {words} ({attempts} of {attempts} attempts failed)");
+        Problem { next_step, ..Problem::new(exit, message) }
     };
     ApiError::GaveUp { problem, not_before }
 }

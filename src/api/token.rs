@@ -148,9 +148,8 @@ pub fn refusal(status: u16, body: Vec<u8>) -> ApiError {
     };
     let code = error_code(body);
     let is_denied = match code {
-        Some("invalid_client") => false,
+        Some("invalid_client") | None => false,
         Some(code) => code == "access_denied" || status == 403,
-        None => false,
     };
     let (why, next_step) = match (code, status) {
         (Some("invalid_scope"), _) => (

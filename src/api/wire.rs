@@ -36,7 +36,7 @@ impl<'a> Fields<'a> {
     fn read(scanner: &mut Scanner<'a>) -> Option<Self> {
         let mut fields = Self::default();
         let (mut first, mut many) = (true, MANY_FIELDS);
-        while let Some(key) = scanner.next_key(&mut first)? {
+        while let Some(key) = scanner.next_key(&mut first).ok()? {
             let value = scanner.value()?;
             match key.as_ref() {
                 "id" => fields.id = Some(value),

@@ -119,46 +119,43 @@ impl Session {
         intent: Intent,
         mut work: impl AsyncFnMut(&mut Conn) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let mut retries = Retries::default();
-        let mut advanced = false;
-        loop {
-            match self.try_transaction(intent, &mut work).await {
-                Ok(value) => return Ok(value),
-                Err(error) if error.is_id_in_use() && !advanced => {
-                    advanced = true;
-                    self.try_transaction(Intent::Write, &mut advance_sequences).await.map_err(|_| error)?;
-                }
-                Err(error) => retries.wait_after(error).await?,
-            }
-        }
-    }
-
-    /// A transaction that does not go through is not left half open: the next one would fail in it.
-    async fn try_transaction<T>(
-        &mut self,
-        intent: Intent,
-        work: &mut impl AsyncFnMut(&mut Conn) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
         let location = Arc::clone(&self.location);
         let failed = |error: sqlx::Error| location.failed(&error);
-        let conn = self.connected().await?;
-        let done = async {
-            conn.begin(intent, location.schema()).await.map_err(failed)?;
-            let value = work(conn).await?;
-            match intent {
-                Intent::Write => conn.commit().await.map_err(failed)?,
-                Intent::Read | Intent::Look | Intent::View => conn.rollback().await.map_err(failed)?,
+        let mut retries = Retries::default();
+        let mut id_in_use: Option<StoreError> = None;
+        let mut has_advanced = false;
+        loop {
+            let done = async {
+                let conn = self.connected().await?;
+                conn.begin(intent, location.schema()).await.map_err(failed)?;
+                if let Some(error) = id_in_use.take() {
+                    advance_sequences(conn).await.map_err(|_| error)?;
+                }
+                let value = work(conn).await?;
+                match intent {
+                    Intent::Write => conn.commit().await.map_err(failed)?,
+                    Intent::Read | Intent::Look | Intent::View => conn.rollback().await.map_err(failed)?,
+                }
+                Ok(value)
+            };
+            let error: StoreError = match done.await {
+                Ok(value) => return Ok(value),
+                Err(error) => error,
+            };
+            // A transaction that does not go through is not left half open: the next one would fail in it. SQLite keeps it
+            // open after some failures of a commit.
+            if error.is_connection_lost() {
+                self.conn = None;
+            } else if let Some(conn) = &mut self.conn {
+                drop(conn.rollback().await);
             }
-            Ok(value)
-        };
-        let done: Result<T, StoreError> = done.await;
-        match &done {
-            Err(error) if error.is_connection_lost() => self.conn = None,
-            // SQLite keeps the transaction open after some failures of a commit.
-            Err(_) => drop(conn.rollback().await),
-            Ok(_) => {}
+            if error.is_id_in_use() && !has_advanced {
+                has_advanced = true;
+                id_in_use = Some(error);
+            } else {
+                retries.wait_after(error).await?;
+            }
         }
-        done
     }
 }
 

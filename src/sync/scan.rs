@@ -32,13 +32,8 @@ const ROW_BYTES: usize = 400;
 const PREFETCH_MAX_BYTES: usize = 1024 * 1024;
 
 impl ActiveRun<'_> {
-    /// Scans to the end and decides what absence means. Everything but the end is stored.
+    /// Scans to the end, storing all of it, and decides what absence means.
     pub(super) async fn scan_and_decide(&mut self) -> Result<Complete, RunError> {
-        let scan = Box::pin(self.scan()).await?;
-        Box::pin(self.decide(scan)).await
-    }
-
-    async fn scan(&mut self) -> Result<CompleteScan, RunError> {
         let Self { syncer, sink, wait, .. } = self;
         let config = &syncer.config;
         let mut loaded = load(sink, config).await?;
@@ -87,6 +82,8 @@ impl ActiveRun<'_> {
                     tracing::warn!("the API refused one of its own cursors; the scan starts again");
                     restarts += 1;
                     sink.restart(scan.rejects().has_new_nameless());
+                    // Memory does not hold two of them.
+                    drop(scan);
                     pager.restart();
                     let loaded = load(sink, config).await?;
                     (blocked_in_a_row, has_rejected_listings) =
@@ -99,7 +96,8 @@ impl ActiveRun<'_> {
         }
         let returns = scan.take_pending().into_sorted();
         let lookups = Lookups::with_controls(scan.controls());
-        Ok(CompleteScan { scan, blocked_in_a_row, has_rejected_listings, returns, lookups })
+        let complete = CompleteScan { scan, blocked_in_a_row, has_rejected_listings, returns, lookups };
+        Box::pin(self.decide(complete)).await
     }
 }
 

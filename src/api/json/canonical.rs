@@ -106,7 +106,7 @@ impl<'o, 't> Writer<'o, 't> {
         from.consume(b'{');
         let object = self.open();
         let mut first = true;
-        while let Some(key) = from.next_key(&mut first)? {
+        while let Some(key) = from.next_key(&mut first).ok()? {
             let begin = self.key(&object, &key, matches!(key, Cow::Borrowed(_)));
             self.value(from, levels)?;
             self.end(key, begin);

@@ -16,11 +16,11 @@ fn policy(max_attempts: u32) -> config::Retry {
 #[test]
 fn the_delay_follows_its_table() {
     for (failed, ceiling) in [(1, 1), (2, 2), (3, 4), (4, 8), (6, 32), (7, 60), (40, 60), (u32::MAX, 60)] {
-        assert_eq!(delay(failed, S, S * 60, 1.0), S * ceiling, "{failed}");
-        assert_eq!(delay(failed, S, S * 60, 0.0), Duration::ZERO);
-        assert_eq!(delay(failed, S, S * 60, 0.5), S * ceiling / 2);
+        assert_eq!(retry_delay(failed, S, S * 60, 1.0), S * ceiling, "{failed}");
+        assert_eq!(retry_delay(failed, S, S * 60, 0.0), Duration::ZERO);
+        assert_eq!(retry_delay(failed, S, S * 60, 0.5), S * ceiling / 2);
     }
-    assert_eq!(delay(1, S * 90, S * 60, 1.0), S * 60);
+    assert_eq!(retry_delay(1, S * 90, S * 60, 1.0), S * 60);
 }
 
 #[test]
@@ -52,7 +52,7 @@ proptest! {
     #[test]
     fn the_delay_stays_within_its_bounds(failed in 0_u32..100, base in 0_u64..100_000, most in 0_u64..100_000, unit in 0.0..1.0_f64) {
         let (base, most) = (Duration::from_millis(base), Duration::from_millis(most));
-        prop_assert!(delay(failed, base, most, unit) <= most);
+        prop_assert!(retry_delay(failed, base, most, unit) <= most);
     }
 
     #[test]
