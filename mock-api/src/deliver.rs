@@ -157,7 +157,7 @@ fn spoiled(reply: Reply, fault: &Fault, clock: &Headers) -> Delivery {
     Delivery::Raw(Some(reply.status), steps)
 }
 
-/// How the end of a body is told.
+/// How the end of a body is marked.
 #[derive(Clone, Copy)]
 enum Framing {
     Length(u64),

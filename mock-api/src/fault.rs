@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::roster::Roster;
 use super::state::{Endpoint, Seen};
 
-/// Rewrites the items of a page on their way out: the page's number in its walk (from 1), and its items.
+/// Rewrites the items of a page on their way out: the page's number in its scan (from 1), and its items.
 pub type PageHook = Arc<dyn Fn(u64, &mut Vec<Value>) + Send + Sync>;
 
 /// Rewrites the token endpoint's true answer.
@@ -198,7 +198,7 @@ pub enum When {
     Nth(u64),
     /// The nth since the rule was set and all later ones.
     FromNth(u64),
-    /// List requests for this page of a walk, from 1; a repeated request is for the same page.
+    /// List requests for this page of a scan, from 1; a repeated request is for the same page.
     Page(u64),
     /// List requests for this page and all later ones.
     FromPage(u64),
@@ -232,7 +232,7 @@ impl FaultRule {
         self.when(When::Nth(number))
     }
 
-    /// At this page of a walk.
+    /// At this page of a scan.
     pub const fn page(self, number: u64) -> Self {
         self.when(When::Page(number))
     }

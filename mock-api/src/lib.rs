@@ -1,5 +1,5 @@
 //! A mock of the Understory API on loopback: it answers as the API is documented to, serves the consents it is given, plays
-//! the faults it is told to, and records every request.
+//! the faults that a test asks for, and records every request.
 
 mod answer;
 mod deliver;

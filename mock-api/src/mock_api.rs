@@ -57,7 +57,7 @@ impl MockApi {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
         let server = serve(listener, Arc::clone(&shared), stopping.clone(), tell_ready);
         std::thread::Builder::new().name("mock-api".into()).spawn(move || {
-            // An error here means that nobody was told "ready", which the caller sees.
+            // An error here means that nobody got "ready", which the caller sees.
             let _ = runtime.block_on(server);
             // Every connection, hanging ones too, ends with the runtime.
             drop(runtime);

@@ -70,7 +70,7 @@ pub struct MockSettings {
     pub scopes: Vec<String>,
     /// The only audience that tokens are made for.
     pub audience: String,
-    /// How long a token is good, told as `expires_in` in whole seconds.
+    /// How long a token is good, sent as `expires_in` in whole seconds.
     pub token_life: Duration,
     /// How long a cursor is good.
     pub cursor_life: Duration,
@@ -78,7 +78,7 @@ pub struct MockSettings {
     pub awkward_cursors: bool,
     /// Items of a page whatever `limit` says, at most 10,000; none: as `limit` says.
     pub page_length: Option<usize>,
-    /// How the end is told.
+    /// How the end is marked.
     pub end: End,
     /// The last items come with a `next` which leads to an empty page.
     pub empty_last_page: bool,

@@ -50,7 +50,7 @@ pub struct Seen {
     pub raw_body: String,
     /// The body of a token request, decoded, in its order.
     pub form: Vec<(String, String)>,
-    /// List requests: the page of its walk, from 1; none where the cursor is unknown.
+    /// List requests: the page of its scan, from 1; none where the cursor is unknown.
     pub page: Option<u64>,
     /// Which of the tokens given it came with, from 0; none: with none, or with one never given.
     pub token: Option<usize>,
@@ -100,7 +100,7 @@ struct Token {
 #[derive(Clone, Copy)]
 pub(super) struct Place {
     pub(super) position: usize,
-    /// Page of the walk, from 1.
+    /// Page of the scan, from 1.
     pub(super) page: u64,
     born: Instant,
 }
@@ -222,7 +222,7 @@ impl State {
         place.born.elapsed() < self.settings.cursor_life
     }
 
-    /// The newest cursor that leads to this page of a walk.
+    /// The newest cursor that leads to this page of a scan.
     pub(super) fn cursor_to(&self, page: u64) -> Option<String> {
         self.latest.get(&page).cloned()
     }

@@ -44,7 +44,7 @@ fn escape(text: &str) -> String {
     percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
-/// Every item of a walk, and the cursors on the way.
+/// Every item of a scan, and the cursors on the way.
 async fn walk(mock_api: &MockApi, token: &str) -> (Vec<Value>, Vec<String>) {
     let (mut items, mut cursors) = (Vec::new(), vec![String::new()]);
     loop {

@@ -1,4 +1,4 @@
-//! Faults play where, when and as often as they are told to.
+//! Faults play where, when and as often as their rules say.
 
 use std::time::Duration;
 
