@@ -48,7 +48,6 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// `message` may name values in braces, which [`Problem::with`] fills in.
     pub fn new(exit: Exit, message: impl Into<Cow<'static, str>>) -> Self {
         Self { exit, message: message.into(), next_step: None }
     }
@@ -57,6 +56,7 @@ impl Problem {
         Self { next_step: Some(next_step.into()), ..self }
     }
 
+    /// Fills in a value that the message names in braces.
     pub fn with(mut self, name: &str, value: impl Display) -> Self {
         self.fill(name, value);
         self

@@ -11,7 +11,7 @@ use rustix::fs::OFlags;
 const SUFFIX: &str = ".understory-sync.part";
 
 /// What belongs to a SQLite database, by what is appended to its name.
-const DATABASE_FILES: [&str; 5] = ["", "-wal", "-shm", "-journal", ".lock"];
+pub const DATABASE_FILES: [&str; 5] = ["", "-wal", "-shm", "-journal", ".lock"];
 
 /// A file beside its target; removed when dropped, unless it was moved into its place.
 ///

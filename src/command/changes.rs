@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::exit::Exit;
 use crate::store::{Feed, FeedCursor, FeedLine, Hold, Reader, Store, Timestamp};
 
-/// How often a reader's name is renewed; it would be free after ten seconds.
+/// How often a reader's hold is renewed; it expires after ten seconds.
 const RENEW_EVERY: Duration = Duration::from_secs(3);
 
 const COLUMNS: [&str; 10] = [
@@ -95,20 +95,14 @@ struct Line<'a> {
     line: &'a FeedLine,
 }
 
-#[derive(Serialize)]
-struct Reset {
-    reset: bool,
-    cursor: String,
-}
-
 impl Lines {
     fn head(self, feed: &Feed, is_new: bool) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         let cursor = feed.start().to_string();
         match self.0 {
             ExportFormat::Jsonl if is_new => {
-                serde_json::to_writer(&mut bytes, &Reset { reset: true, cursor })?;
-                bytes.push(b'\n');
+                // A cursor holds nothing that JSON escapes.
+                writeln!(bytes, r#"{{"reset":true,"cursor":"{cursor}"}}"#)?;
             }
             ExportFormat::Jsonl => {}
             ExportFormat::Csv => {
@@ -162,7 +156,7 @@ async fn print(store: &mut Store, args: &ChangesArgs) -> Result<Exit, CommandErr
     }
 }
 
-/// On a thread of its own: whoever takes the lines may take their time, and a signal must be heard meanwhile.
+/// Writes on a blocking thread, so that a slow consumer does not delay the handling of signals.
 async fn write_out(bytes: Vec<u8>) -> io::Result<()> {
     let written = tokio::task::spawn_blocking(move || {
         let mut out = super::terminal::stdout();
@@ -172,7 +166,7 @@ async fn write_out(bytes: Vec<u8>) -> io::Result<()> {
     written.await.map_err(io::Error::other)?
 }
 
-/// Hands the lines to the reader's command and moves its cursor on once it took them all.
+/// Pipes the lines to the reader's command and advances its cursor once it has read them all.
 async fn pipe(store: &mut Store, name: &str, args: &ChangesArgs) -> Result<Exit, CommandError> {
     let hold = store.hold_reader(name, Timestamp::now()).await?;
     let taken = deliver(store, &hold, args).await;
@@ -183,7 +177,7 @@ async fn pipe(store: &mut Store, name: &str, args: &ChangesArgs) -> Result<Exit,
     Ok(Exit::Done)
 }
 
-/// The cursor behind everything that the command took; none where there was nothing to take.
+/// The cursor after the last line that the command read; none where there was nothing to read.
 async fn deliver(
     store: &mut Store,
     hold: &Hold,
@@ -226,7 +220,7 @@ fn left(ended: std::process::ExitStatus) -> CommandError {
     }
 }
 
-/// Keeps the reader's name while the command takes its time.
+/// Renews the hold while the command works.
 async fn holding<T>(
     store: &mut Store,
     hold: &Hold,

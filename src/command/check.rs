@@ -1,4 +1,4 @@
-//! `check`: configuration, database, token, API: one line each, what is right or how to cure it.
+//! `check`: one line each for configuration, database, token and API: what is right, or the next step.
 
 use std::io::{self, Write};
 
@@ -193,7 +193,7 @@ impl Report<'_> {
         }
     }
 
-    /// Whoever was erased since the backup is in the database again.
+    /// People who were erased since the backup are in the database again.
     fn restored(&mut self, snapshot: &Snapshot) -> io::Result<()> {
         if snapshot.restored_at.is_none() {
             return Ok(());
@@ -203,7 +203,7 @@ impl Report<'_> {
         self.warn("database", "this is a restored copy", Some(hint))
     }
 
-    /// A run that takes half of what it may take is worth a word before it takes all of it.
+    /// Warns from half of `schedule.run_timeout` on.
     fn duration(&mut self, config: &Config, snapshot: &Snapshot) -> io::Result<()> {
         let near =
             snapshot.last_complete.as_ref().and_then(|run| near_limit(run, config.schedule.run_timeout));

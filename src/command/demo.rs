@@ -14,17 +14,15 @@ use super::error::CommandError;
 use super::forget;
 use crate::config::{self, Config, Environment, Loaded, Needs, Sources, load};
 use crate::demo::{
-    ASK_FEED, ASK_MARIA, ASK_RUNS, DemoApi, STEPS, Table, erased_address, fill, render_erasure, render_next,
+    ASK_FEED, ASK_MARIA, ASK_RUNS, DemoApi, STEPS, erased_address, fill, render_erasure, render_next,
     render_query, render_run, render_serving, render_start, wrap,
 };
 use crate::exit::{Exit, Problem};
-use crate::file::caller;
+use crate::file::{DATABASE_FILES, caller};
 use crate::store::{Bounds, RunRow, Store, Timestamp, Trigger};
 use crate::sync::{RunOptions, Syncer};
 
 const DATABASE: &str = "understory-demo.db";
-/// What SQLite and this program may leave beside a database.
-const COMPANIONS: [&str; 5] = ["", "-wal", "-shm", "-journal", ".lock"];
 /// Where the status page is looked for first.
 const STATUS_PORT: u16 = 9187;
 
@@ -76,7 +74,8 @@ async fn show(
     sql: &'static str,
     out: &mut impl Write,
 ) -> Result<(), CommandError> {
-    let table = query(config, sql).await?;
+    let store = Store::open_existing(&config.database, Bounds::COMMAND).await?;
+    let table = store.close_after(async |store| store.query_table(sql).await).await?;
     Ok(write!(out, "\n{title}{}", render_query(sql, &table))?)
 }
 
@@ -84,12 +83,6 @@ async fn run_once(config: &Config) -> Result<RunRow, CommandError> {
     let mut syncer = Syncer::new(config.clone())?;
     let never = CancellationToken::new();
     Ok(syncer.run_once(Trigger::Once, &RunOptions::default(), &never, &|_| {}).await?.row)
-}
-
-async fn query(config: &Config, sql: &'static str) -> Result<Table, CommandError> {
-    let store = Store::open_existing(&config.database, Bounds::COMMAND).await?;
-    let table = store.close_after(async |store| store.query_table(sql).await).await?;
-    Ok(Table { columns: table.columns, rows: table.rows })
 }
 
 /// Makes the database, and marks it as one that the next demo may replace.
@@ -110,7 +103,7 @@ fn remove_old(database: &Path) -> Result<(), CommandError> {
             Problem::new(Exit::Config, "{file} exists, and the demo did not make it").next_step(hint);
         return Err(problem.with("file", DATABASE).into());
     }
-    for companion in COMPANIONS {
+    for companion in DATABASE_FILES {
         let mut path = database.as_os_str().to_owned();
         path.push(companion);
         match fs::remove_file(PathBuf::from(path)) {
@@ -121,7 +114,7 @@ fn remove_old(database: &Path) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// Reads `user_version` from the file's header, so that a file of somebody else is not even opened as a database.
+/// Reads `user_version` from the file's header, so that another program's file is not even opened as a database.
 fn is_marked(database: &Path) -> io::Result<bool> {
     let mut header = Vec::new();
     File::open(database)?.take(64).read_to_end(&mut header)?;

@@ -32,8 +32,8 @@ pub enum CommandError {
 
 impl CommandError {
     /// What was typed does not say what to do.
-    pub fn usage(message: &str) -> Self {
-        Problem::new(Exit::Usage, message.to_owned()).next_step("see `understory-sync --help`").into()
+    pub fn usage(message: &'static str) -> Self {
+        Problem::new(Exit::Usage, message).next_step("see `understory-sync --help`").into()
     }
 
     pub(super) fn at_line(what: &str, line: usize) -> Self {
@@ -86,10 +86,10 @@ impl CommandError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Config(error) => error.hint(),
-            Self::Store(error) => Some(error.hint().to_owned()),
+            Self::Store(error) => error.hint().map(str::to_owned),
             Self::Api(error) => error.hint(),
             Self::Run(failure) => failure.hint(),
-            Self::Problem(problem) => problem.next_step.as_deref().map(str::to_owned),
+            Self::Problem(problem) => problem.next_step.clone().map(Into::into),
             Self::Io { .. } | Self::Interrupted => None,
         }
     }

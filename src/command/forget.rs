@@ -8,13 +8,12 @@ use super::error::CommandError;
 use crate::config::Config;
 use crate::exit::Exit;
 use crate::store::{
-    ForgetOutcome, Forgotten, Lease, Leftover, LeftoverReason, REWRITE_LIMIT_BYTES, Store, StoreError,
-    Timestamp,
+    ForgetOutcome, Forgotten, Lease, Leftover, LeftoverReason, REWRITE_LIMIT_BYTES, Store, Timestamp,
 };
 
 const KEYS_NAMED: usize = 20;
 
-/// A text that somebody was given by, and the line that it stood on.
+/// An address as it was given, and its line.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Given {
     pub line: usize,
@@ -55,10 +54,9 @@ pub async fn erase(config: &Config, given: &[Given], out: &mut dyn Write) -> Res
             ForgetOutcome::Done(_) => store.wipe(lease).await,
             ForgetOutcome::NotAnAddress { .. } => Ok(Vec::new()),
         };
-        Ok::<_, StoreError>((done, wiped))
+        Ok((done, wiped))
     };
-    let (place, erased) = between_runs(config, true, erased).await?;
-    let (done, wiped) = erased?;
+    let (place, (done, wiped)) = between_runs(config, true, erased).await?;
     match done {
         ForgetOutcome::NotAnAddress { index } => {
             Err(not_an_address(given.get(index).map_or(0, |given| given.line)))
@@ -75,7 +73,7 @@ pub async fn erase(config: &Config, given: &[Given], out: &mut dyn Write) -> Res
     }
 }
 
-/// A text that looks like a cell of a spreadsheet: to find nobody in silence would be the worst answer to it.
+/// A text that looks like a spreadsheet cell is an error: silently erasing nobody would be the worst answer.
 pub(super) fn not_an_address(line: usize) -> CommandError {
     let what = "this matches no row, and a quotation mark, a comma or a control character is in it";
     CommandError::at_line(what, line)
@@ -172,7 +170,6 @@ pub async fn undo(config: &Config, given: &[Given], out: &mut dyn Write) -> Resu
     let undone =
         async |store: &mut Store, lease: &Lease| store.unforget(lease, &texts(given), Timestamp::now()).await;
     let (place, lifted) = between_runs(config, true, undone).await?;
-    let lifted = lifted?;
     writeln!(out, "database: {place}")?;
     writeln!(
         out,

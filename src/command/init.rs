@@ -2,9 +2,9 @@
 //!
 //! Nothing is written before everything was tried, and never over a file that exists.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+mod target;
+
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,17 +19,15 @@ use crate::api::{Api, Deadline};
 use crate::cli::InitArgs;
 use crate::config::{self, Environment, Loaded, Needs, Sources, load_draft, quoted};
 use crate::exit::Exit;
-use crate::file::{caller, folder_of};
+use crate::file::caller;
 use crate::store::{Probe, Store, StoreError, Timestamp};
+use target::{NewFile, SYSTEM_FOLDER, SYSTEM_STATE, Target};
 
-const SYSTEM_FOLDER: &str = "/etc/understory-sync";
-/// The service's own folder, which systemd makes at its first start.
-const SYSTEM_STATE: &str = "/var/lib/understory-sync";
 const UNIT: &str = "understory-sync.service";
 const UNIT_FOLDERS: [&str; 3] =
     ["/etc/systemd/system", "/usr/lib/systemd/system", "/usr/local/lib/systemd/system"];
 
-/// Trying the key takes no longer, so that somebody who waits is told.
+/// How long the key is tried while somebody waits at the prompt.
 const KEY_TIMEOUT: Duration = Duration::from_secs(30);
 
 const DATABASE_URL: &str = "UNDERSTORY_SYNC__DATABASE__URL";
@@ -67,7 +65,7 @@ pub async fn run(
 ) -> Result<Exit, CommandError> {
     let target = Target::new(args, &around)?;
     let prompt = Prompt::new();
-    if !prompt.is_terminal() && !args.yes {
+    if !prompt.is_terminal && !args.yes {
         return Err(CommandError::usage(
             "nobody is at a terminal to answer: give --client-id ID and --yes, and the secret on standard input",
         ));
@@ -82,141 +80,6 @@ pub async fn run(
     target.write(&files)?;
     session.end(&files, &winning)?;
     Ok(Exit::Done)
-}
-
-struct Target {
-    folder: PathBuf,
-    config: PathBuf,
-    secret: PathBuf,
-    /// Not where a command would look by itself.
-    is_named: bool,
-    system: bool,
-}
-
-impl Target {
-    fn new(args: &InitArgs, around: &Surroundings) -> Result<Self, CommandError> {
-        if args.system && around.file.is_some() {
-            return Err(CommandError::usage("--system names its files itself: leave --config out"));
-        }
-        if args.system && caller() != 0 {
-            return Err(CommandError::usage("--system writes to /etc/understory-sync: run it as root"));
-        }
-        let config = match &around.file {
-            _ if args.system => Path::new(SYSTEM_FOLDER).join("config.toml"),
-            Some(file) => around.working_dir.join(file),
-            None => around.working_dir.join("config.toml"),
-        };
-        // As the units for several companies name them: NAME.toml, NAME.secret.
-        let is_usual = config.file_name().is_some_and(|name| name == "config.toml");
-        let secret =
-            if is_usual { config.with_file_name("client_secret") } else { config.with_extension("secret") };
-        let target = Self {
-            folder: folder_of(&config).to_path_buf(),
-            is_named: around.file.is_some(),
-            system: args.system,
-            config,
-            secret,
-        };
-        for path in [&target.config, &target.secret, &target.url_file()] {
-            if path.symlink_metadata().is_ok() {
-                return Err(CommandError::exists(path));
-            }
-        }
-        if !target.system {
-            // Whoever has answered everything should not learn it then.
-            let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
-            rustix::fs::access(&target.folder, access)
-                .map_err(|cause| StoreError::target(&target.config, &cause.into()))?;
-        }
-        Ok(target)
-    }
-
-    /// With --system, for a URL that holds a password: the configuration is readable by everybody there.
-    fn url_file(&self) -> PathBuf {
-        self.config.with_file_name("database_url")
-    }
-
-    fn default_database(&self) -> String {
-        if self.system {
-            format!("sqlite://{SYSTEM_STATE}/understory.db")
-        } else {
-            "sqlite://understory.db".to_owned()
-        }
-    }
-
-    fn write(&self, files: &[NewFile]) -> Result<(), CommandError> {
-        let failed = |path: &Path, cause: io::Error| match cause.kind() {
-            io::ErrorKind::AlreadyExists => CommandError::exists(path),
-            _ => StoreError::target(path, &cause).into(),
-        };
-        if self.system {
-            let made = DirBuilder::new().recursive(true).mode(0o755).create(&self.folder);
-            made.map_err(|cause| failed(&self.folder, cause))?;
-        }
-        for (at, file) in files.iter().enumerate() {
-            if let Err(cause) = file.write() {
-                for written in &files[..at] {
-                    let _ = fs::remove_file(&written.path);
-                }
-                return Err(failed(&file.path, cause));
-            }
-        }
-        Ok(())
-    }
-
-    fn files(&self, key: &Key, database: &ChosenDatabase) -> Vec<NewFile> {
-        let secret_line = if self.system {
-            // systemd reads it as root and hands it to the service.
-            String::new()
-        } else {
-            let name = self.secret.file_name().unwrap_or_default().to_string_lossy();
-            format!("client_secret_file = {}\n", quoted(&name))
-        };
-        let own_file = self.system && database.is_secret;
-        let database_line = if own_file {
-            "url_file = \"database_url\"".to_owned()
-        } else {
-            format!("url = {}", quoted(database.url.expose_secret()))
-        };
-        let config = format!(
-            "# Written by understory-sync init. Every key that there is: understory-sync config --example\n\n\
-             [auth]\nclient_id = {}\n{secret_line}\n[database]\n{database_line}\n",
-            quoted(&key.client_id)
-        );
-        let mode = if self.system { 0o644 } else { 0o600 };
-        let line = |secret: &SecretString| SecretString::from(format!("{}\n", secret.expose_secret()));
-        let mut files = vec![NewFile { path: self.secret.clone(), mode: 0o600, content: line(&key.secret) }];
-        if own_file {
-            files.push(NewFile { path: self.url_file(), mode: 0o600, content: line(&database.url) });
-        }
-        // The last: where it is, all of it is.
-        files.push(NewFile { path: self.config.clone(), mode, content: config.into() });
-        files
-    }
-}
-
-struct NewFile {
-    path: PathBuf,
-    mode: u32,
-    content: SecretString,
-}
-
-impl NewFile {
-    fn write(&self) -> io::Result<()> {
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.path)?;
-        let filled = self.fill(file);
-        if filled.is_err() {
-            let _ = fs::remove_file(&self.path);
-        }
-        filled
-    }
-
-    fn fill(&self, mut file: File) -> io::Result<()> {
-        file.write_all(self.content.expose_secret().as_bytes())?;
-        // Whatever the umask says.
-        file.set_permissions(Permissions::from_mode(self.mode))?;
-        file.sync_all()
-    }
 }
 
 struct Key {
@@ -400,7 +263,7 @@ impl Session<'_> {
 
     /// Tells what was wrong where it can be corrected, else ends with it.
     fn failed(&self, error: CommandError) -> Result<(), CommandError> {
-        if !self.prompt.is_terminal() || self.args.yes {
+        if !self.prompt.is_terminal || self.args.yes {
             return Err(error);
         }
         let text = match &error {

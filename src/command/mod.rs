@@ -34,11 +34,11 @@ use crate::store::{Bounds, Lease, Store, StoreError, Timestamp};
 /// How long a run may take to end before a command gives up.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// Does one thing while no run is on, and tells where. What goes wrong with giving the lease back ends by itself.
+/// Runs `work` while no run is in progress, and tells where. A lease that cannot be released expires.
 async fn between_runs<T>(
     config: &Config,
     must_exist: bool,
-    work: impl AsyncFnOnce(&mut Store, &Lease) -> T,
+    work: impl AsyncFnOnce(&mut Store, &Lease) -> Result<T, StoreError>,
 ) -> Result<(String, T), CommandError> {
     if must_exist {
         match Store::open_existing(&config.database, Bounds::COMMAND).await {
@@ -53,7 +53,7 @@ async fn between_runs<T>(
     let _ = store.release(&lease, Timestamp::now()).await;
     let _ = store.checkpoint().await;
     store.close().await;
-    Ok((place, done))
+    Ok((place, done?))
 }
 
 /// Refuses to write a file where the database or one of its side files lies.

@@ -9,7 +9,7 @@ use super::error::CommandError;
 
 /// Asks on standard error, so that standard output holds results alone.
 pub(super) struct Prompt {
-    is_terminal: bool,
+    pub(super) is_terminal: bool,
 }
 
 impl Prompt {
@@ -17,11 +17,7 @@ impl Prompt {
         Self { is_terminal: io::stdin().is_terminal() }
     }
 
-    pub(super) const fn is_terminal(&self) -> bool {
-        self.is_terminal
-    }
-
-    /// What somebody at the terminal should read; a script is told nothing.
+    /// Prints to a terminal; a script gets no output.
     pub(super) fn tell(&self, text: &str) -> io::Result<()> {
         if self.is_terminal {
             writeln!(io::stderr(), "{text}")?;

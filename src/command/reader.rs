@@ -75,7 +75,7 @@ pub fn become_reader(arguments: &[OsString]) -> Option<ExitCode> {
     }
     #[cfg(target_os = "linux")]
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
-    // Whoever died before that has sent no signal.
+    // The parent may have died before the death signal was set.
     let alive = std::os::unix::process::parent_id().to_string();
     if parent.to_str() != Some(&*alive) {
         return Some(ExitCode::from(NOT_RUNNABLE));

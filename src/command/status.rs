@@ -2,7 +2,7 @@
 
 use crate::observe::view::View;
 
-/// What to print. The state is what is told, not what is returned: an unhealthy state is no failure of this command.
+/// The text to print. An unhealthy state is a result, not a failure of this command.
 pub fn run(view: &View<'_>, json: bool) -> String {
     if json { format!("{:#}\n", view.to_json()) } else { view.to_text() }
 }

@@ -1,4 +1,4 @@
-//! Output that somebody looks at: what other people chose must not command the terminal.
+//! Output on a terminal: text from other people must not send control sequences to it.
 
 use std::io::{self, IsTerminal, Write};
 

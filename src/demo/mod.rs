@@ -12,4 +12,4 @@ pub use story::{
     ASK_FEED, ASK_MARIA, ASK_RUNS, PEOPLE, STEPS, Step, erased_address, fill, render_erasure, render_next,
     render_run, render_serving, render_start, wrap,
 };
-pub use table::{Table, render_query, render_table};
+pub use table::{render_query, render_table};

@@ -2,16 +2,11 @@
 
 use std::fmt::Write as _;
 
+use crate::store::Table;
+
 /// The widest line that is printed.
 const WIDTH: usize = 80;
 const GAP: &str = "  ";
-
-/// Rows as text; none stands for null.
-#[derive(Clone, PartialEq, Eq, Default)]
-pub struct Table {
-    pub columns: Vec<String>,
-    pub rows: Vec<Vec<Option<String>>>,
-}
 
 /// The query, indented, and its answer below.
 pub fn render_query(sql: &str, table: &Table) -> String {

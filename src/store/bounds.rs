@@ -1,4 +1,4 @@
-//! How long the database may keep its user waiting. Whoever opens a [`super::Store`] says so once, and every use keeps to it.
+//! Time limits for the use of a database, set once when a [`super::Store`] is opened.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -9,18 +9,18 @@ use std::time::Duration;
 use futures_util::task::AtomicWaker;
 use tokio::time::{Instant, sleep_until};
 
-/// A timer that fires later than this fired late because this process stood still, not the database.
+/// A timer this late means that this process was paused, not that the database is slow.
 const LATE: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
     /// For one use: connecting, a transaction with its retries, a checkpoint.
     pub each_use: Duration,
-    /// Whether every sign of life starts `each_use` anew: for work whose length follows the size of the database.
+    /// Restart `each_use` at every sign of progress: for work whose duration grows with the database.
     pub extended_by_progress: bool,
     /// How far a use may outlast the deadline of the run.
     pub after_deadline: Duration,
-    /// After a use that was given up: for all that follows together, such as recording the end of the run.
+    /// After a use that timed out: for everything that follows, such as recording the end of the run.
     pub last: Duration,
     pub until: Option<Instant>,
 }
@@ -49,12 +49,12 @@ impl Bounds {
         Self { until: deadline.map(|deadline| deadline + self.after_deadline), ..self }
     }
 
-    /// Nothing goes on for longer than this from now on.
+    /// Sets a deadline for everything, counted from now.
     pub fn within(self, whole: Duration) -> Self {
         Self { until: Some(Instant::now() + whole), ..self }
     }
 
-    /// What is still to be done has so long altogether, however often it is given up.
+    /// Limits all remaining uses together.
     pub(super) fn ending_within(self, whole: Duration) -> Self {
         Self { last: Duration::ZERO, ..self.within(whole) }
     }

@@ -10,7 +10,7 @@ use super::lock::{refuse_planted, write_error};
 use super::migration::APPLICATION_ID;
 use crate::file::folder_of;
 
-/// More than SQLite asks for at a time.
+/// More than SQLite writes at a time.
 const SCRATCH: usize = 128 << 10;
 
 /// No SQLite file is smaller (sqlite.org/fileformat2.html, page size).
@@ -20,7 +20,7 @@ const SMALLEST: u64 = 512;
 const LOOK: u64 = 1 << 20;
 
 impl Location {
-    /// The same error with the place, told as precisely as the file system lets us.
+    /// Adds the place, and what the file system tells about the cause.
     pub(super) fn explain(&self, error: StoreError) -> StoreError {
         let error = error.located(&self.place());
         let Self::Sqlite { path } = self else {

@@ -25,17 +25,14 @@ pub enum StoreError {
     Problem(#[from] Problem),
     #[error("there is no database at {place} yet")]
     Absent { place: String },
-    /// A file or schema of another program.
     #[error("{place} holds something that understory-sync did not make")]
     NotOurs { place: String },
     #[error("the schema in {place} is newer than this program (migration {version})")]
     Newer { place: String, version: i64 },
-    /// An applied migration differs from the one in this program.
     #[error("the schema in {place} was made by a different build (migration {version} differs)")]
     Altered { place: String, version: i64 },
     #[error("the schema in {place} is older than this program")]
     Older { place: String },
-    /// What was committed is not there any more.
     #[error("the database {place} has forgotten what it acknowledged in this run")]
     Forgetful { place: String },
     /// An id that the database itself has given to a new row.
@@ -43,27 +40,23 @@ pub enum StoreError {
     IdInUse { place: String, code: String },
     #[error("the database {place} cannot be written: {cause}")]
     Write { place: String, cause: WriteCause },
-    /// The server does not answer, or the connection broke.
     #[error("the database {place} cannot be reached ({cause})")]
     Unreachable { place: String, cause: String },
-    /// Somebody else holds a lock for longer than we wait.
     #[error("the database {place} is locked by another program")]
     Locked { place: String },
-    /// Transactions of others came in the way, again and again.
     #[error("the database {place} could not order our transaction among others ({code})")]
     Contended { place: String, code: String },
     #[error("another run is in progress: {holder}")]
     Busy { holder: String },
     #[error("the change feed cannot go on from this cursor: {0}")]
     Cursor(super::RefusedCursor),
-    /// The lease was taken over while we were paused.
     #[error("this run lost its lease: another run has taken over")]
     Fenced,
     #[error("the database {place} refused the login ({code})")]
     Login { place: String, code: String },
     #[error("the database user lacks a right that is needed in {place} ({code})")]
     Rights { place: String, code: String },
-    /// A statement failed in a way that was not foreseen.
+    /// Any other failure of a statement.
     #[error("a statement failed in {place} ({code})")]
     Statement { place: String, code: String },
 }
@@ -91,70 +84,68 @@ impl StoreError {
         self.exit_and_hint().0
     }
 
-    pub fn hint(&self) -> &str {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<&str> {
         self.exit_and_hint().1
     }
 
-    fn exit_and_hint(&self) -> (Exit, &str) {
+    fn exit_and_hint(&self) -> (Exit, Option<&str>) {
+        fn with(exit: Exit) -> impl Fn(&'static str) -> (Exit, Option<&'static str>) {
+            move |hint| (exit, Some(hint))
+        }
+        let (config, write) = (with(Exit::Config), with(Exit::Write));
+        let (retry, refused) = (with(Exit::Retry), with(Exit::Refused));
         match self {
-            Self::Problem(problem) => (problem.exit, problem.next_step.as_deref().unwrap_or_default()),
-            Self::Absent { .. } => (
-                Exit::Config,
+            Self::Problem(problem) => (problem.exit, problem.next_step.as_deref()),
+            Self::Absent { .. } => config(
                 "run `understory-sync --run-once` or `understory-sync migrate` first, or correct database.url",
             ),
-            Self::NotOurs { .. } => (
-                Exit::Config,
-                "let database.url name a file or schema of its own; this one was left as it is",
-            ),
-            Self::Newer { .. } => (
-                Exit::Config,
-                "install the newer program again, or restore the backup from before the upgrade",
-            ),
-            Self::Altered { .. } => (Exit::Config, "use a released build; the database was left as it is"),
-            Self::Older { .. } => (Exit::Config, "run `understory-sync migrate`"),
-            Self::Forgetful { .. } => (
-                Exit::Retry,
+            Self::NotOurs { .. } => {
+                config("let database.url name a file or schema of its own; this one was left as it is")
+            }
+            Self::Newer { .. } => {
+                config("install the newer program again, or restore the backup from before the upgrade")
+            }
+            Self::Altered { .. } => config("use a released build; the database was left as it is"),
+            Self::Older { .. } => config("run `understory-sync migrate`"),
+            Self::Forgetful { .. } => retry(
                 "did the server fail over to a replica that was behind? The next run puts back what is missing",
             ),
-            Self::IdInUse { .. } => (
-                Exit::Write,
+            Self::IdInUse { .. } => write(
                 "a sequence is behind its table and the user may not set it: grant UPDATE on the sequences, or set them with setval()",
             ),
             Self::Write { cause: WriteCause::Full, .. } => {
-                (Exit::Write, "make room on the disk; nothing that was stored is lost")
+                write("make room on the disk; nothing that was stored is lost")
             }
-            Self::Write { cause: WriteCause::Standby, .. } => (
-                Exit::Write,
+            Self::Write { cause: WriteCause::Standby, .. } => write(
                 "connect to the primary, and see whether default_transaction_read_only is on; nothing that was stored is lost",
             ),
-            Self::Write { .. } => (Exit::Write, CHECK_RIGHTS),
+            Self::Write { .. } => write(CHECK_RIGHTS),
             Self::Unreachable { .. } => {
-                (Exit::Retry, "check that the server runs and can be reached; the next run tries again")
+                retry("check that the server runs and can be reached; the next run tries again")
             }
-            Self::Locked { .. } => (
-                Exit::Retry,
-                "find who holds the lock (an open sqlite3 shell, a backup); the next run tries again",
-            ),
-            Self::Contended { .. } => (Exit::Retry, "the next run tries again"),
-            Self::Busy { .. } => (
-                Exit::Retry,
+            Self::Locked { .. } => {
+                retry("find who holds the lock (an open sqlite3 shell, a backup); the next run tries again")
+            }
+            Self::Contended { .. } => retry("the next run tries again"),
+            Self::Busy { .. } => retry(
                 "let it finish; if it died, PostgreSQL frees the lease after 90 seconds, SQLite at once",
             ),
             Self::Cursor(_) => (
                 Exit::Data,
-                "begin anew: leave --since out, or run `understory-sync changes --forget-reader NAME` first; the first line then says reset, and what the feed does not name, the reader drops",
+                Some(
+                    "begin anew: leave --since out, or run `understory-sync changes --forget-reader NAME` first; the first line then says reset, and what the feed does not name, the reader drops",
+                ),
             ),
-            Self::Fenced => (
-                Exit::Retry,
-                "nothing to do: the other run goes on; a machine that sleeps often makes this happen",
-            ),
-            Self::Login { .. } => (Exit::Refused, "check user and password in database.url"),
-            Self::Rights { .. } => (
-                Exit::Refused,
+            Self::Fenced => {
+                retry("nothing to do: the other run goes on; a machine that sleeps often makes this happen")
+            }
+            Self::Login { .. } => refused("check user and password in database.url"),
+            Self::Rights { .. } => refused(
                 "grant the user CREATE and USAGE on the schema, or run `understory-sync migrate` once as its owner",
             ),
             Self::Statement { .. } => {
-                (Exit::Write, "run `understory-sync check`; please report it with this message if it stays")
+                write("run `understory-sync check`; please report it with this message if it stays")
             }
         }
     }
@@ -189,16 +180,6 @@ impl StoreError {
     /// Whether a new connection may help.
     pub(super) fn is_connection_lost(&self) -> bool {
         matches!(self, Self::Unreachable { .. })
-    }
-
-    /// Whether a sequence may be behind its table.
-    pub(super) fn is_id_in_use(&self) -> bool {
-        matches!(self, Self::IdInUse { .. })
-    }
-
-    /// Whether the same transaction may go through when tried again.
-    pub(super) fn is_conflict(&self) -> bool {
-        matches!(self, Self::Contended { .. })
     }
 
     pub(super) fn url(why: &str) -> Self {

@@ -7,14 +7,13 @@ use super::{Store, Timestamp};
 /// Keys or hashes in one statement.
 pub(super) const CHUNK: usize = 20_000;
 
-/// A row whose page may be asked for, or whose removal is due.
+/// A row that may be looked up at the API, or whose removal is due.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Candidate {
     pub consent_key: String,
-    /// What its page is asked by.
     pub consent_id: Option<String>,
     pub checked_at: Option<Timestamp>,
-    /// It was absent from more judged runs than it takes.
+    /// Unlisted in more evaluated runs than `removal.confirm_runs` asks for.
     pub overdue: bool,
 }
 
@@ -24,25 +23,24 @@ pub struct Acceptance {
     pub removals: u64,
     /// Who gave it, on which host.
     pub by: String,
-    /// When, if it is the one that the database keeps.
+    /// When it was stored; none for one that was given on the command line.
     pub at: Option<Timestamp>,
 }
 
 impl Acceptance {
-    /// When the one that the database keeps is no longer good.
+    /// When the stored one expires.
     pub fn ends_at(&self) -> Option<Timestamp> {
         self.at.map(|at| at.plus_millis(DAY))
     }
 }
 
-/// The state of the database that decides besides the scan.
+/// What a removal decision depends on besides the scan.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Standing {
     /// Rows marked missing in the last 24 hours that the guard counts again.
     pub back: u64,
     /// An item without a usable id was rejected for the first time since the last complete run.
     pub new_nameless_reject: bool,
-    /// The permission that the database keeps.
     pub acceptance: Option<Acceptance>,
     /// When a control look-up last found its page.
     pub pages_usable_at: Option<Timestamp>,
@@ -52,7 +50,7 @@ pub struct Standing {
 /// How long the guard remembers, and how long an acceptance is good.
 const DAY: i64 = 24 * 60 * 60 * 1000;
 
-/// Missing rows that were absent from enough judged runs, one more included.
+/// Missing rows that were unlisted in enough evaluated runs, this run included.
 macro_rules! missing_rows {
     ($checked_at:literal, $join:literal, $tail:literal) => {
         concat!(
@@ -93,7 +91,7 @@ impl Store {
         .await
     }
 
-    /// Of these rows, those with an id that a page can be asked by; those unasked longest first.
+    /// The rows among these that can be looked up by id; the one looked up longest ago first.
     pub async fn unlisted_candidates(
         &mut self,
         hashes: &[u64],
@@ -119,7 +117,8 @@ impl Store {
         .await
     }
 
-    /// Missing rows with an id that a page can be asked by, that were absent from enough judged runs, one more included; those unasked longest first.
+    /// Missing rows that can be looked up by id and were unlisted in enough evaluated runs, this run included; the one looked up
+    /// longest ago first.
     pub async fn candidates(
         &mut self,
         judged_runs: i64,
@@ -130,7 +129,7 @@ impl Store {
         self.read(async |conn| Ok(rows!(conn, CANDIDATES, first_judged, limit(most))?)).await
     }
 
-    /// Missing rows that were absent from enough judged runs, one more included, and for long enough.
+    /// Missing rows that were unlisted in enough evaluated runs, this run included, and for long enough.
     pub async fn overdue_rows(
         &mut self,
         judged_runs: i64,
@@ -141,8 +140,7 @@ impl Store {
         self.read(async |conn| Ok(rows!(conn, OVERDUE, first_judged, missing_before)?)).await
     }
 
-    /// What decides besides the scan of the run with this number, which began then. `pending`: keys of rows that it listed
-    /// though their removal was recorded.
+    /// `pending`: keys of rows that the run listed although their removal was recorded.
     pub async fn standing(
         &mut self,
         run_id: i64,
@@ -163,7 +161,7 @@ impl Store {
     }
 }
 
-/// Rows that the guard counts again, without those that are listed by now.
+/// Rows that the guard counts again, without those that are listed now.
 async fn count_back(conn: &mut Conn, since: Timestamp, listed: &[String]) -> Result<u64, StoreError> {
     const BACK: Pair = (
         "select count(*) from consents where missing_since is not null and missing_run_at >= $2 \
@@ -175,7 +173,7 @@ async fn count_back(conn: &mut Conn, since: Timestamp, listed: &[String]) -> Res
     Ok(back.first().map_or(0, |(back,)| back.cast_unsigned()))
 }
 
-/// The permission that the database keeps, if it is still good.
+/// The stored permission, unless it has expired.
 pub(super) async fn acceptance(conn: &mut Conn, began: Timestamp) -> Result<Option<Acceptance>, StoreError> {
     const ACCEPTANCE: &str =
         "select accepted_removals, accepted_by, accepted_at from sync_state where id = 1";

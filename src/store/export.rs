@@ -44,8 +44,7 @@ pub struct Record(pub Vec<(String, Cell)>);
 #[serde(untagged)]
 pub enum Cell {
     Text(Option<String>),
-    /// JSON in the database is JSON in a document, not text, and as it stands: a reader of values would take some keys of it
-    /// for its own.
+    /// Embedded as JSON, byte for byte: serde_json treats some keys of a parsed value as its own.
     Json(#[serde(serialize_with = "as_json")] Option<String>),
     Time(Option<Timestamp>),
     Number(Option<i64>),
@@ -62,7 +61,7 @@ impl Serialize for Record {
     }
 }
 
-/// What a column holds, its name tells.
+/// The name of a column tells its type.
 impl<'r, R: sqlx::Row> FromRow<'r, R> for Record
 where
     usize: ColumnIndex<R>,
@@ -95,9 +94,10 @@ pub enum ExportRows {
     All,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Table {
     pub columns: Vec<String>,
+    /// As many values in each as there are columns; none stands for null.
     pub rows: Vec<Vec<Option<String>>>,
 }
 
@@ -119,8 +119,7 @@ macro_rules! export_sql {
 const EXPORT: Pair = (export_sql!(""), export_sql!("::text"));
 
 impl Store {
-    /// Gives every active row (or every row), in the order of the key, from one view of the database. Memory does not
-    /// follow the table.
+    /// Streams rows in the order of the key from one snapshot of the database, in constant memory.
     pub async fn export<E: From<StoreError>>(
         &mut self,
         rows: ExportRows,
@@ -145,7 +144,7 @@ impl Store {
         let mut count = 0;
         let mut last = String::new();
         loop {
-            // Whoever takes the rows may take their time: that is not the database's.
+            // The time that the consumer takes between batches does not count against the limits.
             let found: Vec<Record> = self
                 .use_conn(async |conn| {
                     let sql = conn.pick(EXPORT);
@@ -197,7 +196,7 @@ impl Store {
         file_on_disk.persist(target).map_err(|cause| write_error(target, &cause))
     }
 
-    /// What readers of the change feed have seen of the original says nothing about the copy, which gets a feed of its own.
+    /// The copy gets a feed identity of its own: cursors of the original do not apply to it.
     async fn mark_copy(&self, copy: &Path) -> Result<(), StoreError> {
         const KEEPS_FEED: &str =
             "select count(*) > 0 from pragma_table_info('sync_state') where name = 'feed_id'";

@@ -14,10 +14,9 @@ use super::error::StoreError;
 use super::{Store, Timestamp};
 use crate::exit::{Exit, Problem};
 
-/// Lines read from the database at a time.
 const PAGE_LINES: i64 = 1_000;
 
-/// How long a reader's name stays taken after the process that held it was killed, in milliseconds.
+/// How long a hold lasts after the process that took it was killed.
 const HOLD_MILLIS: i64 = 10_000;
 
 /// The nonce of a transaction from before the feed was kept.
@@ -38,13 +37,13 @@ pub struct FeedLine {
     pub mailable: bool,
     #[serde(skip)]
     nonce: String,
-    /// There is no line of the same transaction behind it.
+    /// The last line of its transaction.
     #[serde(skip)]
     #[sqlx(skip)]
     is_last: bool,
 }
 
-/// Behind which line a reader goes on. Opaque to readers: `1.FEED.MILLISECONDS.NONCE.KEY`.
+/// The line after which a reader resumes. Opaque to readers: `1.FEED.MILLISECONDS.NONCE.KEY`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FeedCursor {
     feed_id: String,
@@ -53,7 +52,6 @@ pub struct FeedCursor {
     consent_key: String,
 }
 
-/// Why the feed cannot go on from a cursor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RefusedCursor {
     #[error("it is not a cursor of this program")]
@@ -99,12 +97,12 @@ impl FromStr for FeedCursor {
     }
 }
 
-/// The feed as it stands when a reader begins: lines that change meanwhile come with the next reading.
+/// The feed as of the start of a reading; later changes come with the next one.
 #[derive(Debug, Clone)]
 pub struct Feed {
     id: String,
     until: Timestamp,
-    /// The reader drops what it is not told of: erasures that are dropped meanwhile are nothing to it.
+    /// The reader drops what the feed does not name, so it does not miss erasures that are dropped meanwhile.
     begins_anew: bool,
 }
 
@@ -119,8 +117,7 @@ impl Feed {
         }
     }
 
-    /// Behind this line. Where a transaction ends, the cursor names no key: what readers keep, and the database for them, must
-    /// not outlive the key's erasure.
+    /// At the end of a transaction the cursor names no key: a stored cursor must not outlive the erasure of a key.
     pub fn after(&self, line: &FeedLine) -> FeedCursor {
         let key = if line.is_last { LAST_KEY } else { line.consent_key.as_str() };
         FeedCursor {
@@ -136,20 +133,19 @@ impl Feed {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Reader {
     pub name: String,
-    /// When it last took everything; none before the first time.
+    /// When it last read everything.
     pub read_at: Option<Timestamp>,
-    /// Age of the oldest line that it has not taken, 0 where it has them all.
+    /// Age of the oldest line that it has not read, or 0.
     pub lag_seconds: i64,
-    /// The feed cannot go on from its cursor.
+    /// The feed cannot resume from its cursor.
     pub refused: bool,
 }
 
-/// The right to read as a name: one process at a time.
+/// Exclusive use of a reader's name.
 #[derive(Debug, Clone)]
 pub struct Hold {
     name: String,
     holder: String,
-    /// Where the reader is; none before the first time.
     pub cursor: Option<String>,
 }
 
@@ -199,17 +195,14 @@ const LINES: &str = "select f.changed_at, f.consent_key, case when (select count
      from consent_feed f where (f.changed_at, f.consent_key) > ($1, $2) and (f.changed_at, f.consent_key) <= ($3, $4) \
      order by f.changed_at, f.consent_key limit $5";
 
-/// PostgreSQL estimates far more rows than a page has, and would compile the query anew for each one. Other servers may not
-/// have the setting.
+/// PostgreSQL overestimates the rows of a page and would JIT-compile the query for each one. Other servers may lack the setting.
 const NO_JIT: &str = "select set_config(name, 'off', true) from pg_settings where name = 'jit'";
 
-/// Where the next page ends, read from the index alone: a view of two tables is sorted as a whole, however few lines of it
-/// are wanted.
+/// Where the next page ends, read from the index alone: the view over two tables would be sorted as a whole.
 const PAGE_END: &str = "select changed_at, consent_key from consents where (changed_at, consent_key) > ($1, $2) \
      and changed_at <= $3 order by changed_at, consent_key limit 1 offset $4";
 
-/// Notes that the feed has dropped lines of this transaction. Readers who have not come to its end may have missed them for
-/// good: they are refused.
+/// Records that the feed has dropped lines of this transaction: readers who have not passed it are refused.
 pub(super) async fn note_dropped(conn: &mut Conn, at: Timestamp) -> Result<(), sqlx::Error> {
     const NOTE: &str = "update sync_state set erasures_dropped_at = $1, erasures_dropped_key = $2 where id = 1 \
          and (erasures_dropped_at is null or erasures_dropped_at <= $1)";
@@ -224,13 +217,13 @@ const LOG: Pair = (
     "insert into feed_log (changed_at, nonce) values ($1, substr(replace(gen_random_uuid()::text, '-', ''), 1, 16))",
 );
 
-/// Notes a transaction that gave out a `changed_at`.
+/// Records a transaction that assigned a `changed_at`.
 pub(super) async fn log_transaction(conn: &mut Conn, changed_at: Timestamp) -> Result<(), sqlx::Error> {
     let sql = conn.pick(LOG);
     execute!(conn, sql, changed_at).map(drop)
 }
 
-/// A hold that would last longer than a fresh one is of a clock that has gone back since.
+/// A hold that would last longer than a fresh one was taken before the clock was set back.
 const HOLD: Pair = (
     "insert into feed_readers (name, updated_at, holder, held_until) values ($1, $3, $2, $4) \
      on conflict (name) do update set holder = excluded.holder, held_until = excluded.held_until \
@@ -249,9 +242,8 @@ const RENEW_HOLD: Pair = (
 );
 
 impl Store {
-    /// The feed up to now, and the cursor that was given, if the feed can go on from it. None: the reader begins anew, also
-    /// where its cursor is the one before the first line. What it took since may be erased and dropped by now, and no line
-    /// would say so.
+    /// The feed up to now, and the cursor to resume from. None: the reader begins anew, even with a cursor before the first line,
+    /// since what it has read may have been erased and dropped without a line.
     pub async fn open_feed(
         &mut self,
         cursor: Option<&str>,
@@ -273,7 +265,7 @@ impl Store {
         Ok(opened)
     }
 
-    /// The next lines behind the cursor, in their order; none at the end.
+    /// The next page of lines after the cursor; empty at the end.
     pub async fn next_lines(
         &mut self,
         feed: &Feed,
@@ -311,7 +303,7 @@ impl Store {
         Ok(Hold { name: name.to_owned(), holder, cursor })
     }
 
-    /// To be called every few seconds; an error where another process has taken the name.
+    /// Call this every few seconds; an error means that another process has taken the name.
     pub async fn renew_hold(&mut self, hold: &Hold, now: Timestamp) -> Result<(), StoreError> {
         let until = now.plus_millis(HOLD_MILLIS);
         let renewed = self
@@ -323,7 +315,7 @@ impl Store {
         hold.must_be_ours(renewed)
     }
 
-    /// Gives the name back and, where the reader took everything, moves its cursor on.
+    /// Releases the name and, where the reader has read everything, advances its cursor.
     pub async fn release_reader(
         &mut self,
         hold: &Hold,
@@ -365,7 +357,7 @@ async fn mark_last(conn: &mut Conn, lines: &mut [FeedLine]) -> Result<(), sqlx::
     Ok(())
 }
 
-/// Every named reader and how far it is, within a transaction that reads.
+/// Every named reader and its lag, within a read transaction.
 pub(super) async fn readers(conn: &mut Conn, now: Timestamp) -> Result<Vec<Reader>, StoreError> {
     const READERS: &str = "select name, cursor, updated_at from feed_readers order by name";
     const OLDEST: &str = "select changed_at from consent_feed where (changed_at, consent_key) > ($1, $2) \
@@ -391,7 +383,7 @@ pub(super) async fn readers(conn: &mut Conn, now: Timestamp) -> Result<Vec<Reade
     Ok(readers)
 }
 
-/// Never in silence: a cursor that the feed cannot go on from is an error that says why.
+/// A cursor that the feed cannot resume from is an error that says why.
 async fn check_cursor(conn: &mut Conn, state: &FeedState, text: &str) -> Result<FeedCursor, StoreError> {
     const NONCE: &str = "select nonce from feed_log where changed_at = $1";
     const FIRST: &str = "select min(changed_at) from feed_log";

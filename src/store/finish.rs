@@ -173,7 +173,7 @@ async fn mark_rows(
         mark(conn, &context, GONE, keys).await?;
     }
     if !(ending.missing.is_empty() && ending.gone.is_empty()) {
-        // The first judged run without the row: this one, or else the next.
+        // The first evaluated run without the row: this one, or else the next.
         let (judged_runs,): (i64,) = row!(conn, JUDGED, 0_i64)?;
         execute!(conn, FIRST_JUDGED, judged_runs + i64::from(!ending.judged))?;
     }
@@ -284,7 +284,7 @@ impl Finish<'_> {
         const POSTGRES: &str = record_checks!(
             "select key, $2, answer, $2 from unnest($1::text[], $3::text[]) as k(key, answer)"
         );
-        // An answer is of no use once its row is listed or removed.
+        // Answers are dropped once their row is listed or removed.
         const STALE: &str = "delete from consent_checks where not exists (select 1 from consents c \
              where c.consent_key = consent_checks.consent_key and c.removed_at is null \
              and (c.missing_since is not null or c.withheld_since is not null))";
@@ -316,7 +316,7 @@ impl Finish<'_> {
         );
         const CHECKED: Pair =
             in_list!("update pending_returns set checked_at = $2 where last_run_id = $3 and consent_key");
-        // The guard forgets whoever is listed again.
+        // The guard does not count rows that are listed again.
         const SEEN: Pair = in_list!(
             "update consents set missing_run_at = null where missing_run_at is not null and consent_key"
         );

@@ -65,8 +65,7 @@ impl Store {
         .await
     }
 
-    /// Lifts the suppression of these addresses and consent ids, with all that was erased with them. Tells how many of them
-    /// were suppressed.
+    /// Lifts the suppression of these addresses and consent ids. Returns how many were suppressed.
     pub async fn unforget(
         &mut self,
         lease: &Lease,
@@ -88,7 +87,7 @@ impl Store {
     }
 }
 
-/// A run that is on finds out by it that what it holds in memory may bring somebody back.
+/// Tells a run in progress that the rows it holds in memory may include an erased person.
 const BUMP: &str = "update sync_state set suppression_no = suppression_no + 1 where id = 1";
 
 pub(super) async fn salt(conn: &mut Conn) -> Result<Salt, StoreError> {
@@ -96,8 +95,8 @@ pub(super) async fn salt(conn: &mut Conn) -> Result<Salt, StoreError> {
     Ok(Salt::new(salt))
 }
 
-/// The first text that matches nothing and holds what a cell of a spreadsheet or a broken file would: erasing nobody in
-/// silence would be the worst answer to it.
+/// The first text that matches nothing and looks like a spreadsheet cell or a broken file: silently erasing nobody would be the
+/// worst answer.
 pub(super) async fn not_an_address(
     conn: &mut Conn,
     texts: &[String],
@@ -203,7 +202,7 @@ async fn erase(conn: &mut Conn, traces: &Traces, forgotten: &mut Forgotten) -> R
     Ok(())
 }
 
-/// One line a row for readers of the change feed, which tells its key and nothing else.
+/// One line in the change feed for each row, which holds its key and nothing else.
 async fn leave_erased_lines(
     conn: &mut Conn,
     traces: &Traces,
@@ -222,7 +221,7 @@ async fn leave_erased_lines(
     Ok(())
 }
 
-/// The hashes in `suppressions` under which this address, or whoever had this consent id, stands.
+/// The hashes in `suppressions` for this address or for the person who had this consent id.
 async fn suppressions_of(conn: &mut Conn, salt: &Salt, text: &str) -> Result<BTreeSet<String>, sqlx::Error> {
     const ADDRESS: &str = "select email_hash from suppressions where email_hash = $1";
     const ID: &str = "select email_hash from suppressed_ids where id_hash = $1";

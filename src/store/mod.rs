@@ -75,7 +75,7 @@ pub enum Probe {
 pub struct Store {
     location: Arc<Location>,
     access: Access,
-    /// None: nobody has used it yet, or its last use was given up or dropped in the middle.
+    /// None before the first use, and after a use that was given up or dropped in the middle.
     conn: Option<Conn>,
     lock: Option<FileLock>,
     bounds: Bounds,
@@ -145,7 +145,7 @@ impl Store {
         }
         self.use_conn(async |conn| {
             if location.is_sqlite() {
-                // Look before the first byte is written: the file may be somebody else's.
+                // Look before the first byte is written: the file may belong to another program.
                 migration::inspect(conn, &place).await?;
                 conn.raw("pragma journal_mode = wal; pragma synchronous = full; pragma cache_size = -1000")
                     .await?;
@@ -340,12 +340,12 @@ impl Store {
         self.location.place()
     }
 
-    /// From now on: everything that is still to be done together takes no longer than this.
+    /// Limits all remaining uses together.
     pub fn end_within(&mut self, whole: Duration) {
         self.bounds = self.bounds.ending_within(whole);
     }
 
-    /// Ends the connection in order. Errors are of no use to anybody at this point.
+    /// Closes the connection cleanly; errors do not matter any more.
     pub async fn close(self) {
         let Self { conn, lock, .. } = self;
         if let Some(conn) = conn {
@@ -355,14 +355,14 @@ impl Store {
         drop(lock);
     }
 
-    /// Does one thing and closes, whatever came of it.
+    /// Runs `work` and closes the connection, whatever the result.
     pub async fn close_after<T>(mut self, work: impl AsyncFnOnce(&mut Self) -> T) -> T {
         let done = work(&mut self).await;
         self.close().await;
         done
     }
 
-    /// Stays open unless this failed.
+    /// Closes the connection if this failed.
     async fn keep_after<T>(self, done: Result<T, StoreError>) -> Result<(Self, T), StoreError> {
         match done {
             Ok(value) => Ok((self, value)),

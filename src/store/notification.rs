@@ -35,7 +35,7 @@ impl NotificationState {
         self.told.iter().find(|told| told.event == event)
     }
 
-    /// The same as [`Store::remember_notification`], for whoever keeps this.
+    /// The in-memory counterpart of [`Store::remember_notification`].
     pub fn note(&mut self, event: &str, told: &Told, now: Timestamp) {
         if *told == Told::Forgotten {
             self.told.clear();

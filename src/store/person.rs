@@ -13,7 +13,7 @@ use super::{Store, Timestamp};
 use crate::consent::address;
 use crate::hash::Salt;
 
-/// What the database holds about whoever has an address.
+/// What the database holds about the person with an address.
 #[derive(Debug, Serialize)]
 pub struct Person {
     pub database: String,
@@ -81,8 +81,7 @@ const REJECTED: Pair = in_list!(
 );
 
 impl Store {
-    /// Reads all that belongs to an address, however it is spelt. None: the text matches nothing and does not look like an
-    /// address.
+    /// Reads all that belongs to an address in any spelling. None: the text matches nothing and does not look like an address.
     pub async fn person(&mut self, text: &str, now: Timestamp) -> Result<Option<Person>, StoreError> {
         let place = self.place();
         let texts = [text.to_owned()];

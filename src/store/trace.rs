@@ -193,7 +193,7 @@ fn texts_in(item: &str, wanted: &HashSet<String>) -> HashSet<String> {
     found.into_inner()
 }
 
-/// The same of what somebody else's row holds, where a name may equal an odd address.
+/// The same for another person's row, where a name may equal an odd address.
 fn addresses_in(text: &str, wanted: &HashSet<String>) -> HashSet<String> {
     let mut found = texts_in(text, wanted);
     found.retain(|text| text.contains('@'));

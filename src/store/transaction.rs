@@ -173,7 +173,7 @@ impl Retries {
         let lost = error.is_connection_lost();
         let lost_for = lost.then(|| self.lost_at.get_or_insert_with(Instant::now).elapsed());
         let too_long = lost_for.is_some_and(|lost_for| lost_for > RECONNECT_TIMEOUT);
-        if self.count >= MAX_TRIES || too_long || !(lost || error.is_conflict()) {
+        if self.count >= MAX_TRIES || too_long || !(lost || matches!(error, StoreError::Contended { .. })) {
             return Err(error);
         }
         tokio::time::sleep(Duration::from_millis(50 << self.count.min(6))).await;

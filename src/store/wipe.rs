@@ -92,7 +92,7 @@ const TABLES: [Table; 6] = [
 ];
 
 impl Store {
-    /// Makes sure that what was deleted is in no page of the database's files any more, and tells of what it had to leave.
+    /// Removes deleted rows from the database's files, and returns what it had to leave.
     pub async fn wipe(&mut self, lease: &Lease) -> Result<Vec<Leftover>, StoreError> {
         if self.location.is_sqlite() {
             self.rewrite_file().await.map(|()| Vec::new())
@@ -126,7 +126,6 @@ impl Store {
         if self.checkpoint().await? { Ok(()) } else { Err(self.reader_in_the_way()) }
     }
 
-    /// A long reader keeps old pages alive.
     fn reader_in_the_way(&self) -> StoreError {
         let problem = Problem::new(Exit::Retry, "{place} is being read by another program, so old content could not be wiped from it yet").next_step("end the reader (an open sqlite3 or psql shell, a backup, a long transaction), then run the command again");
         problem.with("place", self.place()).into()
@@ -223,7 +222,7 @@ fn unless_lost<T>(done: Result<T, StoreError>) -> Result<Option<T>, StoreError> 
     }
 }
 
-/// Within a transaction: nobody waits for long.
+/// Within a transaction with short time-outs, so that other clients do not wait for long.
 async fn rewrite(
     conn: &mut Conn,
     lease: &Lease,
@@ -255,7 +254,7 @@ async fn rewrite(
     })
 }
 
-/// True: rewritten. False: it never will be by us. None: somebody used it, or may still see its dead rows.
+/// True: rewritten. False: not permitted. None: in use, or its dead rows are still visible to another transaction.
 async fn rewrite_statistics(conn: &mut Conn) -> Result<Option<bool>, sqlx::Error> {
     const MAY: &str = "select (pg_has_role(d.datdba, 'usage') or r.rolsuper) \
          and pg_total_relation_size('pg_catalog.pg_statistic') <= $1 \
@@ -269,7 +268,7 @@ async fn rewrite_statistics(conn: &mut Conn) -> Result<Option<bool>, sqlx::Error
         return Ok(Some(false));
     }
     let (old_file, _): (i64, i64) = row!(conn, FILE)?;
-    // It waits for nobody: outside a transaction there is no time-out that would end with it.
+    // Skips locked tables: outside a transaction no time-out would apply.
     conn.raw("vacuum (full, skip_locked) pg_catalog.pg_statistic").await?;
     // Nobody is told whether a VACUUM did anything, but a rewritten table has another file.
     let (new_file, dead): (i64, i64) = row!(conn, FILE)?;

@@ -49,7 +49,7 @@ impl RunError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Api(error) => error.hint(),
-            Self::Store(error) => Some(error.hint().to_owned()),
+            Self::Store(error) => error.hint().map(str::to_owned),
             Self::Other(problem) => problem.next_step.as_deref().map(str::to_owned),
             Self::Interrupted => None,
             Self::WrongClock { .. } => {

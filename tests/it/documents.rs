@@ -217,11 +217,11 @@ const MESSAGES: [(&str, &[&str]); 14] = [
         "src/command",
         &[
             "#[error(",
-            "Usage(",
             "usage(",
             "at_line(",
             "reader(format_args!(",
             "Exit::Config,",
+            "Exit::Usage,",
             "Exit::Retry,",
             "let message = ",
         ],
