@@ -149,7 +149,7 @@ impl Session {
             } else if let Some(conn) = &mut self.conn {
                 drop(conn.rollback().await);
             }
-            if error.is_id_in_use() && !has_advanced {
+            if matches!(error, StoreError::IdInUse { .. }) && !has_advanced {
                 has_advanced = true;
                 id_in_use = Some(error);
             } else {
