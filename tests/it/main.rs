@@ -42,6 +42,7 @@ mod feed_killed;
 mod feed_memory;
 mod file;
 mod first_errors;
+mod first_load;
 mod first_sync;
 mod fixture;
 mod followed;
