@@ -17,6 +17,7 @@ RUN target="$(uname -m)-unknown-linux-musl"; echo "$target" >/target \
     && { [ -d "$(rustc --print sysroot)/lib/rustlib/$target/lib" ] || rustup target add "$target"; }
 
 # The dependencies alone, with an empty program around them: built anew only when they change.
+COPY .cargo .cargo
 COPY Cargo.toml Cargo.lock ./
 # A member of the workspace that only tests use: cargo asks for its manifest, and nothing of it is built.
 COPY mock-api/Cargo.toml mock-api/
@@ -24,7 +25,6 @@ RUN mkdir -p src tests/it mock-api/src && echo 'fn main() {}' >src/main.rs && to
     && cargo build --release --locked --target "$(cat /target)" --bin understory-sync \
     && rm -rf src tests
 
-COPY config.example.toml ./
 COPY migrations migrations
 COPY src src
 # What was checked out long ago must still count as newer than the empty program.
