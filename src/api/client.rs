@@ -168,12 +168,12 @@ impl io::Write for Limited {
 }
 
 /// A body as it comes, plain or in gzip of any number of members (RFC 1952).
-enum Body {
+enum BodyDecoder {
     Plain(Limited),
     Gzip(Box<MultiGzDecoder<Limited>>),
 }
 
-impl Body {
+impl BodyDecoder {
     fn new(headers: &HeaderMap, limit: usize) -> Self {
         let body = Limited { bytes: Vec::new(), limit };
         let encoding = headers.get(CONTENT_ENCODING).and_then(|value| value.to_str().ok()).map(str::trim);
@@ -206,7 +206,7 @@ async fn read(endpoint: Endpoint, mut response: Response, limit: usize) -> Resul
         io::ErrorKind::FileTooLarge => Fault::Final(ApiError::too_large(endpoint, limit)),
         _ => Transient::new("the compressed answer is damaged").into(),
     };
-    let mut body = Body::new(response.headers(), limit);
+    let mut body = BodyDecoder::new(response.headers(), limit);
     if announced(&response).is_some_and(|length| length > limit as u64) {
         return Err(failed(&io::ErrorKind::FileTooLarge.into()));
     }

@@ -91,12 +91,12 @@ impl Api {
 /// Whether a body is an object of this consent.
 fn has_id(body: Vec<u8>, id: &str) -> Result<bool, BadBody> {
     #[derive(Deserialize)]
-    struct Answer<'a> {
+    struct ConsentAnswer<'a> {
         #[serde(borrow)]
         id: Option<&'a RawValue>,
     }
     let text = json::text(body)?;
-    let found = json::object::<Answer<'_>>(&text)?.id.map(Raw::from);
+    let found = json::object::<ConsentAnswer<'_>>(&text)?.id.map(Raw::from);
     Ok(found.is_some_and(|value| match value.string() {
         Some(text) => text == id,
         None => value.integer() == Some(id),
@@ -105,14 +105,14 @@ fn has_id(body: Vec<u8>, id: &str) -> Result<bool, BadBody> {
 
 fn me(body: Vec<u8>) -> Result<Me, BadBody> {
     #[derive(Deserialize)]
-    struct Answer<'a> {
+    struct MeAnswer<'a> {
         #[serde(borrow)]
         company_id: Option<&'a RawValue>,
         #[serde(borrow)]
         company_name: Option<&'a RawValue>,
     }
     let text = json::text(body)?;
-    let answer: Answer<'_> = json::object(&text)?;
+    let answer: MeAnswer<'_> = json::object(&text)?;
     let string = |value: Option<&RawValue>| Raw::from(value?).string().map(std::borrow::Cow::into_owned);
     Ok(Me {
         company_id: string(answer.company_id)

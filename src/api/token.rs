@@ -203,12 +203,12 @@ fn not_refused(status: u16, code: &str) -> ApiError {
 /// RFC 6749's `error`, if the body holds one: empty where the standard does not name it.
 fn error_code(body: Vec<u8>) -> Option<&'static str> {
     #[derive(Deserialize)]
-    struct Answer<'a> {
+    struct ErrorAnswer<'a> {
         #[serde(borrow)]
         error: Option<&'a RawValue>,
     }
     let text = json::text(body).ok()?;
-    let code = Raw::from(json::object::<Answer<'_>>(&text).ok()?.error?).string()?;
+    let code = Raw::from(json::object::<ErrorAnswer<'_>>(&text).ok()?.error?).string()?;
     Some(KNOWN_CODES.into_iter().find(|known| *known == code).unwrap_or_default())
 }
 

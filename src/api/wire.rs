@@ -21,7 +21,7 @@ const MANY_FIELDS: usize = 500_000;
 
 /// The fields that have a column, as received; the last of equal ones.
 #[derive(Default)]
-struct Fields<'a> {
+struct ItemFields<'a> {
     id: Option<Raw<'a>>,
     company_id: Option<Raw<'a>>,
     email: Option<Raw<'a>>,
@@ -31,7 +31,7 @@ struct Fields<'a> {
     others: Vec<(Cow<'a, str>, &'a str)>,
 }
 
-impl<'a> Fields<'a> {
+impl<'a> ItemFields<'a> {
     /// Reads an object whose opening brace is consumed.
     fn read(scanner: &mut Scanner<'a>) -> Option<Self> {
         let mut fields = Self::default();
@@ -86,7 +86,7 @@ pub(super) fn item(text: &str) -> Option<Item<'_>> {
     if !scanner.consume(b'{') {
         return Some(Item::Rejected(rejected(text, None, RejectReason::NotAnObject)));
     }
-    let fields = Fields::read(&mut scanner)?;
+    let fields = ItemFields::read(&mut scanner)?;
     let id = fields.usable_id();
     Some(match consent(fields, id.clone()) {
         Ok(consent) => Item::Consent(consent),
@@ -94,7 +94,7 @@ pub(super) fn item(text: &str) -> Option<Item<'_>> {
     })
 }
 
-fn consent<'a>(mut fields: Fields<'a>, id: Option<Cow<'a, str>>) -> Result<Consent<'a>, RejectReason> {
+fn consent<'a>(mut fields: ItemFields<'a>, id: Option<Cow<'a, str>>) -> Result<Consent<'a>, RejectReason> {
     let text = |value: Option<Raw<'a>>| value.and_then(Raw::string).and_then(not_blank);
     let company_id = text(fields.company_id).ok_or(RejectReason::NoCompany)?;
     let email = text(fields.email).ok_or(RejectReason::NoEmail)?;

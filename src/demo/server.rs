@@ -21,12 +21,12 @@ use super::people::{COMPANY_ID, Consent, Consents};
 const TOKEN: &str = "demo-token";
 const PAGE: usize = 100;
 
-type Shared = Arc<Mutex<Consents>>;
+type SharedConsents = Arc<Mutex<Consents>>;
 
 /// A running API. It ends when this is dropped.
 pub struct DemoApi {
     address: SocketAddr,
-    consents: Shared,
+    consents: SharedConsents,
     server: JoinHandle<io::Result<()>>,
 }
 
@@ -60,11 +60,11 @@ impl Drop for DemoApi {
     }
 }
 
-fn lock(consents: &Shared) -> MutexGuard<'_, Consents> {
+fn lock(consents: &SharedConsents) -> MutexGuard<'_, Consents> {
     consents.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn routes(consents: Shared) -> Router {
+fn routes(consents: SharedConsents) -> Router {
     Router::new()
         .route("/v1/me", get(me))
         .route("/v1/grow/consents", get(list))
@@ -106,7 +106,10 @@ async fn me() -> Response {
 }
 
 /// The cursor is the number of consents before the page.
-async fn list(State(consents): State<Shared>, Query(query): Query<HashMap<String, String>>) -> Response {
+async fn list(
+    State(consents): State<SharedConsents>,
+    Query(query): Query<HashMap<String, String>>,
+) -> Response {
     let start = match query.get("cursor").filter(|cursor| !cursor.is_empty()).map(|cursor| cursor.parse()) {
         None => 0,
         Some(Ok(start)) => start,
@@ -120,7 +123,7 @@ async fn list(State(consents): State<Shared>, Query(query): Query<HashMap<String
     answer(StatusCode::OK, &json!({"next": next, "items": items}))
 }
 
-async fn single(State(consents): State<Shared>, Path(id): Path<String>) -> Response {
+async fn single(State(consents): State<SharedConsents>, Path(id): Path<String>) -> Response {
     match lock(&consents).iter().find(|consent| consent.id == id) {
         Some(consent) => answer(StatusCode::OK, &consent.to_json()),
         None => error(StatusCode::NOT_FOUND, "NOT_FOUND", "There is no such consent."),

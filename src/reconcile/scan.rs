@@ -61,7 +61,7 @@ pub struct Scan {
 }
 
 /// Where an item with an id goes that has no row of its own.
-enum Origin {
+enum RowOrigin {
     New,
     TakeOver(UpsertKind),
     /// The row of its natural key was removed or erased.
@@ -271,16 +271,16 @@ impl Scan {
         } else if let Some(slot) = self.known.find(hash) {
             self.process_item_of_row(slot, key, consent, page);
         } else {
-            let kind = match self.origin(hash, &consent) {
-                Origin::Removed => {
+            let kind = match self.row_origin(hash, &consent) {
+                RowOrigin::Removed => {
                     self.wait_for_return(key, key, true, consent, UpsertKind::Add, &mut page.batch);
                     return;
                 }
-                Origin::New => {
+                RowOrigin::New => {
                     self.known.add(hash, false);
                     UpsertKind::Add
                 }
-                Origin::TakeOver(kind) => kind,
+                RowOrigin::TakeOver(kind) => kind,
             };
             page.index.record_upsert(&consent, key);
             if let UpsertKind::TakeOver { old_key, .. } = &kind {
@@ -333,30 +333,30 @@ impl Scan {
     }
 
     /// The row of the natural key that this id takes over, if there is one (contract, section 5.8).
-    fn origin(&mut self, new: u64, consent: &Consent<'_>) -> Origin {
+    fn row_origin(&mut self, new: u64, consent: &Consent<'_>) -> RowOrigin {
         if !self.known.has_natural() {
-            return Origin::New;
+            return RowOrigin::New;
         }
         let natural_key = consent.natural_key();
         let natural = self.settings.salt.key(&natural_key);
         if self.known.is_fresh(natural) {
             self.known.rename_fresh(natural, new);
-            return Origin::TakeOver(UpsertKind::TakeOver {
+            return RowOrigin::TakeOver(UpsertKind::TakeOver {
                 old_key: natural_key,
                 keep_content: true,
                 returns: false,
             });
         }
         let Some(slot) = self.known.find(natural) else {
-            return if self.erased_row(&natural_key).is_some() { Origin::Removed } else { Origin::New };
+            return if self.erased_row(&natural_key).is_some() { RowOrigin::Removed } else { RowOrigin::New };
         };
         if self.known.has(slot, REMOVED) {
-            return Origin::Removed;
+            return RowOrigin::Removed;
         }
         let keep_content = self.known.has(slot, STORED);
         let returns = self.known.has(slot, UNLISTED) && !self.known.has(slot, LISTED);
         self.known.take_over(slot, new);
-        Origin::TakeOver(UpsertKind::TakeOver { old_key: natural_key, keep_content, returns })
+        RowOrigin::TakeOver(UpsertKind::TakeOver { old_key: natural_key, keep_content, returns })
     }
 
     /// What retention left of a natural key.

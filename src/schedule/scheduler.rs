@@ -30,10 +30,10 @@ const NOT_DUE: u64 = 253_402_300_799;
 /// The scheduler's own channels: there is one job, and it is taken at once.
 const CHANNEL_SIZE: usize = 16;
 
-type Answer<T> = Pin<Box<dyn Future<Output = Result<T, JobSchedulerError>> + Send>>;
+type StoreFuture<T> = Pin<Box<dyn Future<Output = Result<T, JobSchedulerError>> + Send>>;
 
 /// What the scheduler's store and the run loop share.
-struct Shared {
+struct SharedTicks {
     ticks: Mutex<Ticks>,
     /// Ticks that came since the loop last asked.
     due_ticks: AtomicU64,
@@ -41,7 +41,7 @@ struct Shared {
     clock_checked: Notify,
 }
 
-impl Shared {
+impl SharedTicks {
     fn ticks(&self) -> MutexGuard<'_, Ticks> {
         self.ticks.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -57,11 +57,11 @@ impl Shared {
 /// The crate's own store of jobs, but the times are those of our schedule.
 struct ScheduleStore {
     jobs: SimpleMetadataStore,
-    shared: Arc<Shared>,
+    shared: Arc<SharedTicks>,
 }
 
 impl MetaDataStorage for ScheduleStore {
-    fn list_next_ticks(&mut self) -> Answer<Vec<JobAndNextTick>> {
+    fn list_next_ticks(&mut self) -> StoreFuture<Vec<JobAndNextTick>> {
         let next_tick = if self.shared.check_clock() { DUE } else { NOT_DUE };
         let jobs = self.jobs.list_next_ticks();
         Box::pin(async move {
@@ -76,11 +76,11 @@ impl MetaDataStorage for ScheduleStore {
         _: Uuid,
         _: Option<DateTime<Utc>>,
         _: Option<DateTime<Utc>>,
-    ) -> Answer<()> {
+    ) -> StoreFuture<()> {
         Box::pin(std::future::ready(Ok(())))
     }
 
-    fn time_till_next_job(&mut self) -> Answer<Option<Duration>> {
+    fn time_till_next_job(&mut self) -> StoreFuture<Option<Duration>> {
         let ticks = self.shared.ticks();
         let left = (ticks.next() - ticks.now()).to_std().unwrap_or_default();
         Box::pin(std::future::ready(Ok(Some(left))))
@@ -88,39 +88,39 @@ impl MetaDataStorage for ScheduleStore {
 }
 
 impl DataStore<JobStoredData> for ScheduleStore {
-    fn get(&mut self, id: Uuid) -> Answer<Option<JobStoredData>> {
+    fn get(&mut self, id: Uuid) -> StoreFuture<Option<JobStoredData>> {
         self.jobs.get(id)
     }
 
-    fn add_or_update(&mut self, data: JobStoredData) -> Answer<()> {
+    fn add_or_update(&mut self, data: JobStoredData) -> StoreFuture<()> {
         self.jobs.add_or_update(data)
     }
 
-    fn delete(&mut self, id: Uuid) -> Answer<()> {
+    fn delete(&mut self, id: Uuid) -> StoreFuture<()> {
         self.jobs.delete(id)
     }
 }
 
 impl InitStore for ScheduleStore {
-    fn init(&mut self) -> Answer<()> {
+    fn init(&mut self) -> StoreFuture<()> {
         self.jobs.init()
     }
 
-    fn inited(&mut self) -> Answer<bool> {
+    fn inited(&mut self) -> StoreFuture<bool> {
         self.jobs.inited()
     }
 }
 
 /// The running scheduler, as the run loop sees it.
 pub struct Scheduler {
-    shared: Arc<Shared>,
+    shared: Arc<SharedTicks>,
     due: mpsc::Receiver<()>,
     jobs: JobScheduler,
 }
 
 impl Scheduler {
     pub async fn start(ticks: Ticks) -> Result<Self, JobSchedulerError> {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(SharedTicks {
             ticks: Mutex::new(ticks),
             due_ticks: AtomicU64::new(0),
             clock_checked: Notify::new(),

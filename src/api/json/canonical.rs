@@ -51,7 +51,7 @@ struct Writer<'o, 't> {
 
 /// An object that is being written.
 #[derive(Clone, Copy)]
-struct Open {
+struct OpenObject {
     /// Where its text begins, behind the brace.
     start: usize,
     first: usize,
@@ -114,13 +114,13 @@ impl<'o, 't> Writer<'o, 't> {
         self.close(object)
     }
 
-    fn open(&mut self) -> Open {
+    fn open(&mut self) -> OpenObject {
         self.out.push('{');
-        Open { start: self.out.len(), first: self.members.len() }
+        OpenObject { start: self.out.len(), first: self.members.len() }
     }
 
     /// Writes a key; `plain` where it stood between its quotes like that. Tells where the member begins.
-    fn key(&mut self, object: &Open, key: &str, plain: bool) -> usize {
+    fn key(&mut self, object: &OpenObject, key: &str, plain: bool) -> usize {
         if self.out.len() > object.start {
             self.out.push(',');
         }
@@ -138,7 +138,7 @@ impl<'o, 't> Writer<'o, 't> {
         self.members.push((key, begin..self.out.len()));
     }
 
-    fn close(&mut self, object: Open) -> Option<()> {
+    fn close(&mut self, object: OpenObject) -> Option<()> {
         let members = self.members.get_mut(object.first..)?;
         if !members.is_sorted_by(|a, b| a.0 < b.0) {
             members.sort_by(|a, b| a.0.cmp(&b.0)); // stable: equal keys stay in the order received
