@@ -52,7 +52,7 @@ const MAX_COMPANIES: usize = 1_000;
 const BATCH_ROWS: usize = 5_000;
 
 /// SQLite writes a page of an index anew in each transaction that touches it, and a first load touches all of them in each.
-const FIRST_LOAD_BATCH_ROWS: usize = 20_000;
+const FIRST_LOAD_BATCH_ROWS: usize = 10_000;
 
 impl Loaded {
     /// What a database that does not exist yet knows. The salt is of no consequence: nothing is stored with it.
