@@ -269,7 +269,9 @@ impl Session<'_> {
         let text = match &error {
             CommandError::Config(error) => {
                 let problems: Vec<String> = error.problems.iter().map(ToString::to_string).collect();
-                problems.join("\n  ")
+                // Nothing is written yet: the file that the value would come from is not there.
+                let drafted = format!(" (from file {})", self.target.config.display());
+                problems.join("\n  ").replace(&drafted, "")
             }
             error => error.to_string(),
         };

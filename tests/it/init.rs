@@ -88,6 +88,7 @@ on_both! {
 
         let screen = terminal.screen();
         assert!(!screen.contains(&key.client_secret) && !screen.contains("not-the-secret"), "{screen}");
+        assert!(screen.contains("✗ database.url") && !screen.contains("from file"), "{screen}");
         assert_eq!(names(world.home()), ["client_secret", "config.toml"]);
         for name in ["client_secret", "config.toml"] {
             assert_eq!(mode(&world.home().join(name)), 0o600, "{name}");

@@ -171,5 +171,8 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
     let loaded = Place::new().load();
     let exit = crate::command::config::run(&loaded, false, &mut Closed, &mut Vec::new()).unwrap();
     assert_eq!(exit, crate::exit::Exit::Done);
-    assert_eq!(crate::command::man::run(&mut Closed).unwrap(), crate::exit::Exit::Done);
+    // Here the command's error is what ends in silence.
+    let error = crate::command::CommandError::from(crate::command::man::run(&mut Closed).unwrap_err());
+    assert!(error.is_closed_pipe());
+    assert_eq!(error.exit(), crate::exit::Exit::Done);
 }
