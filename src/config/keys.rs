@@ -275,7 +275,7 @@ sections! {
         /// `localhost` is 127.0.0.1, other names are refused. There is no login: bind it to loopback or a
         /// private network.
         listen: Option<SocketAddr> = listen(), default "off";
-        /// Bound to loopback, it answers to localhost, 127.0.0.1, [::1] and these host names only.
+        /// Bound to loopback, it answers to localhost, 127.0.0.1, `[::1]` and these host names only.
         ///
         /// Without ports; a request for another host gets 421.
         allowed_hosts: Vec<String> = hosts(), default "";

@@ -212,7 +212,7 @@ pub(super) const fn line() -> Rule<String> {
     text(LINE, |input| accept(parse_line(input)?.to_owned(), quoted(input.text()?)))
 }
 
-/// As [`line`], for a key that has no default.
+/// As [`line()`], for a key that has no default.
 pub(super) const fn some_line() -> Rule<Option<String>> {
     text(LINE, |input| accept(Some(parse_line(input)?.to_owned()), quoted(input.text()?)))
 }
