@@ -9,10 +9,10 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use sqlx::PgConnection;
 
-use super::conn::{Conn, Pair, execute, execute_over};
+use super::conn::{Conn, Pair, execute, execute_over, in_list, rows_over, update_in_list};
 use super::error::StoreError;
 use super::insert::{Columns, SqliteQuery, bind_row};
-use super::write::WriteContext;
+use super::write::{WriteContext, must_have_stored};
 use crate::consent::{Consent, Rejected};
 use crate::hash::RowHash;
 
@@ -118,29 +118,14 @@ pub(super) struct HistoryLine {
     pub(super) previous_key: Option<String>,
 }
 
-const READ_SQLITE: &str = "select consent_key, consent_id, company_id, email, full_name, source, refs, extra, row_hash, \
-     (missing_since is not null or removed_at is not null) as unlisted \
-     from consents where consent_key in (select value from json_each($1))";
-
-const READ_POSTGRES: &str = "select consent_key, consent_id, company_id, email, full_name, source, refs::text as refs, \
-     extra::text as extra, row_hash, (missing_since is not null or removed_at is not null) as unlisted \
-     from consents where consent_key = any($1)";
-
 /// Reads rows as they stand.
-pub(super) async fn read(
-    conn: &mut Conn,
-    context: &WriteContext<'_>,
-    keys: &[&str],
-) -> Result<Vec<WrittenRow>, StoreError> {
-    match conn {
-        Conn::Sqlite(c) => {
-            sqlx::query_as(READ_SQLITE).bind(json!(keys).to_string()).fetch_all(&mut **c).await
-        }
-        Conn::Postgres(c) => {
-            sqlx::query_as(READ_POSTGRES).bind(keys).persistent(false).fetch_all(&mut **c).await
-        }
-    }
-    .map_err(|error| context.failed(&error))
+pub(super) async fn read(conn: &mut Conn, keys: &[&str]) -> Result<Vec<WrittenRow>, sqlx::Error> {
+    const READ: Pair = in_list!(
+        "select consent_key, consent_id, company_id, email, full_name, source, cast(refs as text) as refs, \
+         cast(extra as text) as extra, row_hash, (missing_since is not null or removed_at is not null) as unlisted \
+         from consents where consent_key"
+    );
+    rows_over!(conn, READ, keys)
 }
 
 // The key is never assigned here: a database that is sharded by it refuses such a statement (`rename_keys` is for keys).
@@ -165,7 +150,7 @@ const UPDATE_SQLITE_LARGE: &str = "update consents set consent_id = ?2, company_
      missing_since = null, withheld_since = null, removed_at = null, erased_at = null, missing_judged = null, missing_run_at = null, \
      previous_key = coalesce(?12, previous_key), changed_at = ?13, changed_run_id = ?14 where consent_key = ?1";
 
-fn update_large<'q>(row: &'q RowUpdate<'_>, context: &WriteContext<'_>) -> SqliteQuery<'q> {
+fn update_large<'q>(row: &'q RowUpdate<'_>, context: &WriteContext) -> SqliteQuery<'q> {
     let query = sqlx::query(UPDATE_SQLITE_LARGE);
     bind_row(query, row.key, &row.consent, row.hash, row.natural)
         .bind(&row.previous_key)
@@ -176,7 +161,7 @@ fn update_large<'q>(row: &'q RowUpdate<'_>, context: &WriteContext<'_>) -> Sqlit
 /// Writes rows anew: listed, and with this content.
 pub(super) async fn update(
     conn: &mut Conn,
-    context: &WriteContext<'_>,
+    context: &WriteContext,
     writes: &[RowUpdate<'_>],
 ) -> Result<(), StoreError> {
     if writes.is_empty() {
@@ -188,7 +173,7 @@ pub(super) async fn update(
             let mut stored = 0;
             for row in large {
                 let done = update_large(row, context).execute(&mut **c).await;
-                stored += done.map_err(|error| context.failed(&error))?.rows_affected();
+                stored += done?.rows_affected();
             }
             let rows: Vec<_> = small
                 .iter()
@@ -223,72 +208,45 @@ pub(super) async fn update(
                 .bind(writes.iter().map(|row| row.previous_key.as_deref()).collect::<Vec<_>>());
             query.persistent(false).execute(&mut **c).await.map(|done| done.rows_affected())
         }
-    }
-    .map_err(|error| context.failed(&error))?;
-    context.must_have_stored(stored, writes.len())
+    }?;
+    must_have_stored(stored, writes.len())
 }
 
 /// Makes rows active again whose content stays.
 pub(super) async fn relist(
     conn: &mut Conn,
-    context: &WriteContext<'_>,
+    context: &WriteContext,
     keys: &[String],
 ) -> Result<(), StoreError> {
-    const SQLITE: &str = "update or fail consents set missing_since = null, withheld_since = null, removed_at = null, \
-         missing_judged = null, missing_run_at = null, changed_at = $2, changed_run_id = $3 \
-         where consent_key in (select value from json_each($1))";
-    const POSTGRES: &str = "update consents set missing_since = null, withheld_since = null, removed_at = null, \
-         missing_judged = null, missing_run_at = null, changed_at = $2, changed_run_id = $3 where consent_key = any($1)";
+    const RELIST: Pair = update_in_list!(
+        "consents set missing_since = null, withheld_since = null, removed_at = null, missing_judged = null, \
+         missing_run_at = null, changed_at = $2, changed_run_id = $3 where consent_key"
+    );
     if keys.is_empty() {
         return Ok(());
     }
-    let stored = on_keys(conn, context, (SQLITE, POSTGRES), keys).await?;
-    context.must_have_stored(stored, keys.len())
+    let stored = on_keys(conn, context, RELIST, keys).await?;
+    must_have_stored(stored, keys.len())
 }
 
 /// A statement over a list of keys ($1) with `changed_at` ($2) and the run ($3), and how many rows it wrote.
 pub(super) async fn on_keys(
     conn: &mut Conn,
-    context: &WriteContext<'_>,
-    (sqlite, postgres): Pair,
+    context: &WriteContext,
+    sql: Pair,
     keys: &[String],
-) -> Result<u64, StoreError> {
-    match conn {
-        Conn::Sqlite(c) => {
-            let query = sqlx::query(sqlite)
-                .bind(json!(keys).to_string())
-                .bind(context.changed_at)
-                .bind(context.run_id);
-            query.execute(&mut **c).await.map(|done| done.rows_affected())
-        }
-        Conn::Postgres(c) => {
-            let query = sqlx::query(postgres).bind(keys).bind(context.changed_at).bind(context.run_id);
-            query.persistent(false).execute(&mut **c).await.map(|done| done.rows_affected())
-        }
-    }
-    .map_err(|error| context.failed(&error))
+) -> Result<u64, sqlx::Error> {
+    execute_over!(conn, sql, keys, context.changed_at, context.run_id)
 }
 
-const DELETE_CHECKS: Pair = (
-    "delete from consent_checks where consent_key in (select value from json_each($1))",
-    "delete from consent_checks where consent_key = any($1)",
-);
-
 /// Drops the notes about when the pages of these consents were asked for.
-pub(super) async fn delete_checks(
-    conn: &mut Conn,
-    context: &WriteContext<'_>,
-    keys: &[String],
-) -> Result<(), StoreError> {
-    execute_over!(conn, DELETE_CHECKS, keys).map(drop).map_err(|error| context.failed(&error))
+pub(super) async fn delete_checks(conn: &mut Conn, keys: &[String]) -> Result<(), sqlx::Error> {
+    const DELETE: Pair = in_list!("delete from consent_checks where consent_key");
+    execute_over!(conn, DELETE, keys).map(drop)
 }
 
 /// Gives rows, their history, and returns that wait, other keys: pairs of the old and the new one.
-pub(super) async fn rename_keys(
-    conn: &mut Conn,
-    context: &WriteContext<'_>,
-    moves: &[(String, String)],
-) -> Result<(), StoreError> {
+pub(super) async fn rename_keys(conn: &mut Conn, moves: &[(String, String)]) -> Result<(), StoreError> {
     const ROWS: Pair = (
         "update or fail consents set consent_key = v.value ->> 1 from json_each($1) as v \
          where consents.consent_key = v.value ->> 0",
@@ -310,18 +268,17 @@ pub(super) async fn rename_keys(
     if moves.is_empty() {
         return Ok(());
     }
-    let renamed = on_pairs(conn, context, ROWS, moves).await?;
-    context.must_have_stored(renamed, moves.len())?;
-    on_pairs(conn, context, HISTORY, moves).await?;
-    on_pairs(conn, context, RETURNS, moves).await?;
+    let renamed = on_pairs(conn, ROWS, moves).await?;
+    must_have_stored(renamed, moves.len())?;
+    on_pairs(conn, HISTORY, moves).await?;
+    on_pairs(conn, RETURNS, moves).await?;
     let old: Vec<String> = moves.iter().map(|(old, _)| old.clone()).collect();
-    delete_checks(conn, context, &old).await
+    Ok(delete_checks(conn, &old).await?)
 }
 
 /// Gives rows and their history another natural key that they had before an id: pairs of the row's key and that one.
 pub(super) async fn replace_previous_keys(
     conn: &mut Conn,
-    context: &WriteContext<'_>,
     keys: &[(String, String)],
 ) -> Result<(), StoreError> {
     const ROWS: Pair = (
@@ -341,16 +298,16 @@ pub(super) async fn replace_previous_keys(
     if keys.is_empty() {
         return Ok(());
     }
-    on_pairs(conn, context, ROWS, keys).await?;
-    on_pairs(conn, context, HISTORY, keys).await.map(drop)
+    on_pairs(conn, ROWS, keys).await?;
+    on_pairs(conn, HISTORY, keys).await?;
+    Ok(())
 }
 
 async fn on_pairs(
     conn: &mut Conn,
-    context: &WriteContext<'_>,
     (sqlite, postgres): Pair,
     pairs: &[(String, String)],
-) -> Result<u64, StoreError> {
+) -> Result<u64, sqlx::Error> {
     match conn {
         Conn::Sqlite(c) => sqlx::query(sqlite)
             .bind(json!(pairs).to_string())
@@ -364,16 +321,15 @@ async fn on_pairs(
             query.execute(&mut **c).await.map(|done| done.rows_affected())
         }
     }
-    .map_err(|error| context.failed(&error))
 }
 
 /// Writes distinct rejected items and tells how many rows that were. First the records that are there: an insert that finds
 /// one would spend an id.
 pub(super) async fn write_rejects(
     conn: &mut Conn,
-    context: &WriteContext<'_>,
+    context: &WriteContext,
     rejects: &[&Rejected],
-) -> Result<u64, StoreError> {
+) -> Result<u64, sqlx::Error> {
     match conn {
         // In this process a statement costs no way, and a text that is bound alone is held once.
         Conn::Sqlite(_) => {
@@ -383,29 +339,25 @@ pub(super) async fn write_rejects(
             }
             Ok(stored)
         }
-        Conn::Postgres(c) => {
-            let done = write_rejects_postgres(c, context.run_id, rejects).await;
-            done.map_err(|error| context.failed(&error))
-        }
+        Conn::Postgres(c) => write_rejects_postgres(c, context.run_id, rejects).await,
     }
 }
 
 async fn write_reject(
     conn: &mut Conn,
-    context: &WriteContext<'_>,
+    context: &WriteContext,
     reject: &Rejected,
-) -> Result<u64, StoreError> {
+) -> Result<u64, sqlx::Error> {
     const AGAIN: &str = "update rejected_items set last_run_id = $1, resolved_at = null, reason = $2, item = $3 \
          where fingerprint = $4";
     const REJECT: &str = "insert into rejected_items (first_run_id, last_run_id, reason, item, has_id, fingerprint) \
          values ($1, $1, $2, $3, $5, $4)";
-    let failed = |error: sqlx::Error| context.failed(&error);
     let reason = reject.reason.to_string();
     let fingerprint = reject.fingerprint.as_slice();
-    match execute!(conn, AGAIN, context.run_id, &reason, &reject.item, fingerprint).map_err(failed)? {
+    match execute!(conn, AGAIN, context.run_id, &reason, &reject.item, fingerprint)? {
         0 => {
             let has_id = i64::from(reject.id.is_some());
-            execute!(conn, REJECT, context.run_id, &reason, &reject.item, fingerprint, has_id).map_err(failed)
+            execute!(conn, REJECT, context.run_id, &reason, &reject.item, fingerprint, has_id)
         }
         again => Ok(again),
     }
@@ -439,7 +391,7 @@ async fn write_rejects_postgres(
 /// Adds lines to `consent_changes`.
 pub(super) async fn record(
     conn: &mut Conn,
-    context: &WriteContext<'_>,
+    context: &WriteContext,
     changes: &[HistoryLine],
 ) -> Result<(), StoreError> {
     const SQLITE: &str = "insert or fail into consent_changes \
@@ -468,7 +420,7 @@ pub(super) async fn record(
                     .bind(&change.before)
                     .bind(&change.previous_key);
                 let done = query.execute(&mut **c).await;
-                stored += done.map_err(|error| context.failed(&error))?.rows_affected();
+                stored += done?.rows_affected();
             }
             let list: Vec<_> = small
                 .iter()
@@ -488,7 +440,6 @@ pub(super) async fn record(
             let query = query.bind(context.changed_at).bind(context.run_id).persistent(false);
             query.execute(&mut **c).await.map(|done| done.rows_affected())
         }
-    }
-    .map_err(|error| context.failed(&error))?;
-    context.must_have_stored(stored, changes.len())
+    }?;
+    must_have_stored(stored, changes.len())
 }

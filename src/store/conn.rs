@@ -183,6 +183,16 @@ macro_rules! in_list {
     };
 }
 
+/// An update for both engines of the rows whose column at the end is one of a list ($1). SQLite: `or fail` as in `insert.rs`.
+macro_rules! update_in_list {
+    ($after:expr) => {
+        (
+            concat!("update or fail ", $after, " in (select value from json_each($1))"),
+            concat!("update ", $after, " = any($1)"),
+        )
+    };
+}
+
 /// A statement for both engines that reads `value` from a list of texts ($1).
 macro_rules! from_list {
     ($before:expr $(, $after:expr)?) => {
@@ -193,7 +203,7 @@ macro_rules! from_list {
     };
 }
 
-pub(super) use {execute_over, from_list, in_list, rows_over};
+pub(super) use {execute_over, from_list, in_list, rows_over, update_in_list};
 
 /// What a transaction is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -266,13 +276,12 @@ impl Conn {
     }
 
     pub(super) async fn open(location: &Location, access: Access) -> Result<Self, StoreError> {
-        let failed = |error: sqlx::Error| location.failed(&error);
         Ok(match location {
             Location::Sqlite { path } => {
                 let options = sqlite_options(path)
                     .read_only(access != Access::Write)
                     .immutable(access == Access::Frozen);
-                let conn = SqliteConnection::connect_with(&options).await.map_err(failed)?;
+                let conn = SqliteConnection::connect_with(&options).await?;
                 Self::Sqlite(Box::new(conn))
             }
             Location::Postgres { options, .. } => {
@@ -280,7 +289,7 @@ impl Conn {
                 // The driver has no time-out of its own for this.
                 let connected = tokio::time::timeout(CONNECT_TIMEOUT, connecting).await;
                 let conn = connected.map_err(|_| StoreError::silent(location.place(), CONNECT_TIMEOUT))?;
-                Self::Postgres(Box::new(conn.map_err(failed)?))
+                Self::Postgres(Box::new(conn?))
             }
         })
     }

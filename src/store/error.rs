@@ -10,15 +10,6 @@ use crate::exit::{Exit, Problem};
 
 mod driver;
 
-pub(super) use driver::from_sqlx;
-
-/// The place is added where the connection is used: `Store::use_session`.
-impl From<sqlx::Error> for StoreError {
-    fn from(error: sqlx::Error) -> Self {
-        from_sqlx(&error, "")
-    }
-}
-
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     #[error(transparent)]
@@ -155,6 +146,10 @@ impl StoreError {
         match &mut self {
             Self::Problem(problem) => problem.fill("place", name),
             Self::NotOurs { place }
+            | Self::Absent { place }
+            | Self::Older { place }
+            | Self::Newer { place, .. }
+            | Self::Altered { place, .. }
             | Self::IdInUse { place, .. }
             | Self::Forgetful { place }
             | Self::Write { place, .. }

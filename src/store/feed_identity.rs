@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 
 use super::conn::{Conn, execute, row, rows};
-use super::error::{StoreError, from_sqlx};
+use super::error::StoreError;
 use super::location::Location;
 use super::{Store, Timestamp, lock};
 
@@ -42,22 +42,20 @@ impl Store {
         let (place, known) = self.feed_place().await?;
         let Some(place) = place else { return Ok(()) };
         let has_forgotten = self.has_forgotten_what_readers_saw().await?;
-        let name = self.place();
-        let failed = |error: sqlx::Error| from_sqlx(&error, &name);
         if known.as_deref() == Some(&place) && !has_forgotten {
             return Ok(());
         }
         let renewed = self
             .write(async |conn| {
                 // Another process may have come before.
-                let (now_known,): (Option<String>,) = row!(conn, KNOWN).map_err(failed)?;
+                let (now_known,): (Option<String>,) = row!(conn, KNOWN)?;
                 if now_known != known {
                     return Ok(false);
                 }
                 if known.is_none() {
-                    execute!(conn, SET, &place).map_err(failed)?;
+                    execute!(conn, SET, &place)?;
                 } else {
-                    renew_feed(conn, Some(&place), now).await.map_err(failed)?;
+                    renew_feed(conn, Some(&place), now).await?;
                 }
                 Ok(known.is_some())
             })
@@ -73,19 +71,18 @@ impl Store {
     async fn feed_place(&mut self) -> Result<(Option<String>, Option<String>), StoreError> {
         let location = Arc::clone(&self.location);
         self.read(async |conn| {
-            let failed = |error: sqlx::Error| location.failed(&error);
             if let Location::Sqlite { path } = &*location {
-                let (known,): (Option<String>,) = row!(conn, KNOWN).map_err(failed)?;
+                let (known,): (Option<String>,) = row!(conn, KNOWN)?;
                 return Ok((std::fs::metadata(path).ok().map(|metadata| metadata.ino().to_string()), known));
             }
             let (version, known): (String, Option<String>) =
-                row!(conn, "select version(), feed_file from sync_state where id = 1").map_err(failed)?;
+                row!(conn, "select version(), feed_file from sync_state where id = 1")?;
             // The nodes of a distributed database differ in what identifies a server.
             if !version.starts_with("PostgreSQL ") || version.contains("-YB-") {
                 return Ok((None, known));
             }
             let place: Result<(Option<String>,), sqlx::Error> = row!(conn, PLACE_POSTGRES);
-            match place.map_err(failed) {
+            match place.map_err(StoreError::from) {
                 Ok((place,)) => Ok((place, known)),
                 Err(error) if error.is_connection_lost() => Err(error),
                 // A server that does not tell, or not to everybody.
@@ -102,18 +99,15 @@ impl Store {
         let Some((at, nonce)) = lock::read_note(path).as_deref().and_then(parse_note) else {
             return Ok(false);
         };
-        let place = self.place();
-        let found: Vec<(String,)> =
-            self.read(async |conn| rows!(conn, NONCE, at).map_err(|error| from_sqlx(&error, &place))).await?;
+        let found: Vec<(String,)> = self.read(async |conn| Ok(rows!(conn, NONCE, at)?)).await?;
         Ok(found.first().is_none_or(|(found,)| *found != nonce))
     }
 
     /// SQLite: keeps beside the file what readers may see of it from now on, before they do.
     pub(super) async fn note_what_readers_see(&mut self) -> Result<(), StoreError> {
         let Location::Sqlite { path } = &*self.location else { return Ok(()) };
-        let (path, place) = (path.clone(), self.place());
-        let newest: Vec<(Timestamp, String)> =
-            self.read(async |conn| rows!(conn, NEWEST).map_err(|error| from_sqlx(&error, &place))).await?;
+        let path = path.clone();
+        let newest: Vec<(Timestamp, String)> = self.read(async |conn| Ok(rows!(conn, NEWEST)?)).await?;
         if let Some((at, nonce)) = newest.first() {
             lock::write_note(&path, &format!("{} {nonce}\n", at.millis()));
         }
@@ -128,15 +122,12 @@ impl Store {
         if self.has_renewed_feed {
             return Ok(true);
         }
-        let place = self.place();
         self.write(async |conn| {
-            let failed = |error: sqlx::Error| from_sqlx(&error, &place);
-            let (restored_at, file): (Option<Timestamp>, Option<String>) =
-                row!(conn, RESTORED).map_err(failed)?;
+            let (restored_at, file): (Option<Timestamp>, Option<String>) = row!(conn, RESTORED)?;
             if restored_at.is_some() {
-                execute!(conn, "update sync_state set restored_at = null where id = 1").map_err(failed)?;
+                execute!(conn, "update sync_state set restored_at = null where id = 1")?;
             } else {
-                renew_feed(conn, file.as_deref(), now).await.map_err(failed)?;
+                renew_feed(conn, file.as_deref(), now).await?;
             }
             Ok(restored_at.is_none())
         })

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use super::bulk::on_keys;
-use super::conn::{Conn, Pair, execute, execute_over, from_list, in_list, row};
+use super::conn::{Conn, Pair, execute, execute_over, from_list, in_list, row, update_in_list};
 use super::error::StoreError;
 use super::evaluation::{Acceptance, CHUNK, acceptance, hex_keys};
 use super::lease::Run;
-use super::write::{WriteContext, check_replay, next_changed_at, save_run, write_rows};
+use super::write::{WriteContext, check_replay, must_have_stored, next_changed_at, save_run, write_rows};
 use super::{RunRow, Store, Timestamp};
 use crate::reconcile::RowWrite;
 
@@ -73,11 +73,10 @@ impl Store {
         ending: &Ending,
         now: Timestamp,
     ) -> Result<Option<RunRow>, StoreError> {
-        let place = self.place();
         let mut done: Option<RunRow> = None;
         self.write(async |conn| {
-            run.lease.renew(conn, now, &place).await?;
-            if check_replay(conn, run, &place).await?
+            run.lease.renew(conn, now).await?;
+            if check_replay(conn, run).await?
                 && let Some(row) = &done
             {
                 return Ok(Some(row.clone()));
@@ -88,8 +87,8 @@ impl Store {
                 return Ok(None);
             }
             let mut row = last.clone();
-            mark_rows(conn, run, ending, &mut row, now, &place).await?;
-            let context = WriteContext { run_id: run.row.id, changed_at: now, place: &place };
+            mark_rows(conn, run, ending, &mut row, now).await?;
+            let context = WriteContext { run_id: run.row.id, changed_at: now };
             let mut finish = Finish { conn, context, ending };
             finish.record_checks().await?;
             finish.record_pending().await?;
@@ -97,7 +96,7 @@ impl Store {
             finish.resolve_rejects().await?;
             finish.record_renewed().await?;
             finish.save_state(&row).await?;
-            save_run(conn, &row, run.batches + 1, &place).await?;
+            save_run(conn, &row, run.batches + 1).await?;
             done = Some(row.clone());
             Ok(Some(row))
         })
@@ -111,11 +110,10 @@ impl Store {
         const RIGHT_TIME: &str = "update sync_runs set started_at = case when id = $1 then $2 else started_at end, \
              finished_at = case when id = $1 then finished_at else $2 end where id = $1 or finished_at = $3";
         const ENDED: &str = "update sync_runs set outcome = $2, finished_at = $3, error = $4, requests = $5, retries = $6 where id = $1";
-        let place = self.place();
         self.write(async |conn| {
             // What a database has forgotten cannot be counted any more, but that the run failed can still be told.
-            run.lease.renew(conn, now, &place).await?;
-            let ahead = match check_replay(conn, run, &place).await {
+            run.lease.renew(conn, now).await?;
+            let ahead = match check_replay(conn, run).await {
                 Err(StoreError::Forgetful { .. }) => true,
                 checked => checked?,
             };
@@ -136,7 +134,7 @@ impl Store {
                 )?;
                 return Ok(());
             }
-            save_run(conn, row, run.batches + 1, &place).await
+            save_run(conn, row, run.batches + 1).await
         })
         .await
     }
@@ -148,7 +146,6 @@ async fn mark_rows(
     ending: &Ending,
     row: &mut RunRow,
     now: Timestamp,
-    place: &str,
 ) -> Result<(), StoreError> {
     const JUDGED: &str =
         "update sync_state set judged_runs = judged_runs + $1 where id = 1 returning judged_runs";
@@ -161,8 +158,8 @@ async fn mark_rows(
     if lists.iter().all(|keys| keys.is_empty()) && ending.returned.is_empty() {
         return Ok(());
     }
-    let changed_at = next_changed_at(conn, now, place).await?;
-    let context = WriteContext { run_id: run.row.id, changed_at, place };
+    let changed_at = next_changed_at(conn, now).await?;
+    let context = WriteContext { run_id: run.row.id, changed_at };
     let written = write_rows(conn, &context, &ending.returned).await?;
     row.count(&written);
     let missing = if ending.accepted { GONE } else { MISSING };
@@ -202,8 +199,8 @@ macro_rules! history {
 
 const MISSING: Mark = (
     history!("missing"),
-    in_list!(
-        "update consents set missing_since = $2, withheld_since = null, changed_at = $2, changed_run_id = $3, \
+    update_in_list!(
+        "consents set missing_since = $2, withheld_since = null, changed_at = $2, changed_run_id = $3, \
          missing_run_at = (select started_at from sync_runs where id = $3) where consent_key"
     ),
 );
@@ -211,15 +208,15 @@ const MISSING: Mark = (
 /// The guard does not count what a page or an acceptance said.
 const GONE: Mark = (
     MISSING.0,
-    in_list!(
-        "update consents set missing_since = $2, withheld_since = null, changed_at = $2, changed_run_id = $3 \
+    update_in_list!(
+        "consents set missing_since = $2, withheld_since = null, changed_at = $2, changed_run_id = $3 \
          where consent_key"
     ),
 );
 
 const REMOVED: Mark = (
     history!("removed"),
-    in_list!("update consents set removed_at = $2, changed_at = $2, changed_run_id = $3 where consent_key"),
+    update_in_list!("consents set removed_at = $2, changed_at = $2, changed_run_id = $3 where consent_key"),
 );
 
 const WITHHELD: Pair = in_list!(
@@ -229,13 +226,13 @@ const WITHHELD: Pair = in_list!(
 
 async fn mark(
     conn: &mut Conn,
-    context: &WriteContext<'_>,
+    context: &WriteContext,
     (history, rows): Mark,
     keys: &[String],
 ) -> Result<(), StoreError> {
     for sql in [history, rows] {
         let stored = on_keys(conn, context, sql, keys).await?;
-        context.must_have_stored(stored, keys.len())?;
+        must_have_stored(stored, keys.len())?;
     }
     Ok(())
 }
@@ -274,7 +271,7 @@ macro_rules! count_listings {
 /// What a complete run leaves besides its rows.
 struct Finish<'a> {
     conn: &'a mut Conn,
-    context: WriteContext<'a>,
+    context: WriteContext,
     ending: &'a Ending,
 }
 
@@ -315,10 +312,10 @@ impl Finish<'_> {
              last_run_id = excluded.last_run_id"
         );
         const CHECKED: Pair =
-            in_list!("update pending_returns set checked_at = $2 where last_run_id = $3 and consent_key");
+            update_in_list!("pending_returns set checked_at = $2 where last_run_id = $3 and consent_key");
         // The guard does not count rows that are listed again.
-        const SEEN: Pair = in_list!(
-            "update consents set missing_run_at = null where missing_run_at is not null and consent_key"
+        const SEEN: Pair = update_in_list!(
+            "consents set missing_run_at = null where missing_run_at is not null and consent_key"
         );
         let Self { conn, context, ending } = self;
         for keys in ending.pending.chunks(CHUNK) {
@@ -373,7 +370,7 @@ impl Finish<'_> {
     }
 
     async fn resolve_rejects(&mut self) -> Result<(), StoreError> {
-        const SEEN: Pair = in_list!("update rejected_items set last_run_id = $2 where id");
+        const SEEN: Pair = update_in_list!("rejected_items set last_run_id = $2 where id");
         const GONE: &str =
             "update rejected_items set resolved_at = $2 where resolved_at is null and last_run_id <> $1";
         let Self { conn, context, ending } = self;

@@ -47,10 +47,9 @@ impl Store {
         texts: &[String],
         now: Timestamp,
     ) -> Result<ForgetOutcome, StoreError> {
-        let place = self.place();
         let addresses: HashSet<String> = texts.iter().map(|text| address(text).into_owned()).collect();
         self.write(async |conn| {
-            lease.renew(conn, now, &place).await?;
+            lease.renew(conn, now).await?;
             let salt = salt(conn).await?;
             let traces = Traces::find(conn, &addresses).await?;
             if let Some(index) = not_an_address(conn, texts, &traces, &salt).await? {
@@ -59,7 +58,7 @@ impl Store {
             let mut forgotten = forgotten(&addresses, &traces);
             suppress(conn, &addresses, &traces, &salt, now, &mut forgotten).await?;
             erase(conn, &traces, &mut forgotten).await?;
-            leave_erased_lines(conn, &traces, now, &place).await?;
+            leave_erased_lines(conn, &traces, now).await?;
             Ok(ForgetOutcome::Done(forgotten))
         })
         .await
@@ -72,9 +71,8 @@ impl Store {
         texts: &[String],
         now: Timestamp,
     ) -> Result<u64, StoreError> {
-        let place = self.place();
         self.write(async |conn| {
-            lease.renew(conn, now, &place).await?;
+            lease.renew(conn, now).await?;
             let salt = salt(conn).await?;
             let mut lifted = 0;
             for text in texts {
@@ -203,18 +201,13 @@ async fn erase(conn: &mut Conn, traces: &Traces, forgotten: &mut Forgotten) -> R
 }
 
 /// One line in the change feed for each row, which holds its key and nothing else.
-async fn leave_erased_lines(
-    conn: &mut Conn,
-    traces: &Traces,
-    now: Timestamp,
-    place: &str,
-) -> Result<(), StoreError> {
+async fn leave_erased_lines(conn: &mut Conn, traces: &Traces, now: Timestamp) -> Result<(), StoreError> {
     const LINE: &str = "insert into consent_changes (consent_key, previous_key, run_id, changed_at, change) \
          values ($1, $2, null, $3, 'erased')";
     if traces.own.is_empty() {
         return Ok(());
     }
-    let changed_at = next_changed_at(conn, now, place).await?;
+    let changed_at = next_changed_at(conn, now).await?;
     for row in &traces.own {
         execute!(conn, LINE, &row.consent_key, &row.previous_key, changed_at)?;
     }

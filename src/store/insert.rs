@@ -88,7 +88,7 @@ const INSERT_POSTGRES: &str =
 /// Inserts new rows, one at the least, and tells how many the database took.
 pub(super) async fn insert(
     conn: &mut Conn,
-    context: &WriteContext<'_>,
+    context: &WriteContext,
     puts: &[&Upsert],
 ) -> Result<u64, StoreError> {
     match conn {
@@ -105,7 +105,7 @@ pub(super) async fn insert(
                     query = bind_row(query, &put.key, &put.consent, put.hash, put.natural);
                 }
                 let done = query.bind(context.changed_at).bind(context.run_id).execute(&mut **c).await;
-                stored += done.map_err(|error| context.failed(&error))?.rows_affected();
+                stored += done?.rows_affected();
             }
             Ok(stored)
         }
@@ -117,7 +117,7 @@ pub(super) async fn insert(
                 .persistent(false)
                 .execute(&mut **c)
                 .await;
-            Ok(done.map_err(|error| context.failed(&error))?.rows_affected())
+            Ok(done?.rows_affected())
         }
     }
 }

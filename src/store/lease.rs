@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::conn::{Conn, Intent, execute, row, rows};
-use super::error::{StoreError, from_sqlx};
+use super::error::StoreError;
 use super::{RunRow, Store, Timestamp};
 
 /// How long a lease lives without being renewed, in seconds.
@@ -81,29 +81,28 @@ impl Lease {
     }
 
     /// First act of every transaction that writes: renews the lease, or finds that it is lost.
-    pub(super) async fn renew(&self, conn: &mut Conn, now: Timestamp, place: &str) -> Result<(), StoreError> {
-        let failed = |error: sqlx::Error| from_sqlx(&error, place);
+    pub(super) async fn renew(&self, conn: &mut Conn, now: Timestamp) -> Result<(), StoreError> {
         let held = match conn {
             Conn::Sqlite(_) => {
                 let until = now.plus_millis(LEASE_SECONDS.cast_signed() * 1000);
-                execute!(conn, RENEW_SQLITE, &self.holder, self.fence, until).map_err(failed)?
+                execute!(conn, RENEW_SQLITE, &self.holder, self.fence, until)?
             }
             // As many rows as fences.
-            Conn::Postgres(_) => execute!(conn, RENEW_POSTGRES, &self.holder, self.fence).map_err(failed)?,
+            Conn::Postgres(_) => execute!(conn, RENEW_POSTGRES, &self.holder, self.fence)?,
         };
-        if held == 1 { Ok(()) } else { Err(self.lost(conn, place).await) }
+        if held == 1 { Ok(()) } else { Err(self.lost(conn).await) }
     }
 
     /// Why the lease is no longer held.
-    pub(super) async fn lost(&self, conn: &mut Conn, place: &str) -> StoreError {
+    pub(super) async fn lost(&self, conn: &mut Conn) -> StoreError {
         let fence: Result<Vec<(i64,)>, sqlx::Error> = rows!(conn, FENCE);
         match fence {
             // Fences only grow: a smaller one was acknowledged before ours.
             Ok(fence) if fence.first().is_none_or(|(fence,)| *fence < self.fence) => {
-                StoreError::Forgetful { place: place.to_owned() }
+                StoreError::Forgetful { place: String::new() }
             }
             Ok(_) => StoreError::Fenced,
-            Err(error) => from_sqlx(&error, place),
+            Err(error) => error.into(),
         }
     }
 }
@@ -134,8 +133,7 @@ impl Store {
     /// # Errors
     /// As [`Store::acquire`].
     pub async fn acquire_as(&mut self, holder: &str, now: Timestamp) -> Result<Lease, StoreError> {
-        let place = self.place();
-        let taken = self.write(async |conn| try_acquire(conn, holder, now, &place).await).await;
+        let taken = self.write(async |conn| try_acquire(conn, holder, now).await).await;
         let fence = match taken {
             Ok(Some(fence)) => fence,
             Ok(None) => return Err(self.busy().await),
@@ -149,13 +147,7 @@ impl Store {
     }
 
     async fn busy(&mut self) -> StoreError {
-        let location = Arc::clone(&self.location);
-        let found = self
-            .read(async |conn| {
-                let found: Result<Vec<(String,)>, sqlx::Error> = rows!(conn, HOLDER);
-                found.map_err(|error| location.failed(&error))
-            })
-            .await;
+        let found: Result<Vec<(String,)>, _> = self.read(async |conn| Ok(rows!(conn, HOLDER)?)).await;
         match found {
             Ok(holders) => {
                 let holder = holders.into_iter().next().map(|(holder,)| holder);
@@ -167,13 +159,7 @@ impl Store {
 
     /// SQLite: who holds the file's lock, read past it.
     pub(super) async fn holder(&mut self) -> String {
-        let location = Arc::clone(&self.location);
-        let found = self
-            .use_conn(async |conn| {
-                let found: Result<(String,), sqlx::Error> = row!(conn, HOLDER);
-                found.map_err(|error| location.failed(&error))
-            })
-            .await;
+        let found: Result<(String,), _> = self.use_conn(async |conn| Ok(row!(conn, HOLDER)?)).await;
         match found {
             Ok((holder,)) if holder != "unknown" => holder,
             _ => "another process (it holds the lock file)".to_owned(),
@@ -189,10 +175,9 @@ impl Store {
         if self.location.is_sqlite() || run.renewed_at.elapsed() < RENEW_AFTER {
             return Ok(());
         }
-        let place = self.place();
         let lease = run.lease.clone();
         let renewed_at = Instant::now();
-        self.write(async |conn| lease.renew(conn, now, &place).await).await?;
+        self.write(async |conn| lease.renew(conn, now).await).await?;
         run.renewed_at = renewed_at;
         Ok(())
     }
@@ -215,7 +200,7 @@ impl Store {
                 };
                 let touched = touched.await;
                 let _ = conn.rollback().await;
-                touched.map_err(|error| location.failed(&error))
+                Ok(touched?)
             })
             .await;
         match touched {
@@ -229,10 +214,8 @@ impl Store {
         if self.location.is_sqlite() {
             return Ok(None);
         }
-        let place = self.place();
         self.read(async |conn| {
-            let (now,): (Timestamp,) =
-                row!(conn, "select clock_timestamp()").map_err(|error| from_sqlx(&error, &place))?;
+            let (now,): (Timestamp,) = row!(conn, "select clock_timestamp()")?;
             Ok(Some(now))
         })
         .await
@@ -242,29 +225,21 @@ impl Store {
     pub async fn release(&mut self, lease: &Lease, now: Timestamp) -> Result<(), StoreError> {
         const RELEASE: &str = "update sync_lease set holder = null, expires_at = $3 \
              where name = 'sync' and holder = $1 and fence = $2";
-        let place = self.place();
         self.write(async |conn| {
-            execute!(conn, RELEASE, &lease.holder, lease.fence, now)
-                .map_err(|error| from_sqlx(&error, &place))?;
+            execute!(conn, RELEASE, &lease.holder, lease.fence, now)?;
             Ok(())
         })
         .await
     }
 }
 
-async fn try_acquire(
-    conn: &mut Conn,
-    holder: &str,
-    now: Timestamp,
-    place: &str,
-) -> Result<Option<i64>, StoreError> {
+async fn try_acquire(conn: &mut Conn, holder: &str, now: Timestamp) -> Result<Option<i64>, StoreError> {
     const RESTORE: &str = "insert into sync_lease (name, fence, expires_at) select 'sync', 0, $1 \
          where not exists (select 1 from sync_lease where name = 'sync')";
-    let failed = |error: sqlx::Error| from_sqlx(&error, place);
-    let taken = update_lease(conn, holder, now).await.map_err(failed)?;
+    let taken = update_lease(conn, holder, now).await?;
     // Somebody has emptied the table.
-    if taken.is_none() && execute!(conn, RESTORE, Timestamp::default()).map_err(failed)? > 0 {
-        return update_lease(conn, holder, now).await.map_err(failed);
+    if taken.is_none() && execute!(conn, RESTORE, Timestamp::default())? > 0 {
+        return Ok(update_lease(conn, holder, now).await?);
     }
     Ok(taken)
 }
@@ -308,21 +283,19 @@ impl Store {
         trigger: super::Trigger,
         now: Timestamp,
     ) -> Result<Run, StoreError> {
-        let place = self.place();
         let renewed_at = Instant::now();
         let mut tried: Option<i64> = None;
         let (id, suppression_no) = self
             .write(async |conn| {
-                let failed = |error: sqlx::Error| from_sqlx(&error, &place);
                 // The row of an earlier try, whose answer got lost, is not a run that died.
                 if let Some(id) = tried {
-                    lease.renew(conn, now, &place).await?;
-                    let begun: Vec<(i64, i64)> = rows!(conn, BEGUN, id).map_err(failed)?;
+                    lease.renew(conn, now).await?;
+                    let begun: Vec<(i64, i64)> = rows!(conn, BEGUN, id)?;
                     if let Some(begun) = begun.first() {
                         return Ok(*begun);
                     }
                 }
-                let begun = begin(conn, &lease, trigger, now, &place).await?;
+                let begun = begin(conn, &lease, trigger, now).await?;
                 tried = Some(begun.0);
                 Ok(begun)
             })
@@ -369,24 +342,21 @@ async fn begin(
     lease: &Lease,
     trigger: super::Trigger,
     now: Timestamp,
-    place: &str,
 ) -> Result<(i64, i64), StoreError> {
-    let failed = |error: sqlx::Error| from_sqlx(&error, place);
     let begun: Option<(i64, i64)> = match conn {
         Conn::Sqlite(_) => {
-            lease.renew(conn, now, place).await?;
-            execute!(conn, interrupt_dead_runs!("$1"), now).map_err(failed)?;
-            Some(row!(conn, BEGIN_SQLITE, now, trigger.as_str()).map_err(failed)?)
+            lease.renew(conn, now).await?;
+            execute!(conn, interrupt_dead_runs!("$1"), now)?;
+            Some(row!(conn, BEGIN_SQLITE, now, trigger.as_str())?)
         }
         Conn::Postgres(_) => {
             let begun: Vec<(i64, i64)> =
-                rows!(conn, BEGIN_POSTGRES, &lease.holder, lease.fence, now, trigger.as_str())
-                    .map_err(failed)?;
+                rows!(conn, BEGIN_POSTGRES, &lease.holder, lease.fence, now, trigger.as_str())?;
             begun.first().copied()
         }
     };
     match begun {
         Some(begun) => Ok(begun),
-        None => Err(lease.lost(conn, place).await),
+        None => Err(lease.lost(conn).await),
     }
 }

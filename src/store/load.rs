@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use futures_util::TryStreamExt as _;
 
 use super::conn::{Conn, Pair, results, row, rows_over};
-use super::error::{StoreError, from_sqlx};
+use super::error::StoreError;
 use super::{Store, Timestamp};
 use crate::consent::natural_hash_of;
 use crate::hash::{ROW_HASH_DIGITS, RowHash, Salt};
@@ -97,11 +97,10 @@ impl Store {
     /// # Errors
     /// What the database says; an error where an internal column is not what this program wrote.
     pub async fn load(&mut self, run_id: i64) -> Result<Loaded, StoreError> {
-        let place = self.place();
         let (mut loaded, seen) = self
             .read(async |conn| {
-                let known = load_rows(conn, run_id, &place).await?;
-                load_state(conn, run_id, known, &place).await
+                let known = load_rows(conn, run_id).await?;
+                load_state(conn, run_id, known).await
             })
             .await?;
         self.seen = seen;
@@ -117,18 +116,15 @@ impl Store {
         if let Some(known) = &self.seen.companies {
             return Ok(known.is_empty() || companies.iter().any(|company| known.contains(company)));
         }
-        let place = self.place();
         self.read(async |conn| {
-            let failed = |error: sqlx::Error| from_sqlx(&error, &place);
             for company in companies {
                 let (known,): (bool,) =
-                    row!(conn, "select exists (select 1 from companies where company_id = $1)", company)
-                        .map_err(failed)?;
+                    row!(conn, "select exists (select 1 from companies where company_id = $1)", company)?;
                 if known {
                     return Ok(true);
                 }
             }
-            let (any,): (bool,) = row!(conn, "select exists (select 1 from companies)").map_err(failed)?;
+            let (any,): (bool,) = row!(conn, "select exists (select 1 from companies)")?;
             Ok(!any)
         })
         .await
@@ -136,11 +132,9 @@ impl Store {
 
     /// Whether the database holds, or ever held, a consent of another company than this one.
     pub async fn knows_other_company(&mut self, company: &str) -> Result<bool, StoreError> {
-        let place = self.place();
         self.read(async |conn| {
             let (other,): (bool,) =
-                row!(conn, "select exists (select 1 from companies where company_id <> $1)", company)
-                    .map_err(|error| from_sqlx(&error, &place))?;
+                row!(conn, "select exists (select 1 from companies where company_id <> $1)", company)?;
             Ok(other)
         })
         .await
@@ -161,10 +155,9 @@ impl Store {
             .filter_map(|question| Some((question.erased_key.as_deref()?, question.natural_key.as_str())))
             .collect();
         let erased_keys: Vec<&str> = erased.keys().copied().collect();
-        let place = self.place();
         let found: Vec<Found> = self
             .read(async |conn| {
-                match conn {
+                Ok(match conn {
                     Conn::Sqlite(c) => {
                         let query = sqlx::query_as(SQLITE).bind(serde_json::json!(hashes).to_string());
                         query.bind(serde_json::json!(erased_keys).to_string()).fetch_all(&mut **c).await
@@ -173,8 +166,7 @@ impl Store {
                         let query = sqlx::query_as(POSTGRES).bind(&hashes).bind(&erased_keys);
                         query.persistent(false).fetch_all(&mut **c).await
                     }
-                }
-                .map_err(|error| from_sqlx(&error, &place))
+                }?)
             })
             .await?;
         let mut answers = Answers::new();
@@ -197,31 +189,27 @@ impl Store {
              where consent_key in (select value from json_each($1)) and address is not null",
             "select consent_key, address from consents where consent_key = any($1) and address is not null",
         );
-        let place = self.place();
         self.read(async |conn| {
-            let found: Vec<(String, String)> =
-                rows_over!(conn, ADDRESSES, keys).map_err(|error| from_sqlx(&error, &place))?;
+            let found: Vec<(String, String)> = rows_over!(conn, ADDRESSES, keys)?;
             Ok(found.into_iter().collect())
         })
         .await
     }
 }
 
-async fn load_rows(conn: &mut Conn, run_id: i64, place: &str) -> Result<Known, StoreError> {
-    let failed = |error: sqlx::Error| from_sqlx(&error, place);
-    let (count,): (i64,) = row!(conn, "select count(*) from consents").map_err(failed)?;
+async fn load_rows(conn: &mut Conn, run_id: i64) -> Result<Known, StoreError> {
+    let (count,): (i64,) = row!(conn, "select count(*) from consents")?;
     let mut known = Known::with_capacity(usize::try_from(count).unwrap_or(0));
     match conn {
         Conn::Sqlite(c) => {
             let bounds = "select coalesce(min(rowid), 0), coalesce(max(rowid), -1) from consents";
-            let (mut low, high): (i64, i64) =
-                sqlx::query_as(bounds).fetch_one(&mut **c).await.map_err(failed)?;
+            let (mut low, high): (i64, i64) = sqlx::query_as(bounds).fetch_one(&mut **c).await?;
             while low <= high {
                 let stretch = sqlx::query_as(ROWS_SQLITE).bind(low).bind(low + CHUNK_ROWS).bind(run_id);
                 let stretch = stretch.fetch_all(&mut **c);
-                let stretch: Vec<(Option<String>,)> = stretch.await.map_err(failed)?;
+                let stretch: Vec<(Option<String>,)> = stretch.await?;
                 for (rows,) in stretch {
-                    push(&mut known, &rows.unwrap_or_default(), place)?;
+                    push(&mut known, &rows.unwrap_or_default())?;
                 }
                 low += CHUNK_ROWS;
             }
@@ -229,21 +217,21 @@ async fn load_rows(conn: &mut Conn, run_id: i64, place: &str) -> Result<Known, S
         Conn::Postgres(c) => {
             let groups = sqlx::query_as::<_, (String,)>(ROWS_POSTGRES).bind(run_id).persistent(false);
             let mut groups = groups.fetch(&mut **c);
-            while let Some((rows,)) = groups.try_next().await.map_err(failed)? {
-                push(&mut known, &rows, place)?;
+            while let Some((rows,)) = groups.try_next().await? {
+                push(&mut known, &rows)?;
             }
         }
     }
     known.loaded();
     if known.has_equal_keys() {
         // One of the two would never be found again.
-        return Err(StoreError::corrupt("two equal values of consents.row_hash").located(place));
+        return Err(StoreError::corrupt("two equal values of consents.row_hash"));
     }
     Ok(known)
 }
 
-fn push(known: &mut Known, rows: &str, place: &str) -> Result<(), StoreError> {
-    let corrupt = || StoreError::corrupt("consents.row_hash").located(place);
+fn push(known: &mut Known, rows: &str) -> Result<(), StoreError> {
+    let corrupt = || StoreError::corrupt("consents.row_hash");
     let mut rest = rows.as_bytes();
     while let Some(&first) = rest.first() {
         let letters = if first < b'g' { 0 } else { 2 };
@@ -277,15 +265,9 @@ const STATE: &str = "select salt, endpoint from sync_state where id = 1; \
      select company_id from companies limit 1001; \
      select min(changed_at) from consent_changes where change = 'erased' and run_id is null";
 
-async fn load_state(
-    conn: &mut Conn,
-    run_id: i64,
-    known: Known,
-    place: &str,
-) -> Result<(Loaded, Seen), StoreError> {
+async fn load_state(conn: &mut Conn, run_id: i64, known: Known) -> Result<(Loaded, Seen), StoreError> {
     type Reject = (i64, Vec<u8>, Option<Timestamp>, i64);
     type Pending = (String, Timestamp, i64, Option<Timestamp>);
-    let failed = |error: sqlx::Error| from_sqlx(&error, place);
     let (state, found, suppressed, ids, complete, pending, listings, companies, erasures) = results!(
         conn,
         STATE,
@@ -298,9 +280,8 @@ async fn load_state(
         (String, i64),
         (String,),
         (Option<Timestamp>,)
-    )
-    .map_err(failed)?;
-    let (salt, endpoint) = state.into_iter().next().ok_or_else(|| failed(sqlx::Error::RowNotFound))?;
+    )?;
+    let (salt, endpoint) = state.into_iter().next().ok_or(sqlx::Error::RowNotFound)?;
     let salt = Salt::new(salt);
     let mut rejects = KnownRejects::default();
     rejects.count_new(found.iter().filter(|(.., first_run_id)| *first_run_id == run_id).count());

@@ -9,7 +9,7 @@ use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::sqlite::SqliteConnectOptions;
 
-use super::error::{StoreError, from_sqlx};
+use super::error::StoreError;
 use crate::config;
 use crate::exit::{Exit, Problem};
 use crate::file::{follow_links, open_regular};
@@ -78,11 +78,6 @@ impl Location {
 
     pub(super) fn is_sqlite(&self) -> bool {
         matches!(self, Self::Sqlite { .. })
-    }
-
-    /// The driver's error as one of ours.
-    pub(super) fn failed(&self, error: &sqlx::Error) -> StoreError {
-        from_sqlx(error, &self.place())
     }
 
     fn identity(&self) -> String {

@@ -4,7 +4,7 @@ use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::{Acquire as _, Connection as _};
 
 use super::conn::{Conn, Intent, ensure_schema, results, row};
-use super::error::{StoreError, from_sqlx};
+use super::error::StoreError;
 use crate::consent::address;
 use crate::exit::{Exit, Problem};
 
@@ -31,11 +31,10 @@ const STATE: &str = "select version, checksum from _sqlx_migrations order by ver
      select exists (select 1 from sync_state where id = 1)";
 
 /// Looks at the schema in a transaction that is open already. Changes nothing.
-pub(super) async fn inspect(conn: &mut Conn, place: &str) -> Result<Schema, StoreError> {
-    let failed = |error: sqlx::Error| from_sqlx(&error, place);
+pub(super) async fn inspect(conn: &mut Conn) -> Result<Schema, StoreError> {
     let migrator = match conn {
         Conn::Sqlite(_) => {
-            if sqlite_is_empty(conn, place).await? {
+            if sqlite_is_empty(conn).await? {
                 return Ok(Schema::Absent);
             }
             &SQLITE
@@ -43,32 +42,32 @@ pub(super) async fn inspect(conn: &mut Conn, place: &str) -> Result<Schema, Stor
         Conn::Postgres(_) => {
             const LOOK: &str = "select to_regclass('_sqlx_migrations') is not null, to_regclass('consents') is not null, \
                  coalesce(current_setting('server_encoding', true), 'UTF8')";
-            let (migrated, consents, encoding): (bool, bool, String) = row!(conn, LOOK).map_err(failed)?;
+            let (migrated, consents, encoding): (bool, bool, String) = row!(conn, LOOK)?;
             if encoding != "UTF8" {
                 let problem = Problem::new(Exit::Config, "{place} stores text as {encoding}, not as UTF8")
                     .next_step(
                         "create the database anew: `createdb --encoding=UTF8 --template=template0 NAME`",
                     );
-                return Err(problem.with("place", place).with("encoding", encoding).into());
+                return Err(problem.with("encoding", encoding).into());
             }
             match (migrated, consents) {
                 (true, true) => &POSTGRES,
                 (false, false) => return Ok(Schema::Absent),
                 // Somebody else's table of that name, or another program's migrations.
                 _ => {
-                    return Err(StoreError::NotOurs { place: place.to_owned() });
+                    return Err(StoreError::NotOurs { place: String::new() });
                 }
             }
         }
     };
-    let (applied, state) = results!(conn, STATE, (i64, Vec<u8>), (bool,)).map_err(failed)?;
+    let (applied, state) = results!(conn, STATE, (i64, Vec<u8>), (bool,))?;
     for (version, checksum) in &applied {
         match migrator.iter().find(|known| known.version == *version) {
             None => {
-                return Err(StoreError::Newer { place: place.to_owned(), version: *version });
+                return Err(StoreError::Newer { place: String::new(), version: *version });
             }
             Some(known) if *known.checksum != **checksum => {
-                return Err(StoreError::Altered { place: place.to_owned(), version: *version });
+                return Err(StoreError::Altered { place: String::new(), version: *version });
             }
             Some(_) => {}
         }
@@ -81,23 +80,23 @@ pub(super) async fn inspect(conn: &mut Conn, place: &str) -> Result<Schema, Stor
             "{place} holds our tables, but its table _sqlx_migrations is empty or incomplete",
         )
         .next_step(RESTORE);
-        return Err(problem.with("place", place).into());
+        return Err(problem.into());
     }
     if state != [(true,)] {
         let problem =
             Problem::new(Exit::Config, "the table sync_state in {place} is empty").next_step(RESTORE);
-        return Err(problem.with("place", place).into());
+        return Err(problem.into());
     }
     Ok(if applied.len() < migrator.iter().count() { Schema::Older } else { Schema::Current })
 }
 
 /// PostgreSQL, before the first tables are made: refuses a schema in which only others have theirs. What extensions brought is
 /// nobody's.
-pub(super) async fn refuse_tables_of_others(conn: &mut Conn, place: &str) -> Result<(), StoreError> {
+pub(super) async fn refuse_tables_of_others(conn: &mut Conn) -> Result<(), StoreError> {
     const COUNT: &str = "select count(*) from pg_class c join pg_namespace n on n.oid = c.relnamespace \
          where n.nspname = current_schema() and c.relkind in ('r', 'p', 'f') \
            and not exists (select 1 from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')";
-    let (tables,): (i64,) = row!(conn, COUNT).map_err(|error| from_sqlx(&error, place))?;
+    let (tables,): (i64,) = row!(conn, COUNT)?;
     if tables == 0 {
         return Ok(());
     }
@@ -108,40 +107,35 @@ pub(super) async fn refuse_tables_of_others(conn: &mut Conn, place: &str) -> Res
     .next_step(
         "if it is meant, set database.url to it; else database.url or database.schema to one of its own",
     );
-    Err(problem.with("place", place).with("tables", tables).into())
+    Err(problem.with("tables", tables).into())
 }
 
 /// PostgreSQL: whether the user may make the tables, and the schema where it is missing. Makes nothing.
-pub(super) async fn may_create(
-    conn: &mut Conn,
-    schema: Option<&str>,
-    place: &str,
-) -> Result<bool, StoreError> {
+pub(super) async fn may_create(conn: &mut Conn, schema: Option<&str>) -> Result<bool, StoreError> {
     const LOOK: &str = "select case \
            when $1::text is null then coalesce(has_schema_privilege(current_schema(), 'create'), false) \
            when exists (select 1 from pg_namespace where nspname = $1) \
              then has_schema_privilege($1, 'create') and has_schema_privilege($1, 'usage') \
            else has_database_privilege(current_database(), 'create') end";
-    let (allowed,): (bool,) = row!(conn, LOOK, schema).map_err(|error| from_sqlx(&error, place))?;
+    let (allowed,): (bool,) = row!(conn, LOOK, schema)?;
     Ok(allowed)
 }
 
-async fn sqlite_is_empty(conn: &mut Conn, place: &str) -> Result<bool, StoreError> {
-    let failed = |error: sqlx::Error| from_sqlx(&error, place);
-    let (id,): (i64,) = row!(conn, "select application_id from pragma_application_id").map_err(failed)?;
-    let (objects,): (i64,) = row!(conn, "select count(*) from sqlite_master").map_err(failed)?;
+async fn sqlite_is_empty(conn: &mut Conn) -> Result<bool, StoreError> {
+    let (id,): (i64,) = row!(conn, "select application_id from pragma_application_id")?;
+    let (objects,): (i64,) = row!(conn, "select count(*) from sqlite_master")?;
     match (id, objects) {
         (APPLICATION_ID, n) if n > 0 => Ok(false),
         (0 | APPLICATION_ID, 0) => Ok(true),
-        _ => Err(StoreError::NotOurs { place: place.to_owned() }),
+        _ => Err(StoreError::NotOurs { place: String::new() }),
     }
 }
 
 /// Applies what is missing, all of it in one transaction.
-pub(super) async fn migrate(conn: &mut Conn, schema: Option<&str>, place: &str) -> Result<(), StoreError> {
+pub(super) async fn migrate(conn: &mut Conn, schema: Option<&str>) -> Result<(), StoreError> {
     // Two programs that start on an empty server at once collide in the catalogue: the loser finds the work done.
     for attempt in 0.. {
-        match try_migrate(conn, schema, place).await {
+        match try_migrate(conn, schema).await {
             Err(StoreError::Contended { .. }) if attempt < 5 => {
                 tokio::time::sleep(std::time::Duration::from_millis(200 << attempt)).await;
             }
@@ -176,67 +170,60 @@ macro_rules! fill_addresses {
     };
 }
 
-async fn try_migrate(conn: &mut Conn, schema: Option<&str>, place: &str) -> Result<(), StoreError> {
-    let failed = |error: sqlx::Error| from_sqlx(&error, place);
-    conn.begin(Intent::Read, schema).await.map_err(failed)?;
-    let found = inspect(conn, place).await;
-    conn.rollback().await.map_err(failed)?;
+async fn try_migrate(conn: &mut Conn, schema: Option<&str>) -> Result<(), StoreError> {
+    conn.begin(Intent::Read, schema).await?;
+    let found = inspect(conn).await;
+    conn.rollback().await?;
     if found? == Schema::Current {
         return Ok(());
     }
     match conn {
         Conn::Sqlite(conn) => {
-            let mut tx = conn.begin_with("begin immediate").await.map_err(failed)?;
-            SQLITE.run_direct(None, &mut *tx, false).await.map_err(|error| migrate_error(&error, place))?;
-            fill_addresses!(&mut *tx, FILL_SQLITE, |rows| serde_json::json!(rows).to_string())
-                .map_err(failed)?;
-            tx.commit().await.map_err(failed)
+            let mut tx = conn.begin_with("begin immediate").await?;
+            SQLITE.run_direct(None, &mut *tx, false).await.map_err(migrate_error)?;
+            fill_addresses!(&mut *tx, FILL_SQLITE, |rows| serde_json::json!(rows).to_string())?;
+            Ok(tx.commit().await?)
         }
         Conn::Postgres(conn) => {
-            let mut tx = sqlx::Connection::begin(&mut **conn).await.map_err(failed)?;
+            let mut tx = sqlx::Connection::begin(&mut **conn).await?;
             // The migrator keeps named statements; in a pooler's server connection they would outlive us.
             sqlx::raw_sql(
                 "deallocate all; set local lock_timeout = '10s'; set local idle_in_transaction_session_timeout = '10s'",
             )
                 .execute(&mut *tx)
-                .await
-                .map_err(failed)?;
+                .await?;
             if let Some(schema) = schema {
-                ensure_schema(&mut tx, schema).await.map_err(|error| conflict(&error, place))?;
-                super::conn::use_schema(&mut tx, schema).await.map_err(failed)?;
+                ensure_schema(&mut tx, schema).await.map_err(conflict)?;
+                super::conn::use_schema(&mut tx, schema).await?;
             }
             let mut migrator = Migrator { locking: false, ..Migrator::DEFAULT };
             migrator.migrations.clone_from(&POSTGRES.migrations);
             // The migrator nests: every migration becomes a savepoint of this transaction.
-            let inner = tx.acquire().await.map_err(failed)?;
-            migrator.run_direct(None, inner, false).await.map_err(|error| migrate_error(&error, place))?;
-            fill_addresses!(&mut *tx, FILL_POSTGRES, sqlx::types::Json).map_err(failed)?;
-            sqlx::raw_sql("deallocate all").execute(&mut *tx).await.map_err(failed)?;
-            tx.commit().await.map_err(|error| conflict(&error, place))
+            let inner = tx.acquire().await?;
+            migrator.run_direct(None, inner, false).await.map_err(migrate_error)?;
+            fill_addresses!(&mut *tx, FILL_POSTGRES, sqlx::types::Json)?;
+            sqlx::raw_sql("deallocate all").execute(&mut *tx).await?;
+            tx.commit().await.map_err(conflict)
         }
     }
 }
 
-fn migrate_error(error: &MigrateError, place: &str) -> StoreError {
+fn migrate_error(error: MigrateError) -> StoreError {
     match error {
-        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => conflict(error, place),
-        MigrateError::VersionMissing(version) => {
-            StoreError::Newer { place: place.to_owned(), version: *version }
-        }
-        MigrateError::VersionMismatch(version) => {
-            StoreError::Altered { place: place.to_owned(), version: *version }
-        }
-        _ => StoreError::Statement { place: place.to_owned(), code: "migration".to_owned() },
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => conflict(error),
+        MigrateError::VersionMissing(version) => StoreError::Newer { place: String::new(), version },
+        MigrateError::VersionMismatch(version) => StoreError::Altered { place: String::new(), version },
+        _ => StoreError::Statement { place: String::new(), code: "migration".to_owned() },
     }
 }
 
 /// "Exists already" in a schema change: somebody else was faster.
-fn conflict(error: &sqlx::Error, place: &str) -> StoreError {
-    if let sqlx::Error::Database(db) = error
+fn conflict(error: sqlx::Error) -> StoreError {
+    if let sqlx::Error::Database(db) = &error
         && let Some(code) = db.code()
         && ["23505", "42P07", "42P06", "42710", "55P03"].contains(&code.as_ref())
     {
-        return StoreError::Contended { place: place.to_owned(), code: code.into_owned() };
+        return StoreError::Contended { place: String::new(), code: code.into_owned() };
     }
-    from_sqlx(error, place)
+    error.into()
 }

@@ -135,10 +135,9 @@ impl Store {
 
     async fn prepare(&mut self) -> Result<(), StoreError> {
         let location = Arc::clone(&self.location);
-        let place = location.place();
         if location.must_be_alone() {
-            self.read(async |conn| match migration::inspect(conn, &place).await? {
-                Schema::Absent => migration::refuse_tables_of_others(conn, &place).await,
+            self.read(async |conn| match migration::inspect(conn).await? {
+                Schema::Absent => migration::refuse_tables_of_others(conn).await,
                 _ => Ok(()),
             })
             .await?;
@@ -146,11 +145,11 @@ impl Store {
         self.use_conn(async |conn| {
             if location.is_sqlite() {
                 // Look before the first byte is written: the file may belong to another program.
-                migration::inspect(conn, &place).await?;
+                migration::inspect(conn).await?;
                 conn.raw("pragma journal_mode = wal; pragma synchronous = full; pragma cache_size = -1000")
                     .await?;
             }
-            migration::migrate(conn, location.schema(), &place).await
+            migration::migrate(conn, location.schema()).await
         })
         .await
     }
@@ -229,7 +228,7 @@ impl Store {
         let lock =
             between_runs(patience, async || Self::acquire_lock(&location, Bounds::COMMAND).await).await?;
         let mut store = Self::at(location, Access::Write, lock, Bounds::COMMAND);
-        match store.use_conn(async |conn| migration::inspect(conn, &place).await).await {
+        match store.use_conn(async |conn| migration::inspect(conn).await).await {
             Ok(Schema::Absent) => Err(StoreError::Absent { place }),
             Ok(_) | Err(StoreError::Newer { .. } | StoreError::Altered { .. }) => Ok(store),
             Err(error) => Err(error),
@@ -289,13 +288,12 @@ impl Store {
         if location.is_sqlite() {
             return Ok(());
         }
-        let place = location.place();
         let allowed = self
             .read(async |conn| {
                 if location.must_be_alone() {
-                    migration::refuse_tables_of_others(conn, &place).await?;
+                    migration::refuse_tables_of_others(conn).await?;
                 }
-                migration::may_create(conn, location.schema(), &place).await
+                migration::may_create(conn, location.schema()).await
             })
             .await?;
         if allowed { Ok(()) } else { Err(self.lacks_right()) }
@@ -323,7 +321,7 @@ impl Store {
             })
             .await;
         let found = match connected {
-            Ok(()) => self.read(async |conn| migration::inspect(conn, &place).await).await,
+            Ok(()) => self.read(async |conn| migration::inspect(conn).await).await,
             Err(error) => Err(error),
         };
         let current = match found {

@@ -1,7 +1,7 @@
 //! What is shown of the database: read without a lock, without personal data.
 
 use super::conn::{Conn, row, rows};
-use super::error::{StoreError, from_sqlx};
+use super::error::StoreError;
 use super::evaluation::acceptance;
 use super::notification::TOLD;
 use super::{Counts, RunRow, Snapshot, Store, Timestamp};
@@ -50,44 +50,39 @@ pub(super) const WITHHELD: &str = "select case when (select absence from sync_ru
 impl Store {
     /// The state in one view: the newest `runs` runs, the counts, the curve.
     pub async fn snapshot(&mut self, runs: u32) -> Result<Snapshot, StoreError> {
-        let place = self.place();
         self.read(async |conn| {
-            let failed = |error: sqlx::Error| from_sqlx(&error, &place);
-            let newest: Vec<RunRow> = rows!(conn, NEWEST, i64::from(runs)).map_err(failed)?;
-            let complete: Vec<RunRow> = rows!(conn, LAST_COMPLETE).map_err(failed)?;
-            let judged: Vec<(Option<Timestamp>,)> = rows!(conn, LAST_JUDGED).map_err(failed)?;
-            let active_over_time: Vec<(Timestamp, i64)> = rows!(conn, OVER_TIME).map_err(failed)?;
-            let (withheld,): (i64,) = row!(conn, WITHHELD).map_err(failed)?;
+            let newest: Vec<RunRow> = rows!(conn, NEWEST, i64::from(runs))?;
+            let complete: Vec<RunRow> = rows!(conn, LAST_COMPLETE)?;
+            let judged: Vec<(Option<Timestamp>,)> = rows!(conn, LAST_JUDGED)?;
+            let active_over_time: Vec<(Timestamp, i64)> = rows!(conn, OVER_TIME)?;
+            let (withheld,): (i64,) = row!(conn, WITHHELD)?;
             let (rejected_items,): (i64,) =
-                row!(conn, "select count(*) from rejected_items where resolved_at is null")
-                    .map_err(failed)?;
+                row!(conn, "select count(*) from rejected_items where resolved_at is null")?;
             let (restored_at,): (Option<Timestamp>,) =
-                row!(conn, "select restored_at from sync_state where id = 1").map_err(failed)?;
+                row!(conn, "select restored_at from sync_state where id = 1")?;
             let renewed: Vec<(String,)> =
-                rows!(conn, "select consent_id from renewed_consents order by consent_id").map_err(failed)?;
+                rows!(conn, "select consent_id from renewed_consents order by consent_id")?;
             let (renewed_people,): (i64,) =
-                row!(conn, "select count(distinct email_hash) from renewed_consents").map_err(failed)?;
-            let (returns_pending,): (i64,) =
-                row!(conn, "select count(*) from pending_returns").map_err(failed)?;
+                row!(conn, "select count(distinct email_hash) from renewed_consents")?;
+            let (returns_pending,): (i64,) = row!(conn, "select count(*) from pending_returns")?;
             let (unlisted_there, unlisted_there_since): (i64, Option<Timestamp>) =
-                row!(conn, LOOKUPS, "there").map_err(failed)?;
+                row!(conn, LOOKUPS, "there")?;
             let (lookups_unclear, lookups_unclear_since): (i64, Option<Timestamp>) =
-                row!(conn, LOOKUPS, "unclear").map_err(failed)?;
-            let (company_id,): (Option<String>,) = row!(conn, COMPANY).map_err(failed)?;
+                row!(conn, LOOKUPS, "unclear")?;
+            let (company_id,): (Option<String>,) = row!(conn, COMPANY)?;
             let (next_run_at,): (Option<Timestamp>,) =
-                row!(conn, "select next_run_at from sync_state where id = 1").map_err(failed)?;
+                row!(conn, "select next_run_at from sync_state where id = 1")?;
             Ok(Snapshot {
                 exists: true,
                 company_id,
                 next_run_at,
                 acceptance: acceptance(conn, Timestamp::now()).await?,
-                notifications: rows!(conn, TOLD).map_err(failed)?,
-                changes: rows!(conn, CHANGES, Timestamp::now().plus_millis(-CHANGES_MILLIS))
-                    .map_err(failed)?,
+                notifications: rows!(conn, TOLD)?,
+                changes: rows!(conn, CHANGES, Timestamp::now().plus_millis(-CHANGES_MILLIS))?,
                 runs: newest,
                 last_complete: complete.into_iter().next(),
                 last_judged_at: judged.into_iter().next().and_then(|(at,)| at),
-                consents: counts(conn, &place).await?,
+                consents: counts(conn).await?,
                 withheld,
                 rejected_items,
                 renewed_people,
@@ -106,10 +101,9 @@ impl Store {
     }
 }
 
-async fn counts(conn: &mut Conn, place: &str) -> Result<Counts, StoreError> {
-    let failed = |error: sqlx::Error| from_sqlx(&error, place);
-    let (all,): (i64,) = row!(conn, "select count(*) from consents").map_err(failed)?;
+async fn counts(conn: &mut Conn) -> Result<Counts, StoreError> {
+    let (all,): (i64,) = row!(conn, "select count(*) from consents")?;
     let unlisted = "select count(*), count(removed_at) from consents where missing_since is not null";
-    let (unlisted, removed): (i64, i64) = row!(conn, unlisted).map_err(failed)?;
+    let (unlisted, removed): (i64, i64) = row!(conn, unlisted)?;
     Ok(Counts { active: all - unlisted, missing: unlisted - removed, removed })
 }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::Store;
 use super::conn::{Access, Conn, Intent, execute};
-use super::error::{StoreError, from_sqlx};
+use super::error::StoreError;
 use super::location::Location;
 
 /// How often a transaction is tried again after a conflict or a lost connection.
@@ -105,7 +105,7 @@ impl Session {
         let mut conn = opened.map_err(|error| self.location.explain_closed(error))?;
         if let Conn::Sqlite(conn) = &mut conn {
             let pulse = Arc::clone(&self.pulse);
-            let mut handle = conn.lock_handle().await.map_err(|error| self.location.failed(&error))?;
+            let mut handle = conn.lock_handle().await?;
             handle.set_progress_handler(PULSE_STEPS, move || {
                 pulse.wake();
                 true
@@ -120,21 +120,20 @@ impl Session {
         mut work: impl AsyncFnMut(&mut Conn) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let location = Arc::clone(&self.location);
-        let failed = |error: sqlx::Error| location.failed(&error);
         let mut retries = Retries::default();
         let mut id_in_use: Option<StoreError> = None;
         let mut has_advanced = false;
         loop {
             let done = async {
                 let conn = self.connected().await?;
-                conn.begin(intent, location.schema()).await.map_err(failed)?;
+                conn.begin(intent, location.schema()).await?;
                 if let Some(error) = id_in_use.take() {
                     advance_sequences(conn).await.map_err(|_| error)?;
                 }
                 let value = work(conn).await?;
                 match intent {
-                    Intent::Write => conn.commit().await.map_err(failed)?,
-                    Intent::Read | Intent::Look | Intent::View => conn.rollback().await.map_err(failed)?,
+                    Intent::Write => conn.commit().await?,
+                    Intent::Read | Intent::Look | Intent::View => conn.rollback().await?,
                 }
                 Ok(value)
             };
@@ -192,7 +191,7 @@ async fn advance_sequences(conn: &mut Conn) -> Result<(), StoreError> {
          from (select pg_get_serial_sequence('rejected_items', 'id')::regclass as s) as q",
     ];
     for table in TABLES {
-        execute!(conn, table).map_err(|error| from_sqlx(&error, ""))?;
+        execute!(conn, table)?;
     }
     Ok(())
 }

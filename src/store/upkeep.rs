@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use super::bulk;
 use super::conn::{Conn, Pair, execute, execute_over, row, rows};
-use super::error::{StoreError, from_sqlx};
+use super::error::StoreError;
 use super::feed::note_dropped;
 use super::forget::salt;
 use super::lease::Lease;
-use super::write::{WriteContext, next_changed_at};
+use super::write::{WriteContext, must_have_stored, next_changed_at};
 use super::{Store, Timestamp};
 use crate::config::Retention;
 
@@ -65,11 +65,7 @@ impl Store {
         sql: &'static str,
         until: Timestamp,
     ) -> Result<u64, StoreError> {
-        let place = self.place();
-        self.in_batches(lease, now, async |conn| {
-            execute!(conn, sql, until, BATCH).map_err(|error| from_sqlx(&error, &place))
-        })
-        .await
+        self.in_batches(lease, now, async |conn| Ok(execute!(conn, sql, until, BATCH)?)).await
     }
 
     async fn erase_removed(
@@ -79,8 +75,7 @@ impl Store {
         until: [Timestamp; 2],
         now: Timestamp,
     ) -> Result<u64, StoreError> {
-        let place = self.place();
-        self.in_batches(lease, now, async |conn| erase_batch(conn, run_id, until, now, &place).await).await
+        self.in_batches(lease, now, async |conn| erase_batch(conn, run_id, until, now).await).await
     }
 
     async fn drop_erasures(
@@ -89,11 +84,7 @@ impl Store {
         until: Timestamp,
         now: Timestamp,
     ) -> Result<u64, StoreError> {
-        let place = self.place();
-        self.in_batches(lease, now, async |conn| {
-            drop_erasures(conn, until).await.map_err(|error| from_sqlx(&error, &place))
-        })
-        .await
+        self.in_batches(lease, now, async |conn| Ok(drop_erasures(conn, until).await?)).await
     }
 
     /// Makes transactions of `work` until one takes less than a whole batch. Tells how many rows all of them took.
@@ -103,12 +94,11 @@ impl Store {
         now: Timestamp,
         mut work: impl AsyncFnMut(&mut Conn) -> Result<u64, StoreError>,
     ) -> Result<u64, StoreError> {
-        let place = self.place();
         let mut total = 0;
         loop {
             let gone = self
                 .write(async |conn| {
-                    lease.renew(conn, now, &place).await?;
+                    lease.renew(conn, now).await?;
                     work(conn).await
                 })
                 .await?;
@@ -121,11 +111,7 @@ impl Store {
 
     /// Marks a SQLite file as made by `demo`: `user_version` is "demo" in the file's header.
     pub async fn mark_as_demo(&mut self) -> Result<(), StoreError> {
-        let place = self.place();
-        self.use_conn(async |conn| {
-            conn.raw("pragma user_version = 1684368751").await.map_err(|error| from_sqlx(&error, &place))
-        })
-        .await?;
+        self.use_conn(async |conn| Ok(conn.raw("pragma user_version = 1684368751").await?)).await?;
         self.checkpoint().await.map(|_| ())
     }
 
@@ -145,7 +131,7 @@ impl Store {
                 conn.raw("pragma busy_timeout = 10000").await?;
                 done
             };
-            let (busy, _, _) = done.await.map_err(|error| location.failed(&error))?;
+            let (busy, _, _) = done.await?;
             Ok(busy == 0)
         })
         .await
@@ -184,7 +170,6 @@ async fn erase_batch(
     run_id: i64,
     [removed_until, missing_until]: [Timestamp; 2],
     now: Timestamp,
-    place: &str,
 ) -> Result<u64, StoreError> {
     const OLD: &str = "select consent_key, (consent_id is null) as nameless, previous_key, changed_at from consents \
          where missing_since is not null and (removed_at < $1 or (removed_at is null and missing_since < $2)) \
@@ -195,14 +180,13 @@ async fn erase_batch(
         "update consent_changes set before = null where before is not null \
          and consent_key = any($1)",
     );
-    let failed = |error: sqlx::Error| from_sqlx(&error, place);
     let old: Vec<(String, bool, Option<String>, Timestamp)> =
-        rows!(conn, OLD, removed_until, missing_until, BATCH).map_err(failed)?;
+        rows!(conn, OLD, removed_until, missing_until, BATCH)?;
     if old.is_empty() {
         return Ok(0);
     }
     let salt = salt(conn).await?;
-    let context = WriteContext { run_id, changed_at: next_changed_at(conn, now, place).await?, place };
+    let context = WriteContext { run_id, changed_at: next_changed_at(conn, now).await? };
     let keys: Vec<String> = old.iter().map(|(key, ..)| key.clone()).collect();
     // A natural key tells the address to whoever guesses it.
     let previous: Vec<(String, String)> = old
@@ -212,10 +196,10 @@ async fn erase_batch(
     // The lines that named these keys are gone with them. Whoever has not read them would keep the address for ever.
     let renamed = old.iter().filter(|(_, nameless, previous, _)| *nameless || previous.is_some());
     if let Some(at) = renamed.map(|(.., at)| *at).max() {
-        note_dropped(conn, at).await.map_err(failed)?;
+        note_dropped(conn, at).await?;
     }
-    bulk::replace_previous_keys(conn, &context, &previous).await?;
-    execute_over!(conn, TEXTS, &keys).map_err(failed)?;
+    bulk::replace_previous_keys(conn, &previous).await?;
+    execute_over!(conn, TEXTS, &keys)?;
     let erased: Vec<Erased> = old
         .into_iter()
         .map(|(key, nameless, ..)| {
@@ -225,17 +209,17 @@ async fn erase_batch(
         })
         .collect();
     erase_rows(conn, &context, &erased).await?;
-    bulk::delete_checks(conn, &context, &keys).await?;
+    bulk::delete_checks(conn, &keys).await?;
     let moved = erased.into_iter().filter(|(key, new_key, _)| key != new_key);
     let moved: Vec<_> = moved.map(|(key, new_key, _)| (key, new_key)).collect();
-    bulk::rename_keys(conn, &context, &moved).await?;
+    bulk::rename_keys(conn, &moved).await?;
     Ok(keys.len() as u64)
 }
 
 /// The key of a row, the key that it gets, and its hash.
 type Erased = (String, String, String);
 
-async fn erase_rows(conn: &mut Conn, context: &WriteContext<'_>, rows: &[Erased]) -> Result<(), StoreError> {
+async fn erase_rows(conn: &mut Conn, context: &WriteContext, rows: &[Erased]) -> Result<(), StoreError> {
     const SQLITE: &str = "update or fail consents set row_hash = v.value ->> 2, email = null, \
          address = null, full_name = null, refs = null, extra = null, natural_hash = null, erased_at = $2, changed_at = $2, \
          changed_run_id = $3 from json_each($1) as v where consents.consent_key = v.value ->> 0";
@@ -256,7 +240,6 @@ async fn erase_rows(conn: &mut Conn, context: &WriteContext<'_>, rows: &[Erased]
             let query = query.bind(&hashes).persistent(false);
             query.execute(&mut **c).await.map(|done| done.rows_affected())
         }
-    }
-    .map_err(|error| context.failed(&error))?;
-    context.must_have_stored(stored, rows.len())
+    }?;
+    must_have_stored(stored, rows.len())
 }

@@ -12,7 +12,6 @@ use tokio::time::{Instant, sleep};
 use super::conn::{Conn, Intent, row};
 use super::error::StoreError;
 use super::lease::Lease;
-use super::location::Location;
 use super::{Store, Timestamp};
 use crate::exit::{Exit, Problem};
 
@@ -172,7 +171,7 @@ impl Store {
         let rewritten = self
             .use_conn(async |conn| {
                 conn.begin(Intent::Write, location.schema()).await?;
-                let rewritten = rewrite(conn, lease, table, &location).await;
+                let rewritten = rewrite(conn, lease, table).await;
                 match &rewritten {
                     Ok(Rewrite::Done | Rewrite::InUse) => conn.commit().await?,
                     _ => drop(conn.rollback().await),
@@ -223,15 +222,10 @@ fn unless_lost<T>(done: Result<T, StoreError>) -> Result<Option<T>, StoreError> 
 }
 
 /// Within a transaction with short time-outs, so that other clients do not wait for long.
-async fn rewrite(
-    conn: &mut Conn,
-    lease: &Lease,
-    table: &Table,
-    location: &Location,
-) -> Result<Rewrite, StoreError> {
+async fn rewrite(conn: &mut Conn, lease: &Lease, table: &Table) -> Result<Rewrite, StoreError> {
     const LIMITS: &str = "set local lock_timeout = '2s'; set local statement_timeout = '30s'";
     const SIZE: &str = "select pg_total_relation_size(to_regclass($1))";
-    lease.renew(conn, Timestamp::now(), &location.place()).await?;
+    lease.renew(conn, Timestamp::now()).await?;
     let rewritten = async {
         let (bytes,): (i64,) = row!(conn, SIZE, table.name)?;
         let bytes = bytes.cast_unsigned();

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::bulk::{self, HistoryLine, RowUpdate, WrittenRow};
 use super::conn::{Conn, Pair, execute, execute_over, row, rows};
-use super::error::{StoreError, from_sqlx};
+use super::error::StoreError;
 use super::insert::{self, Columns, consents_postgres, insert_postgres};
 use super::lease::{Run, with_lease};
 use super::{RunRow, Store, Timestamp};
@@ -17,29 +17,18 @@ use crate::exit::{Exit, Problem};
 use crate::reconcile::{Batch, RowWrite, Tally, Upsert, UpsertKind};
 
 /// What a transaction of a run knows.
-pub(super) struct WriteContext<'a> {
+pub(super) struct WriteContext {
     pub(super) run_id: i64,
     /// `changed_at` of everything it writes.
     pub(super) changed_at: Timestamp,
-    pub(super) place: &'a str,
 }
 
-impl WriteContext<'_> {
-    pub(super) fn failed(&self, error: &sqlx::Error) -> StoreError {
-        from_sqlx(error, self.place)
-    }
-
-    /// Whether the database stored what it was sent: a trigger, a rule or a row-level policy drops rows without an error.
-    pub(super) fn must_have_stored(&self, stored: u64, sent: usize) -> Result<(), StoreError> {
-        must_have_stored(stored, sent, self.place)
-    }
-}
-
-fn must_have_stored(stored: u64, sent: usize, place: &str) -> Result<(), StoreError> {
+/// Whether the database stored what it was sent: a trigger, a rule or a row-level policy drops rows without an error.
+pub(super) fn must_have_stored(stored: u64, sent: usize) -> Result<(), StoreError> {
     let sent = sent as u64;
     if stored < sent {
         let problem = Problem::new(Exit::Write, "the database {place} took {stored} of {sent} rows: a trigger or a rule drops the others").next_step("find the trigger, rule or row-level policy on our tables that drops rows, and remove it; nothing of this transaction was stored");
-        return Err(problem.with("place", place).with("stored", stored).with("sent", sent).into());
+        return Err(problem.with("stored", stored).with("sent", sent).into());
     }
     Ok(())
 }
@@ -50,12 +39,7 @@ const SAVE_RUN: &str = "update sync_runs set batches = $2, endpoint = $3, pages 
      finished_at = $22, error = $23, returns_pending = $24, accepted_removals = $25, accepted_by = $26 where id = $1";
 
 /// Writes the row of the run as it stands.
-pub(super) async fn save_run(
-    conn: &mut Conn,
-    row: &RunRow,
-    batches: i64,
-    place: &str,
-) -> Result<(), StoreError> {
+pub(super) async fn save_run(conn: &mut Conn, row: &RunRow, batches: i64) -> Result<(), StoreError> {
     let saved = execute!(
         conn,
         SAVE_RUN,
@@ -85,26 +69,19 @@ pub(super) async fn save_run(
         row.returns_pending,
         row.accepted_removals,
         &row.accepted_by
-    )
-    .map_err(|error| from_sqlx(&error, place))?;
-    must_have_stored(saved, 1, place)
+    )?;
+    must_have_stored(saved, 1)
 }
 
 /// The next value of `changed_at`: one for each transaction, greater than any committed before, whatever the clock does.
-pub(super) async fn next_changed_at(
-    conn: &mut Conn,
-    now: Timestamp,
-    place: &str,
-) -> Result<Timestamp, StoreError> {
-    let failed = |error: sqlx::Error| from_sqlx(&error, place);
+pub(super) async fn next_changed_at(conn: &mut Conn, now: Timestamp) -> Result<Timestamp, StoreError> {
     // The update locks the row, so that two writers cannot take the same value.
-    execute!(conn, "update sync_state set id = id where id = 1").map_err(failed)?;
-    let (last,): (Timestamp,) =
-        row!(conn, "select last_changed_at from sync_state where id = 1").map_err(failed)?;
+    execute!(conn, "update sync_state set id = id where id = 1")?;
+    let (last,): (Timestamp,) = row!(conn, "select last_changed_at from sync_state where id = 1")?;
     let next = now.max(last.plus_millis(1));
     let kept = execute!(conn, "update sync_state set last_changed_at = $1 where id = 1", next);
-    must_have_stored(kept.map_err(failed)?, 1, place)?;
-    super::feed::log_transaction(conn, next).await.map_err(failed)?;
+    must_have_stored(kept?, 1)?;
+    super::feed::log_transaction(conn, next).await?;
     Ok(next)
 }
 
@@ -112,16 +89,15 @@ pub(super) async fn next_changed_at(
 ///
 /// # Errors
 /// [`StoreError::Forgetful`] where earlier transactions of this run are gone: the server failed over to a replica that was behind.
-pub(super) async fn check_replay(conn: &mut Conn, run: &Run, place: &str) -> Result<bool, StoreError> {
-    let found: Vec<(i64,)> = rows!(conn, "select batches from sync_runs where id = $1", run.row.id)
-        .map_err(|error| from_sqlx(&error, place))?;
-    is_replay(found.first().map(|(batches,)| *batches), run, place)
+pub(super) async fn check_replay(conn: &mut Conn, run: &Run) -> Result<bool, StoreError> {
+    let found: Vec<(i64,)> = rows!(conn, "select batches from sync_runs where id = $1", run.row.id)?;
+    is_replay(found.first().map(|(batches,)| *batches), run)
 }
 
-fn is_replay(batches: Option<i64>, run: &Run, place: &str) -> Result<bool, StoreError> {
+fn is_replay(batches: Option<i64>, run: &Run) -> Result<bool, StoreError> {
     match batches {
         Some(batches) if batches >= run.batches => Ok(batches > run.batches),
-        _ => Err(StoreError::Forgetful { place: place.to_owned() }),
+        _ => Err(StoreError::Forgetful { place: String::new() }),
     }
 }
 
@@ -145,7 +121,6 @@ impl Store {
         batch: &Batch,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let place = self.place();
         let renewed_at = Instant::now();
         if batch.writes.len() >= MANY {
             self.prepare_for_many_rows().await?;
@@ -160,19 +135,19 @@ impl Store {
                     (Conn::Postgres(c), Some(adds)) => {
                         row.added += adds.len().cast_signed() as i64;
                         let stored = store_new_rows(c, run, adds, &row, now).await;
-                        let (start, added) = stored.map_err(|error| from_sqlx(&error, &place))?;
-                        let is_new = start.changed_at(conn, run, &place).await?.is_some();
+                        let (start, added) = stored?;
+                        let is_new = start.changed_at(conn, run).await?.is_some();
                         if is_new {
-                            must_have_stored(added, adds.len(), &place)?;
+                            must_have_stored(added, adds.len())?;
                         }
                         is_new
                     }
-                    _ => match start_writing(conn, run, now, &place).await? {
+                    _ => match start_writing(conn, run, now).await? {
                         Some(changed_at) => {
-                            let context = WriteContext { run_id: run.row.id, changed_at, place: &place };
+                            let context = WriteContext { run_id: run.row.id, changed_at };
                             write_rejects(conn, &context, &batch.rejects).await?;
                             row.count(&write_rows(conn, &context, &batch.writes).await?);
-                            save_run(conn, &row, run.batches + 1, &place).await?;
+                            save_run(conn, &row, run.batches + 1).await?;
                             true
                         }
                         None => false,
@@ -207,21 +182,15 @@ impl Store {
         } else {
             "pragma cache_size = -8000"
         };
-        self.use_conn(async |conn| conn.raw(settings).await.map_err(|error| location.failed(&error))).await
+        self.use_conn(async |conn| Ok(conn.raw(settings).await?)).await
     }
 }
 
 /// What every transaction that stores pages does first: it proves the lease, looks whether an earlier try went through, and
 /// whether somebody was forgotten behind our back, whom our memory could bring back; then it takes the next `changed_at`. None:
 /// an earlier try went through.
-async fn start_writing(
-    conn: &mut Conn,
-    run: &Run,
-    now: Timestamp,
-    place: &str,
-) -> Result<Option<Timestamp>, StoreError> {
+async fn start_writing(conn: &mut Conn, run: &Run, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
     const SUPPRESSION_NO: &str = "select suppression_no from sync_state where id = 1";
-    let failed = |error: sqlx::Error| from_sqlx(&error, place);
     if let Conn::Postgres(_) = conn {
         let start: Start = row!(
             conn,
@@ -232,19 +201,18 @@ async fn start_writing(
             run.suppression_no,
             run.row.id,
             run.batches
-        )
-        .map_err(failed)?;
-        return start.changed_at(conn, run, place).await;
+        )?;
+        return start.changed_at(conn, run).await;
     }
-    run.lease.renew(conn, now, place).await?;
-    if check_replay(conn, run, place).await? {
+    run.lease.renew(conn, now).await?;
+    if check_replay(conn, run).await? {
         return Ok(None);
     }
-    let (suppression_no,): (i64,) = row!(conn, SUPPRESSION_NO).map_err(failed)?;
+    let (suppression_no,): (i64,) = row!(conn, SUPPRESSION_NO)?;
     if suppression_no != run.suppression_no {
         return Err(StoreError::Fenced);
     }
-    next_changed_at(conn, now, place).await.map(Some)
+    next_changed_at(conn, now).await.map(Some)
 }
 
 /// What PostgreSQL says to [`START_POSTGRES`].
@@ -258,16 +226,11 @@ struct Start {
 
 impl Start {
     /// As [`start_writing`] has it.
-    async fn changed_at(
-        self,
-        conn: &mut Conn,
-        run: &Run,
-        place: &str,
-    ) -> Result<Option<Timestamp>, StoreError> {
+    async fn changed_at(self, conn: &mut Conn, run: &Run) -> Result<Option<Timestamp>, StoreError> {
         if !self.held {
-            return Err(run.lease.lost(conn, place).await);
+            return Err(run.lease.lost(conn).await);
         }
-        if is_replay(self.batches, run, place)? {
+        if is_replay(self.batches, run)? {
             return Ok(None);
         }
         self.changed_at.map(Some).ok_or(StoreError::Fenced)
@@ -383,14 +346,14 @@ fn sorted(mut adds: Vec<&Upsert>) -> Vec<&Upsert> {
 
 async fn write_rejects(
     conn: &mut Conn,
-    context: &WriteContext<'_>,
+    context: &WriteContext,
     rejects: &[Rejected],
 ) -> Result<(), StoreError> {
     let mut seen = HashSet::new();
     let distinct: Vec<&Rejected> = rejects.iter().filter(|reject| seen.insert(&reject.fingerprint)).collect();
     for segment in segments(&distinct, |reject| reject.item.len()) {
         let stored = bulk::write_rejects(conn, context, segment).await?;
-        context.must_have_stored(stored, segment.len())?;
+        must_have_stored(stored, segment.len())?;
     }
     Ok(())
 }
@@ -440,7 +403,7 @@ async fn record_companies(conn: &mut Conn, writes: &[RowWrite]) -> Result<(), St
 /// Writes the rows and tells how many were added, updated and returned.
 pub(super) async fn write_rows(
     conn: &mut Conn,
-    context: &WriteContext<'_>,
+    context: &WriteContext,
     writes: &[RowWrite],
 ) -> Result<Tally, StoreError> {
     let adds = sorted(writes.iter().filter_map(as_add).collect());
@@ -475,17 +438,17 @@ pub(super) async fn write_rows(
 }
 
 /// In statements of [`SEGMENT_BYTES`].
-async fn insert_all(conn: &mut Conn, context: &WriteContext<'_>, puts: &[&Upsert]) -> Result<(), StoreError> {
+async fn insert_all(conn: &mut Conn, context: &WriteContext, puts: &[&Upsert]) -> Result<(), StoreError> {
     for segment in segments(puts, |put| put.key.len() + put.consent.bytes()) {
         let stored = insert::insert(conn, context, segment).await?;
-        context.must_have_stored(stored, segment.len())?;
+        must_have_stored(stored, segment.len())?;
     }
     Ok(())
 }
 
 async fn change_rows(
     conn: &mut Conn,
-    context: &WriteContext<'_>,
+    context: &WriteContext,
     segment: &[(&str, &RowWrite)],
     tally: &mut Tally,
 ) -> Result<(), StoreError> {
@@ -493,7 +456,7 @@ async fn change_rows(
         return Ok(());
     }
     let keys: Vec<&str> = segment.iter().map(|(from, _)| *from).collect();
-    let rows = bulk::read(conn, context, &keys).await?;
+    let rows = bulk::read(conn, &keys).await?;
     let mut rows: HashMap<String, WrittenRow> =
         rows.into_iter().map(|row| (row.consent_key.clone(), row)).collect();
     let mut plan = Plan::default();
@@ -514,7 +477,7 @@ async fn change_rows(
     }
     tally.added += unknown.len() as u64;
     insert_all(conn, context, &unknown.iter().collect::<Vec<_>>()).await?;
-    bulk::rename_keys(conn, context, &plan.moves).await?;
+    bulk::rename_keys(conn, &plan.moves).await?;
     bulk::record(conn, context, &plan.changes).await?;
     bulk::relist(conn, context, &plan.relisted).await?;
     bulk::update(conn, context, &plan.writes).await

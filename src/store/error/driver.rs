@@ -9,37 +9,38 @@ use crate::file::in_words;
 /// What PgBouncer says of a transaction in statement mode; its SQLSTATE is that of any broken connection.
 const STATEMENT_POOLING: &str = "statement pooling mode";
 
-/// Turns a driver's error into ours, dropping its text.
-pub(in crate::store) fn from_sqlx(error: &sqlx::Error, place: &str) -> StoreError {
-    let unreachable = |cause: String| StoreError::Unreachable { place: String::new(), cause };
-    let error = match error {
-        sqlx::Error::Database(db) => {
-            let code = db.code().unwrap_or_default().into_owned();
-            if db.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some() {
-                sqlite(&code)
-            } else if db.message().contains(STATEMENT_POOLING) {
-                statement_pooling()
-            } else {
-                postgres(code)
+/// Drops the driver's text. Which database it was is added where the connection is used: `Store::use_session`.
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        let unreachable = |cause: String| StoreError::Unreachable { place: String::new(), cause };
+        match &error {
+            sqlx::Error::Database(db) => {
+                let code = db.code().unwrap_or_default().into_owned();
+                if db.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some() {
+                    sqlite(&code)
+                } else if db.message().contains(STATEMENT_POOLING) {
+                    statement_pooling()
+                } else {
+                    postgres(code)
+                }
             }
+            // A certificate that is refused comes as an I/O error of the handshake.
+            sqlx::Error::Io(cause)
+                if cause.get_ref().is_some_and(|inner| inner.downcast_ref::<rustls::Error>().is_some()) =>
+            {
+                tls(cause)
+            }
+            sqlx::Error::Io(cause) => unreachable(io_words(cause)),
+            sqlx::Error::Tls(cause) => tls(cause.as_ref()),
+            sqlx::Error::WorkerCrashed | sqlx::Error::Protocol(_) => {
+                unreachable("the connection broke".to_owned())
+            }
+            sqlx::Error::Configuration(_) => StoreError::url("the driver does not understand it"),
+            sqlx::Error::ColumnDecode { index, .. } => statement(format!("column {index}")),
+            sqlx::Error::Migrate(_) => statement("migration".to_owned()),
+            _ => statement("driver".to_owned()),
         }
-        // A certificate that is refused comes as an I/O error of the handshake.
-        sqlx::Error::Io(cause)
-            if cause.get_ref().is_some_and(|inner| inner.downcast_ref::<rustls::Error>().is_some()) =>
-        {
-            tls(cause)
-        }
-        sqlx::Error::Io(cause) => unreachable(io_words(cause)),
-        sqlx::Error::Tls(cause) => tls(cause.as_ref()),
-        sqlx::Error::WorkerCrashed | sqlx::Error::Protocol(_) => {
-            unreachable("the connection broke".to_owned())
-        }
-        sqlx::Error::Configuration(_) => StoreError::url("the driver does not understand it"),
-        sqlx::Error::ColumnDecode { index, .. } => statement(format!("column {index}")),
-        sqlx::Error::Migrate(_) => statement("migration".to_owned()),
-        _ => statement("driver".to_owned()),
-    };
-    if place.is_empty() { error } else { error.located(place) }
+    }
 }
 
 fn statement(code: String) -> StoreError {
