@@ -207,7 +207,9 @@ impl Syncer {
         for _ in 0..MAX_DECISIONS {
             let Complete { mut row, ending, message, exit, scan } = complete;
             count_requests(&mut row, before, &self.api.traffic());
-            if let Some(row) = store.finish(run, row, &ending, Timestamp::now()).await? {
+            let now = Timestamp::now();
+            let release = !(run.clock_checked && store.is_retention_due(&self.config.retention, now));
+            if let Some(row) = store.finish(run, row, &ending, release, now).await? {
                 return Ok(RunReport { row, exit, message, not_before: scan.lookups.not_before });
             }
             let sink = Sink::Database { store: &mut *store, run: &mut *run };
@@ -224,7 +226,7 @@ impl Syncer {
             return;
         }
         let lease = run.lease();
-        if result.is_ok() && run.clock_checked {
+        if result.is_ok() && run.clock_checked && !run.is_released() {
             let (retention, confirm_after) = (&self.config.retention, self.config.removal.confirm_after);
             match store.retain(lease, run.row.id, retention, confirm_after, Timestamp::now()).await {
                 Ok(pruned) if pruned != crate::store::Pruned::default() => tracing::info!(
@@ -241,7 +243,9 @@ impl Syncer {
                 }
             }
         }
-        if let Err(error) = store.release(lease, Timestamp::now()).await {
+        if !run.is_released()
+            && let Err(error) = store.release(lease, Timestamp::now()).await
+        {
             tracing::warn!(%error, "the lease could not be given back; it ends by itself");
         }
         match store.checkpoint().await {
@@ -276,19 +280,9 @@ async fn begin(
         refuse_lost_database(config, bounds).await?;
     }
     let mut store = Store::open(&config.database, bounds).await?;
-    let lease = match store.acquire_as(holder, Timestamp::now()).await {
-        Ok(lease) => lease,
-        Err(error) => {
-            store.close().await;
-            return Err(error);
-        }
-    };
-    match store.begin_run(lease.clone(), trigger, Timestamp::now()).await {
+    match store.begin_run(holder, trigger, Timestamp::now()).await {
         Ok(run) => Ok((store, run)),
         Err(error) => {
-            // A run that could not begin keeps nobody waiting for the end of its lease.
-            store.end_within(END_TIMEOUT);
-            let _ = store.release(&lease, Timestamp::now()).await;
             store.close().await;
             Err(error)
         }

@@ -7,7 +7,8 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
-use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use sqlx::postgres::{PgConnectOptions, PgRow, PgSslMode};
+use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
 
 use super::error::StoreError;
@@ -93,45 +94,60 @@ macro_rules! row {
     };
 }
 
-/// Runs several queries without values in one round trip and gives the rows of each.
-macro_rules! results {
-    ($conn:expr, $sql:expr, $($row:ty),+ $(,)?) => {
-        match $conn {
-            $crate::store::conn::Conn::Sqlite(c) => $crate::store::conn::results_of(&mut **c, $sql)
-                .await
-                .and_then(|mut results| Ok(($($crate::store::conn::decode::<_, $row>(&mut results)?,)+))),
-            $crate::store::conn::Conn::Postgres(c) => $crate::store::conn::results_of(&mut **c, $sql)
-                .await
-                .and_then(|mut results| Ok(($($crate::store::conn::decode::<_, $row>(&mut results)?,)+))),
+/// The rows of several queries as tuples or structs.
+macro_rules! decode {
+    ($results:expr, $($row:ty),+ $(,)?) => {
+        match $results {
+            $crate::store::conn::Results::Sqlite(mut results) => {
+                (|| Ok::<_, sqlx::Error>(($($crate::store::conn::next::<_, $row>(&mut results)?,)+)))()
+            }
+            $crate::store::conn::Results::Postgres(mut results) => {
+                (|| Ok::<_, sqlx::Error>(($($crate::store::conn::next::<_, $row>(&mut results)?,)+)))()
+            }
         }
     };
 }
 
-pub(super) use {execute, results, row, rows};
+pub(super) use {decode, execute, row, rows};
 
-/// The rows of each statement, in order.
-pub(super) async fn results_of<'c, E, DB>(
+/// The rows of several queries, in order.
+pub(super) enum Results {
+    Sqlite(VecDeque<Vec<SqliteRow>>),
+    Postgres(VecDeque<Vec<PgRow>>),
+}
+
+/// `take` sees each row as it comes, and tells whether it is done with it.
+async fn results_of<'c, E, DB>(
     executor: E,
-    sql: &'static str,
-) -> Result<VecDeque<Vec<DB::Row>>, sqlx::Error>
+    sql: String,
+    mut take: impl FnMut(&DB::Row) -> Result<bool, StoreError>,
+) -> Result<VecDeque<Vec<DB::Row>>, StoreError>
 where
     DB: sqlx::Database,
     E: sqlx::Executor<'c, Database = DB>,
 {
     let mut results = VecDeque::new();
     let mut rows = Vec::new();
-    let mut parts = sqlx::raw_sql(sql).fetch_many(executor);
+    let mut parts = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_many(executor);
     while let Some(part) = parts.try_next().await? {
         match part {
             sqlx::Either::Left(_) => results.push_back(std::mem::take(&mut rows)),
-            sqlx::Either::Right(row) => rows.push(row),
+            sqlx::Either::Right(row) if !take(&row)? => rows.push(row),
+            sqlx::Either::Right(_) => {}
         }
     }
     Ok(results)
 }
 
-/// The rows of the next statement.
-pub(super) fn decode<R: sqlx::Row, T: for<'r> sqlx::FromRow<'r, R>>(
+/// Without what came before the last `count`, and without the end of the transaction.
+fn last<T>(mut results: VecDeque<T>, count: usize) -> VecDeque<T> {
+    results.pop_back();
+    results.drain(..results.len().saturating_sub(count));
+    results
+}
+
+/// The rows of the next query.
+pub(super) fn next<R: sqlx::Row, T: for<'r> sqlx::FromRow<'r, R>>(
     results: &mut VecDeque<Vec<R>>,
 ) -> Result<Vec<T>, sqlx::Error> {
     let rows = results.pop_front().ok_or(sqlx::Error::RowNotFound)?;
@@ -294,47 +310,93 @@ impl Conn {
         })
     }
 
-    /// Begins a transaction. The search path and the time-outs live in the transaction only, so that nothing is left
-    /// behind in a pooler's server connection. `statement_timeout` is longer than we wait: it ends on the server what was
-    /// given up here, and its locks with it. The driver offers no TCP keepalive, and a pooler refuses it at connection start-up.
+    /// Begins a transaction.
     pub(super) async fn begin(&mut self, intent: Intent, schema: Option<&str>) -> Result<(), sqlx::Error> {
+        let begin = self.begin_sql(intent, schema);
         match self {
-            Self::Sqlite(conn) => {
-                let begin = match intent {
-                    Intent::Read | Intent::Look | Intent::View => "begin",
-                    Intent::Write => "begin immediate",
-                };
-                sqlx::query(begin).execute(&mut **conn).await?;
+            Self::Sqlite(conn) => sqlx::raw_sql(AssertSqlSafe(begin)).execute(&mut **conn).await.map(drop),
+            Self::Postgres(conn) => sqlx::raw_sql(AssertSqlSafe(begin)).execute(&mut **conn).await.map(drop),
+        }
+    }
+
+    /// The search path and the time-outs live in the transaction only, so that nothing is left behind in a pooler's server
+    /// connection. `statement_timeout` is longer than we wait: it ends on the server what was given up here, and its locks with it.
+    /// The driver offers no TCP keepalive, and a pooler refuses it at connection start-up.
+    fn begin_sql(&self, intent: Intent, schema: Option<&str>) -> String {
+        let begin = match (self, intent) {
+            (Self::Sqlite(_), Intent::Write) => "begin immediate",
+            (Self::Sqlite(_), _) => "begin",
+            (Self::Postgres(_), Intent::Read) => {
+                "begin isolation level repeatable read; set local idle_in_transaction_session_timeout = '10s'; \
+                 set local lock_timeout = '10s'; set local statement_timeout = '60s'"
             }
+            (Self::Postgres(_), Intent::Look) => {
+                "begin isolation level repeatable read; set local idle_in_transaction_session_timeout = '10s'; \
+                 set local lock_timeout = '5s'; set local statement_timeout = '60s'"
+            }
+            (Self::Postgres(_), Intent::View) => {
+                "begin isolation level repeatable read; set local idle_in_transaction_session_timeout = '10min'; \
+                 set local lock_timeout = '10s'; set local statement_timeout = '60s'"
+            }
+            (Self::Postgres(_), Intent::Write) => {
+                "begin; set local idle_in_transaction_session_timeout = '10s'; set local lock_timeout = '10s'; \
+                 set local statement_timeout = '60s'; set local synchronous_commit = 'on'"
+            }
+        };
+        match schema {
+            None => begin.to_owned(),
+            Some(schema) => format!("{begin}; {}", set_search_path(schema)),
+        }
+    }
+
+    /// The rows of queries without values.
+    pub(super) async fn results(&mut self, queries: &str) -> Result<Results, StoreError> {
+        let queries = queries.to_owned();
+        match self {
+            Self::Sqlite(conn) => results_of(&mut **conn, queries, |_| Ok(false)).await.map(Results::Sqlite),
             Self::Postgres(conn) => {
-                let begin = match intent {
-                    Intent::Read => {
-                        "begin isolation level repeatable read; set local idle_in_transaction_session_timeout = '10s'; \
-                         set local lock_timeout = '10s'; set local statement_timeout = '60s'"
-                    }
-                    Intent::Look => {
-                        "begin isolation level repeatable read; set local idle_in_transaction_session_timeout = '10s'; \
-                         set local lock_timeout = '5s'; set local statement_timeout = '60s'"
-                    }
-                    Intent::View => {
-                        "begin isolation level repeatable read; set local idle_in_transaction_session_timeout = '10min'; \
-                         set local lock_timeout = '10s'; set local statement_timeout = '60s'"
-                    }
-                    Intent::Write => {
-                        "begin; set local idle_in_transaction_session_timeout = '10s'; set local lock_timeout = '10s'; \
-                         set local statement_timeout = '60s'; set local synchronous_commit = 'on'"
-                    }
-                };
-                match schema {
-                    None => sqlx::raw_sql(begin).execute(&mut **conn).await?,
-                    Some(schema) => {
-                        let begin = format!("{begin}; {}", set_search_path(schema));
-                        sqlx::raw_sql(AssertSqlSafe(begin)).execute(&mut **conn).await?
-                    }
-                };
+                results_of(&mut **conn, queries, |_| Ok(false)).await.map(Results::Postgres)
             }
         }
-        Ok(())
+    }
+
+    /// Runs queries without values in a transaction of their own, on PostgreSQL in one round trip. Gives the rows of the last `count`.
+    pub(super) async fn look(
+        &mut self,
+        intent: Intent,
+        schema: Option<&str>,
+        queries: &str,
+        count: usize,
+    ) -> Result<Results, StoreError> {
+        self.look_while(intent, schema, queries, count, |_| Ok(false)).await
+    }
+
+    /// As [`Conn::look`]; `take` sees each row of PostgreSQL as it comes, and tells whether it is done with it.
+    pub(super) async fn look_while(
+        &mut self,
+        intent: Intent,
+        schema: Option<&str>,
+        queries: &str,
+        count: usize,
+        take: impl FnMut(&PgRow) -> Result<bool, StoreError>,
+    ) -> Result<Results, StoreError> {
+        let script = format!("{}; {queries}; rollback", self.begin_sql(intent, schema));
+        let looked = match self {
+            Self::Sqlite(conn) => results_of(&mut **conn, script, |_| Ok(false))
+                .await
+                .map(|all| Results::Sqlite(last(all, count))),
+            Self::Postgres(conn) => {
+                results_of(&mut **conn, script, take).await.map(|all| Results::Postgres(last(all, count)))
+            }
+        };
+        match looked {
+            // A pooler that allows no transactions says so only now.
+            Err(error) if !error.is_connection_lost() => {
+                self.rollback().await?;
+                Err(error)
+            }
+            looked => looked,
+        }
     }
 
     pub(super) async fn commit(&mut self) -> Result<(), sqlx::Error> {

@@ -1,6 +1,6 @@
 //! What a complete run has to know before it decides about absence and returns.
 
-use super::conn::{Conn, Pair, in_list, row, rows, rows_over};
+use super::conn::{Conn, Pair, decode, in_list, row, rows, rows_over};
 use super::error::StoreError;
 use super::{Store, Timestamp};
 
@@ -45,6 +45,20 @@ pub struct Standing {
     /// When a control look-up last found its page.
     pub pages_usable_at: Option<Timestamp>,
     pub judged_runs: i64,
+    /// The number of the evaluated run that marked the first of the missing rows; none where no row waits for its removal.
+    pub first_missing: Option<i64>,
+}
+
+impl Standing {
+    /// Whether any missing row was unlisted in enough evaluated runs, this run included.
+    pub fn has_due_rows(&self, confirm_runs: u32) -> bool {
+        self.first_missing.is_some_and(|first| first <= last_due(self.judged_runs, confirm_runs))
+    }
+}
+
+/// The number of the evaluated run that a row must have been marked missing in, or before it.
+fn last_due(judged_runs: i64, confirm_runs: u32) -> i64 {
+    judged_runs + 2 - i64::from(confirm_runs)
 }
 
 /// How long the guard remembers, and how long an acceptance is good.
@@ -125,8 +139,8 @@ impl Store {
         confirm_runs: u32,
         most: usize,
     ) -> Result<Vec<Candidate>, StoreError> {
-        let first_judged = judged_runs + 2 - i64::from(confirm_runs);
-        self.read(async |conn| Ok(rows!(conn, CANDIDATES, first_judged, limit(most))?)).await
+        let last_due = last_due(judged_runs, confirm_runs);
+        self.read(async |conn| Ok(rows!(conn, CANDIDATES, last_due, limit(most))?)).await
     }
 
     /// Missing rows that were unlisted in enough evaluated runs, this run included, and for long enough.
@@ -136,55 +150,111 @@ impl Store {
         confirm_runs: u32,
         missing_before: Timestamp,
     ) -> Result<Vec<Candidate>, StoreError> {
-        let first_judged = judged_runs + 2 - i64::from(confirm_runs);
-        self.read(async |conn| Ok(rows!(conn, OVERDUE, first_judged, missing_before)?)).await
+        let last_due = last_due(judged_runs, confirm_runs);
+        self.read(async |conn| Ok(rows!(conn, OVERDUE, last_due, missing_before)?)).await
     }
 
-    /// `pending`: keys of rows that the run listed although their removal was recorded.
+    /// `listed`: keys of rows that the run listed although their removal was recorded. `run_id`: none in a dry run.
     pub async fn standing(
         &mut self,
-        run_id: i64,
+        run_id: Option<i64>,
         began: Timestamp,
-        pending: &[String],
+        listed: &[String],
     ) -> Result<Standing, StoreError> {
-        const NAMELESS: &str = "select exists (select 1 from rejected_items where has_id = 0 and first_run_id <= $1 \
-             and first_run_id > (select coalesce(max(id), 0) from sync_runs where outcome = 'succeeded' and id < $1))";
-        const STATE: &str = "select pages_usable_at, judged_runs from sync_state where id = 1";
-        self.read(async |conn| {
-            let (new_nameless_reject,): (bool,) = row!(conn, NAMELESS, run_id)?;
-            let (pages_usable_at, judged_runs): (Option<Timestamp>, i64) = row!(conn, STATE)?;
-            let back = count_back(conn, began.plus_millis(-DAY), pending).await?;
-            let acceptance = acceptance(conn, began).await?;
-            Ok(Standing { back, new_nameless_reject, acceptance, pages_usable_at, judged_runs })
+        let since = began.plus_millis(-DAY);
+        let row: StandingRow = if run_id.is_some() && !self.location.is_sqlite() {
+            let (rows,) = decode!(self.look(STANDING_POSTGRES, 1).await?, StandingRow)?;
+            rows.into_iter().next().ok_or(sqlx::Error::RowNotFound)?
+        } else {
+            let run_id = run_id.unwrap_or(i64::MAX);
+            self.read(async |conn| Ok(row!(conn, STANDING, run_id, since)?)).await?
+        };
+        let mut back = row.back;
+        if back > 0 && !listed.is_empty() {
+            // Those that are listed now are not counted.
+            let again: Vec<(i64,)> =
+                self.read(async |conn| Ok(rows_over!(conn, LISTED_AGAIN, listed, since)?)).await?;
+            back -= again.first().map_or(0, |(again,)| *again);
+        }
+        Ok(Standing {
+            back: back.cast_unsigned(),
+            new_nameless_reject: row.new_nameless_reject,
+            acceptance: row.kept.acceptance(began),
+            pages_usable_at: row.pages_usable_at,
+            judged_runs: row.judged_runs,
+            first_missing: row.first_missing,
         })
-        .await
     }
 }
 
-/// Rows that the guard counts again, without those that are listed now.
-async fn count_back(conn: &mut Conn, since: Timestamp, listed: &[String]) -> Result<u64, StoreError> {
-    const BACK: Pair = (
-        "select count(*) from consents where missing_since is not null and missing_run_at >= $2 \
-         and consent_key not in (select value from json_each($1))",
-        "select count(*) from consents where missing_since is not null and missing_run_at >= $2 \
-         and consent_key <> all($1)",
-    );
-    let back: Vec<(i64,)> = rows_over!(conn, BACK, listed, since)?;
-    Ok(back.first().map_or(0, |(back,)| back.cast_unsigned()))
+#[derive(sqlx::FromRow)]
+struct StandingRow {
+    new_nameless_reject: bool,
+    back: i64,
+    first_missing: Option<i64>,
+    pages_usable_at: Option<Timestamp>,
+    judged_runs: i64,
+    #[sqlx(flatten)]
+    kept: KeptAcceptance,
+}
+
+macro_rules! standing {
+    ($run:literal, $since:literal) => {
+        concat!(
+            "select exists (select 1 from rejected_items where has_id = 0 and first_run_id <= ",
+            $run,
+            " and first_run_id > (select coalesce(max(id), 0) from sync_runs where outcome = 'succeeded' and id < ",
+            $run,
+            ")) as new_nameless_reject, ",
+            "(select count(*) from consents where missing_since is not null and missing_run_at >= ",
+            $since,
+            ") as back, (select min(c.missing_judged + coalesce(r.skipped, 0)) from consents c ",
+            "left join rejected_listings r on r.consent_key = c.consent_key ",
+            "where c.missing_since is not null and c.removed_at is null) as first_missing, ",
+            "pages_usable_at, judged_runs, accepted_removals, accepted_by, accepted_at from sync_state where id = 1"
+        )
+    };
+}
+
+const STANDING: &str = standing!("$1", "$2");
+
+/// Without values, so that it is one round trip: for the run that is on.
+const STANDING_POSTGRES: &str = standing!(
+    "(select max(id) from sync_runs where outcome = 'running')",
+    "(select max(started_at) - interval '1 day' from sync_runs where outcome = 'running')"
+);
+
+const LISTED_AGAIN: Pair = in_list!(
+    "select count(*) from consents where missing_since is not null and missing_run_at >= $2 and consent_key"
+);
+
+/// The stored permission.
+#[derive(sqlx::FromRow)]
+#[expect(clippy::struct_field_names, reason = "as the columns are named")]
+struct KeptAcceptance {
+    accepted_removals: Option<i64>,
+    accepted_by: Option<String>,
+    accepted_at: Option<Timestamp>,
+}
+
+impl KeptAcceptance {
+    /// Unless it has expired.
+    fn acceptance(self, began: Timestamp) -> Option<Acceptance> {
+        let good = self.accepted_at.is_some_and(|at| at >= began.plus_millis(-DAY));
+        self.accepted_removals.filter(|removals| good && *removals > 0).map(|removals| Acceptance {
+            removals: removals.cast_unsigned(),
+            by: self.accepted_by.unwrap_or_default(),
+            at: self.accepted_at,
+        })
+    }
 }
 
 /// The stored permission, unless it has expired.
 pub(super) async fn acceptance(conn: &mut Conn, began: Timestamp) -> Result<Option<Acceptance>, StoreError> {
     const ACCEPTANCE: &str =
         "select accepted_removals, accepted_by, accepted_at from sync_state where id = 1";
-    type Kept = (Option<i64>, Option<String>, Option<Timestamp>);
-    let (removals, by, at): Kept = row!(conn, ACCEPTANCE)?;
-    let good = at.is_some_and(|at| at >= began.plus_millis(-DAY));
-    Ok(removals.filter(|removals| good && *removals > 0).map(|removals| Acceptance {
-        removals: removals.cast_unsigned(),
-        by: by.unwrap_or_default(),
-        at,
-    }))
+    let kept: KeptAcceptance = row!(conn, ACCEPTANCE)?;
+    Ok(kept.acceptance(began))
 }
 
 fn limit(most: usize) -> i64 {

@@ -7,7 +7,7 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 
-use super::conn::{Conn, execute, row, rows};
+use super::conn::{Conn, decode, execute, row, rows};
 use super::error::StoreError;
 use super::location::Location;
 use super::{Store, Timestamp, lock};
@@ -25,11 +25,20 @@ async fn renew_feed(conn: &mut Conn, file: Option<&str>, now: Timestamp) -> Resu
     execute!(conn, sql, file, now).map(drop)
 }
 
+macro_rules! state_postgres {
+    () => {
+        "select version(), feed_file from sync_state where id = 1"
+    };
+}
+
 /// Another cluster, another timeline (a replica was promoted, or a base backup restored), another database or another table
 /// (a dump was restored): nothing that a server in one piece changes.
-const PLACE_POSTGRES: &str = "select (select system_identifier from pg_control_system())::text || '.' || \
-     left(pg_walfile_name(pg_current_wal_lsn()), 8) || '.' || \
-     (select oid from pg_database where datname = current_database())::text || '.' || 'sync_state'::regclass::oid::text";
+const PLACE_POSTGRES: &str = concat!(
+    state_postgres!(),
+    "; select (select system_identifier from pg_control_system())::text || '.' || ",
+    "left(pg_walfile_name(pg_current_wal_lsn()), 8) || '.' || ",
+    "(select oid from pg_database where datname = current_database())::text || '.' || 'sync_state'::regclass::oid::text"
+);
 
 const KNOWN: &str = "select feed_file from sync_state where id = 1";
 
@@ -69,27 +78,22 @@ impl Store {
 
     /// What tells this database from its copies, none where that cannot be known, and what is on record of it.
     async fn feed_place(&mut self) -> Result<(Option<String>, Option<String>), StoreError> {
+        type State = (String, Option<String>);
         let location = Arc::clone(&self.location);
-        self.read(async |conn| {
-            if let Location::Sqlite { path } = &*location {
-                let (known,): (Option<String>,) = row!(conn, KNOWN)?;
-                return Ok((std::fs::metadata(path).ok().map(|metadata| metadata.ino().to_string()), known));
-            }
-            let (version, known): (String, Option<String>) =
-                row!(conn, "select version(), feed_file from sync_state where id = 1")?;
-            // The nodes of a distributed database differ in what identifies a server.
-            if !version.starts_with("PostgreSQL ") || version.contains("-YB-") {
-                return Ok((None, known));
-            }
-            let place: Result<(Option<String>,), sqlx::Error> = row!(conn, PLACE_POSTGRES);
-            match place.map_err(StoreError::from) {
-                Ok((place,)) => Ok((place, known)),
-                Err(error) if error.is_connection_lost() => Err(error),
-                // A server that does not tell, or not to everybody.
-                Err(_) => Ok((None, known)),
-            }
-        })
-        .await
+        if let Location::Sqlite { path } = &*location {
+            let (known,): (Option<String>,) = self.read(async |conn| Ok(row!(conn, KNOWN)?)).await?;
+            return Ok((std::fs::metadata(path).ok().map(|metadata| metadata.ino().to_string()), known));
+        }
+        let (state, place) = match self.look(PLACE_POSTGRES, 2).await {
+            Ok(looked) => decode!(looked, State, (Option<String>,))?,
+            Err(error) if error.is_connection_lost() => return Err(error),
+            // A server that does not tell where it is, or not to everybody.
+            Err(_) => (decode!(self.look(state_postgres!(), 1).await?, State)?.0, Vec::new()),
+        };
+        let (version, known) = state.into_iter().next().ok_or(sqlx::Error::RowNotFound)?;
+        // The nodes of a distributed database differ in what identifies a server.
+        let is_one_server = version.starts_with("PostgreSQL ") && !version.contains("-YB-");
+        Ok((place.into_iter().next().and_then(|(place,)| place).filter(|_| is_one_server), known))
     }
 
     /// SQLite: whether the newest transaction that readers have been shown is not in the file: it was written over.

@@ -8,8 +8,11 @@ use super::bulk::on_keys;
 use super::conn::{Conn, Pair, execute, execute_over, from_list, in_list, row, update_in_list};
 use super::error::StoreError;
 use super::evaluation::{Acceptance, CHUNK, acceptance, hex_keys};
-use super::lease::Run;
-use super::write::{WriteContext, check_replay, must_have_stored, next_changed_at, save_run, write_rows};
+use super::lease::{Run, with_lease};
+use super::write::{
+    WriteContext, bind_run, check_replay, is_replay, must_have_stored, next_changed_at, save_run,
+    save_run_sql, write_rows,
+};
 use super::{RunRow, Store, Timestamp};
 use crate::reconcile::RowWrite;
 
@@ -61,46 +64,146 @@ pub struct Ending {
     pub renewed: BTreeMap<String, String>,
 }
 
+impl Ending {
+    /// Only the run itself is to be recorded.
+    fn is_plain(&self) -> bool {
+        let keys =
+            [&self.missing, &self.gone, &self.withheld, &self.removed, &self.pending, &self.pending_checked];
+        keys.iter().all(|keys| keys.is_empty())
+            && self.returned.is_empty()
+            && self.checked.is_empty()
+            && self.rejected_active.is_empty()
+            && self.rejected_missing.is_empty()
+            && self.rejects_seen.is_empty()
+            && self.renewed.is_empty()
+            && self.acceptance.is_none()
+            && !(self.uses_acceptance || self.has_rejected_listings || self.rejects_gone)
+    }
+}
+
+macro_rules! drop_stale_checks {
+    () => {
+        "delete from consent_checks where not exists (select 1 from consents c \
+         where c.consent_key = consent_checks.consent_key and c.removed_at is null \
+         and (c.missing_since is not null or c.withheld_since is not null))"
+    };
+}
+
+macro_rules! drop_stale_returns {
+    () => {
+        "delete from pending_returns where last_run_id <> $1"
+    };
+}
+
+macro_rules! drop_stale_renewals {
+    () => {
+        "delete from renewed_consents where last_run_id <> $1"
+    };
+}
+
+/// PostgreSQL: the last transaction of a run that leaves nothing but itself, in one statement (two round trips). Writes nothing
+/// where the lease is lost, or where an earlier try went through.
+const FINISH_PLAIN: &str = concat!(
+    with_lease!(
+        "expires_at = clock_timestamp() + case when $32 then interval '0' else interval '90 seconds' end, \
+         holder = case when $32 then null else holder end where name = 'sync' and holder = ",
+        "$27",
+        " and fence = ",
+        "$28"
+    ),
+    ", saved as (",
+    save_run_sql!(),
+    " and batches = $29 and (select is_set from patience) is not null returning 1), ",
+    "state as (update sync_state set judged_runs = judged_runs + $30, endpoint = coalesce($3, endpoint), \
+     pages_usable_at = coalesce($31, pages_usable_at) where id = 1 and exists (select 1 from saved)), checks as (",
+    drop_stale_checks!(),
+    " and exists (select 1 from saved)), returns as (",
+    drop_stale_returns!(),
+    " and exists (select 1 from saved)), renewals as (",
+    drop_stale_renewals!(),
+    " and exists (select 1 from saved)) select exists (select 1 from lease), \
+     (select batches from sync_runs where id = $1), (select count(*) from saved)"
+);
+
+async fn finish_plain(
+    conn: &mut Conn,
+    run: &Run,
+    row: &RunRow,
+    ending: &Ending,
+    release: bool,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let Conn::Postgres(c) = conn else { return Ok(()) };
+    let finish = bind_run!(sqlx::query_as(FINISH_PLAIN), row, run.batches + 1)
+        .bind(&run.lease.holder)
+        .bind(run.lease.fence)
+        .bind(run.batches)
+        .bind(i64::from(ending.judged))
+        .bind(ending.pages_usable.then_some(now))
+        .bind(release);
+    let (is_held, batches, saved): (bool, Option<i64>, i64) =
+        finish.persistent(false).fetch_one(&mut **c).await?;
+    if !is_held {
+        return Err(run.lease.lost(conn).await);
+    }
+    is_replay(batches, run)?;
+    must_have_stored(saved.cast_unsigned(), 1)
+}
+
 const SAVE_ENDPOINT: &str = "update sync_state set endpoint = coalesce($1, endpoint) where id = 1";
 
 impl Store {
     /// Ends a complete run: marks, returns, counters, outcome, use of an acceptance. All of it or nothing. None: another
-    /// acceptance has come or gone meanwhile, and nothing was written.
+    /// acceptance has come or gone meanwhile, and nothing was written. `release`: gives the lease back too.
     pub async fn finish(
         &mut self,
-        run: &Run,
+        run: &mut Run,
         last: RunRow,
         ending: &Ending,
+        release: bool,
         now: Timestamp,
     ) -> Result<Option<RunRow>, StoreError> {
         let mut done: Option<RunRow> = None;
-        self.write(async |conn| {
-            run.lease.renew(conn, now).await?;
-            if check_replay(conn, run).await?
-                && let Some(row) = &done
-            {
-                return Ok(Some(row.clone()));
-            }
-            if let Some(expected) = &ending.acceptance
-                && *expected != acceptance(conn, run.row.started_at).await?
-            {
-                return Ok(None);
-            }
-            let mut row = last.clone();
-            mark_rows(conn, run, ending, &mut row, now).await?;
-            let context = WriteContext { run_id: run.row.id, changed_at: now };
-            let mut finish = Finish { conn, context, ending };
-            finish.record_checks().await?;
-            finish.record_pending().await?;
-            finish.record_rejected_listings().await?;
-            finish.resolve_rejects().await?;
-            finish.record_renewed().await?;
-            finish.save_state(&row).await?;
-            save_run(conn, &row, run.batches + 1).await?;
-            done = Some(row.clone());
-            Ok(Some(row))
-        })
-        .await
+        let finished = self
+            .write(async |conn| {
+                // An earlier try went through, and its answer got lost, perhaps with the lease.
+                if let Some(row) = &done
+                    && check_replay(conn, run).await?
+                {
+                    return Ok(Some(row.clone()));
+                }
+                let mut row = last.clone();
+                if matches!(conn, Conn::Postgres(_)) && ending.is_plain() {
+                    done = Some(row.clone());
+                    finish_plain(conn, run, &row, ending, release, now).await?;
+                    return Ok(Some(row));
+                }
+                run.lease.renew(conn, now).await?;
+                check_replay(conn, run).await?;
+                if let Some(expected) = &ending.acceptance
+                    && *expected != acceptance(conn, run.row.started_at).await?
+                {
+                    return Ok(None);
+                }
+                mark_rows(conn, run, ending, &mut row, now).await?;
+                let context = WriteContext { run_id: run.row.id, changed_at: now };
+                let mut finish = Finish { conn: &mut *conn, context, ending };
+                finish.record_checks().await?;
+                finish.record_pending().await?;
+                finish.record_rejected_listings().await?;
+                finish.resolve_rejects().await?;
+                finish.record_renewed().await?;
+                finish.save_state(&row).await?;
+                save_run(conn, &row, run.batches + 1).await?;
+                if release {
+                    run.lease.release(conn, now).await?;
+                }
+                done = Some(row.clone());
+                Ok(Some(row))
+            })
+            .await?;
+        run.is_released = release && finished.is_some();
+        Ok(finished)
     }
 
     /// Ends a run that failed or was interrupted. What was stored stays.
@@ -281,10 +384,6 @@ impl Finish<'_> {
         const POSTGRES: &str = record_checks!(
             "select key, $2, answer, $2 from unnest($1::text[], $3::text[]) as k(key, answer)"
         );
-        // Answers are dropped once their row is listed or removed.
-        const STALE: &str = "delete from consent_checks where not exists (select 1 from consents c \
-             where c.consent_key = consent_checks.consent_key and c.removed_at is null \
-             and (c.missing_since is not null or c.withheld_since is not null))";
         let Self { conn, context, ending } = self;
         if !ending.checked.is_empty() {
             let pairs = ending.checked.iter().map(|check| (check.consent_key.as_str(), check.answer));
@@ -300,7 +399,8 @@ impl Finish<'_> {
                 }
             }
         }
-        execute!(conn, STALE)?;
+        // Answers are dropped once their row is listed or removed.
+        execute!(conn, drop_stale_checks!())?;
         Ok(())
     }
 
@@ -325,7 +425,7 @@ impl Finish<'_> {
         for keys in ending.pending_checked.chunks(CHUNK) {
             on_keys(conn, context, CHECKED, keys).await?;
         }
-        execute!(conn, "delete from pending_returns where last_run_id <> $1", context.run_id)?;
+        execute!(conn, drop_stale_returns!(), context.run_id)?;
         Ok(())
     }
 
@@ -391,7 +491,7 @@ impl Finish<'_> {
         for (id, email_hash) in &ending.renewed {
             execute!(conn, LISTED, id, email_hash, context.changed_at, context.run_id)?;
         }
-        execute!(conn, "delete from renewed_consents where last_run_id <> $1", context.run_id)?;
+        execute!(conn, drop_stale_renewals!(), context.run_id)?;
         Ok(())
     }
 }

@@ -48,13 +48,17 @@ macro_rules! with_lease {
 
 pub(super) use with_lease;
 
-const ACQUIRE_POSTGRES: &str = concat!(
-    with_lease!(
-        "holder = $1, fence = fence + 1, expires_at = clock_timestamp() + interval '90 seconds' \
-         where name = 'sync' and (holder is null or holder = $1 or expires_at <= clock_timestamp())"
-    ),
-    " select fence from lease where (select is_set from patience) is not null"
-);
+macro_rules! acquire_postgres {
+    () => {
+        with_lease!(
+            "holder = $1, fence = fence + 1, expires_at = clock_timestamp() + interval '90 seconds' \
+             where name = 'sync' and (holder is null or holder = $1 or expires_at <= clock_timestamp())"
+        )
+    };
+}
+
+const ACQUIRE_POSTGRES: &str =
+    concat!(acquire_postgres!(), " select fence from lease where (select is_set from patience) is not null");
 
 const RENEW_SQLITE: &str =
     "update sync_lease set expires_at = $3 where name = 'sync' and holder = $1 and fence = $2";
@@ -93,6 +97,13 @@ impl Lease {
         if held == 1 { Ok(()) } else { Err(self.lost(conn).await) }
     }
 
+    pub(super) async fn release(&self, conn: &mut Conn, now: Timestamp) -> Result<(), StoreError> {
+        const RELEASE: &str = "update sync_lease set holder = null, expires_at = $3 \
+             where name = 'sync' and holder = $1 and fence = $2";
+        execute!(conn, RELEASE, &self.holder, self.fence, now)?;
+        Ok(())
+    }
+
     /// Why the lease is no longer held.
     pub(super) async fn lost(&self, conn: &mut Conn) -> StoreError {
         let fence: Result<Vec<(i64,)>, sqlx::Error> = rows!(conn, FENCE);
@@ -125,25 +136,21 @@ impl Store {
     /// # Errors
     /// [`StoreError::Busy`]; else what the database says.
     pub async fn acquire(&mut self, now: Timestamp) -> Result<Lease, StoreError> {
-        self.acquire_as(&new_holder(), now).await
+        let holder = new_holder();
+        let taken = self.write(async |conn| try_acquire(conn, &holder, now).await).await;
+        let fence = self.held(taken).await?;
+        Ok(Lease { holder, fence })
     }
 
-    /// Takes the lease under a name that may hold it already; nobody else may use that name at the same time.
-    ///
-    /// # Errors
-    /// As [`Store::acquire`].
-    pub async fn acquire_as(&mut self, holder: &str, now: Timestamp) -> Result<Lease, StoreError> {
-        let taken = self.write(async |conn| try_acquire(conn, holder, now).await).await;
-        let fence = match taken {
-            Ok(Some(fence)) => fence,
-            Ok(None) => return Err(self.busy().await),
+    /// What was got with the lease, or who has it.
+    async fn held<T>(&mut self, taken: Result<Option<T>, StoreError>) -> Result<T, StoreError> {
+        match taken {
+            Ok(Some(taken)) => Ok(taken),
+            Ok(None) => Err(self.busy().await),
             // The row itself is locked: its holder is in the middle of a transaction.
-            Err(StoreError::Locked { .. }) if !self.location.is_sqlite() => {
-                return Err(self.busy().await);
-            }
-            Err(error) => return Err(error),
-        };
-        Ok(Lease { holder: holder.to_owned(), fence })
+            Err(StoreError::Locked { .. }) if !self.location.is_sqlite() => Err(self.busy().await),
+            Err(error) => Err(error),
+        }
     }
 
     async fn busy(&mut self) -> StoreError {
@@ -223,25 +230,23 @@ impl Store {
 
     /// Gives the lease back. A lease that was lost is nobody's to give back.
     pub async fn release(&mut self, lease: &Lease, now: Timestamp) -> Result<(), StoreError> {
-        const RELEASE: &str = "update sync_lease set holder = null, expires_at = $3 \
-             where name = 'sync' and holder = $1 and fence = $2";
-        self.write(async |conn| {
-            execute!(conn, RELEASE, &lease.holder, lease.fence, now)?;
-            Ok(())
-        })
-        .await
+        self.write(async |conn| lease.release(conn, now).await).await
     }
 }
 
 async fn try_acquire(conn: &mut Conn, holder: &str, now: Timestamp) -> Result<Option<i64>, StoreError> {
-    const RESTORE: &str = "insert into sync_lease (name, fence, expires_at) select 'sync', 0, $1 \
-         where not exists (select 1 from sync_lease where name = 'sync')";
     let taken = update_lease(conn, holder, now).await?;
-    // Somebody has emptied the table.
-    if taken.is_none() && execute!(conn, RESTORE, Timestamp::default())? > 0 {
+    if taken.is_none() && restore_lease(conn).await? {
         return Ok(update_lease(conn, holder, now).await?);
     }
     Ok(taken)
+}
+
+/// Whether somebody had emptied the table.
+async fn restore_lease(conn: &mut Conn) -> Result<bool, StoreError> {
+    const RESTORE: &str = "insert into sync_lease (name, fence, expires_at) select 'sync', 0, $1 \
+         where not exists (select 1 from sync_lease where name = 'sync')";
+    Ok(execute!(conn, RESTORE, Timestamp::default())? > 0)
 }
 
 async fn update_lease(conn: &mut Conn, holder: &str, now: Timestamp) -> Result<Option<i64>, sqlx::Error> {
@@ -267,39 +272,52 @@ pub struct Run {
     pub clock_checked: bool,
     /// When the lease was proved last.
     pub(super) renewed_at: Instant,
+    /// The lease was given back with the last transaction.
+    pub(super) is_released: bool,
 }
 
 impl Run {
     pub fn lease(&self) -> &Lease {
         &self.lease
     }
+
+    pub fn is_released(&self) -> bool {
+        self.is_released
+    }
 }
 
 impl Store {
-    /// Writes the row of a new run. Rows of runs that died are `interrupted` first.
+    /// Takes the lease under a name that may hold it already, and writes the row of a new run. Rows of runs that died are
+    /// `interrupted` first.
+    ///
+    /// # Errors
+    /// As [`Store::acquire`].
     pub async fn begin_run(
         &mut self,
-        lease: Lease,
+        holder: &str,
         trigger: super::Trigger,
         now: Timestamp,
     ) -> Result<Run, StoreError> {
         let renewed_at = Instant::now();
         let mut tried: Option<i64> = None;
-        let (id, suppression_no) = self
+        let begun = self
             .write(async |conn| {
                 // The row of an earlier try, whose answer got lost, is not a run that died.
-                if let Some(id) = tried {
-                    lease.renew(conn, now).await?;
+                if let Some(id) = tried
+                    && let Some(fence) = try_acquire(conn, holder, now).await?
+                {
                     let begun: Vec<(i64, i64)> = rows!(conn, BEGUN, id)?;
-                    if let Some(begun) = begun.first() {
-                        return Ok(*begun);
+                    if let Some((id, suppression_no)) = begun.first() {
+                        return Ok(Some((fence, *id, *suppression_no)));
                     }
                 }
-                let begun = begin(conn, &lease, trigger, now).await?;
-                tried = Some(begun.0);
+                let begun = begin(conn, holder, trigger, now).await?;
+                tried = begun.map(|(_, id, _)| id);
                 Ok(begun)
             })
-            .await?;
+            .await;
+        let (fence, id, suppression_no) = self.held(begun).await?;
+        let lease = Lease { holder: holder.to_owned(), fence };
         let row = RunRow {
             id,
             started_at: now,
@@ -307,7 +325,8 @@ impl Store {
             trigger: trigger.as_str().to_owned(),
             ..RunRow::default()
         };
-        Ok(Run { row, lease, batches: 0, suppression_no, clock_checked: false, renewed_at })
+        let is_released = false;
+        Ok(Run { row, lease, batches: 0, suppression_no, clock_checked: false, renewed_at, is_released })
     }
 }
 
@@ -328,35 +347,32 @@ const BEGIN_SQLITE: &str = "insert into sync_runs (started_at, outcome, trigger)
      returning id, (select suppression_no from sync_state where id = 1)";
 
 const BEGIN_POSTGRES: &str = concat!(
-    with_lease!("$1", "$2"),
+    acquire_postgres!(),
     ", dead as (",
-    interrupt_dead_runs!("$3"),
+    interrupt_dead_runs!("$2"),
     " and (select is_set from patience) is not null) ",
-    "insert into sync_runs (started_at, outcome, trigger) select $3, 'running', $4 from lease \
-     returning id, (select suppression_no from sync_state where id = 1)"
+    "insert into sync_runs (started_at, outcome, trigger) select $2, 'running', $3 from lease \
+     returning (select fence from lease), id, (select suppression_no from sync_state where id = 1)"
 );
 
-/// Proves the lease and writes the row of a new run: gives its id, and how often suppressions have changed.
+/// Takes the lease and writes the row of a new run: gives the fence, the run's id, and how often suppressions have changed. None:
+/// somebody else has the lease.
 async fn begin(
     conn: &mut Conn,
-    lease: &Lease,
+    holder: &str,
     trigger: super::Trigger,
     now: Timestamp,
-) -> Result<(i64, i64), StoreError> {
-    let begun: Option<(i64, i64)> = match conn {
-        Conn::Sqlite(_) => {
-            lease.renew(conn, now).await?;
-            execute!(conn, interrupt_dead_runs!("$1"), now)?;
-            Some(row!(conn, BEGIN_SQLITE, now, trigger.as_str())?)
+) -> Result<Option<(i64, i64, i64)>, StoreError> {
+    if let Conn::Postgres(_) = conn {
+        let insert = async |conn: &mut Conn| rows!(conn, BEGIN_POSTGRES, holder, now, trigger.as_str());
+        let mut begun: Vec<(i64, i64, i64)> = insert(conn).await?;
+        if begun.is_empty() && restore_lease(conn).await? {
+            begun = insert(conn).await?;
         }
-        Conn::Postgres(_) => {
-            let begun: Vec<(i64, i64)> =
-                rows!(conn, BEGIN_POSTGRES, &lease.holder, lease.fence, now, trigger.as_str())?;
-            begun.first().copied()
-        }
-    };
-    match begun {
-        Some(begun) => Ok(begun),
-        None => Err(lease.lost(conn).await),
+        return Ok(begun.first().copied());
     }
+    let Some(fence) = try_acquire(conn, holder, now).await? else { return Ok(None) };
+    execute!(conn, interrupt_dead_runs!("$1"), now)?;
+    let (id, suppression_no): (i64, i64) = row!(conn, BEGIN_SQLITE, now, trigger.as_str())?;
+    Ok(Some((fence, id, suppression_no)))
 }

@@ -2,9 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use futures_util::TryStreamExt as _;
+use sqlx::Row as _;
+use sqlx::postgres::PgRow;
 
-use super::conn::{Conn, Pair, results, row, rows_over};
+use super::conn::{Conn, Pair, Results, decode, row, rows_over};
 use super::error::StoreError;
 use super::{Store, Timestamp};
 use crate::consent::natural_hash_of;
@@ -82,12 +83,44 @@ const ROWS_SQLITE: &str = "select group_concat(case when missing_since is null a
      + 4 * (erased_at is not null) + 8 * (consent_id is null)) || row_hash end, '') \
      from consents where rowid >= $1 and rowid < $2";
 
-const ROWS_POSTGRES: &str = "select string_agg(case when missing_since is null and removed_at is null \
-     and withheld_since is null and erased_at is null and consent_id is not null and changed_run_id <> $1 then row_hash \
-     else chr(119 + (removed_at is not null)::int + 2 * (changed_run_id = $1)::int) \
-     || chr(103 + (missing_since is not null or removed_at is not null)::int + 2 * (withheld_since is not null)::int \
-     + 4 * (erased_at is not null)::int + 8 * (consent_id is null)::int) || row_hash end, '') \
-     from consents group by substr(row_hash, 1, 2)";
+macro_rules! state {
+    () => {
+        "select salt, endpoint from sync_state where id = 1; \
+         select id, fingerprint, resolved_at, first_run_id from rejected_items; \
+         select email_hash from suppressions; \
+         select id_hash, email_hash from suppressed_ids; \
+         select absence from sync_runs where outcome = 'succeeded' order by id desc limit 2; \
+         select consent_key, listed_since, listed_runs, checked_at from pending_returns; \
+         select consent_key, runs from rejected_listings; \
+         select company_id from companies limit 1001; \
+         select min(changed_at) from consent_changes where change = 'erased' and run_id is null"
+    };
+}
+
+/// Without a value, so that all of it is one round trip.
+macro_rules! load_postgres {
+    ($run:literal) => {
+        concat!(
+            "select count(*) as rows from consents; ",
+            "select string_agg(case when missing_since is null and removed_at is null and withheld_since is null ",
+            "and erased_at is null and consent_id is not null and changed_run_id <> run.id then row_hash ",
+            "else chr(119 + (removed_at is not null)::int + 2 * (changed_run_id = run.id)::int) ",
+            "|| chr(103 + (missing_since is not null or removed_at is not null)::int + 2 * (withheld_since is not null)::int ",
+            "+ 4 * (erased_at is not null)::int + 8 * (consent_id is null)::int) || row_hash end, '') as row_hashes ",
+            "from consents cross join (select ",
+            $run,
+            " as id) as run group by substr(row_hash, 1, 2); ",
+            state!()
+        )
+    };
+}
+
+/// For the run that is on: nobody but the lease's holder has one.
+const LOAD_POSTGRES: &str =
+    load_postgres!("coalesce((select max(id) from sync_runs where outcome = 'running'), 0)");
+
+/// For a dry run, which has written nothing.
+const REHEARSE_POSTGRES: &str = load_postgres!("0");
 
 const CHUNK_ROWS: i64 = 16_384;
 
@@ -97,12 +130,16 @@ impl Store {
     /// # Errors
     /// What the database says; an error where an internal column is not what this program wrote.
     pub async fn load(&mut self, run_id: i64) -> Result<Loaded, StoreError> {
-        let (mut loaded, seen) = self
-            .read(async |conn| {
-                let known = load_rows(conn, run_id).await?;
-                load_state(conn, run_id, known).await
-            })
-            .await?;
+        let (known, state) = if self.location.is_sqlite() {
+            self.read(async |conn| Ok((load_rows(conn, run_id).await?, conn.results(STATE).await?))).await?
+        } else {
+            let load = if run_id == 0 { REHEARSE_POSTGRES } else { LOAD_POSTGRES };
+            self.look_while(load, STATES, Known::default, take_rows).await?
+        };
+        let mut known = known;
+        known.loaded();
+        refuse_equal_keys(&known)?;
+        let (mut loaded, seen) = read_state(run_id, known, state)?;
         self.seen = seen;
         self.is_first_load |= self.location.is_sqlite() && loaded.known.is_empty();
         if self.is_first_load {
@@ -198,36 +235,37 @@ impl Store {
 }
 
 async fn load_rows(conn: &mut Conn, run_id: i64) -> Result<Known, StoreError> {
-    let (count,): (i64,) = row!(conn, "select count(*) from consents")?;
+    let bounds = "select coalesce(min(rowid), 0), coalesce(max(rowid), -1), count(*) from consents";
+    let (mut low, high, count): (i64, i64, i64) = row!(conn, bounds)?;
     let mut known = Known::with_capacity(usize::try_from(count).unwrap_or(0));
-    match conn {
-        Conn::Sqlite(c) => {
-            let bounds = "select coalesce(min(rowid), 0), coalesce(max(rowid), -1) from consents";
-            let (mut low, high): (i64, i64) = sqlx::query_as(bounds).fetch_one(&mut **c).await?;
-            while low <= high {
-                let stretch = sqlx::query_as(ROWS_SQLITE).bind(low).bind(low + CHUNK_ROWS).bind(run_id);
-                let stretch = stretch.fetch_all(&mut **c);
-                let stretch: Vec<(Option<String>,)> = stretch.await?;
-                for (rows,) in stretch {
-                    push(&mut known, &rows.unwrap_or_default())?;
-                }
-                low += CHUNK_ROWS;
-            }
-        }
-        Conn::Postgres(c) => {
-            let groups = sqlx::query_as::<_, (String,)>(ROWS_POSTGRES).bind(run_id).persistent(false);
-            let mut groups = groups.fetch(&mut **c);
-            while let Some((rows,)) = groups.try_next().await? {
-                push(&mut known, &rows)?;
-            }
-        }
-    }
-    known.loaded();
-    if known.has_equal_keys() {
-        // One of the two would never be found again.
-        return Err(StoreError::corrupt("two equal values of consents.row_hash"));
+    while low <= high {
+        let (rows,): (Option<String>,) = row!(conn, ROWS_SQLITE, low, low + CHUNK_ROWS, run_id)?;
+        push(&mut known, &rows.unwrap_or_default())?;
+        low += CHUNK_ROWS;
     }
     Ok(known)
+}
+
+/// Takes what is no part of the state.
+fn take_rows(known: &mut Known, row: &PgRow) -> Result<bool, StoreError> {
+    match row.columns().first().map(sqlx::Column::name) {
+        Some("rows") => {
+            let rows: i64 = row.try_get(0)?;
+            *known = Known::with_capacity(usize::try_from(rows).unwrap_or(0));
+        }
+        Some("row_hashes") => push(known, row.try_get(0)?)?,
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
+/// One of two rows with equal hashes would never be found again.
+fn refuse_equal_keys(known: &Known) -> Result<(), StoreError> {
+    if known.has_equal_keys() {
+        Err(StoreError::corrupt("two equal values of consents.row_hash"))
+    } else {
+        Ok(())
+    }
 }
 
 fn push(known: &mut Known, rows: &str) -> Result<(), StoreError> {
@@ -255,22 +293,14 @@ fn push(known: &mut Known, rows: &str) -> Result<(), StoreError> {
     Ok(())
 }
 
-const STATE: &str = "select salt, endpoint from sync_state where id = 1; \
-     select id, fingerprint, resolved_at, first_run_id from rejected_items; \
-     select email_hash from suppressions; \
-     select id_hash, email_hash from suppressed_ids; \
-     select absence from sync_runs where outcome = 'succeeded' order by id desc limit 2; \
-     select consent_key, listed_since, listed_runs, checked_at from pending_returns; \
-     select consent_key, runs from rejected_listings; \
-     select company_id from companies limit 1001; \
-     select min(changed_at) from consent_changes where change = 'erased' and run_id is null";
+const STATE: &str = state!();
+const STATES: usize = 9;
 
-async fn load_state(conn: &mut Conn, run_id: i64, known: Known) -> Result<(Loaded, Seen), StoreError> {
+fn read_state(run_id: i64, known: Known, state: Results) -> Result<(Loaded, Seen), StoreError> {
     type Reject = (i64, Vec<u8>, Option<Timestamp>, i64);
     type Pending = (String, Timestamp, i64, Option<Timestamp>);
-    let (state, found, suppressed, ids, complete, pending, listings, companies, erasures) = results!(
-        conn,
-        STATE,
+    let (state, found, suppressed, ids, complete, pending, listings, companies, erasures) = decode!(
+        state,
         (Vec<u8>, Option<String>),
         Reject,
         (String,),

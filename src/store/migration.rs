@@ -3,7 +3,7 @@
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::{Acquire as _, Connection as _};
 
-use super::conn::{Conn, Intent, ensure_schema, results, row};
+use super::conn::{Conn, Intent, decode, ensure_schema, row};
 use super::error::StoreError;
 use crate::consent::address;
 use crate::exit::{Exit, Problem};
@@ -27,40 +27,47 @@ pub(super) enum Schema {
     Current,
 }
 
-const STATE: &str = "select version, checksum from _sqlx_migrations order by version; \
-     select exists (select 1 from sync_state where id = 1)";
+macro_rules! state {
+    () => {
+        "select version, checksum from _sqlx_migrations order by version; select exists (select 1 from sync_state where id = 1)"
+    };
+}
 
-/// Looks at the schema in a transaction that is open already. Changes nothing.
-pub(super) async fn inspect(conn: &mut Conn) -> Result<Schema, StoreError> {
-    let migrator = match conn {
+macro_rules! look_postgres {
+    () => {
+        "select to_regclass('_sqlx_migrations') is not null, to_regclass('consents') is not null, \
+         coalesce(current_setting('server_encoding', true), 'UTF8')"
+    };
+}
+
+/// Looks at the schema. Changes nothing.
+pub(super) async fn inspect(conn: &mut Conn, schema: Option<&str>) -> Result<Schema, StoreError> {
+    let (migrator, (applied, state)) = match conn {
         Conn::Sqlite(_) => {
             if sqlite_is_empty(conn).await? {
                 return Ok(Schema::Absent);
             }
-            &SQLITE
+            let looked = conn.look(Intent::Read, schema, state!(), 2).await?;
+            (&SQLITE, decode!(looked, (i64, Vec<u8>), (bool,))?)
         }
         Conn::Postgres(_) => {
-            const LOOK: &str = "select to_regclass('_sqlx_migrations') is not null, to_regclass('consents') is not null, \
-                 coalesce(current_setting('server_encoding', true), 'UTF8')";
-            let (migrated, consents, encoding): (bool, bool, String) = row!(conn, LOOK)?;
-            if encoding != "UTF8" {
-                let problem = Problem::new(Exit::Config, "{place} stores text as {encoding}, not as UTF8")
-                    .next_step(
-                        "create the database anew: `createdb --encoding=UTF8 --template=template0 NAME`",
-                    );
-                return Err(problem.with("encoding", encoding).into());
-            }
-            match (migrated, consents) {
-                (true, true) => &POSTGRES,
-                (false, false) => return Ok(Schema::Absent),
-                // Somebody else's table of that name, or another program's migrations.
-                _ => {
-                    return Err(StoreError::NotOurs { place: String::new() });
+            const LOOK: &str = look_postgres!();
+            const WHOLE: &str = concat!(look_postgres!(), "; ", state!());
+            match conn.look(Intent::Read, schema, WHOLE, 3).await {
+                Err(error) if error.is_undefined_table() => {
+                    let (look,) =
+                        decode!(conn.look(Intent::Read, schema, LOOK, 1).await?, (bool, bool, String))?;
+                    return if is_ours(look)? { Err(error) } else { Ok(Schema::Absent) };
+                }
+                looked => {
+                    let (look, applied, state) =
+                        decode!(looked?, (bool, bool, String), (i64, Vec<u8>), (bool,))?;
+                    is_ours(look)?;
+                    (&POSTGRES, (applied, state))
                 }
             }
         }
     };
-    let (applied, state) = results!(conn, STATE, (i64, Vec<u8>), (bool,))?;
     for (version, checksum) in &applied {
         match migrator.iter().find(|known| known.version == *version) {
             None => {
@@ -88,6 +95,23 @@ pub(super) async fn inspect(conn: &mut Conn) -> Result<Schema, StoreError> {
         return Err(problem.into());
     }
     Ok(if applied.len() < migrator.iter().count() { Schema::Older } else { Schema::Current })
+}
+
+/// False: none of our tables is there.
+fn is_ours(look: Vec<(bool, bool, String)>) -> Result<bool, StoreError> {
+    let (migrated, consents, encoding) = look.into_iter().next().ok_or(sqlx::Error::RowNotFound)?;
+    if encoding != "UTF8" {
+        let message = "{place} stores text as {encoding}, not as UTF8";
+        let next_step = "create the database anew: `createdb --encoding=UTF8 --template=template0 NAME`";
+        let problem = Problem::new(Exit::Config, message).next_step(next_step);
+        return Err(problem.with("encoding", encoding).into());
+    }
+    match (migrated, consents) {
+        (true, true) => Ok(true),
+        (false, false) => Ok(false),
+        // Somebody else's table of that name, or another program's migrations.
+        _ => Err(StoreError::NotOurs { place: String::new() }),
+    }
 }
 
 /// PostgreSQL, before the first tables are made: refuses a schema in which only others have theirs. What extensions brought is
@@ -122,8 +146,9 @@ pub(super) async fn may_create(conn: &mut Conn, schema: Option<&str>) -> Result<
 }
 
 async fn sqlite_is_empty(conn: &mut Conn) -> Result<bool, StoreError> {
-    let (id,): (i64,) = row!(conn, "select application_id from pragma_application_id")?;
-    let (objects,): (i64,) = row!(conn, "select count(*) from sqlite_master")?;
+    const LOOK: &str =
+        "select application_id, (select count(*) from sqlite_master) from pragma_application_id";
+    let (id, objects): (i64, i64) = row!(conn, LOOK)?;
     match (id, objects) {
         (APPLICATION_ID, n) if n > 0 => Ok(false),
         (0 | APPLICATION_ID, 0) => Ok(true),
@@ -171,10 +196,7 @@ macro_rules! fill_addresses {
 }
 
 async fn try_migrate(conn: &mut Conn, schema: Option<&str>) -> Result<(), StoreError> {
-    conn.begin(Intent::Read, schema).await?;
-    let found = inspect(conn).await;
-    conn.rollback().await?;
-    if found? == Schema::Current {
+    if inspect(conn, schema).await? == Schema::Current {
         return Ok(());
     }
     match conn {

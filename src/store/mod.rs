@@ -135,17 +135,13 @@ impl Store {
 
     async fn prepare(&mut self) -> Result<(), StoreError> {
         let location = Arc::clone(&self.location);
-        if location.must_be_alone() {
-            self.read(async |conn| match migration::inspect(conn).await? {
-                Schema::Absent => migration::refuse_tables_of_others(conn).await,
-                _ => Ok(()),
-            })
-            .await?;
+        if location.must_be_alone() && self.inspect().await? == Schema::Absent {
+            self.read(async |conn| migration::refuse_tables_of_others(conn).await).await?;
         }
         self.use_conn(async |conn| {
             if location.is_sqlite() {
                 // Look before the first byte is written: the file may belong to another program.
-                migration::inspect(conn).await?;
+                migration::inspect(conn, None).await?;
                 conn.raw("pragma journal_mode = wal; pragma synchronous = full; pragma cache_size = -1000")
                     .await?;
             }
@@ -228,7 +224,7 @@ impl Store {
         let lock =
             between_runs(patience, async || Self::acquire_lock(&location, Bounds::COMMAND).await).await?;
         let mut store = Self::at(location, Access::Write, lock, Bounds::COMMAND);
-        match store.use_conn(async |conn| migration::inspect(conn).await).await {
+        match store.inspect().await {
             Ok(Schema::Absent) => Err(StoreError::Absent { place }),
             Ok(_) | Err(StoreError::Newer { .. } | StoreError::Altered { .. }) => Ok(store),
             Err(error) => Err(error),
@@ -303,6 +299,11 @@ impl Store {
         StoreError::Rights { place: self.place(), code: "42501".to_owned() }
     }
 
+    async fn inspect(&mut self) -> Result<Schema, StoreError> {
+        let location = Arc::clone(&self.location);
+        self.use_conn(async |conn| migration::inspect(conn, location.schema()).await).await
+    }
+
     fn to_look(location: Location, bounds: Bounds) -> Self {
         let access = Access::to_read(&location);
         Self::at(location, access, None, bounds)
@@ -321,7 +322,7 @@ impl Store {
             })
             .await;
         let found = match connected {
-            Ok(()) => self.read(async |conn| migration::inspect(conn).await).await,
+            Ok(()) => self.inspect().await,
             Err(error) => Err(error),
         };
         let current = match found {

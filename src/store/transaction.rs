@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
+use sqlx::postgres::PgRow;
 use tokio::time::Instant;
 
 use super::Store;
-use super::conn::{Access, Conn, Intent, execute};
+use super::conn::{Access, Conn, Intent, Results, execute};
 use super::error::StoreError;
 use super::location::Location;
 
@@ -38,8 +39,47 @@ impl Store {
         &mut self,
         work: impl AsyncFnMut(&mut Conn) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let intent = if self.bounds.each_use < LOCK_TIMEOUT { Intent::Look } else { Intent::Read };
+        let intent = self.read_intent();
         self.use_session(async |session| session.transact(intent, work).await).await
+    }
+
+    /// Runs queries without values in a transaction of their own, on PostgreSQL in one round trip, and gives the rows of the last
+    /// `count`. Tried again like [`Store::write`].
+    pub(super) async fn look(&mut self, queries: &str, count: usize) -> Result<Results, StoreError> {
+        let (intent, location) = (self.read_intent(), Arc::clone(&self.location));
+        let schema = location.schema();
+        self.use_session(async |session| {
+            session.retry(async |conn, _| conn.look(intent, schema, queries, count).await).await
+        })
+        .await
+    }
+
+    /// As [`Store::look`] for PostgreSQL; `take` sees each row as it comes, and tells whether it is done with it. What it gathers
+    /// begins anew with each try.
+    pub(super) async fn look_while<T>(
+        &mut self,
+        queries: &str,
+        count: usize,
+        new: impl Fn() -> T,
+        take: impl Fn(&mut T, &PgRow) -> Result<bool, StoreError>,
+    ) -> Result<(T, Results), StoreError> {
+        let (intent, location) = (self.read_intent(), Arc::clone(&self.location));
+        let schema = location.schema();
+        self.use_session(async |session| {
+            session
+                .retry(async |conn, _| {
+                    let mut gathered = new();
+                    let take = |row: &PgRow| take(&mut gathered, row);
+                    let results = conn.look_while(intent, schema, queries, count, take).await?;
+                    Ok((gathered, results))
+                })
+                .await
+        })
+        .await
+    }
+
+    fn read_intent(&self) -> Intent {
+        if self.bounds.each_use < LOCK_TIMEOUT { Intent::Look } else { Intent::Read }
     }
 
     /// Runs `work` in a write transaction: all of it or nothing. Tried again after a conflict, and over a new connection
@@ -120,24 +160,36 @@ impl Session {
         mut work: impl AsyncFnMut(&mut Conn) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         let location = Arc::clone(&self.location);
+        self.retry(async |conn, id_in_use| {
+            conn.begin(intent, location.schema()).await?;
+            if let Some(error) = id_in_use {
+                advance_sequences(conn).await.map_err(|_| error)?;
+            }
+            let value = work(conn).await?;
+            match intent {
+                Intent::Write => conn.commit().await?,
+                Intent::Read | Intent::Look | Intent::View => conn.rollback().await?,
+            }
+            Ok(value)
+        })
+        .await
+    }
+
+    /// Makes a transaction until it goes through, or until another try cannot help. It is given the error of an id that the
+    /// database had given out before.
+    async fn retry<T>(
+        &mut self,
+        mut transact: impl AsyncFnMut(&mut Conn, Option<StoreError>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         let mut retries = Retries::default();
         let mut id_in_use: Option<StoreError> = None;
         let mut has_advanced = false;
         loop {
-            let done = async {
-                let conn = self.connected().await?;
-                conn.begin(intent, location.schema()).await?;
-                if let Some(error) = id_in_use.take() {
-                    advance_sequences(conn).await.map_err(|_| error)?;
-                }
-                let value = work(conn).await?;
-                match intent {
-                    Intent::Write => conn.commit().await?,
-                    Intent::Read | Intent::Look | Intent::View => conn.rollback().await?,
-                }
-                Ok(value)
+            let done = match self.connected().await {
+                Ok(conn) => transact(conn, id_in_use.take()).await,
+                Err(error) => Err(error),
             };
-            let error: StoreError = match done.await {
+            let error = match done {
                 Ok(value) => return Ok(value),
                 Err(error) => error,
             };

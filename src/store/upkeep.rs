@@ -27,6 +27,14 @@ pub struct Pruned {
 }
 
 impl Store {
+    /// Whether [`Store::retain`] has anything to look for.
+    pub fn is_retention_due(&self, retention: &Retention, now: Timestamp) -> bool {
+        let until = now.minus(retention.erasures);
+        retention.removed.is_some()
+            || retention.history.is_some()
+            || self.seen.erasures_since.is_none_or(|oldest| oldest < until)
+    }
+
     /// Applies `retention.*`, in small transactions. `confirm_after`: a row that was missing for so long counts as removed.
     ///
     /// # Errors

@@ -33,43 +33,61 @@ pub(super) fn must_have_stored(stored: u64, sent: usize) -> Result<(), StoreErro
     Ok(())
 }
 
-const SAVE_RUN: &str = "update sync_runs set batches = $2, endpoint = $3, pages = $4, items = $5, added = $6, updated = $7, \
-     unchanged = $8, returned = $9, duplicates = $10, rejected = $11, suppressed = $12, foreign_items = $13, missing = $14, \
-     removed = $15, removals_withheld = $16, active = $17, requests = $18, retries = $19, outcome = $20, absence = $21, \
-     finished_at = $22, error = $23, returns_pending = $24, accepted_removals = $25, accepted_by = $26 where id = $1";
+macro_rules! save_run_sql {
+    () => {
+        "update sync_runs set batches = $2, endpoint = $3, pages = $4, items = $5, added = $6, updated = $7, unchanged = $8, \
+         returned = $9, duplicates = $10, rejected = $11, suppressed = $12, foreign_items = $13, missing = $14, removed = $15, \
+         removals_withheld = $16, active = $17, requests = $18, retries = $19, outcome = $20, absence = $21, finished_at = $22, \
+         error = $23, returns_pending = $24, accepted_removals = $25, accepted_by = $26 where id = $1"
+    };
+}
+
+/// Binds the row of a run as it stands, for `save_run_sql`.
+macro_rules! bind_run {
+    ($query:expr, $row:expr, $batches:expr) => {
+        $query
+            .bind($row.id)
+            .bind($batches)
+            .bind(&$row.endpoint)
+            .bind($row.pages)
+            .bind($row.items)
+            .bind($row.added)
+            .bind($row.updated)
+            .bind($row.unchanged)
+            .bind($row.returned)
+            .bind($row.duplicates)
+            .bind($row.rejected)
+            .bind($row.suppressed)
+            .bind($row.foreign_items)
+            .bind($row.missing)
+            .bind($row.removed)
+            .bind($row.removals_withheld)
+            .bind($row.active)
+            .bind($row.requests)
+            .bind($row.retries)
+            .bind(&$row.outcome)
+            .bind(&$row.absence)
+            .bind($row.finished_at)
+            .bind(&$row.error)
+            .bind($row.returns_pending)
+            .bind($row.accepted_removals)
+            .bind(&$row.accepted_by)
+    };
+}
+
+pub(super) use {bind_run, save_run_sql};
 
 /// Writes the row of the run as it stands.
 pub(super) async fn save_run(conn: &mut Conn, row: &RunRow, batches: i64) -> Result<(), StoreError> {
-    let saved = execute!(
-        conn,
-        SAVE_RUN,
-        row.id,
-        batches,
-        &row.endpoint,
-        row.pages,
-        row.items,
-        row.added,
-        row.updated,
-        row.unchanged,
-        row.returned,
-        row.duplicates,
-        row.rejected,
-        row.suppressed,
-        row.foreign_items,
-        row.missing,
-        row.removed,
-        row.removals_withheld,
-        row.active,
-        row.requests,
-        row.retries,
-        &row.outcome,
-        &row.absence,
-        row.finished_at,
-        &row.error,
-        row.returns_pending,
-        row.accepted_removals,
-        &row.accepted_by
-    )?;
+    let saved = match conn {
+        Conn::Sqlite(c) => {
+            bind_run!(sqlx::query(save_run_sql!()), row, batches).execute(&mut **c).await?.rows_affected()
+        }
+        Conn::Postgres(c) => {
+            let save = bind_run!(sqlx::query(save_run_sql!()), row, batches);
+            save.persistent(false).execute(&mut **c).await?.rows_affected()
+        }
+    };
     must_have_stored(saved, 1)
 }
 
@@ -94,7 +112,7 @@ pub(super) async fn check_replay(conn: &mut Conn, run: &Run) -> Result<bool, Sto
     is_replay(found.first().map(|(batches,)| *batches), run)
 }
 
-fn is_replay(batches: Option<i64>, run: &Run) -> Result<bool, StoreError> {
+pub(super) fn is_replay(batches: Option<i64>, run: &Run) -> Result<bool, StoreError> {
     match batches {
         Some(batches) if batches >= run.batches => Ok(batches > run.batches),
         _ => Err(StoreError::Forgetful { place: String::new() }),

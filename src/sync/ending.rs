@@ -172,6 +172,9 @@ impl ActiveRun<'_> {
         standing: &Standing,
     ) -> Result<Vec<String>, RunError> {
         let confirm_runs = self.syncer.config.removal.confirm_runs;
+        if !standing.has_due_rows(confirm_runs) {
+            return Ok(Vec::new());
+        }
         let judged_runs = standing.judged_runs;
         // Rows that are passed over below take no place.
         let passed_over = complete.scan.rejected_missing_rows().count() + self.sink.unwritten_returns().len();

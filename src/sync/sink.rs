@@ -129,8 +129,8 @@ impl Sink<'_> {
     pub(super) async fn standing(&mut self, pending: &[String]) -> Result<Standing, RunError> {
         let began = self.row().started_at;
         let (run_id, has_new_nameless_reject) = match self {
-            Self::Database { run, .. } => (run.row.id, false),
-            Self::DryRun(dry) => (i64::MAX, dry.has_nameless_reject),
+            Self::Database { run, .. } => (Some(run.row.id), false),
+            Self::DryRun(dry) => (None, dry.has_nameless_reject),
         };
         let listed = [pending, self.unwritten_returns()].concat();
         let mut standing = match self.store() {

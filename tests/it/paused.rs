@@ -19,8 +19,8 @@ fn a_commit_whose_answer_is_lost_counts_once() {
     let mut db = cluster.owner("sync");
     let (mut round, mut lost) = (0_u32, 0);
     for times in 1..=2 {
-        // Lease, run row, pages, end, lease again.
-        for spare in 0..5 {
+        // Lease and run row, pages, end and lease.
+        for spare in 0..4 {
             round += 1;
             bench.rename_everybody(90, &format!("Version {round}"));
             proxy.orders.spare_commits.store(spare, Ordering::SeqCst);
@@ -40,7 +40,7 @@ fn a_commit_whose_answer_is_lost_counts_once() {
             bench.must_be_exact_in(&mut db);
         }
     }
-    assert!(lost >= 14, "only {lost} answers were lost");
+    assert!(lost >= 9, "only {lost} answers were lost");
 }
 
 #[test]
@@ -117,8 +117,10 @@ fn every_transaction_limits_how_long_it_may_stand_idle() {
     bench.rename_everybody(60, "Somebody Else");
     bench.run_well();
     let log = cluster.log();
-    let begun = log.matches("statement: begin").count() + log.matches("statement: BEGIN").count();
-    let limited = log.matches("set local idle_in_transaction_session_timeout = '10s'").count();
+    let statements = || log.lines().filter(|line| line.contains("LOG:  statement: "));
+    let begun = statements().filter(|line| line.to_lowercase().contains("statement: begin")).count();
+    let limit = "set local idle_in_transaction_session_timeout = '10s'";
+    let limited = statements().filter(|line| line.contains(limit)).count();
     assert!(begun > 10, "{begun}");
     assert_eq!(begun, limited, "{log}");
 }

@@ -4,7 +4,7 @@ use crate::support::link::Link;
 use crate::support::{Engine, World};
 
 /// An unchanged run, from the connection to its end.
-const UNCHANGED: usize = 64;
+const UNCHANGED: usize = 20;
 
 /// A transaction of a first load, whatever the number of its rows.
 const FIRST_LOAD: usize = 4;

@@ -178,7 +178,7 @@ async fn an_unchanged_run_ends_wherever_the_server_falls_silent() {
         must_end(&mut syncer, what).await
     })
     .await;
-    assert!(failed > 10, "{failed} runs failed");
+    assert!(failed > 3, "{failed} runs failed");
     assert_eq!(world.db.count("active_consents").await, 20);
 }
 

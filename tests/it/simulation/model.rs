@@ -365,6 +365,12 @@ impl Model {
             acceptance: None,
             pages_usable_at: self.pages_usable_at,
             judged_runs: self.judged_runs,
+            first_missing: self
+                .rows
+                .values()
+                .filter(|row| row.missing_since.is_some() && row.removed_at.is_none())
+                .filter_map(|row| Some(row.missing_judged? + self.skipped(&row.key)))
+                .min(),
         }
     }
 

@@ -11,7 +11,7 @@ use tokio::runtime::Runtime;
 use understory_sync::config::{Database, Retention};
 use understory_sync::reconcile::{Answers, Batch, Questions};
 use understory_sync::store::{
-    Candidate, Ending, Loaded, Run, RunRow, Standing, Store, StoreError, Timestamp, Trigger,
+    Candidate, Ending, Loaded, Run, RunRow, Standing, Store, StoreError, Timestamp, Trigger, new_holder,
 };
 
 use super::model::{Fenced, Held, Model, SALT};
@@ -49,10 +49,7 @@ impl Twin {
     pub(super) fn begin(&mut self, now: Timestamp) {
         self.held = Some(self.model.begin(now));
         if let Some(Real { runtime, store, run, .. }) = &mut self.real {
-            let begun = runtime.block_on(async {
-                let lease = store.acquire(now).await?;
-                store.begin_run(lease, Trigger::Once, now).await
-            });
+            let begun = runtime.block_on(store.begin_run(&new_holder(), Trigger::Once, now));
             *run = Some(begun.unwrap());
         }
         self.compare();
@@ -166,7 +163,7 @@ impl Twin {
         let held = self.held.as_ref().unwrap();
         let standing = self.model.standing(held, pending);
         if let Some(Real { runtime, store, .. }) = &mut self.real {
-            let read = store.standing(held.row.id, held.row.started_at, pending);
+            let read = store.standing(Some(held.row.id), held.row.started_at, pending);
             assert_eq!(runtime.block_on(read).unwrap(), standing);
         }
         standing
@@ -199,8 +196,8 @@ impl Twin {
         let held = self.held.as_ref().unwrap();
         let done = self.model.finish(held, last, ending, now);
         if let Some(Real { runtime, store, run, .. }) = &mut self.real {
-            let run = run.as_ref().unwrap();
-            let real = runtime.block_on(store.finish(run, last.clone(), ending, now));
+            let run = run.as_mut().unwrap();
+            let real = runtime.block_on(store.finish(run, last.clone(), ending, false, now));
             match (&real, &done) {
                 (Ok(Some(real)), Ok(done)) => assert_eq!(real, done),
                 (Err(StoreError::Fenced), Err(Fenced)) => {}
