@@ -389,14 +389,10 @@ impl Conn {
                 results_of(&mut **conn, script, take).await.map(|all| Results::Postgres(last(all, count)))
             }
         };
-        match looked {
-            // A pooler that allows no transactions says so only now.
-            Err(error) if !error.is_connection_lost() => {
-                self.rollback().await?;
-                Err(error)
-            }
-            looked => looked,
+        if matches!(&looked, Err(error) if !error.is_connection_lost()) {
+            drop(self.rollback().await);
         }
+        looked
     }
 
     pub(super) async fn commit(&mut self) -> Result<(), sqlx::Error> {

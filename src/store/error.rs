@@ -172,11 +172,6 @@ impl StoreError {
         Self::Unreachable { place, cause: format!("no answer in {} s", waited.as_secs()) }
     }
 
-    /// PostgreSQL: a table that is named is not there.
-    pub(super) fn is_undefined_table(&self) -> bool {
-        matches!(self, Self::Statement { code, .. } if code == "SQLSTATE 42P01")
-    }
-
     /// Whether a new connection may help.
     pub(super) fn is_connection_lost(&self) -> bool {
         matches!(self, Self::Unreachable { .. })

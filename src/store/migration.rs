@@ -27,47 +27,26 @@ pub(super) enum Schema {
     Current,
 }
 
-macro_rules! state {
-    () => {
-        "select version, checksum from _sqlx_migrations order by version; select exists (select 1 from sync_state where id = 1)"
-    };
-}
+const STATE: &str = "select version, checksum from _sqlx_migrations order by version; \
+     select exists (select 1 from sync_state where id = 1)";
 
-macro_rules! look_postgres {
-    () => {
-        "select to_regclass('_sqlx_migrations') is not null, to_regclass('consents') is not null, \
-         coalesce(current_setting('server_encoding', true), 'UTF8')"
-    };
-}
+const LOOK_POSTGRES: &str = "select to_regclass('_sqlx_migrations') is not null, to_regclass('consents') is not null, \
+     coalesce(current_setting('server_encoding', true), 'UTF8')";
 
 /// Looks at the schema. Changes nothing.
 pub(super) async fn inspect(conn: &mut Conn, schema: Option<&str>) -> Result<Schema, StoreError> {
-    let (migrator, (applied, state)) = match conn {
-        Conn::Sqlite(_) => {
-            if sqlite_is_empty(conn).await? {
-                return Ok(Schema::Absent);
-            }
-            let looked = conn.look(Intent::Read, schema, state!(), 2).await?;
-            (&SQLITE, decode!(looked, (i64, Vec<u8>), (bool,))?)
-        }
+    let (migrator, is_there) = match conn {
+        Conn::Sqlite(_) => (&SQLITE, !sqlite_is_empty(conn).await?),
         Conn::Postgres(_) => {
-            const LOOK: &str = look_postgres!();
-            const WHOLE: &str = concat!(look_postgres!(), "; ", state!());
-            match conn.look(Intent::Read, schema, WHOLE, 3).await {
-                Err(error) if error.is_undefined_table() => {
-                    let (look,) =
-                        decode!(conn.look(Intent::Read, schema, LOOK, 1).await?, (bool, bool, String))?;
-                    return if is_ours(look)? { Err(error) } else { Ok(Schema::Absent) };
-                }
-                looked => {
-                    let (look, applied, state) =
-                        decode!(looked?, (bool, bool, String), (i64, Vec<u8>), (bool,))?;
-                    is_ours(look)?;
-                    (&POSTGRES, (applied, state))
-                }
-            }
+            let looked = conn.look(Intent::Read, schema, LOOK_POSTGRES, 1).await?;
+            (&POSTGRES, is_ours(decode!(looked, (bool, bool, String))?.0)?)
         }
     };
+    if !is_there {
+        return Ok(Schema::Absent);
+    }
+    let looked = conn.look(Intent::Read, schema, STATE, 2).await?;
+    let (applied, state) = decode!(looked, (i64, Vec<u8>), (bool,))?;
     for (version, checksum) in &applied {
         match migrator.iter().find(|known| known.version == *version) {
             None => {
