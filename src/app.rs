@@ -19,12 +19,12 @@ use tokio::runtime::Runtime;
 
 use crate::cli::{Cli, Command, InitArgs};
 use crate::command::{self, CommandError};
-use crate::config::{Config, Environment, Loaded, Log, LogFormat, Needs, Sources, load};
+use crate::config::{Config, Environment, LoadedConfig, Log, LogFormat, Needs, Sources, load};
 use crate::exit::Exit;
 use crate::file::caller;
 use crate::lifecycle::{Role, Signals, forbid_core_dumps};
 use crate::observe::logging;
-use crate::observe::progress::Progress;
+use crate::observe::progress::ProgressLine;
 use crate::observe::view::{Installation, View};
 use crate::store::{Bounds, Snapshot, Store, StoreError, Timestamp, identity};
 use crate::zone;
@@ -81,7 +81,7 @@ fn complain(error: &CommandError, format: LogFormat) {
     if format == LogFormat::Json {
         // Where nothing could be logged so far.
         let level = tracing::Level::ERROR;
-        logging::begin(&Log { level, format }, Progress::default());
+        logging::begin(&Log { level, format }, ProgressLine::default());
         let run_id = match error {
             CommandError::Run(failure) => failure.row.as_ref().map(|row| row.id),
             _ => None,
@@ -173,7 +173,7 @@ fn dispatch(
 }
 
 /// Commands that work on the database alone.
-async fn on_database(command: &Command, loaded: Loaded) -> Result<Exit, CommandError> {
+async fn on_database(command: &Command, loaded: LoadedConfig) -> Result<Exit, CommandError> {
     let installation = installation(&loaded);
     let config = loaded.config;
     let mut out = command::terminal::stdout();
@@ -250,7 +250,7 @@ fn working_dir() -> Result<PathBuf, CommandError> {
         .map_err(|cause| CommandError::Io { what: "cannot find the working directory", cause })
 }
 
-fn configuration(cli: &Cli, needs: Needs, format: &Cell<LogFormat>) -> Result<Loaded, CommandError> {
+fn configuration(cli: &Cli, needs: Needs, format: &Cell<LogFormat>) -> Result<LoadedConfig, CommandError> {
     let environment: Environment = std::env::vars_os().collect();
     let working_dir = working_dir()?;
     let sources = Sources {
@@ -270,14 +270,14 @@ fn configuration(cli: &Cli, needs: Needs, format: &Cell<LogFormat>) -> Result<Lo
 }
 
 /// Commands that print a result log nothing but warnings.
-fn quiet_log(loaded: &Loaded) {
+fn quiet_log(loaded: &LoadedConfig) {
     let mut log = loaded.config.log.clone();
     log.level = log.level.min(tracing::Level::WARN);
-    logging::begin(&log, Progress::default());
+    logging::begin(&log, ProgressLine::default());
 }
 
 /// What the configuration makes one doubt.
-fn warn(loaded: &Loaded) {
+fn warn(loaded: &LoadedConfig) {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
@@ -291,7 +291,7 @@ async fn snapshot(config: &Config) -> Result<Snapshot, StoreError> {
     }
 }
 
-fn installation(loaded: &Loaded) -> Installation {
+fn installation(loaded: &LoadedConfig) -> Installation {
     let config = &loaded.config;
     Installation {
         health: config.health.clone(),
@@ -304,7 +304,7 @@ fn installation(loaded: &Loaded) -> Installation {
 }
 
 async fn init(cli: &Cli, args: &InitArgs) -> Result<Exit, CommandError> {
-    logging::begin(&Log { level: tracing::Level::ERROR, format: LogFormat::Text }, Progress::default());
+    logging::begin(&Log { level: tracing::Level::ERROR, format: LogFormat::Text }, ProgressLine::default());
     let environment: Environment = std::env::vars_os().collect();
     let file = cli.config.clone().or_else(|| environment.get("UNDERSTORY_SYNC_CONFIG").map(PathBuf::from));
     let around = command::init::Surroundings {
@@ -318,7 +318,7 @@ async fn init(cli: &Cli, args: &InitArgs) -> Result<Exit, CommandError> {
 }
 
 async fn demo(serve: bool) -> Result<Exit, CommandError> {
-    logging::begin(&Log { level: tracing::Level::ERROR, format: LogFormat::Text }, Progress::default());
+    logging::begin(&Log { level: tracing::Level::ERROR, format: LogFormat::Text }, ProgressLine::default());
     let mut played = None;
     Box::pin(interruptible(async {
         let demo = command::demo::run(Path::new("."), serve, &mut io::stdout()).await?;

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
 use super::*;
-use crate::schedule::{Schedule, Ticks};
+use crate::schedule::{CronSchedule, Ticks};
 
 /// A daemon whose wall clock follows tokio's paused one, and everything it notified.
 struct Bench {
@@ -39,7 +39,7 @@ impl Bench {
         let (start, began, shift) = (self.start, self.began, Arc::clone(&self.shift));
         let clock = move || start + began.elapsed() + *shift.lock().unwrap();
         let zone = jiff::tz::TimeZone::get(self.zone).unwrap();
-        let schedule = Schedule::parse(cron, zone, start).unwrap();
+        let schedule = CronSchedule::parse(cron, zone, start).unwrap();
         let ticks = Ticks::new(schedule, Duration::ZERO, Box::new(clock));
         let (notified, recorded) = (Rc::clone(&self.notified), Rc::clone(&self.recorded));
         Daemon {

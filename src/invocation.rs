@@ -127,7 +127,7 @@ impl Invocation {
 /// What the system tells about this process.
 #[expect(clippy::struct_excessive_bools, reason = "independent facts, each read once")]
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Traces<'a> {
+pub struct ProcessFacts<'a> {
     /// `INVOCATION_ID`
     pub invocation_id: bool,
     /// `/proc/self/cgroup`
@@ -170,7 +170,7 @@ impl Process<'_> {
 }
 
 impl Place {
-    pub fn find(traces: &Traces<'_>) -> Self {
+    pub fn find(traces: &ProcessFacts<'_>) -> Self {
         // A container may run systemd itself, so it comes first.
         if let Some((unit, user_manager)) = service(traces) {
             return Self::Systemd { unit, user_manager, user: traces.user.to_owned(), sudo: traces.sudo };
@@ -196,7 +196,7 @@ impl Place {
 }
 
 /// The unit that this process belongs to. What cron or a login starts belongs to a unit too, but has no invocation id of it.
-fn service(traces: &Traces<'_>) -> Option<(String, bool)> {
+fn service(traces: &ProcessFacts<'_>) -> Option<(String, bool)> {
     if !traces.invocation_id {
         return None;
     }
@@ -319,49 +319,50 @@ mod tests {
         let mounts = format!(
             "1 2 254:1 /var/lib/docker/containers/{id}/hostname /etc/hostname rw - ext4 /dev/vda1 rw\n"
         );
-        let unit = Traces {
+        let unit = ProcessFacts {
             invocation_id: true,
             cgroup: "0::/system.slice/understory-sync.service\n",
             user: "understory-sync",
             sudo: true,
-            ..Traces::default()
+            ..ProcessFacts::default()
         };
         let own = Process { id: 1, parent: 0, init: "understory-sync" };
-        let host = Traces { hostname: "web", docker_env: true, process: own, ..Traces::default() };
+        let host =
+            ProcessFacts { hostname: "web", docker_env: true, process: own, ..ProcessFacts::default() };
         let instance =
             "1:name=systemd:/system.slice/system-understory\\x2dsync.slice/understory-sync@north.service";
         let docker = |id: &str| Place::Container { engine: "docker", id: id.to_owned() };
         assert_eq!(Place::find(&unit), systemd(true));
-        assert_eq!(Place::find(&Traces { docker_env: true, ..unit }), systemd(true));
+        assert_eq!(Place::find(&ProcessFacts { docker_env: true, ..unit }), systemd(true));
         let hybrid = "9:name=systemd:/\n1:cpu:/\n0::/system.slice/understory-sync.service\n";
-        assert_eq!(Place::find(&Traces { cgroup: hybrid, ..unit }), systemd(true));
+        assert_eq!(Place::find(&ProcessFacts { cgroup: hybrid, ..unit }), systemd(true));
         assert!(matches!(
-            Place::find(&Traces { cgroup: instance, ..unit }),
+            Place::find(&ProcessFacts { cgroup: instance, ..unit }),
             Place::Systemd { unit, .. } if unit == "understory-sync@north"
         ));
         let users = "0::/user.slice/user-1000.slice/user@1000.service/app.slice/sync.service";
         assert!(matches!(
-            Place::find(&Traces { cgroup: users, ..unit }),
+            Place::find(&ProcessFacts { cgroup: users, ..unit }),
             Place::Systemd { user_manager: true, .. }
         ));
         for cgroup in ["0::/", "0::/system.slice/cron.service", "0::/user.slice/user@1000.service/init.scope"]
         {
-            assert_eq!(Place::find(&Traces { cgroup, ..unit }), Place::Plain, "{cgroup}");
+            assert_eq!(Place::find(&ProcessFacts { cgroup, ..unit }), Place::Plain, "{cgroup}");
         }
-        assert_eq!(Place::find(&Traces { invocation_id: false, ..unit }), Place::Plain);
+        assert_eq!(Place::find(&ProcessFacts { invocation_id: false, ..unit }), Place::Plain);
         assert_eq!(Place::find(&host), docker("web"));
         let (executed, under_init) =
             (Process { id: 40, ..own }, Process { id: 7, parent: 1, init: "docker-init\n" });
         assert!(executed.is_executed_from_outside() && !own.is_executed_from_outside());
         for process in [executed, under_init] {
-            assert_eq!(Place::find(&Traces { process, ..host }), docker("web"));
+            assert_eq!(Place::find(&ProcessFacts { process, ..host }), docker("web"));
         }
         let typed = Process { id: 40, parent: 1, init: "bash\n" };
-        assert_eq!(Place::find(&Traces { process: typed, ..host }), Place::Plain);
-        assert_eq!(Place::find(&Traces { mounts: &mounts, ..host }), docker("0123456789ab"));
-        let podman = Traces { docker_env: false, container_env: true, ..host };
+        assert_eq!(Place::find(&ProcessFacts { process: typed, ..host }), Place::Plain);
+        assert_eq!(Place::find(&ProcessFacts { mounts: &mounts, ..host }), docker("0123456789ab"));
+        let podman = ProcessFacts { docker_env: false, container_env: true, ..host };
         assert!(matches!(Place::find(&podman), Place::Container { engine: "podman", .. }));
-        let pod = Traces { kubernetes: true, namespace: Some("crm\n"), ..host };
+        let pod = ProcessFacts { kubernetes: true, namespace: Some("crm\n"), ..host };
         assert_eq!(
             Place::find(&pod),
             Place::Kubernetes { namespace: Some("crm".to_owned()), pod: "web".to_owned() }

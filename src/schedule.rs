@@ -44,13 +44,13 @@ pub enum ScheduleError {
 /// of them on each date: a time in the hour that is skipped, right after it; one in the hour that comes twice, the first time. Any other
 /// line, and one that names all 24 hours, runs in every real hour.
 #[derive(Clone)]
-pub struct Schedule {
+pub struct CronSchedule {
     /// What runs is what any of them says; more than one only where several times of day are named.
     lines: Vec<croner::Cron>,
     zone: TimeZone,
 }
 
-impl Schedule {
+impl CronSchedule {
     /// Fails unless the line has six fields, each of them means something, and a tick comes after `now`.
     pub fn parse(cron: &str, zone: TimeZone, now: DateTime<Utc>) -> Result<Self, ScheduleError> {
         let fields: Vec<&str> = cron.split_whitespace().collect();
@@ -147,11 +147,11 @@ fn named_times(fields: &[&str]) -> Option<Vec<String>> {
     Some(times.collect())
 }
 
-impl fmt::Debug for Schedule {
+impl fmt::Debug for CronSchedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let lines: Vec<&str> = self.lines.iter().map(croner::Cron::as_str).collect();
         let zone = self.zone.iana_name().unwrap_or_default();
-        write!(f, "Schedule({} {zone})", lines.join("; "))
+        write!(f, "CronSchedule({} {zone})", lines.join("; "))
     }
 }
 
@@ -173,7 +173,7 @@ pub type Clock = Box<dyn Fn() -> DateTime<Utc> + Send + Sync>;
 /// Right whatever the wall clock does: set forward, the ticks jumped over count as missed and one is due at once; set back by less than
 /// the gap that was being waited for, nothing runs twice; set back further, the next tick is computed from the time it is now.
 pub struct Ticks {
-    schedule: Schedule,
+    schedule: CronSchedule,
     jitter: TimeDelta,
     clock: Clock,
     armed_at: DateTime<Utc>,
@@ -181,7 +181,7 @@ pub struct Ticks {
 }
 
 impl Ticks {
-    pub fn new(schedule: Schedule, jitter: Duration, clock: Clock) -> Self {
+    pub fn new(schedule: CronSchedule, jitter: Duration, clock: Clock) -> Self {
         let now = clock();
         let mut ticks = Self {
             schedule,

@@ -10,11 +10,11 @@ fn at(text: &str) -> DateTime<Utc> {
     text.parse().unwrap()
 }
 
-fn schedule(cron: &str, zone: &str) -> Schedule {
-    Schedule::parse(cron, TimeZone::get(zone).unwrap(), at("2026-01-01T00:00:00Z")).unwrap()
+fn schedule(cron: &str, zone: &str) -> CronSchedule {
+    CronSchedule::parse(cron, TimeZone::get(zone).unwrap(), at("2026-01-01T00:00:00Z")).unwrap()
 }
 
-fn ticks_between(schedule: &Schedule, from: &str, to: &str) -> Vec<String> {
+fn ticks_between(schedule: &CronSchedule, from: &str, to: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut tick = schedule.next_after(at(from));
     while let Some(now) = tick.filter(|now| *now < at(to)) {
@@ -160,7 +160,7 @@ fn lines_that_are_no_schedule_are_refused() {
         ("0 0 0 30 2 *", Never),
         ("0 0 1,2 31 4,6 *", Never),
     ] {
-        let parsed = Schedule::parse(line, TimeZone::UTC, at("2026-01-01T00:00:00Z"));
+        let parsed = CronSchedule::parse(line, TimeZone::UTC, at("2026-01-01T00:00:00Z"));
         assert_eq!(parsed.unwrap_err(), error, "{line}");
     }
     for line in ["0 30 2 * * MON-FRI", "0 0 0 29 2 *", "0 0 4 L * *"] {
@@ -172,7 +172,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
     fn no_text_panics(text in "[0-9*/,#LW?+A-Z-]{1,5}( [0-9*/,#LW?+-]{1,4}){5}") {
-        let _ = Schedule::parse(&text, TimeZone::UTC, DateTime::UNIX_EPOCH);
+        let _ = CronSchedule::parse(&text, TimeZone::UTC, DateTime::UNIX_EPOCH);
     }
 
     #[test]
@@ -186,7 +186,7 @@ proptest! {
         prop_assert!(names.len() > 400);
         let zone = TimeZone::get(zone.get(&names).as_str()).unwrap();
         let now = DateTime::from_timestamp(seconds, 0).unwrap();
-        let next = Schedule::parse(line, zone, now).unwrap().next_after(now).unwrap();
+        let next = CronSchedule::parse(line, zone, now).unwrap().next_after(now).unwrap();
         prop_assert!(next > now);
         let most = TimeDelta::hours(if fixed { 26 } else { 3 });
         prop_assert!(next - now <= most);

@@ -60,7 +60,11 @@ pub struct Api {
 
 impl Api {
     /// Builds the client; asks nobody. Fails where the user agent, the proxy or the system's certificates cannot be used.
-    pub fn new(auth: &config::Auth, api: &config::Api, retry: &config::Retry) -> Result<Self, ApiError> {
+    pub fn new(
+        auth: &config::Auth,
+        api: &config::ApiConfig,
+        retry: &config::Retry,
+    ) -> Result<Self, ApiError> {
         let timeouts =
             Timeouts { connect: api.connect_timeout, read: api.read_timeout, request: api.request_timeout };
         let https = [&auth.token_url, &api.base_url].iter().any(|url| url.scheme() != "http");

@@ -10,10 +10,10 @@ use super::{listen, snapshot, warn};
 use crate::api::Api;
 use crate::cli::Cli;
 use crate::command::CommandError;
-use crate::config::{Config, Loaded, LogFormat};
+use crate::config::{Config, LoadedConfig, LogFormat};
 use crate::exit::Exit;
 use crate::lifecycle::Role;
-use crate::observe::progress::{Expected, Progress};
+use crate::observe::progress::{Expected, ProgressLine};
 use crate::observe::{logging, report};
 use crate::store::{Acceptance, RunRow, Trigger, identity};
 use crate::sync::{RunOptions, RunReport, Syncer};
@@ -22,13 +22,13 @@ use crate::sync::{RunOptions, RunReport, Syncer};
 pub(super) const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One run, and one line about it at the end.
-pub(super) async fn run(cli: &Cli, loaded: Loaded) -> Result<Exit, CommandError> {
+pub(super) async fn run(cli: &Cli, loaded: LoadedConfig) -> Result<Exit, CommandError> {
     let quiet = cli.run.quiet;
     let mut log = loaded.config.log.clone();
     if quiet {
         log.level = tracing::Level::ERROR;
     }
-    let progress = Progress::new(!quiet && !cli.run.dry_run);
+    let progress = ProgressLine::new(!quiet && !cli.run.dry_run);
     logging::begin(&log, progress.clone());
     let signals = listen(Role::Command)?;
     warn(&loaded);

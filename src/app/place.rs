@@ -3,12 +3,12 @@
 use std::fs;
 use std::path::Path;
 
-use crate::config::{Loaded, Origin};
+use crate::config::{LoadedConfig, Origin};
 use crate::host;
-use crate::invocation::{Invocation, Place, Process, Traces};
+use crate::invocation::{Invocation, Place, Process, ProcessFacts};
 
 /// How a person starts this program where this process runs.
-pub(super) fn invocation(loaded: &Loaded, daemon: bool) -> Invocation {
+pub(super) fn invocation(loaded: &LoadedConfig, daemon: bool) -> Invocation {
     let init = fs::read_to_string("/proc/1/comm").unwrap_or_default();
     let process =
         Process { id: std::process::id(), parent: std::os::unix::process::parent_id(), init: &init };
@@ -32,7 +32,7 @@ fn place(process: Process<'_>) -> Place {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let set = |name: &str| std::env::var_os(name).is_some();
     let namespace = fs::read_to_string("/var/run/secrets/kubernetes.io/serviceaccount/namespace").ok();
-    Place::find(&Traces {
+    Place::find(&ProcessFacts {
         invocation_id: set("INVOCATION_ID"),
         cgroup: &read("/proc/self/cgroup"),
         mounts: &read("/proc/self/mountinfo"),
@@ -62,7 +62,7 @@ pub(super) fn absolute(path: &Path) -> String {
 }
 
 /// What tells the database and is not in the file. A URL with a password is never repeated.
-fn database_variables(loaded: &Loaded) -> Vec<(String, String)> {
+fn database_variables(loaded: &LoadedConfig) -> Vec<(String, String)> {
     let entries = loaded.entries.iter().filter(|entry| entry.key.starts_with("database."));
     let from_environment = entries.filter_map(|entry| {
         let value = entry.value.as_deref()?.trim_matches('"');

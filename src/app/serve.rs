@@ -11,13 +11,13 @@ use super::once::{HEARTBEAT_TIMEOUT, heartbeat, log_message, log_run};
 use super::{installation, listen, snapshot, warn};
 use crate::api::Traffic;
 use crate::command::CommandError;
-use crate::config::{Config, Database, Loaded};
+use crate::config::{Config, Database, LoadedConfig};
 use crate::daemon::{Daemon, Outcome, RECORD_TIMEOUT, StartupState, ends_startup};
 use crate::exit::Exit;
 use crate::host;
 use crate::lifecycle::{Role, Signals, Watchdog, notify_systemd};
 use crate::observe::metrics::Metrics;
-use crate::observe::progress::Progress;
+use crate::observe::progress::ProgressLine;
 use crate::observe::view::Installation;
 use crate::observe::{http, logging, report};
 use crate::schedule::{Scheduler, Ticks, jitter};
@@ -29,8 +29,8 @@ use crate::zone;
 const SEEN_AT_START: u32 = 5;
 
 /// Runs until a shutdown is requested, or until a mistake of the installation shows.
-pub(super) async fn run(loaded: Loaded) -> Result<Exit, CommandError> {
-    logging::begin(&loaded.config.log, Progress::default());
+pub(super) async fn run(loaded: LoadedConfig) -> Result<Exit, CommandError> {
+    logging::begin(&loaded.config.log, ProgressLine::default());
     let signals = listen(Role::Daemon)?;
     warn(&loaded);
     let installation = installation(&loaded);

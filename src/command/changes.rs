@@ -84,18 +84,18 @@ fn list(readers: &[Reader], json: bool, out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-/// Lines of one format, with the line that tells a reader to begin anew.
+/// FeedFormat of one format, with the line that tells a reader to begin anew.
 #[derive(Clone, Copy)]
-struct Lines(ExportFormat);
+struct FeedFormat(ExportFormat);
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct FeedRecord<'a> {
     cursor: String,
     #[serde(flatten)]
     line: &'a FeedLine,
 }
 
-impl Lines {
+impl FeedFormat {
     fn head(self, feed: &Feed, is_new: bool) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         let cursor = feed.start().to_string();
@@ -122,7 +122,10 @@ impl Lines {
         match self.0 {
             ExportFormat::Jsonl => {
                 for line in lines {
-                    serde_json::to_writer(&mut bytes, &Line { cursor: feed.after(line).to_string(), line })?;
+                    serde_json::to_writer(
+                        &mut bytes,
+                        &FeedRecord { cursor: feed.after(line).to_string(), line },
+                    )?;
                     bytes.push(b'\n');
                 }
             }
@@ -143,7 +146,7 @@ fn csv_writer(bytes: &mut Vec<u8>) -> csv::Writer<&mut Vec<u8>> {
 }
 
 async fn print(store: &mut Store, args: &ChangesArgs) -> Result<Exit, CommandError> {
-    let lines = Lines(args.format);
+    let lines = FeedFormat(args.format);
     let (feed, cursor) = store.open_feed(args.since.as_deref()).await?;
     let mut bytes = lines.head(&feed, cursor.is_none())?;
     let mut cursor = cursor.unwrap_or_else(|| feed.start());
@@ -183,7 +186,7 @@ async fn deliver(
     hold: &Hold,
     args: &ChangesArgs,
 ) -> Result<Option<FeedCursor>, CommandError> {
-    let lines = Lines(args.format);
+    let lines = FeedFormat(args.format);
     let (feed, cursor) = store.open_feed(hold.cursor.as_deref()).await?;
     let is_new = cursor.is_none();
     let mut cursor = cursor.unwrap_or_else(|| feed.start());

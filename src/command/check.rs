@@ -8,7 +8,7 @@ use super::error::CommandError;
 use super::key::FirstLook;
 use super::terminal::visible;
 use crate::api::{Api, Deadline};
-use crate::config::{Config, Loaded};
+use crate::config::{Config, LoadedConfig};
 use crate::exit::{Exit, Problem};
 use crate::invocation::Invocation;
 use crate::observe::http;
@@ -24,7 +24,7 @@ pub struct Options {
 }
 
 /// Goes through all of it; the exit code is that of the first line that is not right.
-pub async fn run(loaded: &Loaded, options: Options, out: &mut dyn Write) -> io::Result<Exit> {
+pub async fn run(loaded: &LoadedConfig, options: Options, out: &mut dyn Write) -> io::Result<Exit> {
     let mut report = Report { out, exit: Exit::Done, lines: options.json.then(Vec::new) };
     report.configuration(loaded)?;
     match report.database(&loaded.config).await? {
@@ -95,7 +95,7 @@ impl Report<'_> {
         Ok(self.exit)
     }
 
-    fn configuration(&mut self, loaded: &Loaded) -> io::Result<()> {
+    fn configuration(&mut self, loaded: &LoadedConfig) -> io::Result<()> {
         let file =
             loaded.file.as_ref().map_or_else(|| "no file".to_owned(), |file| file.display().to_string());
         self.good("configuration", &file)?;

@@ -4,11 +4,11 @@ use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
-use crate::config::{self, Entry, Loaded, schema};
+use crate::config::{self, ConfigEntry, LoadedConfig, schema};
 use crate::exit::Exit;
 
 /// Writes the configuration to `out` in a form that a configuration file accepts, and what is missing to `err`.
-pub fn run(loaded: &Loaded, json: bool, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Exit> {
+pub fn run(loaded: &LoadedConfig, json: bool, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Exit> {
     let written = if json { writeln!(out, "{:#}", to_json(loaded)) } else { write(loaded, out) };
     match written.and_then(|()| print_problems(loaded, err)) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
@@ -27,8 +27,8 @@ pub fn print_schema(out: &mut dyn Write) -> io::Result<Exit> {
 }
 
 /// Values as TOML writes them are JSON too; what is not is given as text.
-fn to_json(loaded: &Loaded) -> Value {
-    let entry = |entry: &Entry| {
+fn to_json(loaded: &LoadedConfig) -> Value {
+    let entry = |entry: &ConfigEntry| {
         let text = entry.value.as_deref();
         let value =
             text.map_or(Value::Null, |text| serde_json::from_str(text).unwrap_or_else(|_| text.into()));
@@ -46,7 +46,7 @@ fn to_json(loaded: &Loaded) -> Value {
     })
 }
 
-fn write(loaded: &Loaded, out: &mut dyn Write) -> io::Result<()> {
+fn write(loaded: &LoadedConfig, out: &mut dyn Write) -> io::Result<()> {
     match &loaded.file {
         Some(path) => writeln!(out, "# configuration file: {}", path.display().to_string().escape_debug())?,
         None => writeln!(out, "# configuration file: none")?,
@@ -70,14 +70,14 @@ fn write(loaded: &Loaded, out: &mut dyn Write) -> io::Result<()> {
     out.flush()
 }
 
-fn line(entry: &Entry, out: &mut dyn Write) -> io::Result<()> {
+fn line(entry: &ConfigEntry, out: &mut dyn Write) -> io::Result<()> {
     match &entry.value {
         Some(value) => writeln!(out, "{} = {value}  # from {}", entry.key, entry.origin),
         None => writeln!(out, "# {} is not set", entry.key),
     }
 }
 
-fn print_problems(loaded: &Loaded, err: &mut dyn Write) -> io::Result<()> {
+fn print_problems(loaded: &LoadedConfig, err: &mut dyn Write) -> io::Result<()> {
     for warning in &loaded.warnings {
         writeln!(err, "warning: {warning}")?;
     }

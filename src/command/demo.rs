@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::CommandError;
 use super::forget;
-use crate::config::{self, Config, Environment, Loaded, Needs, Sources, load};
+use crate::config::{self, Config, Environment, LoadedConfig, Needs, Sources, load};
 use crate::demo::{
     ASK_FEED, ASK_MARIA, ASK_RUNS, DemoApi, STEPS, erased_address, fill, render_erasure, render_next,
     render_query, render_run, render_serving, render_start, wrap,
@@ -29,7 +29,7 @@ const STATUS_PORT: u16 = 9187;
 /// The API of a demo that was played, and the configuration to go on with.
 pub struct Demo {
     pub api: DemoApi,
-    pub loaded: Loaded,
+    pub loaded: LoadedConfig,
 }
 
 /// Plays the demo in a folder: five runs, what happened between them, and what the database says of it.
@@ -127,7 +127,11 @@ fn free_port() -> io::Result<SocketAddr> {
 }
 
 /// The defaults, apart from where things are, that the API needs no rate limit, and a run every minute.
-fn configuration(api: &DemoApi, database: &Path, listen: Option<SocketAddr>) -> Result<Loaded, CommandError> {
+fn configuration(
+    api: &DemoApi,
+    database: &Path,
+    listen: Option<SocketAddr>,
+) -> Result<LoadedConfig, CommandError> {
     let (base_url, token_url, database) = (api.base_url(), api.token_url(), sqlite_url(database)?);
     let listen = listen.map(|listen| listen.to_string()).unwrap_or_default();
     let environment: Environment = [

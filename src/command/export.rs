@@ -16,7 +16,7 @@ use crate::store::{Bounds, COLUMNS, Cell, ExportRows, Record, Store, StoreError}
 
 /// Exports to a file, which appears whole or not at all, or to standard output, a device or a pipe.
 pub async fn run(config: &Config, args: &ExportArgs) -> Result<Exit, CommandError> {
-    let shape = Shape::new(args)?;
+    let shape = ExportShape::new(args)?;
     let output = args.output.as_deref().filter(|output| *output != Path::new("-"));
     if let Some(target) = output {
         refuse_database_files(target, &config.database)?;
@@ -31,7 +31,7 @@ pub async fn run(config: &Config, args: &ExportArgs) -> Result<Exit, CommandErro
     Ok(Exit::Done)
 }
 
-struct Shape {
+struct ExportShape {
     format: ExportFormat,
     rows: ExportRows,
     /// Places in [`COLUMNS`].
@@ -39,7 +39,7 @@ struct Shape {
     excel: bool,
 }
 
-impl Shape {
+impl ExportShape {
     fn new(args: &ExportArgs) -> Result<Self, CommandError> {
         if args.excel && args.format == ExportFormat::Jsonl {
             return Err(CommandError::usage("--excel goes with --format csv"));
@@ -58,7 +58,7 @@ impl Shape {
     }
 }
 
-async fn to_file(store: &mut Store, shape: &Shape, target: &Path) -> Result<(), CommandError> {
+async fn to_file(store: &mut Store, shape: &ExportShape, target: &Path) -> Result<(), CommandError> {
     let failed = |cause: io::Error| StoreError::target(target, &cause);
     let named = |written: Result<(), CommandError>| match written {
         Err(error) if error.is_closed_pipe() => Err(error),
@@ -79,7 +79,7 @@ async fn to_file(store: &mut Store, shape: &Shape, target: &Path) -> Result<(), 
     Ok(())
 }
 
-async fn write_rows(store: &mut Store, shape: &Shape, mut out: impl Write) -> Result<(), CommandError> {
+async fn write_rows(store: &mut Store, shape: &ExportShape, mut out: impl Write) -> Result<(), CommandError> {
     match shape.format {
         ExportFormat::Csv => {
             if shape.excel {
@@ -114,7 +114,7 @@ async fn write_rows(store: &mut Store, shape: &Shape, mut out: impl Write) -> Re
 /// Without --columns: those of version 0.1, which scripts count on.
 const DEFAULT_COLUMNS: usize = 16;
 
-fn record<'a>(row: &'a Record, shape: &'a Shape) -> impl Iterator<Item = String> + 'a {
+fn record<'a>(row: &'a Record, shape: &'a ExportShape) -> impl Iterator<Item = String> + 'a {
     shape.columns.iter().map(move |&column| {
         let text = match &row.0[column].1 {
             Cell::Text(text) | Cell::Json(text) => text.clone().unwrap_or_default(),

@@ -17,7 +17,7 @@ use super::key::FirstLook;
 use super::prompt::Prompt;
 use crate::api::{Api, Deadline};
 use crate::cli::InitArgs;
-use crate::config::{self, Environment, Loaded, Needs, Sources, load_draft, quoted};
+use crate::config::{self, Environment, LoadedConfig, Needs, Sources, load_draft, quoted};
 use crate::exit::Exit;
 use crate::file::caller;
 use crate::store::{Probe, Store, StoreError, Timestamp};
@@ -73,7 +73,7 @@ pub async fn run(
     let given_url = around.environment.get(DATABASE_URL).map(SecretString::from);
     let winning: Vec<&str> = IN_THE_WAY.into_iter().filter(|name| around.environment.remove(name)).collect();
     prompt.tell(WHERE_KEYS_ARE_MADE)?;
-    let mut session = Session { args, around: &around, target: &target, prompt: &prompt, out };
+    let mut session = InitDialog { args, around: &around, target: &target, prompt: &prompt, out };
     let key = session.key().await?;
     let database = session.database(&key, given_url).await?;
     let files = target.files(&key, &database);
@@ -82,7 +82,7 @@ pub async fn run(
     Ok(Exit::Done)
 }
 
-struct Key {
+struct ApiKey {
     client_id: String,
     secret: SecretString,
 }
@@ -92,7 +92,7 @@ struct ChosenDatabase {
     is_secret: bool,
 }
 
-struct Session<'a> {
+struct InitDialog<'a> {
     args: &'a InitArgs,
     around: &'a Surroundings,
     target: &'a Target,
@@ -100,9 +100,9 @@ struct Session<'a> {
     out: &'a mut dyn Write,
 }
 
-impl Session<'_> {
+impl InitDialog<'_> {
     /// The configuration as it would be, with this key and database.
-    fn draft(&self, key: &Key, database: &str) -> Result<Loaded, CommandError> {
+    fn draft(&self, key: &ApiKey, database: &str) -> Result<LoadedConfig, CommandError> {
         let mut environment = self.around.environment.clone();
         environment.set("auth.client_secret", key.secret.expose_secret());
         let text = format!(
@@ -123,7 +123,7 @@ impl Session<'_> {
     }
 
     /// Asks until a key works; in a script the first failure is the last.
-    async fn key(&mut self) -> Result<Key, CommandError> {
+    async fn key(&mut self) -> Result<ApiKey, CommandError> {
         let mut last_id = self.args.client_id.clone();
         let mut asks_id = last_id.is_none();
         loop {
@@ -137,7 +137,7 @@ impl Session<'_> {
                 self.failed(CommandError::usage("the secret is empty"))?;
                 continue;
             }
-            let key = Key { client_id, secret };
+            let key = ApiKey { client_id, secret };
             loop {
                 match self.try_key(&key).await {
                     Ok(()) => return Ok(key),
@@ -167,7 +167,7 @@ impl Session<'_> {
         }
     }
 
-    async fn try_key(&mut self, key: &Key) -> Result<(), CommandError> {
+    async fn try_key(&mut self, key: &ApiKey) -> Result<(), CommandError> {
         let loaded = self.draft(key, &self.target.default_database())?;
         let config = &loaded.config;
         let deadline = Deadline::at(Instant::now() + KEY_TIMEOUT);
@@ -184,7 +184,7 @@ impl Session<'_> {
     /// Asks until a database can be used; in a script the first failure is the last.
     async fn database(
         &mut self,
-        key: &Key,
+        key: &ApiKey,
         given: Option<SecretString>,
     ) -> Result<ChosenDatabase, CommandError> {
         let default = self.target.default_database();
@@ -228,7 +228,7 @@ impl Session<'_> {
         Ok(fits.then(|| SecretString::from(String::from(url))))
     }
 
-    async fn try_database(&mut self, key: &Key, url: &SecretString) -> Result<bool, CommandError> {
+    async fn try_database(&mut self, key: &ApiKey, url: &SecretString) -> Result<bool, CommandError> {
         let loaded = self.draft(key, url.expose_secret())?;
         let database = &loaded.config.database;
         if self.target.system
@@ -254,7 +254,7 @@ impl Session<'_> {
         Ok(database.shown_url() != database.url.expose_secret())
     }
 
-    fn warn(&mut self, loaded: &Loaded) -> Result<(), CommandError> {
+    fn warn(&mut self, loaded: &LoadedConfig) -> Result<(), CommandError> {
         for warning in &loaded.warnings {
             writeln!(self.out, "! {warning}")?;
         }

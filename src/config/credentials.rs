@@ -6,8 +6,8 @@ use super::environment::Environment;
 use super::key;
 use super::keys::KEYS;
 use super::load::Needs;
-use super::problem::{Origin, Problem};
-use super::reader::Reader;
+use super::problem::{ConfigProblem, Origin};
+use super::reader::KeyReader;
 use super::rule::PATH;
 use super::secret::{self, REDACTED};
 
@@ -22,12 +22,12 @@ pub(super) struct SecretFiles {
     /// Keys whose file was not needed, or could not be read.
     pub unread: Vec<(&'static str, PathBuf)>,
     /// A client secret that cannot be read is missing rather than wrong.
-    pub missing: Vec<Problem>,
+    pub missing: Vec<ConfigProblem>,
 }
 
 /// Reads the value of each key from the file that the key beside it names. Who needs the database only may well lack the right to
 /// read the other secrets, so they are not even opened then.
-pub(super) fn read_files(reader: &mut Reader<'_>, environment: &Environment, needs: Needs) -> SecretFiles {
+pub(super) fn read_files(reader: &mut KeyReader<'_>, environment: &Environment, needs: Needs) -> SecretFiles {
     let mut files = SecretFiles::default();
     for file_key in KEYS.iter().map(|key| key.name) {
         let Some(key) = file_key.strip_suffix("_file") else { continue };
@@ -54,7 +54,7 @@ pub(super) fn read_files(reader: &mut Reader<'_>, environment: &Environment, nee
             Ok(text) => reader.set(key, text, Origin::SecretFile(path)),
             Err(complaint) => {
                 let allowed = complaint.allowed.unwrap_or_default();
-                let problem = Problem { key: place.to_owned(), origin, what: complaint.what, allowed };
+                let problem = ConfigProblem { key: place.to_owned(), origin, what: complaint.what, allowed };
                 let list = if key == SECRET { &mut files.missing } else { &mut reader.problems };
                 list.push(problem);
                 files.unread.push((key, path));
@@ -73,7 +73,7 @@ fn systemd_file(environment: &Environment, base: &Path) -> Option<PathBuf> {
 }
 
 /// `DATABASE_URL` serves where no key tells the database.
-pub(super) fn borrow_database_url(reader: &mut Reader<'_>, environment: &Environment) {
+pub(super) fn borrow_database_url(reader: &mut KeyReader<'_>, environment: &Environment) {
     let is_set = ["database.url", "database.url_file"].iter().any(|key| reader.origin(key).is_some());
     if let (false, Some(url)) = (is_set, environment.get("DATABASE_URL")) {
         reader.set(URL, url.to_owned(), Origin::Variable("DATABASE_URL".to_owned()));
@@ -81,7 +81,7 @@ pub(super) fn borrow_database_url(reader: &mut Reader<'_>, environment: &Environ
 }
 
 /// The files' keys as `config` shows them, and the credentials that no layer has, or has as a placeholder.
-pub(super) fn find_missing(reader: &mut Reader<'_>, files: SecretFiles) -> Vec<Problem> {
+pub(super) fn find_missing(reader: &mut KeyReader<'_>, files: SecretFiles) -> Vec<ConfigProblem> {
     let mut missing = files.missing;
     for (key, allowed) in [
         (ID, format!("set it in the configuration file, or {}", key::variable(ID))),
@@ -103,7 +103,7 @@ pub(super) fn find_missing(reader: &mut Reader<'_>, files: SecretFiles) -> Vec<P
             }
             Some(_) => continue,
         };
-        missing.push(Problem {
+        missing.push(ConfigProblem {
             key: key.to_owned(),
             origin: reader.origin(key),
             what: what.to_owned(),

@@ -3,7 +3,7 @@
 use jiff::tz::TimeZone;
 
 use super::rule::{Complaint, Rule, accept, quoted, text};
-use crate::schedule::{Schedule, ScheduleError};
+use crate::schedule::{CronSchedule, ScheduleError};
 
 const FIELDS: &str = "six fields like \"0 0 * * * *\": second minute hour day month weekday";
 
@@ -19,10 +19,10 @@ const NICKNAMES: [(&str, &str); 7] = [
 ];
 
 /// The line as it will run, so far in UTC: the zone is another key's.
-pub(super) const fn cron() -> Rule<Schedule> {
+pub(super) const fn cron() -> Rule<CronSchedule> {
     text(FIELDS, |input| {
         let text = input.text()?;
-        let parse = |line: &str| Schedule::parse(line, TimeZone::UTC, input.context.now);
+        let parse = |line: &str| CronSchedule::parse(line, TimeZone::UTC, input.context.now);
         let times = parse(text).map_err(|error| {
             let nickname = NICKNAMES.iter().find(|(name, _)| text.trim().eq_ignore_ascii_case(name));
             if let Some((name, line)) = nickname {

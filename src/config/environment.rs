@@ -8,7 +8,7 @@ use std::ffi::OsString;
 
 use super::key::{self, FILE_VARIABLE, PREFIX};
 use super::keys::KEYS;
-use super::problem::{Problem, show_name};
+use super::problem::{ConfigProblem, show_name};
 
 /// The variables, given by the caller: nothing here asks the process.
 #[derive(Clone, Default)]
@@ -67,7 +67,7 @@ impl Environment {
     }
 
     /// The variables that set our keys, for the crate to read, and what looks meant for us but is not.
-    pub(super) fn layer(&self) -> (::config::Environment, Vec<Problem>) {
+    pub(super) fn layer(&self) -> (::config::Environment, Vec<ConfigProblem>) {
         let mut problems = self.unreadable_problems();
         let ours = self.variables.iter().filter(|(name, _)| is_ours(name) && *name != FILE_VARIABLE);
         let (known, unknown): (Vec<_>, Vec<_>) =
@@ -81,12 +81,12 @@ impl Environment {
         (layer, problems)
     }
 
-    fn unreadable_problems(&self) -> Vec<Problem> {
+    fn unreadable_problems(&self) -> Vec<ConfigProblem> {
         let ours = |name: &&String| is_ours(name) || READ_ELSEWHERE.contains(&name.as_str());
         self.unreadable
             .iter()
             .filter(ours)
-            .map(|name| Problem {
+            .map(|name| ConfigProblem {
                 key: show_name(name),
                 origin: None,
                 what: "the variable is not valid UTF-8".to_owned(),
@@ -99,8 +99,8 @@ impl Environment {
 /// Variables without our prefix that decide something here.
 const READ_ELSEWHERE: [&str; 2] = ["DATABASE_URL", "CREDENTIALS_DIRECTORY"];
 
-fn unknown_variable(name: &str) -> Problem {
-    Problem {
+fn unknown_variable(name: &str) -> ConfigProblem {
+    ConfigProblem {
         key: show_name(name),
         origin: None,
         what: "there is no such variable".to_owned(),

@@ -12,14 +12,14 @@ use toml::de::{DeTable, DeValue};
 
 use super::key::{self, FILE_VARIABLE};
 use super::load::Sources;
-use super::problem::{Origin, Problem, show_name, show_path};
+use super::problem::{ConfigProblem, Origin, show_name, show_path};
 use crate::file;
 
 /// Where the file is looked for when nobody names one, the first that exists.
 const SYSTEM_FILE: &str = "/etc/understory-sync/config.toml";
 
 /// Finds the file and its text: the one that is named, else the first of the usual ones, else none.
-pub(super) fn find(sources: &Sources<'_>) -> Result<Option<(PathBuf, String)>, Problem> {
+pub(super) fn find(sources: &Sources<'_>) -> Result<Option<(PathBuf, String)>, ConfigProblem> {
     if let Some((path, origin)) = named(sources) {
         // It may well be a pipe that a shell opened.
         return match File::open(&path).map_err(|error| cannot_read(&error)).and_then(read) {
@@ -53,7 +53,7 @@ fn named(sources: &Sources<'_>) -> Option<(PathBuf, Origin)> {
 }
 
 /// Nobody named this file: in a folder that others may write to, anybody could have put it there, and send the secret anywhere.
-fn refuse_foreign(path: &Path, file: &File, caller: u32) -> Result<(), Problem> {
+fn refuse_foreign(path: &Path, file: &File, caller: u32) -> Result<(), ConfigProblem> {
     let metadata = file.metadata().map_err(|error| unreadable(path, None, &cannot_read(&error)))?;
     let shown = show_path(path);
     let named = format!("if it is meant, name it: --config {shown}");
@@ -63,7 +63,7 @@ fn refuse_foreign(path: &Path, file: &File, caller: u32) -> Result<(), Problem> 
         return Err(unreadable(path, None, "it is a pipe or a device"));
     }
     let problem = |what: String, allowed: String| {
-        Err(Problem { key: format!("configuration file {shown}"), origin: None, what, allowed })
+        Err(ConfigProblem { key: format!("configuration file {shown}"), origin: None, what, allowed })
     };
     if foreign(metadata.uid()) || link.is_ok_and(|link| foreign(link.uid())) {
         return problem("it belongs to another user, so it is not read".to_owned(), named);
@@ -89,8 +89,8 @@ fn read(mut file: File) -> Result<String, String> {
     String::from_utf8(bytes).map_err(|_| "it is not UTF-8 text".to_owned())
 }
 
-fn unreadable(path: &Path, origin: Option<Origin>, what: &str) -> Problem {
-    Problem {
+fn unreadable(path: &Path, origin: Option<Origin>, what: &str) -> ConfigProblem {
+    ConfigProblem {
         key: format!("configuration file {}", show_path(path)),
         origin,
         what: what.to_owned(),
@@ -104,11 +104,11 @@ pub(super) struct FileLayer {
     pub path: PathBuf,
     /// By `section.name`.
     pub settings: Map<String, Value>,
-    pub problems: Vec<Problem>,
+    pub problems: Vec<ConfigProblem>,
 }
 
 /// Reads what the file sets; unknown keys become problems.
-pub(super) fn parse(path: PathBuf, text: &str) -> Result<FileLayer, Problem> {
+pub(super) fn parse(path: PathBuf, text: &str) -> Result<FileLayer, ConfigProblem> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let table = ::config::File::from_str(text, FileFormat::Toml)
         .collect()
@@ -150,7 +150,7 @@ impl FileLayer {
 
     fn problem(&mut self, key: String, what: String, allowed: String) {
         let origin = Some(Origin::File(self.path.clone()));
-        self.problems.push(Problem { key, origin, what, allowed });
+        self.problems.push(ConfigProblem { key, origin, what, allowed });
     }
 }
 
@@ -161,7 +161,7 @@ fn bare(name: &str) -> String {
 }
 
 /// A syntax error without the line it is in, which may hold a secret: position, key and reason only.
-fn explain_syntax(path: &Path, text: &str, error: &::config::ConfigError) -> Problem {
+fn explain_syntax(path: &Path, text: &str, error: &::config::ConfigError) -> ConfigProblem {
     let cause = match error {
         ::config::ConfigError::FileParse { cause, .. } => cause.downcast_ref::<toml::de::Error>(),
         _ => None,
@@ -174,7 +174,7 @@ fn explain_syntax(path: &Path, text: &str, error: &::config::ConfigError) -> Pro
         format!(" at line {}, column {}", before.matches('\n').count() + 1, line.chars().count() + 1)
     });
     let reason = cause.map_or("a number is too large", toml::de::Error::message);
-    Problem {
+    ConfigProblem {
         key: before
             .and_then(|before| key_behind(text, before.len()))
             .unwrap_or_else(|| format!("configuration file {}", show_path(path))),

@@ -4,7 +4,7 @@ use super::keys::KEYS;
 use super::rule::Shape;
 
 #[derive(Debug)]
-pub(super) struct Key {
+pub(super) struct ConfigKey {
     /// `section.name`
     pub name: &'static str,
     pub shape: Shape,
@@ -28,7 +28,7 @@ pub(super) fn variable(key: &str) -> String {
 }
 
 /// The key of that name.
-pub(super) fn find(name: &str) -> Option<&'static Key> {
+pub(super) fn find(name: &str) -> Option<&'static ConfigKey> {
     KEYS.iter().find(|key| key.name == name)
 }
 
@@ -44,7 +44,7 @@ pub(super) fn is_section(name: &str) -> bool {
 
 /// The key that was most likely meant.
 pub(super) fn nearest(name: &str) -> &'static str {
-    let score = |key: &&Key| {
+    let score = |key: &&ConfigKey| {
         let whole = strsim::normalized_damerau_levenshtein(&squash(name), &squash(key.name));
         let leaf = strsim::normalized_damerau_levenshtein(&squash(split(name).1), &squash(split(key.name).1));
         // The right name in the wrong section is nearer than a wrong name in the right one.

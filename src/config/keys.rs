@@ -13,14 +13,14 @@ use url::Url;
 use super::address::{consents_path, endpoint, hosts, listen, secret_url, user_agent};
 use super::cron::{cron, timezone};
 use super::database::{database_url, schema_name};
-use super::key::Key;
-use super::reader::Reader;
+use super::key::ConfigKey;
+use super::reader::KeyReader;
 use super::rule::{
     PATH, Rule, boolean, integer, line, number, rate, scopes, secret_text, some_line, span, span_or, word,
 };
 use super::section::{check_delays, complete_auth, complete_database, complete_schedule};
 use super::{ConsentsPath, LogFormat, NotifyFormat, SecretUrl};
-use crate::schedule::Schedule as Times;
+use crate::schedule::CronSchedule;
 
 const SECOND: u64 = 1_000;
 const HOUR: u64 = 3_600 * SECOND;
@@ -51,7 +51,7 @@ macro_rules! sections {
 
         impl Config {
             /// Reads every key, also behind one that is wrong.
-            pub(super) fn read(reader: &mut Reader<'_>) -> Option<Self> {
+            pub(super) fn read(reader: &mut KeyReader<'_>) -> Option<Self> {
                 $( let $section = $Section::read(reader)$(.map(|read| $complete(read, reader)))?; )+
                 Some(Self { $( $section: $section?, )+ })
             }
@@ -66,7 +66,7 @@ macro_rules! sections {
             }
 
             impl $Section {
-                fn read(reader: &mut Reader<'_>) -> Option<Self> {
+                fn read(reader: &mut KeyReader<'_>) -> Option<Self> {
                     $( let $name = {
                         const RULE: Rule<$Type> = $rule;
                         reader.read(concat!(stringify!($section), ".", stringify!($name)), &RULE)
@@ -77,15 +77,15 @@ macro_rules! sections {
         )+
 
         /// In the order in which they are shown.
-        pub(super) static KEYS: &[Key] = &[$($(
-            Key {
+        pub(super) static KEYS: &[ConfigKey] = &[$($(
+            ConfigKey {
                 name: concat!(stringify!($section), ".", stringify!($name)),
                 shape: { const RULE: Rule<$Type> = $rule; RULE.shape },
                 default: first(&[$($default)?]),
                 sample: first(&[$($sample)?]),
                 docs: &[$($doc),+],
             },
-            $( Key {
+            $( ConfigKey {
                 name: concat!(stringify!($section), ".", stringify!($name), "_file"),
                 shape: PATH.shape,
                 default: None,
@@ -134,7 +134,7 @@ sections! {
         client_secret_file: Option<PathBuf>;
     }
 
-    api: Api {
+    api: ApiConfig {
         /// Where the API is; https, or http on this very host.
         base_url: Url = endpoint(), default "https://api.understory.io";
         /// "auto" finds the path that works; a path like "/v1/grow/consents" is the only one tried.
@@ -188,7 +188,7 @@ sections! {
         ///
         /// A cron line of five fields needs a `0` in front; `@hourly` and the like are refused, with the line
         /// that means the same.
-        cron: Times = cron(), default "0 0 * * * *";
+        cron: CronSchedule = cron(), default "0 0 * * * *";
         /// An IANA name, like "Europe/Copenhagen"; the hours of the line above are read in it.
         ///
         /// A fixed hour runs once in the nights when clocks change. Times in `status`, logs, notifications

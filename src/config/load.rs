@@ -10,8 +10,8 @@ use super::environment::Environment;
 use super::file::{self, FileLayer};
 use super::keys::{Config, KEYS};
 use super::layers::overlay;
-use super::problem::{ConfigError, Problem, show_path};
-use super::reader::{Entry, Reader};
+use super::problem::{ConfigError, ConfigProblem, show_path};
+use super::reader::{ConfigEntry, KeyReader};
 use super::rule::Context;
 use super::{credentials, key};
 use crate::file::{others_may_read, others_may_write};
@@ -23,7 +23,7 @@ pub enum Needs {
     Credentials,
     /// The database only: credentials may be missing, and a secret's file is not even opened.
     Database,
-    /// Nothing: what is missing is told in [`Loaded::missing`], for `config`.
+    /// Nothing: what is missing is told in [`LoadedConfig::missing`], for `config`.
     Nothing,
 }
 
@@ -46,16 +46,16 @@ pub struct Sources<'a> {
 
 /// A configuration that can be used, and how it came about.
 #[derive(Debug)]
-pub struct Loaded {
+pub struct LoadedConfig {
     pub config: Config,
     /// Every key in its order, with its value and origin.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<ConfigEntry>,
     /// Proxies and certificates: variables that are not ours but change what happens, without passwords.
     pub surroundings: Vec<(&'static str, String)>,
     /// What works, but probably not as meant.
     pub warnings: Vec<String>,
     /// Credentials that are missing or cannot be read, where the command can do without.
-    pub missing: Vec<Problem>,
+    pub missing: Vec<ConfigProblem>,
     /// The configuration file, absolute; none where there is none.
     pub file: Option<PathBuf>,
 }
@@ -64,7 +64,7 @@ pub struct Loaded {
 ///
 /// # Errors
 /// When something that is set is wrong, or something that the command needs is missing: all of it at once.
-pub fn load(sources: &Sources<'_>, needs: Needs) -> Result<Loaded, ConfigError> {
+pub fn load(sources: &Sources<'_>, needs: Needs) -> Result<LoadedConfig, ConfigError> {
     load_found(sources, file::find(sources), needs)
 }
 
@@ -77,15 +77,15 @@ pub fn load_draft(
     path: &Path,
     text: String,
     needs: Needs,
-) -> Result<Loaded, ConfigError> {
+) -> Result<LoadedConfig, ConfigError> {
     load_found(sources, Ok(Some((path.to_owned(), text))), needs)
 }
 
 fn load_found(
     sources: &Sources<'_>,
-    found: Result<Option<(PathBuf, String)>, Problem>,
+    found: Result<Option<(PathBuf, String)>, ConfigProblem>,
     needs: Needs,
-) -> Result<Loaded, ConfigError> {
+) -> Result<LoadedConfig, ConfigError> {
     let parsed = found.and_then(|found| found.map(|(path, text)| file::parse(path, &text)).transpose());
     // What stands in a file that cannot be read is not missing.
     let is_readable = parsed.is_ok();
@@ -107,7 +107,7 @@ fn load_found(
     if !is_readable {
         missing.clear();
     }
-    let Reader { mut entries, mut problems, warnings, .. } = reader;
+    let KeyReader { mut entries, mut problems, warnings, .. } = reader;
     let no_key = missing.len() == 2 && missing.iter().all(|problem| problem.origin.is_none());
     let is_first_start = file.is_none() && no_key && problems.is_empty();
     if needs == Needs::Credentials {
@@ -119,7 +119,14 @@ fn load_found(
         Some(config) if problems.is_empty() => {
             let missing = if needs == Needs::Nothing { missing } else { Vec::new() };
             let surroundings = surroundings(sources.environment, config.database.is_postgres());
-            Ok(Loaded { config, entries, surroundings, warnings, missing, file: file.map(|file| file.path) })
+            Ok(LoadedConfig {
+                config,
+                entries,
+                surroundings,
+                warnings,
+                missing,
+                file: file.map(|file| file.path),
+            })
         }
         _ => Err(ConfigError { problems, is_first_start }),
     }
@@ -129,9 +136,9 @@ fn reader<'a>(
     sources: &Sources<'a>,
     file: Option<&'a FileLayer>,
     variables: ::config::Environment,
-) -> Result<Reader<'a>, ConfigError> {
+) -> Result<KeyReader<'a>, ConfigError> {
     let settings = overlay(file, variables, sources).map_err(|error| ConfigError {
-        problems: vec![Problem {
+        problems: vec![ConfigProblem {
             key: "configuration".to_owned(),
             origin: None,
             what: error.to_string(),
@@ -144,11 +151,11 @@ fn reader<'a>(
         now: sources.now,
         has_authority: sources.environment.get("PGSSLROOTCERT").is_some(),
     };
-    Ok(Reader { context, settings, entries: Vec::new(), problems: Vec::new(), warnings: Vec::new() })
+    Ok(KeyReader { context, settings, entries: Vec::new(), problems: Vec::new(), warnings: Vec::new() })
 }
 
 /// A configuration file that others may write, or read though it holds a secret.
-fn warn_of_open_file(reader: &mut Reader<'_>, file: &FileLayer) {
+fn warn_of_open_file(reader: &mut KeyReader<'_>, file: &FileLayer) {
     let Ok(metadata) = std::fs::metadata(&file.path) else {
         return;
     };

@@ -26,10 +26,12 @@ mod tests;
 pub use database::{ROOT_CERTIFICATE, is_postgres_parameter};
 pub use duration::{parse_duration, show_duration};
 pub use environment::Environment;
-pub use keys::{Api, Auth, Config, Database, Health, Http, Log, Notify, Removal, Retention, Retry, Schedule};
-pub use load::{Loaded, Needs, Sources, load, load_draft};
-pub use problem::{ConfigError, Origin, Problem};
-pub use reader::Entry;
+pub use keys::{
+    ApiConfig, Auth, Config, Database, Health, Http, Log, Notify, Removal, Retention, Retry, Schedule,
+};
+pub use load::{LoadedConfig, Needs, Sources, load, load_draft};
+pub use problem::{ConfigError, ConfigProblem, Origin};
+pub use reader::ConfigEntry;
 pub use rule::quoted;
 pub use schema::{example, schema};
 

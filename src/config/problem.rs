@@ -31,7 +31,7 @@ impl fmt::Display for Origin {
 
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
+pub struct ConfigProblem {
     /// The key, or the variable or file where no key can be told.
     pub key: String,
     /// Where the value came from; `None` where it is missing.
@@ -41,7 +41,7 @@ pub struct Problem {
     pub allowed: String,
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for ConfigProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.key)?;
         if let Some(origin) = &self.origin {
@@ -58,7 +58,7 @@ impl fmt::Display for Problem {
 /// The configuration cannot be used, and why: every problem there is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct ConfigError {
-    pub problems: Vec<Problem>,
+    pub problems: Vec<ConfigProblem>,
     /// Nothing is wrong: there is no file, and no key yet.
     pub is_first_start: bool,
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use ::config::ValueKind;
 
-use super::problem::{Origin, Problem, show_name};
+use super::problem::{ConfigProblem, Origin, show_name};
 use super::rule::{Complaint, Context, Input, Rule, Shape};
 
 /// A value and where it came from.
@@ -15,7 +15,7 @@ pub(super) struct Setting {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct ConfigEntry {
     /// `section.name`
     pub key: &'static str,
     /// As TOML writes it, secrets redacted; `None` where it is not set.
@@ -24,15 +24,15 @@ pub struct Entry {
 }
 
 #[derive(Debug)]
-pub(super) struct Reader<'a> {
+pub(super) struct KeyReader<'a> {
     pub context: Context<'a>,
     pub settings: HashMap<&'static str, Setting>,
-    pub entries: Vec<Entry>,
-    pub problems: Vec<Problem>,
+    pub entries: Vec<ConfigEntry>,
+    pub problems: Vec<ConfigProblem>,
     pub warnings: Vec<String>,
 }
 
-impl Reader<'_> {
+impl KeyReader<'_> {
     /// What somebody set, defaults aside.
     pub(super) fn set_by_somebody(&self, key: &str) -> Option<&Setting> {
         self.settings.get(key).filter(|setting| setting.origin != Origin::Default)
@@ -78,11 +78,11 @@ impl Reader<'_> {
     /// Notes what a key's value is, in place of an earlier note.
     pub(super) fn note(&mut self, key: &'static str, value: Option<String>, origin: Origin) {
         self.entries.retain(|entry| entry.key != key);
-        self.entries.push(Entry { key, value, origin });
+        self.entries.push(ConfigEntry { key, value, origin });
     }
 
     pub(super) fn complain(&mut self, key: &str, origin: Option<Origin>, what: String, allowed: &str) {
-        self.problems.push(Problem { key: key.to_owned(), origin, what, allowed: allowed.to_owned() });
+        self.problems.push(ConfigProblem { key: key.to_owned(), origin, what, allowed: allowed.to_owned() });
     }
 
     /// Quotes the value where nobody could have put a secret.

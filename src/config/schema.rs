@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
-use super::key::Key;
+use super::key::ConfigKey;
 use super::keys::KEYS;
 use super::rule::{Kind, quoted, show_list};
 
@@ -15,7 +15,7 @@ const EXAMPLE_HEAD: &str = r##"#:schema ./config.schema.json
 # Durations: 250ms, 30s, 5m, 2h, 30d.
 "##;
 
-impl Key {
+impl ConfigKey {
     fn split(&self) -> (&'static str, &'static str) {
         self.name.split_once('.').unwrap_or(("", self.name))
     }
@@ -81,7 +81,7 @@ pub fn schema() -> Value {
     })
 }
 
-fn property(key: &Key) -> Value {
+fn property(key: &ConfigKey) -> Value {
     const DURATION: &str = "[0-9]+(ms|s|m|h|d)";
     let shape = key.shape;
     let mut property = match shape.kind {

@@ -6,11 +6,11 @@ use super::credentials::SECRET;
 use super::duration::{parse_duration, show_duration};
 use super::keys::{Auth, Database, Retry, Schedule};
 use super::problem::{Origin, show_path};
-use super::reader::Reader;
+use super::reader::KeyReader;
 use super::rule::quoted;
 use crate::file::others_may_read;
 
-pub(super) fn complete_auth(auth: Auth, reader: &mut Reader<'_>) -> Auth {
+pub(super) fn complete_auth(auth: Auth, reader: &mut KeyReader<'_>) -> Auth {
     let client_secret_file = match reader.origin(SECRET) {
         Some(Origin::SecretFile(path)) => Some(path),
         _ => None,
@@ -18,7 +18,7 @@ pub(super) fn complete_auth(auth: Auth, reader: &mut Reader<'_>) -> Auth {
     Auth { client_secret_file, ..auth }
 }
 
-pub(super) fn check_delays(retry: Retry, reader: &mut Reader<'_>) -> Retry {
+pub(super) fn check_delays(retry: Retry, reader: &mut KeyReader<'_>) -> Retry {
     if retry.max_delay < retry.base_delay {
         let is_max_set = reader.set_by_somebody("retry.max_delay").is_some();
         let key = if is_max_set { "retry.max_delay" } else { "retry.base_delay" };
@@ -30,7 +30,7 @@ pub(super) fn check_delays(retry: Retry, reader: &mut Reader<'_>) -> Retry {
 }
 
 /// The schedule in its zone, and the defaults that follow from its interval.
-pub(super) fn complete_schedule(schedule: Schedule, reader: &mut Reader<'_>) -> Schedule {
+pub(super) fn complete_schedule(schedule: Schedule, reader: &mut KeyReader<'_>) -> Schedule {
     let cron = schedule.cron.in_zone(schedule.timezone.clone());
     let interval = cron.interval(reader.context.now);
     let jitter = clamp_jitter(reader, schedule.jitter, interval);
@@ -39,7 +39,7 @@ pub(super) fn complete_schedule(schedule: Schedule, reader: &mut Reader<'_>) -> 
 }
 
 /// Never more than a tenth of the interval: silently for the default, which knows nothing of the schedule.
-fn clamp_jitter(reader: &mut Reader<'_>, jitter: Duration, interval: Duration) -> Duration {
+fn clamp_jitter(reader: &mut KeyReader<'_>, jitter: Duration, interval: Duration) -> Duration {
     const KEY: &str = "schedule.jitter";
     let most = interval / 10;
     if jitter <= most {
@@ -57,7 +57,7 @@ fn clamp_jitter(reader: &mut Reader<'_>, jitter: Duration, interval: Duration) -
     most
 }
 
-fn derive_health(reader: &mut Reader<'_>, interval: Duration) {
+fn derive_health(reader: &mut KeyReader<'_>, interval: Duration) {
     let (stale, absence) = ("health.stale_after", "health.absence_after");
     if reader.set_by_somebody(stale).is_none() {
         reader.set(stale, show_duration(interval * 2 + Duration::from_mins(10)), Origin::Default);
@@ -68,7 +68,7 @@ fn derive_health(reader: &mut Reader<'_>, interval: Duration) {
     }
 }
 
-pub(super) fn complete_database(database: Database, reader: &mut Reader<'_>) -> Database {
+pub(super) fn complete_database(database: Database, reader: &mut KeyReader<'_>) -> Database {
     warn_of_open_database(reader, &database);
     if database.schema.is_some() && !database.is_postgres() {
         let what = "SQLite has no schemas".to_owned();
@@ -80,7 +80,7 @@ pub(super) fn complete_database(database: Database, reader: &mut Reader<'_>) -> 
 }
 
 /// SQLite: a file that holds everybody's address, and that every user of this machine may read.
-fn warn_of_open_database(reader: &mut Reader<'_>, database: &Database) {
+fn warn_of_open_database(reader: &mut KeyReader<'_>, database: &Database) {
     let Some(path) = database.sqlite_path() else {
         return;
     };

@@ -12,7 +12,7 @@ mod refusal;
 mod shown;
 
 /// A folder to stand in, with or without a file, and variables.
-struct Place {
+struct TestFolder {
     folder: TempDir,
     variables: Vec<(String, String)>,
     flags: [Option<&'static str>; 2],
@@ -21,7 +21,7 @@ struct Place {
     caller: Option<u32>,
 }
 
-impl Place {
+impl TestFolder {
     fn empty() -> Self {
         let folder = tempfile::tempdir().unwrap();
         Self { folder, variables: Vec::new(), flags: [None, None], file: None, caller: None }
@@ -56,7 +56,7 @@ impl Place {
         self.folder.path().join(name)
     }
 
-    fn load_for(&self, needs: Needs) -> Result<Loaded, ConfigError> {
+    fn load_for(&self, needs: Needs) -> Result<LoadedConfig, ConfigError> {
         let pairs = self.variables.iter();
         let environment = pairs.map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let sources = Sources {
@@ -71,16 +71,16 @@ impl Place {
         load(&sources, needs)
     }
 
-    fn load(&self) -> Loaded {
+    fn load(&self) -> LoadedConfig {
         self.load_for(Needs::Credentials).unwrap()
     }
 
     /// The problems, which never show the secret that every test uses.
-    fn problems(&self) -> Vec<Problem> {
+    fn problems(&self) -> Vec<ConfigProblem> {
         self.problems_for(Needs::Credentials)
     }
 
-    fn problems_for(&self, needs: Needs) -> Vec<Problem> {
+    fn problems_for(&self, needs: Needs) -> Vec<ConfigProblem> {
         let error = self.load_for(needs).unwrap_err();
         assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
         assert_eq!(error.exit(), crate::exit::Exit::Config);
@@ -100,7 +100,7 @@ impl Place {
 
 #[test]
 fn nothing_but_credentials_is_needed() {
-    let loaded = Place::new().load();
+    let loaded = TestFolder::new().load();
     assert_eq!(loaded.config.auth.client_id, "id");
     assert_eq!(loaded.config.auth.client_secret.expose_secret(), "hunter2");
     assert_eq!(loaded.config.auth.scopes, ["openid", "marketing.read"]);
@@ -112,7 +112,7 @@ fn nothing_but_credentials_is_needed() {
 
 #[test]
 fn later_layers_win() {
-    let mut place = Place::new().toml("[log]\nlevel = 'warn'\n[api]\npage_size = 10\n");
+    let mut place = TestFolder::new().toml("[log]\nlevel = 'warn'\n[api]\npage_size = 10\n");
     assert_eq!(place.load().config.log.level, tracing::Level::WARN);
     place = place.set("UNDERSTORY_SYNC__LOG__LEVEL", "debug");
     assert_eq!(place.load().config.log.level, tracing::Level::DEBUG);
@@ -130,7 +130,7 @@ fn later_layers_win() {
 #[test]
 fn the_file_is_the_flag_s_then_the_variable_s_then_the_working_folder_s() {
     let page = |size: u16| format!("api.page_size = {size}");
-    let mut place = Place::new().toml(&page(1)).write("a/2.toml", &page(2)).write("a/3.toml", &page(3));
+    let mut place = TestFolder::new().toml(&page(1)).write("a/2.toml", &page(2)).write("a/3.toml", &page(3));
     assert_eq!(place.load().config.api.page_size, 1);
     place = place.set("UNDERSTORY_SYNC_CONFIG", "a/2.toml");
     assert_eq!(place.load().config.api.page_size, 2);
@@ -141,7 +141,7 @@ fn the_file_is_the_flag_s_then_the_variable_s_then_the_working_folder_s() {
 
 #[test]
 fn commands_without_need_run_without_credentials() {
-    let place = Place::empty();
+    let place = TestFolder::empty();
     let keys: Vec<String> = place.problems().into_iter().map(|problem| problem.key).collect();
     assert_eq!(keys, ["auth.client_id", "auth.client_secret"]);
     assert_eq!(place.load_for(Needs::Database).unwrap().config.auth.client_id, "");
@@ -153,25 +153,25 @@ fn commands_without_need_run_without_credentials() {
 
 #[test]
 fn the_secret_may_stand_in_a_file() {
-    let id = |place: Place| place.set("UNDERSTORY_SYNC__AUTH__CLIENT_ID", "id");
-    let secret = |place: &Place| place.load().config.auth.client_secret.expose_secret().to_owned();
-    let place = id(Place::empty()).write("s", "a~b \n").toml("auth.client_secret_file = 's'");
+    let id = |place: TestFolder| place.set("UNDERSTORY_SYNC__AUTH__CLIENT_ID", "id");
+    let secret = |place: &TestFolder| place.load().config.auth.client_secret.expose_secret().to_owned();
+    let place = id(TestFolder::empty()).write("s", "a~b \n").toml("auth.client_secret_file = 's'");
     assert_eq!(secret(&place), "a~b ");
-    let place = id(Place::empty()).write("c/client_secret", "x\n").set("CREDENTIALS_DIRECTORY", "c");
+    let place = id(TestFolder::empty()).write("c/client_secret", "x\n").set("CREDENTIALS_DIRECTORY", "c");
     assert_eq!(secret(&place), "x");
     // systemd sets the variable for other credentials too.
-    let place = Place::new().set("CREDENTIALS_DIRECTORY", "nowhere");
+    let place = TestFolder::new().set("CREDENTIALS_DIRECTORY", "nowhere");
     assert_eq!(secret(&place), "hunter2");
-    assert_eq!(id(Place::empty()).set("CREDENTIALS_DIRECTORY", "nowhere").problems().len(), 1);
+    assert_eq!(id(TestFolder::empty()).set("CREDENTIALS_DIRECTORY", "nowhere").problems().len(), 1);
 }
 
 #[test]
 fn a_value_and_its_file_are_not_both_set() {
-    let place = Place::new().write("s", "x").toml("auth.client_secret_file = 's'");
+    let place = TestFolder::new().write("s", "x").toml("auth.client_secret_file = 's'");
     let problems = place.problems_for(Needs::Database);
     assert_eq!((problems.len(), problems[0].key.as_str()), (1, "auth.client_secret"));
     assert!(problems[0].what.contains("both set") && problems[0].what.contains("config.toml"));
-    let place = Place::new()
+    let place = TestFolder::new()
         .toml("database.url = 'postgres://u:hunter2@h/d'")
         .set("UNDERSTORY_SYNC__DATABASE__URL_FILE", "none");
     assert_eq!(place.problems()[0].key, "database.url");
@@ -179,24 +179,26 @@ fn a_value_and_its_file_are_not_both_set() {
 
 #[test]
 fn the_database_comes_from_its_keys_before_the_common_variable() {
-    let url = |place: &Place| {
+    let url = |place: &TestFolder| {
         place.load().config.database.shown_url().replace(&place.folder.path().display().to_string(), "")
     };
-    let place = Place::new();
+    let place = TestFolder::new();
     assert_eq!(url(&place), "sqlite:///understory.db");
     let place = place.set("DATABASE_URL", "postgres://u:hunter2@h/d");
     assert_eq!(url(&place), "postgres://u:[redacted]@h/d");
     let place = place.write("u", "sqlite://from-file.db\n").write("sub/c.toml", "database.url_file = '../u'");
     let place = place.set("UNDERSTORY_SYNC_CONFIG", "sub/c.toml");
     assert_eq!(url(&place), "sqlite:///sub/from-file.db");
-    let place = Place::new().set("DATABASE_URL", "x").toml("database.url = 'sqlite://mine.db'");
+    let place = TestFolder::new().set("DATABASE_URL", "x").toml("database.url = 'sqlite://mine.db'");
     assert_eq!(url(&place), "sqlite:///mine.db");
 }
 
 #[test]
 fn a_schema_is_postgresql_s() {
     let place = |schema: &str| {
-        Place::new().set("DATABASE_URL", "postgres://h/d").set("UNDERSTORY_SYNC__DATABASE__SCHEMA", schema)
+        TestFolder::new()
+            .set("DATABASE_URL", "postgres://h/d")
+            .set("UNDERSTORY_SYNC__DATABASE__SCHEMA", schema)
     };
     for right in ["s", "a \"b\" ü;", &"x".repeat(63)] {
         assert_eq!(place(right).load().config.database.schema.as_deref(), Some(right));
@@ -207,7 +209,7 @@ fn a_schema_is_postgresql_s() {
 
 #[test]
 fn jitter_is_at_most_a_tenth_of_the_interval() {
-    let every_minute = || Place::new().set("UNDERSTORY_SYNC__SCHEDULE__CRON", "0 * * * * *");
+    let every_minute = || TestFolder::new().set("UNDERSTORY_SYNC__SCHEDULE__CRON", "0 * * * * *");
     let loaded = every_minute().load();
     assert_eq!((loaded.config.schedule.jitter, loaded.warnings.len()), (Duration::from_secs(6), 0));
     assert_eq!(loaded.config.health.stale_after, Duration::from_mins(12));
@@ -218,7 +220,7 @@ fn jitter_is_at_most_a_tenth_of_the_interval() {
 
 #[test]
 fn absence_is_judged_at_least_as_often_as_a_run_is_expected() {
-    let weekly = || Place::new().set("UNDERSTORY_SYNC__SCHEDULE__CRON", "0 0 0 * * Mon");
+    let weekly = || TestFolder::new().set("UNDERSTORY_SYNC__SCHEDULE__CRON", "0 0 0 * * Mon");
     let health = weekly().load().config.health;
     assert_eq!(health.absence_after, health.stale_after);
     let set = weekly().set("UNDERSTORY_SYNC__HEALTH__ABSENCE_AFTER", "2h").load().config.health;
@@ -227,14 +229,16 @@ fn absence_is_judged_at_least_as_often_as_a_run_is_expected() {
 
 #[test]
 fn the_notification_url_may_stand_in_a_file() {
-    let place = Place::new().write("u", "https://chat.example.org/hunter2\n").toml("notify.url_file = 'u'");
+    let place =
+        TestFolder::new().write("u", "https://chat.example.org/hunter2\n").toml("notify.url_file = 'u'");
     let url = place.load().config.notify.url.unwrap();
     assert_eq!(url.expose_secret(), "https://chat.example.org/hunter2");
     assert!(place.shown().contains("https://chat.example.org/[redacted]"), "{}", place.shown());
-    let both =
-        Place::new().set("UNDERSTORY_SYNC__NOTIFY__URL", "https://h/hunter2").toml("notify.url_file = 'u'");
+    let both = TestFolder::new()
+        .set("UNDERSTORY_SYNC__NOTIFY__URL", "https://h/hunter2")
+        .toml("notify.url_file = 'u'");
     assert_eq!(both.problems()[0].key, "notify.url");
-    let absent = Place::new().toml("notify.url_file = 'none'");
+    let absent = TestFolder::new().toml("notify.url_file = 'none'");
     assert_eq!(absent.problems()[0].key, "notify.url_file");
     assert!(absent.load_for(Needs::Database).is_ok());
 }
@@ -255,7 +259,7 @@ fn a_listener_that_other_networks_may_reach_is_warned_of() {
         ("[::ffff:192.0.2.7]:1", true),
         ("[::ffff:10.0.0.7]:1", false),
     ] {
-        let loaded = Place::new().set("UNDERSTORY_SYNC__HTTP__LISTEN", address).load();
+        let loaded = TestFolder::new().set("UNDERSTORY_SYNC__HTTP__LISTEN", address).load();
         assert_eq!(loaded.warnings.join("").contains("other networks"), public, "{address}");
     }
 }
@@ -263,7 +267,7 @@ fn a_listener_that_other_networks_may_reach_is_warned_of() {
 #[test]
 fn scopes_in_a_variable_stand_with_commas_or_spaces_between() {
     for text in ["a,b.c", "a b.c", "a, b.c", " a  b.c,"] {
-        let scopes = Place::new().set("UNDERSTORY_SYNC__AUTH__SCOPES", text).load().config.auth.scopes;
+        let scopes = TestFolder::new().set("UNDERSTORY_SYNC__AUTH__SCOPES", text).load().config.auth.scopes;
         assert_eq!(scopes, ["a", "b.c"], "{text}");
     }
 }

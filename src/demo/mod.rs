@@ -6,10 +6,10 @@ mod server;
 mod story;
 mod table;
 
-pub use people::{Consent, Consents};
+pub use people::{DemoConsent, DemoConsents};
 pub use server::DemoApi;
 pub use story::{
-    ASK_FEED, ASK_MARIA, ASK_RUNS, PEOPLE, STEPS, Step, erased_address, fill, render_erasure, render_next,
-    render_run, render_serving, render_start, wrap,
+    ASK_FEED, ASK_MARIA, ASK_RUNS, DemoStep, PEOPLE, STEPS, erased_address, fill, render_erasure,
+    render_next, render_run, render_serving, render_start, wrap,
 };
 pub use table::{render_query, render_table};

@@ -18,7 +18,7 @@ const SOURCES: [&str; 5] =
     ["checkout", "newsletter-form", "booking-widget", "event:harbour-tour", "gift-card"];
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Consent {
+pub struct DemoConsent {
     pub id: String,
     pub email: String,
     pub full_name: String,
@@ -30,9 +30,9 @@ pub struct Consent {
 }
 
 /// All consents that exist, in the order of the list.
-pub type Consents = Vec<Consent>;
+pub type DemoConsents = Vec<DemoConsent>;
 
-impl Consent {
+impl DemoConsent {
     pub fn made_up(number: u64) -> Self {
         let (given, family) = (nth(GIVEN, number), family_name(number / 3 + number));
         let mut email = String::new();
@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn ids_and_addresses_are_unique_and_addresses_belong_to_nobody() {
-        let all: Vec<_> = (0..5_000).map(Consent::made_up).collect();
+        let all: Vec<_> = (0..5_000).map(DemoConsent::made_up).collect();
         let ids: HashSet<_> = all.iter().map(|consent| &consent.id).collect();
         let addresses: HashSet<_> = all.iter().map(|consent| &consent.email).collect();
         assert_eq!((ids.len(), addresses.len()), (5_000, 5_000));

@@ -16,12 +16,12 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use super::people::{COMPANY_ID, Consent, Consents};
+use super::people::{COMPANY_ID, DemoConsent, DemoConsents};
 
 const TOKEN: &str = "demo-token";
 const PAGE: usize = 100;
 
-type SharedConsents = Arc<Mutex<Consents>>;
+type SharedConsents = Arc<Mutex<DemoConsents>>;
 
 /// A running API. It ends when this is dropped.
 pub struct DemoApi {
@@ -32,7 +32,7 @@ pub struct DemoApi {
 
 impl DemoApi {
     /// Starts it on a free port; it answers when this returns.
-    pub async fn start(consents: Consents) -> io::Result<Self> {
+    pub async fn start(consents: DemoConsents) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
         let consents = Arc::new(Mutex::new(consents));
@@ -49,7 +49,7 @@ impl DemoApi {
         format!("{}/oauth2/token", self.base_url())
     }
 
-    pub fn consents(&self) -> MutexGuard<'_, Consents> {
+    pub fn consents(&self) -> MutexGuard<'_, DemoConsents> {
         lock(&self.consents)
     }
 }
@@ -60,7 +60,7 @@ impl Drop for DemoApi {
     }
 }
 
-fn lock(consents: &SharedConsents) -> MutexGuard<'_, Consents> {
+fn lock(consents: &SharedConsents) -> MutexGuard<'_, DemoConsents> {
     consents.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -118,7 +118,7 @@ async fn list(
     let length = query.get("limit").and_then(|limit| limit.parse().ok()).unwrap_or(PAGE).clamp(1, PAGE);
     let consents = lock(&consents);
     let mut rest = consents.iter().filter(|consent| consent.listed).skip(start);
-    let items: Vec<Value> = rest.by_ref().take(length).map(Consent::to_json).collect();
+    let items: Vec<Value> = rest.by_ref().take(length).map(DemoConsent::to_json).collect();
     let next = rest.next().map(|_| (start + length).to_string()).unwrap_or_default();
     answer(StatusCode::OK, &json!({"next": next, "items": items}))
 }
@@ -153,7 +153,7 @@ mod tests {
 
     #[tokio::test]
     async fn it_pages_hides_and_forgets() {
-        let api = DemoApi::start((0..150).map(Consent::made_up).collect()).await.unwrap();
+        let api = DemoApi::start((0..150).map(DemoConsent::made_up).collect()).await.unwrap();
         let (status, first) = get(&api, "/v1/grow/consents?limit=100", TOKEN).await;
         assert_eq!((&*status, first["items"].as_array().unwrap().len()), ("200", 100));
         let next = format!("/v1/grow/consents?limit=100&cursor={}", first["next"].as_str().unwrap());
@@ -162,12 +162,12 @@ mod tests {
 
         api.consents()[0].listed = false;
         let gone = api.consents().remove(1).id;
-        let hidden = Consent::made_up(0);
+        let hidden = DemoConsent::made_up(0);
         let (status, item) = get(&api, &format!("/v1/marketing-consents/{}", hidden.id), TOKEN).await;
         assert_eq!((&*status, item), ("200", hidden.to_json()));
         assert_eq!(get(&api, &format!("/v1/marketing-consents/{gone}"), TOKEN).await.0, "404");
         let (_, shown) = get(&api, "/v1/marketing-consents", TOKEN).await;
-        assert_eq!(shown["items"][0], Consent::made_up(2).to_json());
+        assert_eq!(shown["items"][0], DemoConsent::made_up(2).to_json());
         assert_eq!(get(&api, "/v1/me", "wrong").await.0, "401");
     }
 }

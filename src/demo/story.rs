@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::people::{Consent, Consents, family_name};
+use super::people::{DemoConsent, DemoConsents, family_name};
 use crate::store::RunRow;
 
 pub const PEOPLE: u64 = 1_200;
@@ -31,45 +31,45 @@ select state, substr(consent_key, 1, 8) as key, email, full_name, mailable
 from consent_feed order by changed_at desc, consent_key limit 3;";
 
 /// What happens at Understory before a run, and what is said of it.
-pub struct Step {
+pub struct DemoStep {
     pub says: &'static str,
-    pub change: fn(&mut Consents),
+    pub change: fn(&mut DemoConsents),
     pub run: &'static str,
 }
 
-pub const STEPS: [Step; 5] = [
-    Step { says: "", change: |_| {}, run: "First run" },
-    Step {
+pub const STEPS: [DemoStep; 5] = [
+    DemoStep { says: "", change: |_| {}, run: "First run" },
+    DemoStep {
         says: "Then 12 people agree, 6 change their name, one consent gets a field that nobody knew, and 3 people \
             withdraw, Maria among them.",
         change: change_people,
         run: "Second run",
     },
-    Step {
+    DemoStep {
         says: "Then the API suddenly lists 300 of 1,209 people.",
         change: |consents| consents.iter_mut().skip(SHORT_LIST).for_each(|consent| consent.listed = false),
         run: "Third run",
     },
-    Step {
+    DemoStep {
         says: "Then the list is whole again. Those who withdrew are still not in it.",
         change: |consents| consents.iter_mut().for_each(|consent| consent.listed = true),
         run: "Fourth run",
     },
-    Step {
+    DemoStep {
         says: "Then Maria agrees again, under a new name.",
-        change: |consents| consents.push(Consent { full_name: "Maria Ørsted".to_owned(), ..maria() }),
+        change: |consents| consents.push(DemoConsent { full_name: "Maria Ørsted".to_owned(), ..maria() }),
         run: "Fifth run",
     },
 ];
 
-fn maria() -> Consent {
-    let other = Consent::made_up(MARIA_AT as u64);
-    Consent { email: MARIA.to_owned(), full_name: "Maria Lindqvist".to_owned(), ..other }
+fn maria() -> DemoConsent {
+    let other = DemoConsent::made_up(MARIA_AT as u64);
+    DemoConsent { email: MARIA.to_owned(), full_name: "Maria Lindqvist".to_owned(), ..other }
 }
 
 /// The people before the first run.
-pub fn fill() -> Consents {
-    let mut consents: Consents = (0..PEOPLE).map(Consent::made_up).collect();
+pub fn fill() -> DemoConsents {
+    let mut consents: DemoConsents = (0..PEOPLE).map(DemoConsent::made_up).collect();
     if let Some(place) = consents.get_mut(MARIA_AT) {
         *place = maria();
     }
@@ -77,7 +77,7 @@ pub fn fill() -> Consents {
 }
 
 /// Spread over the list, so that the changes lie on several pages.
-fn change_people(consents: &mut Consents) {
+fn change_people(consents: &mut DemoConsents) {
     for (number, consent) in (0..).zip(consents.iter_mut().skip(7).step_by(173).take(6)) {
         let given = consent.full_name.split(' ').next().unwrap_or("Emma").to_owned();
         consent.full_name = format!("{given} {}-{}", family_name(number), family_name(number + 9));
@@ -88,12 +88,12 @@ fn change_people(consents: &mut Consents) {
     for index in [860, 460, MARIA_AT] {
         consents.remove(index);
     }
-    consents.extend((PEOPLE..PEOPLE + 12).map(Consent::made_up));
+    consents.extend((PEOPLE..PEOPLE + 12).map(DemoConsent::made_up));
 }
 
 /// Who asks to be erased: one of those who came last.
 pub fn erased_address() -> String {
-    Consent::made_up(PEOPLE + 3).email
+    DemoConsent::made_up(PEOPLE + 3).email
 }
 
 pub fn render_start(base_url: &str, database: &str) -> String {

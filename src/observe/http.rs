@@ -105,11 +105,11 @@ fn local_hosts(bound_to: IpAddr, allowed: &[String]) -> Vec<String> {
     hosts
 }
 
-type Seen = Result<Arc<Snapshot>, String>;
+type SharedSnapshot = Result<Arc<Snapshot>, String>;
 
 struct Window {
     shown: Shown,
-    seen: Arc<Mutex<Option<(Instant, Seen)>>>,
+    seen: Arc<Mutex<Option<(Instant, SharedSnapshot)>>>,
 }
 
 /// `hosts`: the only ones that are answered to; none: any.
@@ -156,7 +156,7 @@ async fn with_headers(mut response: Response) -> Response {
 
 impl Window {
     /// The database as it was at most two seconds ago.
-    async fn snapshot(self: &Arc<Self>) -> Seen {
+    async fn snapshot(self: &Arc<Self>) -> SharedSnapshot {
         let deadline = Instant::now() + ANSWER_WITHIN;
         let late = || {
             let seconds = ANSWER_WITHIN.as_secs();

@@ -22,7 +22,7 @@ use tracing_subscriber::registry::LookupSpan;
 use crate::config::{Log, LogFormat};
 use crate::store::Timestamp;
 
-use super::progress::Progress;
+use super::progress::ProgressLine;
 
 const OURS: &str = "understory_sync";
 
@@ -57,8 +57,8 @@ fn stderr_is_journal() -> bool {
 }
 
 /// Begins to write lines, for the life of the process. Called twice, the first one stays.
-pub fn begin(log: &Log, progress: Progress) {
-    let lines = Lines {
+pub fn begin(log: &Log, progress: ProgressLine) {
+    let lines = LogLayer {
         style: Style::of_stderr(log.format),
         out: move |line: &[u8]| progress.write(line),
         now: Timestamp::now,
@@ -85,7 +85,7 @@ pub fn hush_panics() {
     }));
 }
 
-struct Lines<W> {
+struct LogLayer<W> {
     style: Style,
     out: W,
     now: fn() -> Timestamp,
@@ -130,7 +130,7 @@ impl Visit for Fields {
     }
 }
 
-impl<S, W> Layer<S> for Lines<W>
+impl<S, W> Layer<S> for LogLayer<W>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     W: Fn(&[u8]) + Send + Sync + 'static,
@@ -174,7 +174,7 @@ where
     }
 }
 
-impl<W> Lines<W> {
+impl<W> LogLayer<W> {
     fn json(&self, line: &mut String, level: Level, target: &str, fields: Fields) {
         let text = |text: String| Value::String(text);
         let _ = write!(

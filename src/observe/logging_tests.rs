@@ -13,7 +13,7 @@ fn written(style: Style, level: Level, work: impl FnOnce()) -> String {
     let page = Arc::new(Mutex::new(Vec::new()));
     let out = Arc::clone(&page);
     let lines =
-        Lines { style, out: move |line: &[u8]| out.lock().unwrap().extend_from_slice(line), now: noon };
+        LogLayer { style, out: move |line: &[u8]| out.lock().unwrap().extend_from_slice(line), now: noon };
     let subscriber = tracing_subscriber::registry().with(lines.with_filter(filter(level)));
     tracing::subscriber::with_default(subscriber, work);
     String::from_utf8(page.lock().unwrap().clone()).unwrap()

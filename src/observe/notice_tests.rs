@@ -1,9 +1,9 @@
 use super::*;
 use crate::observe::sample::now;
 
-type Told<'a> = &'a [(&'a str, i64, i64)];
+type ToldOf<'a> = &'a [(&'a str, i64, i64)];
 
-fn state(withheld: i64, failures: i64, told: Told<'_>) -> NotificationState {
+fn state(withheld: i64, failures: i64, told: ToldOf<'_>) -> NotificationState {
     let remembered = |(event, amount, hours_ago): &(&str, i64, i64)| Notification {
         event: (*event).to_owned(),
         since: now(),
@@ -32,7 +32,7 @@ fn events(state: &NotificationState) -> Vec<&'static str> {
 fn each_trouble_is_told_once_again_after_a_day_and_at_once_when_it_has_doubled() {
     const W: &str = "removals_withheld";
     const F: &str = "runs_failing";
-    let cases: [(i64, i64, Told<'_>, &[&str]); 15] = [
+    let cases: [(i64, i64, ToldOf<'_>, &[&str]); 15] = [
         (0, 0, &[], &[]),
         (7, 0, &[], &[W]),
         (7, 0, &[(W, 7, 23)], &[]),

@@ -70,15 +70,15 @@ fn style() -> ProgressStyle {
 
 /// One line at the bottom of standard error, or nothing at all. Clones are the same line.
 #[derive(Debug, Clone, Default)]
-pub struct Progress(Option<Line>);
+pub struct ProgressLine(Option<ShownLine>);
 
 #[derive(Debug, Clone)]
-struct Line {
+struct ShownLine {
     bar: ProgressBar,
     began: Arc<OnceLock<(Instant, Expected)>>,
 }
 
-impl Progress {
+impl ProgressLine {
     /// Shown where `wanted` and standard error is a terminal that can move its cursor.
     pub fn new(wanted: bool) -> Self {
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
@@ -87,7 +87,7 @@ impl Progress {
         }
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
         let bar = bar.with_style(style()).with_message("no page yet");
-        Self(Some(Line { bar, began: Arc::default() }))
+        Self(Some(ShownLine { bar, began: Arc::default() }))
     }
 
     pub fn is_shown(&self) -> bool {
@@ -95,7 +95,7 @@ impl Progress {
     }
 
     pub fn begin(&self, expected: Expected) {
-        if let Some(Line { bar, began }) = &self.0 {
+        if let Some(ShownLine { bar, began }) = &self.0 {
             let _ = began.set((Instant::now(), expected));
             bar.reset();
             bar.set_draw_target(ProgressDrawTarget::stderr());
@@ -105,7 +105,7 @@ impl Progress {
 
     /// How far it has come.
     pub fn show(&self, pages: u64, items: u64) {
-        if let Some(Line { bar, began }) = &self.0
+        if let Some(ShownLine { bar, began }) = &self.0
             && let Some((began, expected)) = began.get()
         {
             bar.set_message(expected.words(pages, items, began.elapsed()));
@@ -114,7 +114,7 @@ impl Progress {
 
     /// The run has ended: the line disappears.
     pub fn end(&self) {
-        if let Some(Line { bar, .. }) = &self.0 {
+        if let Some(ShownLine { bar, .. }) = &self.0 {
             bar.disable_steady_tick();
             bar.finish_and_clear();
             bar.set_draw_target(ProgressDrawTarget::hidden());
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn unwanted_it_does_nothing() {
-        let progress = Progress::new(false);
+        let progress = ProgressLine::new(false);
         progress.begin(Expected::default());
         progress.show(1, 100);
         progress.end();

@@ -17,7 +17,7 @@ async fn mock_api(people: u64) -> MockApi {
 }
 
 /// A client of it, with a change to its configuration.
-fn client(mock_api: &MockApi, change: impl FnOnce(&mut config::Api, &mut config::Retry)) -> Api {
+fn client(mock_api: &MockApi, change: impl FnOnce(&mut config::ApiConfig, &mut config::Retry)) -> Api {
     let key = mock_api.settings();
     let auth = config::Auth {
         client_id: key.client_id,
@@ -27,7 +27,7 @@ fn client(mock_api: &MockApi, change: impl FnOnce(&mut config::Api, &mut config:
         audience: key.audience,
         scopes: key.scopes,
     };
-    let mut api = config::Api {
+    let mut api = config::ApiConfig {
         base_url: mock_api.base_url().parse().unwrap(),
         consents_path: config::ConsentsPath::Auto,
         page_size: 10,
@@ -49,7 +49,7 @@ fn client(mock_api: &MockApi, change: impl FnOnce(&mut config::Api, &mut config:
     Api::new(&auth, &api, &retry).unwrap()
 }
 
-fn as_configured(_: &mut config::Api, _: &mut config::Retry) {}
+fn as_configured(_: &mut config::ApiConfig, _: &mut config::Retry) {}
 
 fn auto() -> Paths {
     Paths::Auto { first: QUICKSTART_PATH.to_owned() }

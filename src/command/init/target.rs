@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::super::error::CommandError;
-use super::{ChosenDatabase, Key, Surroundings};
+use super::{ApiKey, ChosenDatabase, Surroundings};
 use crate::cli::InitArgs;
 use crate::config::quoted;
 use crate::file::{caller, folder_of};
@@ -92,7 +92,7 @@ impl Target {
         Ok(())
     }
 
-    pub(super) fn files(&self, key: &Key, database: &ChosenDatabase) -> Vec<NewFile> {
+    pub(super) fn files(&self, key: &ApiKey, database: &ChosenDatabase) -> Vec<NewFile> {
         let secret_line = if self.system {
             // systemd reads it as root and hands it to the service.
             String::new()

@@ -4,26 +4,26 @@ use super::*;
 
 #[test]
 fn a_named_file_must_be_there() {
-    let mut place = Place::empty().toml("");
+    let mut place = TestFolder::empty().toml("");
     for name in ["none.toml", "."] {
         place.file = Some(PathBuf::from(name));
         let problems = place.problems();
         assert_eq!(problems.len(), 1, "{problems:?}");
         assert_eq!(problems[0].origin, Some(Origin::Flag("--config")));
     }
-    let place = Place::empty().set("UNDERSTORY_SYNC_CONFIG", "none.toml");
+    let place = TestFolder::empty().set("UNDERSTORY_SYNC_CONFIG", "none.toml");
     assert_eq!(place.problems().len(), 1);
 }
 
 #[test]
 fn a_file_that_nobody_named_is_of_the_caller_or_root_and_of_nobody_else() {
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
-    let chmod = |place: &Place, mode| {
+    let chmod = |place: &TestFolder, mode| {
         let permissions = std::fs::Permissions::from_mode(mode);
         std::fs::set_permissions(place.path("config.toml"), permissions).unwrap();
     };
-    let mut place = Place::new().toml("api.page_size = 7");
-    let refused = |place: &Place, word: &str| {
+    let mut place = TestFolder::new().toml("api.page_size = 7");
+    let refused = |place: &TestFolder, word: &str| {
         let problems = place.problems();
         assert_eq!(problems.len(), 1, "{problems:?}");
         assert!(problems[0].what.contains(word), "{problems:?}");
@@ -68,16 +68,17 @@ fn a_file_that_nobody_named_is_of_the_caller_or_root_and_of_nobody_else() {
 
 #[test]
 fn a_pipe_is_neither_a_configuration_nor_a_secret_and_is_not_waited_for() {
-    let pipe = |place: &Place, name: &str| {
+    let pipe = |place: &TestFolder, name: &str| {
         let made = std::process::Command::new("mkfifo").arg(place.path(name)).status();
         assert!(made.unwrap().success());
     };
-    let place = Place::new();
+    let place = TestFolder::new();
     pipe(&place, "config.toml");
     assert!(place.problems()[0].what.contains("a pipe"), "{:?}", place.problems());
     for key in ["auth.client_secret_file", "database.url_file", "notify.url_file"] {
-        let place =
-            Place::empty().set("UNDERSTORY_SYNC__AUTH__CLIENT_ID", "id").set(&key::variable(key), "pipe");
+        let place = TestFolder::empty()
+            .set("UNDERSTORY_SYNC__AUTH__CLIENT_ID", "id")
+            .set(&key::variable(key), "pipe");
         pipe(&place, "pipe");
         let problems = place.problems();
         assert!(problems.iter().any(|problem| problem.what.contains("is a pipe")), "{key}: {problems:?}");
@@ -86,7 +87,7 @@ fn a_pipe_is_neither_a_configuration_nor_a_secret_and_is_not_waited_for() {
 
 #[test]
 fn every_problem_is_told_at_once_with_key_origin_and_cure() {
-    let place = Place::empty()
+    let place = TestFolder::empty()
         .toml("[api]\npage_size = 500\npagesize = 3\nread_timeout = 30\n[schedule]\ncron = '* * *'\n[oops]\nx = 1\n")
         .set("UNDERSTORY_SYNC__AUTH__TOKEN_URL", "http://example.org")
         .set("UNDERSTORY_SYNC_API_PAGE_SIZE", "5")
@@ -99,7 +100,7 @@ fn every_problem_is_told_at_once_with_key_origin_and_cure() {
 #[test]
 fn a_schedule_as_other_crons_write_it_is_told_what_it_lacks() {
     let cure = |line: &str| {
-        let place = Place::new().set("UNDERSTORY_SYNC__SCHEDULE__CRON", line);
+        let place = TestFolder::new().set("UNDERSTORY_SYNC__SCHEDULE__CRON", line);
         place.problems()[0].allowed.clone()
     };
     assert!(cure("15 * * * *").ends_with("; \"0 15 * * * *\" adds the second"));
@@ -138,7 +139,7 @@ fn wrong_values_are_refused_wherever_they_stand() {
         ("log.format", &["xml"]),
     ] {
         for value in values {
-            let place = Place::new().set(&key::variable(key), value);
+            let place = TestFolder::new().set(&key::variable(key), value);
             let problems = place.problems_for(Needs::Database);
             assert_eq!(problems.len(), 1, "{key} {value}: {problems:?}");
             assert_eq!(problems[0].key, key);
@@ -165,7 +166,7 @@ fn a_file_s_kinds_are_told_apart() {
         "auth.client_secret = 12345",
         "auth.client_id = ''",
     ] {
-        assert_eq!(Place::empty().toml(line).problems_for(Needs::Nothing).len(), 1, "{line}");
+        assert_eq!(TestFolder::empty().toml(line).problems_for(Needs::Nothing).len(), 1, "{line}");
     }
 }
 
@@ -184,11 +185,11 @@ fn a_syntax_error_names_the_place_but_quotes_nothing() {
         ),
         ("api.requests_per_second = 1e999\n", "api.requests_per_second"),
     ] {
-        let problems = Place::empty().toml(text).problems();
+        let problems = TestFolder::empty().toml(text).problems();
         assert_eq!(problems.len(), 1, "{problems:?}");
         assert_eq!(problems[0].key, key, "{problems:?}");
     }
-    let problems = Place::empty().toml("hunter2").problems();
+    let problems = TestFolder::empty().toml("hunter2").problems();
     assert!(problems[0].what.contains("line 1, column"), "{problems:?}");
 }
 
@@ -201,7 +202,7 @@ fn unknown_keys_name_the_nearest() {
         ("'auth.client_id' = 'x'", "\"auth.client_id\"", "auth.client_id"),
         ("[auth.client_id]\nx = 1", "auth.client_id.x", "auth.client_id"),
     ] {
-        let problems = Place::new().toml(line).problems();
+        let problems = TestFolder::new().toml(line).problems();
         assert_eq!((problems.len(), problems[0].key.as_str()), (1, unknown));
         assert!(problems[0].allowed.contains(nearest), "{problems:?}");
     }
@@ -209,6 +210,6 @@ fn unknown_keys_name_the_nearest() {
 
 #[test]
 fn delays_stand_in_order() {
-    let problems = Place::new().set("UNDERSTORY_SYNC__RETRY__BASE_DELAY", "2m").problems();
+    let problems = TestFolder::new().set("UNDERSTORY_SYNC__RETRY__BASE_DELAY", "2m").problems();
     assert_eq!((problems.len(), problems[0].key.as_str()), (1, "retry.base_delay"));
 }

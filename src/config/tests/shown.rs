@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn config_shows_everything_but_secrets() {
-    let place = Place::empty()
+    let place = TestFolder::empty()
         .toml("[auth]\nclient_id = 'id'\n[health]\nheartbeat_url = 'https://hc.example.org/hunter2'\n")
         .write("secret", "hunter2")
         .set("UNDERSTORY_SYNC__AUTH__CLIENT_SECRET_FILE", "secret")
@@ -18,7 +18,7 @@ fn config_shows_everything_but_secrets() {
 #[test]
 fn what_every_user_may_read_is_warned_of() {
     use std::os::unix::fs::PermissionsExt as _;
-    let place = Place::empty()
+    let place = TestFolder::empty()
         .toml("[auth]\nclient_id = 'id'\nclient_secret_file = 's'\n[notify]\nurl = 'https://chat.example.org/hunter2'\n")
         .write("s", "hunter2")
         .write("understory.db", "");
@@ -39,7 +39,7 @@ fn what_every_user_may_read_is_warned_of() {
 
 #[test]
 fn what_the_driver_takes_from_its_surroundings_is_listed() {
-    let place = Place::new()
+    let place = TestFolder::new()
         .set("DATABASE_URL", "postgres://u@h/d")
         .set("PGHOSTADDR", "192.0.2.7")
         .set("PGPASSWORD", "hunter2")
@@ -59,19 +59,19 @@ fn what_the_driver_takes_from_its_surroundings_is_listed() {
         assert!(shown.contains(line), "{line}\n{shown}");
     }
     assert!(!shown.contains("PGSSLMODE"), "{shown}");
-    let sqlite = Place::new().set("PGHOST", "h").shown();
+    let sqlite = TestFolder::new().set("PGHOST", "h").shown();
     assert!(!sqlite.contains("PGHOST"), "{sqlite}");
 }
 
 #[test]
 fn config_tells_what_is_missing_and_can_be_read_back() {
-    let place = Place::empty();
+    let place = TestFolder::empty();
     let loaded = place.load_for(Needs::Nothing).unwrap();
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let exit = crate::command::config::run(&loaded, false, &mut out, &mut err).unwrap();
     assert_eq!(exit, crate::exit::Exit::Config);
     assert!(String::from_utf8(err).unwrap().contains("UNDERSTORY_SYNC__AUTH__CLIENT_ID"));
-    let again = Place::new().toml(&String::from_utf8(out).unwrap()).load();
+    let again = TestFolder::new().toml(&String::from_utf8(out).unwrap()).load();
     assert_eq!(format!("{:?}", again.config.schedule), format!("{:?}", loaded.config.schedule));
 }
 
@@ -96,7 +96,7 @@ fn the_sample_file_is_the_one_that_the_program_prints() {
 }
 
 /// A key's row in `docs/configuration.md`.
-fn documented(key: &key::Key) -> String {
+fn documented(key: &key::ConfigKey) -> String {
     let docs: Vec<&str> = key.docs.iter().map(|line| line.trim()).filter(|line| !line.is_empty()).collect();
     let docs = docs.join(" ");
     let default = key.default.map_or_else(String::new, |text| format!(" `{}`", key.to_toml(text)));
@@ -108,7 +108,7 @@ fn documented(key: &key::Key) -> String {
 fn the_documentation_s_rows_are_those_of_the_table() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
     let page = std::fs::read_to_string(&path).unwrap();
-    let mut left: Vec<&key::Key> = keys::KEYS.iter().collect();
+    let mut left: Vec<&key::ConfigKey> = keys::KEYS.iter().collect();
     let mut lines = Vec::new();
     for line in page.lines() {
         let named = line.strip_prefix("| `").and_then(|line| line.split('`').next()).and_then(key::find);
@@ -136,7 +136,7 @@ fn the_documentation_s_rows_are_those_of_the_table() {
 fn the_sample_file_can_be_used_as_it_is() {
     let sample =
         std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config.example.toml")).unwrap();
-    let loaded = Place::new().toml(&sample).load();
+    let loaded = TestFolder::new().toml(&sample).load();
     assert!(loaded.entries.iter().all(|entry| !matches!(entry.origin, Origin::File(_))));
 }
 
@@ -148,11 +148,11 @@ fn the_sample_file_has_every_key_with_its_default() {
     let without_default = |line: &&str| !line.contains('…') && !line.contains("/run/secrets");
     let sample = sample().replace("VERSION", env!("CARGO_PKG_VERSION"));
     let sample: Vec<&str> = sample.lines().filter(without_default).collect();
-    let shown = |loaded: Loaded| -> Vec<_> {
+    let shown = |loaded: LoadedConfig| -> Vec<_> {
         loaded.entries.into_iter().map(|entry| (entry.key, entry.value)).collect()
     };
     // Both in one folder: the database's full path is part of what is shown.
-    let place = Place::new();
+    let place = TestFolder::new();
     let defaults = shown(place.load());
     assert_eq!(shown(place.toml(&sample.join("\n")).load()), defaults);
 }
@@ -168,7 +168,7 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
             Ok(())
         }
     }
-    let loaded = Place::new().load();
+    let loaded = TestFolder::new().load();
     let exit = crate::command::config::run(&loaded, false, &mut Closed, &mut Vec::new()).unwrap();
     assert_eq!(exit, crate::exit::Exit::Done);
     // Here the command's error is what ends in silence.
