@@ -124,8 +124,8 @@ impl Notifier {
     ) {
         let Some(url) = &config.notify.url else { return };
         let event = notice.event.name();
-        let body = notice.body(config.notify.format);
-        match Api::notify(url, &config.api.user_agent, body.content_type, body.text).await {
+        let (content_type, text) = notice.body(config.notify.format);
+        match Api::notify(url, &config.api.user_agent, content_type, text).await {
             Ok(()) => {
                 delivered.sent += 1;
                 tracing::info!(event, "notification sent");

@@ -1,6 +1,5 @@
 //! The daemon: what its loop runs, what its listener shows, what it finds at start.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,7 +8,6 @@ use tokio::sync::watch;
 use super::notify::{NOTIFY_TIMEOUT, Notifier};
 use super::once::{HEARTBEAT_TIMEOUT, heartbeat, log_message, log_run};
 use super::{installation, listen, snapshot, warn};
-use crate::api::Traffic;
 use crate::command::CommandError;
 use crate::config::{Config, Database, LoadedConfig};
 use crate::daemon::{Daemon, Outcome, RECORD_TIMEOUT, StartupState, ends_startup};
@@ -22,7 +20,7 @@ use crate::observe::view::Installation;
 use crate::observe::{http, logging, report};
 use crate::schedule::{Scheduler, Ticks, jitter};
 use crate::store::{Bounds, RunRow, Snapshot, Store, StoreError, Timestamp, Trigger, identity};
-use crate::sync::{Failure, LookupCounts, RunError, RunOptions, RunReport, Syncer};
+use crate::sync::{Failure, RunError, RunOptions, RunReport, Syncer};
 use crate::zone;
 
 /// Runs looked at to tell how the last one ended.
@@ -54,8 +52,6 @@ pub(super) async fn run(loaded: LoadedConfig) -> Result<Exit, CommandError> {
         metrics,
         watchdog: watchdog.clone(),
         signals: signals.clone(),
-        seen: Traffic::default(),
-        seen_lookups: LookupCounts::default(),
         notifier: Notifier::default(),
     };
     let scheduler = Scheduler::start(ticks(&work.config))
@@ -203,8 +199,6 @@ struct Work {
     metrics: Arc<Metrics>,
     watchdog: Watchdog,
     signals: Signals,
-    seen: Traffic,
-    seen_lookups: LookupCounts,
     notifier: Notifier,
 }
 
@@ -285,22 +279,17 @@ impl Work {
         }
     }
 
-    /// Adds what was asked since the last run to the metrics.
-    fn count_requests(&mut self) {
-        let now = self.syncer.traffic();
-        self.metrics.observe_retries(now.retries - self.seen.retries);
-        self.metrics.observe_token_requests(now.token_requests - self.seen.token_requests);
-        let before: &BTreeMap<_, _> = &self.seen.by_endpoint_and_status;
-        for ((endpoint, status), count) in &now.by_endpoint_and_status {
-            let more = count - before.get(&(*endpoint, status.clone())).copied().unwrap_or(0);
-            self.metrics.observe_http(endpoint, status, more);
+    fn count_requests(&self) {
+        let traffic = self.syncer.traffic();
+        self.metrics.set_retries(traffic.retries);
+        self.metrics.set_token_requests(traffic.token_requests);
+        for ((endpoint, status), count) in &traffic.by_endpoint_and_status {
+            self.metrics.set_requests(endpoint, status, *count);
         }
-        self.seen = now;
-        let (now, before) = (self.syncer.lookups(), self.seen_lookups);
-        self.metrics.observe_lookups("there", now.there - before.there);
-        self.metrics.observe_lookups("gone", now.gone - before.gone);
-        self.metrics.observe_lookups("unclear", now.unclear - before.unclear);
-        self.seen_lookups = now;
+        let lookups = self.syncer.lookups();
+        self.metrics.set_lookups("there", lookups.there);
+        self.metrics.set_lookups("gone", lookups.gone);
+        self.metrics.set_lookups("unclear", lookups.unclear);
     }
 }
 

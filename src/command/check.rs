@@ -128,8 +128,8 @@ impl Report<'_> {
             return self.bad("notification", problem);
         };
         let message = Notice::test(config.api.company_id.as_deref(), Timestamp::now());
-        let body = message.body(config.notify.format);
-        match Api::notify(url, &config.api.user_agent, body.content_type, body.text).await {
+        let (content_type, text) = message.body(config.notify.format);
+        match Api::notify(url, &config.api.user_agent, content_type, text).await {
             Ok(()) => self.good("notification", "the receiver accepted a test message"),
             Err(error) => self.bad("notification", error),
         }

@@ -7,16 +7,11 @@ use crate::exit::Exit;
 use crate::observe::health;
 use crate::store::{Snapshot, Timestamp};
 
-/// What to print, one reason a line, and 0 or 1: a HEALTHCHECK knows no other numbers, so a database that does not answer is a 1 too.
+/// What to print, and 0 or 1: a HEALTHCHECK knows no other numbers, so a database that does not answer is a 1 too.
 pub fn run<E: Display>(snapshot: Result<&Snapshot, E>, health: &Health, now: Timestamp) -> (String, Exit) {
-    let verdict = match snapshot {
-        Ok(snapshot) => health::verdict(snapshot, health, now)
-            .map_err(|reasons| reasons.iter().map(ToString::to_string).collect()),
-        Err(error) => Err(vec![error.to_string()]),
-    };
-    match verdict {
+    match health::verdict(snapshot, health, now) {
         Ok(()) => ("ok\n".to_owned(), Exit::Done),
-        Err::<(), Vec<String>>(reasons) => (reasons.join("\n") + "\n", Exit::Unhealthy),
+        Err(reasons) => (reasons, Exit::Unhealthy),
     }
 }
 

@@ -18,7 +18,6 @@ pub mod migrate;
 pub mod person;
 mod prompt;
 pub mod reader;
-pub mod status;
 pub mod terminal;
 
 pub use error::CommandError;

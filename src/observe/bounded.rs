@@ -22,39 +22,23 @@ const AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// What is left of the second in which an idle process must end.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(700);
 
-/// What one connection, one peer, and all of them may take.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
-    pub(super) connections: usize,
-    pub(super) per_peer: usize,
-    /// From the connection to the end of the request's head.
-    pub(super) head: Duration,
-    pub(super) lifetime: Duration,
-    pub(super) head_bytes: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            connections: 64,
-            per_peer: 8,
-            head: Duration::from_secs(2),
-            lifetime: Duration::from_secs(10),
-            head_bytes: 16 * 1024,
-        }
-    }
-}
+const MAX_CONNECTIONS: usize = 64;
+const MAX_PER_PEER: usize = 8;
+/// From the connection to the end of the request's head.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(2);
+const LIFETIME: Duration = Duration::from_secs(10);
+const MAX_HEAD_BYTES: usize = 16 * 1024;
 
 /// Serves until a shutdown is requested, and then at most 0.7 s longer.
-pub(super) async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: CancellationToken) {
-    let mut connections = Connections { limits, open: Vec::new(), tasks: JoinSet::new() };
+pub(super) async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
+    let mut connections = Connections { open: Vec::new(), tasks: JoinSet::new() };
     loop {
         tokio::select! {
             biased;
             () = stop.cancelled() => break,
             Some(_) = connections.tasks.join_next() => {}
             accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => connections.take(stream, peer.ip(), &router),
+                Ok((stream, peer)) => connections.admit_connection(stream, peer.ip(), &router),
                 Err(error) => {
                     tracing::debug!("http.listen: no connection taken: {}", error.kind());
                     tokio::time::sleep(AFTER_FAILURE).await;
@@ -67,7 +51,6 @@ pub(super) async fn serve(listener: TcpListener, router: Router, limits: Limits,
 }
 
 struct Connections {
-    limits: Limits,
     /// Oldest first.
     open: Vec<Open>,
     tasks: JoinSet<()>,
@@ -81,15 +64,15 @@ struct Open {
 }
 
 impl Connections {
-    fn take(&mut self, stream: TcpStream, peer: IpAddr, router: &Router) {
+    fn admit_connection(&mut self, stream: TcpStream, peer: IpAddr, router: &Router) {
         let peer = network(peer);
         self.open.retain(|open| !open.task.is_finished());
         let of_peer = self.open.iter().filter(|open| open.peer == peer).count();
-        let has_room = (of_peer < self.limits.per_peer || self.drop_oldest_idle(|open| open.peer == peer))
-            && (self.open.len() < self.limits.connections || self.drop_oldest_idle(|_| true));
+        let has_room = (of_peer < MAX_PER_PEER || self.drop_oldest_idle(|open| open.peer == peer))
+            && (self.open.len() < MAX_CONNECTIONS || self.drop_oldest_idle(|_| true));
         if has_room {
             let asked = Arc::new(AtomicBool::new(false));
-            let task = self.tasks.spawn(answer(stream, router.clone(), Arc::clone(&asked), self.limits));
+            let task = self.tasks.spawn(answer(stream, router.clone(), Arc::clone(&asked)));
             self.open.push(Open { peer, asked, task });
         }
     }
@@ -97,9 +80,7 @@ impl Connections {
     /// Makes room; false where all of these are being answered.
     fn drop_oldest_idle(&mut self, among: impl Fn(&Open) -> bool) -> bool {
         let idle = |open: &Open| among(open) && !open.asked.load(Ordering::Relaxed);
-        let Some(oldest) = self.open.iter().position(idle) else {
-            return false;
-        };
+        let Some(oldest) = self.open.iter().position(idle) else { return false };
         self.open.remove(oldest).task.abort();
         true
     }
@@ -113,7 +94,7 @@ impl Connections {
 }
 
 /// One request, one answer.
-async fn answer(stream: TcpStream, router: Router, asked: Arc<AtomicBool>, limits: Limits) {
+async fn answer(stream: TcpStream, router: Router, asked: Arc<AtomicBool>) {
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |request| {
         asked.store(true, Ordering::Relaxed);
@@ -121,11 +102,11 @@ async fn answer(stream: TcpStream, router: Router, asked: Arc<AtomicBool>, limit
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(limits.head)
-        .max_buf_size(limits.head_bytes)
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(MAX_HEAD_BYTES)
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service);
-    if let Ok(Err(error)) = tokio::time::timeout(limits.lifetime, connection).await {
+    if let Ok(Err(error)) = tokio::time::timeout(LIFETIME, connection).await {
         tracing::trace!("http.listen: a connection ended early (timed out: {})", error.is_timeout());
     }
 }

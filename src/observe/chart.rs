@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 
-use crate::store::Timestamp;
+use crate::store::{Change, Timestamp};
 use crate::zone;
 
-use super::text::{counted, escape, moment, thousands};
+use super::text::{counted, moment, thousands};
 
 /// A drawing for one width of screen: text in an SVG shrinks with it, so a telephone gets its own.
 #[derive(Debug, Clone, Copy)]
@@ -17,20 +17,32 @@ pub(super) struct Size {
 }
 
 impl Size {
+    /// Opens the drawing, with the elements that describe it.
+    fn begin(self, id: &str, texts: &[(&str, String)], axis: &str) -> String {
+        let Self { name, width, height } = self;
+        let ids: Vec<String> = texts.iter().map(|(element, _)| format!("{id}{name}-{element}")).collect();
+        let mut svg = format!(
+            r#"<svg class="chart {name}" viewBox="0 0 {width} {height}" role="img" aria-labelledby="{}">"#,
+            ids.join(" ")
+        );
+        for ((element, text), id) in texts.iter().zip(ids) {
+            let _ = write!(svg, r#"<{element} id="{id}">{text}</{element}>"#);
+        }
+        svg + &format!(r#"<text class="axis" x="0" y="12">{axis}</text>"#)
+    }
+
     /// A horizontal line with its value beside it.
-    fn rule(self, svg: &mut String, y: f64, value: i64) {
+    fn draw_rule(self, svg: &mut String, y: f64, value: i64) {
+        let (right, tick, base) = (self.width - RIGHT, LEFT - 8.0, y + 4.0);
+        let value = thousands(value);
         let _ = write!(
             svg,
-            r#"<path class="rule" d="M{LEFT} {y:.1}H{:.1}"/><text class="tick" x="{:.1}" y="{:.1}">{}</text>"#,
-            self.width - RIGHT,
-            LEFT - 8.0,
-            y + 4.0,
-            thousands(value)
+            r#"<path class="rule" d="M{LEFT} {y:.1}H{right:.1}"/><text class="tick" x="{tick:.1}" y="{base:.1}">{value}</text>"#
         );
     }
 
     /// A date below the axis.
-    fn date(self, svg: &mut String, anchor: &str, x: f64, date: &str) {
+    fn draw_date(self, svg: &mut String, anchor: &str, x: f64, date: &str) {
         let y = self.height - 8.0;
         let _ =
             write!(svg, r#"<text class="date" text-anchor="{anchor}" x="{x:.1}" y="{y:.1}">{date}</text>"#);
@@ -44,100 +56,13 @@ const BOTTOM: f64 = 28.0;
 
 /// Draws the points; an empty string where there are fewer than two, for a line needs two.
 pub(super) fn draw(points: &[(Timestamp, i64)], size: Size) -> String {
-    let (Some(first), Some(last)) = (points.first(), points.last()) else {
-        return String::new();
-    };
+    let [first, .., last] = points else { return String::new() };
     if first.0 >= last.0 {
         return String::new();
     }
-    let scale = Scale::of(points, first.0, last.0, size);
-    let mut svg = String::with_capacity(4096 + points.len() * 14);
-    let _ = write!(
-        svg,
-        r#"<svg class="chart {name}" viewBox="0 0 {w} {h}" role="img" aria-labelledby="{name}-title {name}-desc"><title id="{name}-title">Active consents over time</title><desc id="{name}-desc">{desc}</desc><text class="axis" x="0" y="12">active consents</text>"#,
-        name = size.name,
-        w = size.width,
-        h = size.height,
-        desc = escape(&describe(points, first, last)),
-    );
-    scale.rules(&mut svg);
-    scale.dates(&mut svg, first.0, last.0);
-    scale.line(&mut svg, points);
-    svg.push_str("</svg>");
-    svg
-}
-
-/// What came and what went on one day.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Day {
-    /// As it stands under the axis.
-    pub(super) date: String,
-    pub(super) came: i64,
-    pub(super) left: i64,
-}
-
-/// A bar upwards for who came and one downwards for who left, a day each, oldest first.
-pub(super) fn draw_days(days: &[Day], size: Size) -> String {
-    let up = days.iter().map(|day| day.came).max().unwrap_or(0);
-    let down = days.iter().map(|day| day.left).max().unwrap_or(0);
-    let (Some(first), Some(last)) = (days.first(), days.last()) else {
-        return String::new();
-    };
-    if up + down == 0 {
-        return String::new();
-    }
-    let (top, base) = (TOP, size.height - BOTTOM);
-    let unit = (base - top) / exact(up + down);
-    let zero = top + exact(up) * unit;
-    let slot = (size.width - LEFT - RIGHT) / exact(i64::try_from(days.len()).unwrap_or(1));
-    let mut svg = String::with_capacity(8192);
-    let _ = write!(
-        svg,
-        r#"<svg class="chart {name}" viewBox="0 0 {w} {h}" role="img" aria-labelledby="days-{name}-title"><title id="days-{name}-title">Who came and who left, day by day, from {} to {}: at most {} came and {} left on one day.</title><text class="axis" x="0" y="12">came, and left</text>"#,
-        first.date,
-        last.date,
-        thousands(up),
-        thousands(down),
-        name = size.name,
-        w = size.width,
-        h = size.height,
-    );
-    for (value, y, drawn) in [(up, top, up != 0), (0, zero, true), (-down, base, down != 0)] {
-        if drawn {
-            size.rule(&mut svg, y, value);
-        }
-    }
-    for (place, day) in (0..).zip(days) {
-        let x = LEFT + exact(place) * slot + slot * 0.15;
-        for (class, from, height) in
-            [("came", zero - exact(day.came) * unit, exact(day.came)), ("went", zero, exact(day.left))]
-        {
-            if height > 0.0 {
-                let _ = write!(
-                    svg,
-                    r#"<rect class="{class}" x="{x:.1}" y="{from:.1}" width="{:.1}" height="{:.1}"/>"#,
-                    slot * 0.7,
-                    height * unit
-                );
-            }
-        }
-    }
-    let middle = &days[days.len() / 2];
-    for (day, anchor, x) in [
-        (first, "start", LEFT),
-        (middle, "middle", LEFT + slot * exact(i64::try_from(days.len() / 2).unwrap_or(0)) + slot / 2.0),
-        (last, "end", size.width - RIGHT),
-    ] {
-        size.date(&mut svg, anchor, x, &day.date);
-    }
-    svg.push_str("</svg>");
-    svg
-}
-
-fn describe(points: &[(Timestamp, i64)], first: &(Timestamp, i64), last: &(Timestamp, i64)) -> String {
-    let lowest = points.iter().map(|point| point.1).min().unwrap_or(0);
-    let highest = points.iter().map(|point| point.1).max().unwrap_or(0);
-    format!(
+    let values = || points.iter().map(|point| point.1);
+    let (lowest, highest) = (values().min().unwrap_or(0), values().max().unwrap_or(0));
+    let described = format!(
         "From {} on {} to {} on {}; at least {}, at most {}.",
         counted(first.1, "active consent", "active consents"),
         moment(first.0),
@@ -145,7 +70,54 @@ fn describe(points: &[(Timestamp, i64)], first: &(Timestamp, i64), last: &(Times
         moment(last.0),
         thousands(lowest),
         thousands(highest)
-    )
+    );
+    let texts = [("title", "Active consents over time".to_owned()), ("desc", described)];
+    let mut svg = size.begin("", &texts, "active consents");
+    let scale = Scale::new([first.0, last.0], [lowest, highest], size);
+    scale.draw_rules(&mut svg);
+    scale.draw_dates(&mut svg, first.0, last.0);
+    scale.draw_line(&mut svg, points);
+    svg + "</svg>"
+}
+
+/// A bar upwards for who came and one downwards for who left, a day each, oldest first.
+pub(super) fn draw_days(days: &[(String, Change)], size: Size) -> String {
+    let came = |change: &Change| change.added + change.returned;
+    let up = days.iter().map(|(_, change)| came(change)).max().unwrap_or(0);
+    let down = days.iter().map(|(_, change)| change.missing).max().unwrap_or(0);
+    let ([(first, _), .., (last, _)], 1..) = (days, up + down) else { return String::new() };
+    let (top, base) = (TOP, size.height - BOTTOM);
+    let unit = (base - top) / exact(up + down);
+    let zero = top + exact(up) * unit;
+    let slot = (size.width - LEFT - RIGHT) / exact(days.len());
+    let title = format!(
+        "Who came and who left, day by day, from {first} to {last}: at most {} came and {} left on one day.",
+        thousands(up),
+        thousands(down)
+    );
+    let mut svg = size.begin("days-", &[("title", title)], "came, and left");
+    for (value, y, is_drawn) in [(up, top, up != 0), (0, zero, true), (-down, base, down != 0)] {
+        if is_drawn {
+            size.draw_rule(&mut svg, y, value);
+        }
+    }
+    for (place, (_, change)) in days.iter().enumerate() {
+        let (x, width) = (LEFT + exact(place) * slot + slot * 0.15, slot * 0.7);
+        let (up, down) = (exact(came(change)) * unit, exact(change.missing) * unit);
+        for (class, y, height) in [("came", zero - up, up), ("went", zero, down)] {
+            if height > 0.0 {
+                let _ = write!(
+                    svg,
+                    r#"<rect class="{class}" x="{x:.1}" y="{y:.1}" width="{width:.1}" height="{height:.1}"/>"#
+                );
+            }
+        }
+    }
+    let half = days.len() / 2;
+    size.draw_date(&mut svg, "start", LEFT, first);
+    size.draw_date(&mut svg, "middle", LEFT + slot * exact(half) + slot / 2.0, &days[half].0);
+    size.draw_date(&mut svg, "end", size.width - RIGHT, last);
+    svg + "</svg>"
 }
 
 struct Scale {
@@ -158,20 +130,14 @@ struct Scale {
 }
 
 impl Scale {
-    fn of(points: &[(Timestamp, i64)], first: Timestamp, last: Timestamp, size: Size) -> Self {
-        let lowest = points.iter().map(|point| point.1).min().unwrap_or(0).max(0);
-        let highest = points.iter().map(|point| point.1).max().unwrap_or(0).max(lowest);
+    fn new([first, last]: [Timestamp; 2], [lowest, highest]: [i64; 2], size: Size) -> Self {
+        let lowest = lowest.max(0);
+        let highest = highest.max(lowest);
         let step = nice_step(highest - lowest);
         let bottom = lowest / step * step;
         let steps = (highest - bottom).div_euclid(step) + i64::from((highest - bottom) % step != 0);
-        Self {
-            from: exact(first.millis()),
-            span: exact(last.millis() - first.millis()),
-            bottom,
-            step,
-            steps: steps.max(1),
-            size,
-        }
+        let (from, span) = (exact(first.millis()), exact(last.millis() - first.millis()));
+        Self { from, span, bottom, step, steps: steps.max(1), size }
     }
 
     fn x(&self, at: Timestamp) -> f64 {
@@ -188,23 +154,23 @@ impl Scale {
         self.size.height - BOTTOM
     }
 
-    fn rules(&self, svg: &mut String) {
+    fn draw_rules(&self, svg: &mut String) {
         for step in 0..=self.steps {
             let value = self.bottom + step * self.step;
-            self.size.rule(svg, self.y(value), value);
+            self.size.draw_rule(svg, self.y(value), value);
         }
     }
 
-    fn dates(&self, svg: &mut String, first: Timestamp, last: Timestamp) {
+    fn draw_dates(&self, svg: &mut String, first: Timestamp, last: Timestamp) {
         let within_two_days = last.millis() - first.millis() < 2 * 86_400_000;
         let form = if within_two_days { "%b %-d, %H:%M" } else { "%Y-%m-%d" };
         let middle = first.plus_millis((last.millis() - first.millis()) / 2);
         for (at, anchor) in [(first, "start"), (middle, "middle"), (last, "end")] {
-            self.size.date(svg, anchor, self.x(at), &zone::format_bare_time(at.to_utc(), form));
+            self.size.draw_date(svg, anchor, self.x(at), &zone::format_bare_time(at.to_utc(), form));
         }
     }
 
-    fn line(&self, svg: &mut String, points: &[(Timestamp, i64)]) {
+    fn draw_line(&self, svg: &mut String, points: &[(Timestamp, i64)]) {
         let mut path = String::with_capacity(points.len() * 14);
         for (at, value) in points {
             let pen = if path.is_empty() { 'M' } else { 'L' };
@@ -237,8 +203,8 @@ fn nice_step(span: i64) -> i64 {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a pixel does not see the 53rd bit")]
-fn exact(value: i64) -> f64 {
-    value as f64
+fn exact(value: impl TryInto<i64>) -> f64 {
+    value.try_into().unwrap_or(i64::MAX) as f64
 }
 
 #[cfg(test)]
@@ -270,7 +236,8 @@ mod tests {
                 .zip(values)
                 .map(|(hour, value)| (now().plus_millis(hour * 3_600_000), value))
                 .collect();
-            let scale = Scale::of(&points, points[0].0, points[1].0, SIZE);
+            let (lowest, highest) = (values[0].min(values[1]), values[0].max(values[1]));
+            let scale = Scale::new([points[0].0, points[1].0], [lowest, highest], SIZE);
             for (at, value) in &points {
                 assert!((LEFT..=SIZE.width - RIGHT).contains(&scale.x(*at)));
                 let y = scale.y(*value);

@@ -29,9 +29,22 @@ impl fmt::Display for Reason {
     }
 }
 
+/// For what was seen of the database, else why it could not be seen: every reason why it is not healthy, one a line.
+pub fn verdict(
+    seen: Result<&Snapshot, impl fmt::Display>,
+    health: &Health,
+    now: Timestamp,
+) -> Result<(), String> {
+    let reasons = match seen {
+        Ok(snapshot) => reasons(snapshot, health, now).iter().map(ToString::to_string).collect(),
+        Err(error) => vec![error.to_string()],
+    };
+    if reasons.is_empty() { Ok(()) } else { Err(reasons.join("\n") + "\n") }
+}
+
 /// Healthy while the last complete run is younger than `health.stale_after`, and removals were evaluated within
 /// `health.absence_after` or nobody is active.
-pub fn verdict(snapshot: &Snapshot, health: &Health, now: Timestamp) -> Result<(), Vec<Reason>> {
+pub(super) fn reasons(snapshot: &Snapshot, health: &Health, now: Timestamp) -> Vec<Reason> {
     let mut reasons = Vec::new();
     let mut check =
         |at: Option<Timestamp>, never: &str, what: &str, ended: &str, key, limit: Duration| match at {
@@ -67,7 +80,7 @@ pub fn verdict(snapshot: &Snapshot, health: &Health, now: Timestamp) -> Result<(
             health.absence_after,
         );
     }
-    if reasons.is_empty() { Ok(()) } else { Err(reasons) }
+    reasons
 }
 
 /// When the last complete run ended.
@@ -108,15 +121,16 @@ mod tests {
             [(129, Some(129), 5), (0, Some(10_079), 5), (5, None, 0), (-5, Some(-5), 1)]
         {
             let snapshot = snapshot(Some(complete), judged, active);
-            assert_eq!(verdict(&snapshot, &HEALTH, now()), Ok(()));
+            assert_eq!(verdict(Ok::<_, String>(&snapshot), &HEALTH, now()), Ok(()));
         }
     }
 
     #[test]
     fn every_reason_is_told() {
         let reasons = |complete, judged, active| {
-            let reasons = verdict(&snapshot(complete, judged, active), &HEALTH, now()).unwrap_err();
-            reasons.iter().map(ToString::to_string).collect::<Vec<_>>()
+            let snapshot = snapshot(complete, judged, active);
+            let reasons = verdict(Ok::<_, String>(&snapshot), &HEALTH, now()).unwrap_err();
+            reasons.lines().map(str::to_owned).collect::<Vec<_>>()
         };
         assert_eq!(reasons(None, None, 0), ["no run has been complete yet"]);
         assert_eq!(
@@ -134,5 +148,7 @@ mod tests {
             ]
         );
         assert_eq!(reasons(Some(1), None, 1), ["no run has evaluated removals yet"]);
+        let unseen = verdict(Err("the database cannot be reached"), &HEALTH, now());
+        assert_eq!(unseen, Err("the database cannot be reached\n".to_owned()));
     }
 }

@@ -24,11 +24,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::store::{Snapshot, Timestamp};
 
-use super::bounded::{self, Limits};
+use super::bounded;
 use super::health;
 use super::metrics::{CONTENT_TYPE, Metrics};
-use super::page::{PageData, render};
-use super::view::{Installation, View};
+use super::page::render;
+use super::view::Installation;
 
 /// How long one look at the database serves everybody.
 const FRESH_FOR: Duration = Duration::from_secs(2);
@@ -90,19 +90,14 @@ pub async fn serve(listener: TcpListener, shown: Shown, stop: CancellationToken)
     let bound_to = listener.local_addr().ok().map(|address| address.ip());
     let hosts =
         bound_to.filter(IpAddr::is_loopback).map(|address| local_hosts(address, &shown.allowed_hosts));
-    bounded::serve(listener, router(shown, hosts), Limits::default(), stop).await;
+    bounded::serve(listener, router(shown, hosts), stop).await;
 }
 
 /// What the `Host` header may name where only this machine is served: a page elsewhere can point a name of its own at 127.0.0.1, and
 /// would read the answers as its own (DNS rebinding).
 fn local_hosts(bound_to: IpAddr, allowed: &[String]) -> Vec<String> {
-    let bound_to = match bound_to {
-        IpAddr::V4(address) => address.to_string(),
-        IpAddr::V6(address) => format!("[{address}]"),
-    };
-    let mut hosts = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "[::1]".to_owned(), bound_to];
-    hosts.extend_from_slice(allowed);
-    hosts
+    let own = ["localhost", "127.0.0.1", "[::1]", &bound_to.to_string()].map(str::to_owned);
+    own.into_iter().chain(allowed.iter().cloned()).collect()
 }
 
 type SharedSnapshot = Result<Arc<Snapshot>, String>;
@@ -117,7 +112,7 @@ fn router(shown: Shown, hosts: Option<Vec<String>>) -> Router {
     let window = Arc::new(Window { shown, seen: Arc::default() });
     Router::new()
         .route("/", get(page))
-        .route("/healthz", get(healthz))
+        .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .fallback(|| async { (StatusCode::NOT_FOUND, "not found\n") })
@@ -158,10 +153,7 @@ impl Window {
     /// The database as it was at most two seconds ago.
     async fn snapshot(self: &Arc<Self>) -> SharedSnapshot {
         let deadline = Instant::now() + ANSWER_WITHIN;
-        let late = || {
-            let seconds = ANSWER_WITHIN.as_secs();
-            format!("the database has not answered within {seconds} s")
-        };
+        let late = || format!("the database has not answered within {} s", ANSWER_WITHIN.as_secs());
         let Ok(mut seen) = timeout_at(deadline, Arc::clone(&self.seen).lock_owned()).await else {
             return Err(late());
         };
@@ -187,22 +179,12 @@ impl Window {
     }
 }
 
-async fn healthz() -> &'static str {
-    "ok\n"
-}
-
 async fn readyz(State(window): State<Arc<Window>>) -> Response {
-    let verdict = match window.snapshot().await {
-        Ok(snapshot) => health::verdict(&snapshot, &window.shown.installation.health, (window.shown.clock)())
-            .map_err(|reasons| reasons.iter().map(ToString::to_string).collect::<Vec<_>>()),
-        Err(why) => Err(vec![why]),
-    };
-    match verdict {
+    let Shown { installation, clock, .. } = &window.shown;
+    let seen = window.snapshot().await;
+    match health::verdict(seen.as_deref(), &installation.health, clock()) {
         Ok(()) => "ok\n".into_response(),
-        Err(reasons) => {
-            let reasons = reasons.join("\n") + "\n";
-            (StatusCode::SERVICE_UNAVAILABLE, reasons).into_response()
-        }
+        Err(reasons) => (StatusCode::SERVICE_UNAVAILABLE, reasons).into_response(),
     }
 }
 
@@ -215,17 +197,8 @@ async fn metrics(State(window): State<Arc<Window>>) -> Response {
 async fn page(State(window): State<Arc<Window>>) -> Html<String> {
     let seen = window.snapshot().await;
     let (next_run, now) = (window.next_run(), (window.shown.clock)());
-    Html(match &seen {
-        Ok(snapshot) => render(&PageData::Known(View {
-            snapshot,
-            installation: &window.shown.installation,
-            next_run,
-            now,
-        })),
-        Err(why) => {
-            render(&PageData::Unknown { installation: &window.shown.installation, why, next_run, now })
-        }
-    })
+    let seen = seen.as_deref().map_err(String::as_str);
+    Html(render(seen, &window.shown.installation, next_run, now))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@
 //! the spans around it: every line of a run carries its `run_id`.
 
 use std::fmt::{self, Write as _};
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 
 use serde_json::{Map, Value};
@@ -22,7 +22,7 @@ use tracing_subscriber::registry::LookupSpan;
 use crate::config::{Log, LogFormat};
 use crate::store::Timestamp;
 
-use super::progress::ProgressLine;
+use super::progress::{ProgressLine, is_capable_terminal};
 
 const OURS: &str = "understory_sync";
 
@@ -38,20 +38,13 @@ struct Style {
 impl Style {
     fn of_stderr(format: LogFormat) -> Self {
         let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        Self {
-            format,
-            colour: io::stderr().is_terminal() && !set("NO_COLOR") && !dumb,
-            journal: stderr_is_journal(),
-        }
+        Self { format, colour: is_capable_terminal() && !set("NO_COLOR"), journal: stderr_is_journal() }
     }
 }
 
 /// systemd names the journal's end of the stream it made in `JOURNAL_STREAM`; anything else may have taken its place since.
 fn stderr_is_journal() -> bool {
-    let Some(stream) = std::env::var("JOURNAL_STREAM").ok() else {
-        return false;
-    };
+    let Ok(stream) = std::env::var("JOURNAL_STREAM") else { return false };
     std::fs::metadata("/proc/self/fd/2")
         .is_ok_and(|stderr| stream == format!("{}:{}", stderr.dev(), stderr.ino()))
 }
@@ -99,7 +92,7 @@ struct Fields {
 }
 
 impl Fields {
-    fn put(&mut self, field: &Field, value: Value) {
+    fn set_field(&mut self, field: &Field, value: Value) {
         match (field.name(), value) {
             ("message", Value::String(text)) => self.message = text,
             (name, value) => {
@@ -111,22 +104,22 @@ impl Fields {
 
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.put(field, format!("{value:?}").into());
+        self.set_field(field, format!("{value:?}").into());
     }
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.put(field, value.into());
+        self.set_field(field, value.into());
     }
     fn record_i64(&mut self, field: &Field, value: i64) {
-        self.put(field, value.into());
+        self.set_field(field, value.into());
     }
     fn record_u64(&mut self, field: &Field, value: u64) {
-        self.put(field, value.into());
+        self.set_field(field, value.into());
     }
     fn record_f64(&mut self, field: &Field, value: f64) {
-        self.put(field, value.into());
+        self.set_field(field, value.into());
     }
     fn record_bool(&mut self, field: &Field, value: bool) {
-        self.put(field, value.into());
+        self.set_field(field, value.into());
     }
 }
 
@@ -163,7 +156,7 @@ where
         let level = *event.metadata().level();
         let mut line = String::with_capacity(160);
         if self.style.journal {
-            let _ = write!(line, "<{}>", priority(level));
+            let _ = write!(line, "<{}>", priority_and_colour(level).0);
         }
         match self.style.format {
             LogFormat::Json => self.json(&mut line, level, event.metadata().target(), fields),
@@ -196,7 +189,8 @@ impl<W> LogLayer<W> {
         if !self.style.journal {
             let _ = write!(line, "{} ", (self.now)());
         }
-        let (begin, end) = if self.style.colour { (colour(level), "\u{1b}[0m") } else { ("", "") };
+        let (begin, end) =
+            if self.style.colour { (priority_and_colour(level).1, "\u{1b}[0m") } else { ("", "") };
         let _ = write!(line, "{begin}{level:>5}{end} {}", plain(&fields.message));
         for (name, value) in &fields.others {
             let value = match value {
@@ -213,21 +207,13 @@ fn plain(text: &str) -> String {
     text.replace(char::is_control, " ")
 }
 
-fn priority(level: Level) -> u8 {
+/// As the journal numbers it, and a terminal's colour for it.
+fn priority_and_colour(level: Level) -> (u8, &'static str) {
     match level {
-        Level::ERROR => 3,
-        Level::WARN => 4,
-        Level::INFO => 6,
-        _ => 7,
-    }
-}
-
-fn colour(level: Level) -> &'static str {
-    match level {
-        Level::ERROR => "\u{1b}[31m",
-        Level::WARN => "\u{1b}[33m",
-        Level::INFO => "\u{1b}[32m",
-        _ => "\u{1b}[2m",
+        Level::ERROR => (3, "\u{1b}[31m"),
+        Level::WARN => (4, "\u{1b}[33m"),
+        Level::INFO => (6, "\u{1b}[32m"),
+        _ => (7, "\u{1b}[2m"),
     }
 }
 

@@ -4,7 +4,7 @@
 //! not lost. Labels never name a person.
 
 use std::fmt::Write as _;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use prometheus_client::encoding::text::encode;
@@ -12,7 +12,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::{Metric, Registry};
+use prometheus_client::registry::Registry;
 
 use crate::store::{RunRow, Snapshot, Timestamp};
 
@@ -24,37 +24,70 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 const OUTCOMES: [&str; 3] = ["succeeded", "failed", "interrupted"];
 const STATES: [&str; 3] = ["active", "missing", "removed"];
 const CHANGES: [&str; 5] = ["added", "updated", "missing", "removed", "returned"];
-const NOTIFICATIONS: [&str; 2] = ["sent", "failed"];
-const ENDPOINTS: [&str; 3] = ["token", "consents", "consent"];
 /// Seconds: a healthy hourly run takes some, `run_timeout` is 3,000 by default.
 const BUCKETS: [f64; 12] = [0.1, 0.5, 1.0, 2.5, 5.0, 15.0, 30.0, 60.0, 300.0, 900.0, 1800.0, 3000.0];
 
 const READER_LAG: &str = "# HELP understory_sync_feed_reader_lag_seconds Age of the oldest change that a reader of the change feed \
      has not taken, 0 where it has them all.\n# TYPE understory_sync_feed_reader_lag_seconds gauge\n";
-const LOOKUPS: [&str; 3] = ["there", "gone", "unclear"];
 
 type Labels<const N: usize> = [(&'static str, String); N];
+type Counters<const N: usize> = Family<Labels<N>, Counter>;
+type Gauges = Family<Labels<1>, Gauge>;
 type Seconds = Gauge<f64, AtomicU64>;
 
-#[derive(Debug)]
-pub struct Metrics {
-    registry: Registry,
-    runs: Family<Labels<1>, Counter>,
-    run_duration: Histogram,
-    last_success: Seconds,
-    last_evaluated: Seconds,
-    next_run: Seconds,
-    consents: Family<Labels<1>, Gauge>,
-    changes: Family<Labels<1>, Counter>,
-    rejected: Counter,
-    withheld: Gauge,
-    http_requests: Family<Labels<2>, Counter>,
-    http_retries: Counter,
-    token_requests: Counter,
-    lookups: Family<Labels<1>, Counter>,
-    returns_pending: Gauge,
-    notifications: Family<Labels<1>, Counter>,
-    reader_lag: Family<Labels<1>, Gauge>,
+/// For each family: its field, its name behind the prefix, and its HELP, in the order of the page.
+macro_rules! families {
+    ($($field:ident: $Type:ty $(= $value:expr)?, $name:literal, $help:literal;)+) => {
+        #[derive(Debug)]
+        pub struct Metrics {
+            registry: Registry,
+            $($field: $Type,)+
+        }
+
+        impl Metrics {
+            fn register() -> Self {
+                let mut registry = Registry::with_prefix("understory_sync");
+                $(
+                    let $field: $Type = families!(@new $($value)?);
+                    registry.register($name, $help, $field.clone());
+                )+
+                Self { registry, $($field,)+ }
+            }
+        }
+    };
+    (@new) => { Default::default() };
+    (@new $value:expr) => { $value };
+}
+
+families! {
+    build: Gauges, "build_info", "The program's version; always 1";
+    runs: Counters<1>, "runs", "Runs that have ended, by outcome";
+    run_duration: Histogram = Histogram::new(BUCKETS), "run_duration_seconds", "How long runs took";
+    last_success: Seconds, "last_success_timestamp_seconds", "When the last complete run ended";
+    last_evaluated: Seconds, "last_absence_judged_timestamp_seconds", "When a run last evaluated removals";
+    next_run: Seconds, "next_run_timestamp_seconds", "When the next run is due";
+    consents: Gauges, "consents", "Rows of consents, by state";
+    changes: Counters<1>, "changes", "Changes recorded, by kind";
+    rejected: Counter, "rejected_items", "Items of the API that could not be used, counted in every run";
+    withheld: Gauge, "removals_withheld",
+        "Rows that are no longer listed and that the removal guard keeps active";
+    returns_pending: Gauge, "returns_pending", "Listed consents whose return waits for confirmation";
+    reader_lag: Gauges, "feed_reader_lag_seconds",
+        "Age of the oldest change that a reader of the change feed has not taken, 0 where it has them all";
+    http_requests: Counters<2>, "http_requests", "Requests sent, by endpoint and status (error: no answer)";
+    http_retries: Counter, "http_retries", "Requests that repeated a failed one";
+    token_requests: Counter, "token_requests", "Requests for an access token";
+    lookups: Counters<1>, "lookups", "Pages of single consents asked for, by answer";
+    notifications: Counters<1>, "notifications",
+        "Messages to the receiver of notify.url, by whether it accepted them";
+}
+
+fn counter<const N: usize>(family: &Counters<N>, labels: [(&'static str, &str); N]) -> Counter {
+    family.get_or_create(&labels.map(|(name, value)| (name, value.to_owned()))).clone()
+}
+
+fn set(family: &Gauges, label: &'static str, value: &str, number: i64) {
+    family.get_or_create(&[(label, value.to_owned())]).set(number);
 }
 
 impl Default for Metrics {
@@ -63,165 +96,85 @@ impl Default for Metrics {
     }
 }
 
-/// Registers a metric and hands it back.
-fn add<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
-    registry.register(name, help, metric.clone());
-    metric
-}
-
 impl Metrics {
     /// Every family at 0.
     pub fn new() -> Self {
-        let mut registry = Registry::with_prefix("understory_sync");
-        let r = &mut registry;
-        let build: Family<Labels<1>, Gauge> = Family::default();
-        build.get_or_create(&[("version", env!("CARGO_PKG_VERSION").to_owned())]).set(1);
-        r.register("build_info", "The program's version; always 1", build);
-        let family = Family::<Labels<1>, Counter>::default;
-        let metrics = Self {
-            runs: add(r, "runs", "Runs that have ended, by outcome", family()),
-            run_duration: add(r, "run_duration_seconds", "How long runs took", Histogram::new(BUCKETS)),
-            last_success: add(
-                r,
-                "last_success_timestamp_seconds",
-                "When the last complete run ended",
-                Gauge::default(),
-            ),
-            last_evaluated: add(
-                r,
-                "last_absence_judged_timestamp_seconds",
-                "When a run last evaluated removals",
-                Gauge::default(),
-            ),
-            next_run: add(r, "next_run_timestamp_seconds", "When the next run is due", Gauge::default()),
-            consents: add(r, "consents", "Rows of consents, by state", Family::default()),
-            changes: add(r, "changes", "Changes recorded, by kind", family()),
-            rejected: add(
-                r,
-                "rejected_items",
-                "Items of the API that could not be used, counted in every run",
-                Counter::default(),
-            ),
-            withheld: add(
-                r,
-                "removals_withheld",
-                "Rows that are no longer listed and that the removal guard keeps active",
-                Gauge::default(),
-            ),
-            returns_pending: add(
-                r,
-                "returns_pending",
-                "Listed consents whose return waits for confirmation",
-                Gauge::default(),
-            ),
-            reader_lag: add(
-                r,
-                "feed_reader_lag_seconds",
-                "Age of the oldest change that a reader of the change feed has not taken, 0 where it has them all",
-                Family::default(),
-            ),
-            http_requests: add(
-                r,
-                "http_requests",
-                "Requests sent, by endpoint and status (error: no answer)",
-                Family::default(),
-            ),
-            http_retries: add(r, "http_retries", "Requests that repeated a failed one", Counter::default()),
-            token_requests: add(r, "token_requests", "Requests for an access token", Counter::default()),
-            lookups: add(r, "lookups", "Pages of single consents asked for, by answer", family()),
-            notifications: add(
-                r,
-                "notifications",
-                "Messages to the receiver of notify.url, by whether it accepted them",
-                family(),
-            ),
-            registry,
-        };
-        metrics.begin_at_zero();
-        metrics
-    }
-
-    fn begin_at_zero(&self) {
+        let metrics = Self::register();
+        set(&metrics.build, "version", env!("CARGO_PKG_VERSION"), 1);
         for outcome in OUTCOMES {
-            drop(self.runs.get_or_create(&[("outcome", outcome.to_owned())]));
-        }
-        for state in STATES {
-            drop(self.consents.get_or_create(&[("state", state.to_owned())]));
+            counter(&metrics.runs, [("outcome", outcome)]);
         }
         for change in CHANGES {
-            drop(self.changes.get_or_create(&[("change", change.to_owned())]));
+            counter(&metrics.changes, [("change", change)]);
         }
-        for answer in LOOKUPS {
-            self.observe_lookups(answer, 0);
+        for state in STATES {
+            set(&metrics.consents, "state", state, 0);
         }
-        self.observe_notifications(0, 0);
-        for endpoint in ENDPOINTS {
-            for status in ["200", "error"] {
-                self.observe_http(endpoint, status, 0);
-            }
+        for answer in ["there", "gone", "unclear"] {
+            metrics.set_lookups(answer, 0);
         }
+        for endpoint in ["token", "consents", "consent"] {
+            metrics.set_requests(endpoint, "200", 0);
+            metrics.set_requests(endpoint, "error", 0);
+        }
+        metrics.observe_notifications(0, 0);
+        metrics
     }
 
     /// A run has ended, however it ended.
     pub fn record_run(&self, run: &RunRow, took: Duration) {
         if OUTCOMES.contains(&run.outcome.as_str()) {
-            self.runs.get_or_create(&[("outcome", run.outcome.clone())]).inc();
+            counter(&self.runs, [("outcome", &run.outcome)]).inc();
         }
         self.run_duration.observe(took.as_secs_f64());
         let counts = [run.added, run.updated, run.missing, run.removed, run.returned];
         for (change, count) in CHANGES.into_iter().zip(counts) {
-            self.changes
-                .get_or_create(&[("change", change.to_owned())])
-                .inc_by(u64::try_from(count).unwrap_or(0));
+            counter(&self.changes, [("change", change)]).inc_by(u64::try_from(count).unwrap_or(0));
         }
         self.rejected.inc_by(u64::try_from(run.rejected).unwrap_or(0));
     }
 
-    /// So many more requests to an endpoint (`token`, `consents`, `consent`) with this status, or `error` where none came.
-    pub fn observe_http(&self, endpoint: &'static str, status: &str, more: u64) {
-        self.http_requests
-            .get_or_create(&[("endpoint", endpoint.to_owned()), ("status", status.to_owned())])
-            .inc_by(more);
+    /// Requests to an endpoint with this status, or `error` where none came, since the process began.
+    pub fn set_requests(&self, endpoint: &'static str, status: &str, total: u64) {
+        counter(&self.http_requests, [("endpoint", endpoint), ("status", status)])
+            .inner()
+            .store(total, Ordering::Relaxed);
     }
 
-    /// So many more look-ups with this answer.
-    pub fn observe_lookups(&self, answer: &'static str, more: u64) {
-        self.lookups.get_or_create(&[("answer", answer.to_owned())]).inc_by(more);
+    /// As [`Metrics::set_requests`], for look-ups with this answer.
+    pub fn set_lookups(&self, answer: &'static str, total: u64) {
+        counter(&self.lookups, [("answer", answer)]).inner().store(total, Ordering::Relaxed);
     }
 
-    pub fn observe_retries(&self, more: u64) {
-        self.http_retries.inc_by(more);
+    pub fn set_retries(&self, total: u64) {
+        self.http_retries.inner().store(total, Ordering::Relaxed);
     }
 
-    /// So many more requests for a token.
-    pub fn observe_token_requests(&self, more: u64) {
-        self.token_requests.inc_by(more);
+    pub fn set_token_requests(&self, total: u64) {
+        self.token_requests.inner().store(total, Ordering::Relaxed);
     }
 
     pub fn observe_notifications(&self, sent: u64, failed: u64) {
-        for (outcome, more) in NOTIFICATIONS.into_iter().zip([sent, failed]) {
-            self.notifications.get_or_create(&[("outcome", outcome.to_owned())]).inc_by(more);
-        }
+        counter(&self.notifications, [("outcome", "sent")]).inc_by(sent);
+        counter(&self.notifications, [("outcome", "failed")]).inc_by(failed);
     }
 
-    /// What the database says now.
     pub fn set_snapshot(&self, snapshot: &Snapshot) {
         let consents = snapshot.consents;
         let counts = [consents.active, consents.missing, consents.removed];
         for (state, count) in STATES.into_iter().zip(counts) {
-            self.consents.get_or_create(&[("state", state.to_owned())]).set(count);
+            set(&self.consents, "state", state, count);
         }
         self.withheld.set(snapshot.withheld);
         self.returns_pending.set(snapshot.returns_pending);
         self.reader_lag.clear();
         for reader in &snapshot.readers {
-            self.reader_lag.get_or_create(&[("reader", reader.name.clone())]).set(reader.lag_seconds);
+            set(&self.reader_lag, "reader", &reader.name, reader.lag_seconds);
         }
         self.last_success.set(seconds(health::finished(snapshot)));
         self.last_evaluated.set(seconds(snapshot.last_judged_at));
     }
 
-    /// When the next run is due.
     pub fn set_next_run(&self, next: Option<Timestamp>) {
         self.next_run.set(seconds(next));
     }
@@ -296,7 +249,7 @@ mod tests {
             ..RunRow::default()
         };
         metrics.record_run(&run, Duration::from_millis(3_200));
-        metrics.observe_http("consents", "429", 2);
+        metrics.set_requests("consents", "429", 2);
         metrics.set_next_run(Some("2026-11-21T13:02:00.500Z".parse().unwrap()));
         metrics.set_snapshot(&Snapshot {
             consents: Counts { active: 10_345, missing: 2, removed: 7 },

@@ -46,34 +46,26 @@ pub struct Notice {
     pub amount: i64,
 }
 
-/// What the receiver gets.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Body {
-    pub content_type: &'static str,
-    pub text: String,
-}
-
 impl Notice {
-    pub fn test(company: Option<&str>, at: Timestamp) -> Self {
-        Self {
-            event: Event::Test,
-            at,
-            company: company.map(str::to_owned),
-            message: "This is a test message of understory-sync. Notifications arrive here.".to_owned(),
-            next_step: None,
-            counts: Vec::new(),
-            amount: 0,
-        }
+    fn new(event: Event, company: Option<&str>, at: Timestamp, message: String) -> Self {
+        let company = company.map(str::to_owned);
+        Self { event, at, company, message, next_step: None, counts: Vec::new(), amount: 0 }
     }
 
-    pub fn body(&self, format: NotifyFormat) -> Body {
+    pub fn test(company: Option<&str>, at: Timestamp) -> Self {
+        let message = "This is a test message of understory-sync. Notifications arrive here.";
+        Self::new(Event::Test, company, at, message.to_owned())
+    }
+
+    /// The content's type, and the content.
+    pub fn body(&self, format: NotifyFormat) -> (&'static str, String) {
         match format {
-            NotifyFormat::Json => Body { content_type: "application/json", text: self.to_json().to_string() },
+            NotifyFormat::Json => ("application/json", self.to_json().to_string()),
             NotifyFormat::Slack => {
                 let text = self.plain().replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-                Body { content_type: "application/json", text: json!({ "text": text }).to_string() }
+                ("application/json", json!({ "text": text }).to_string())
             }
-            NotifyFormat::Text => Body { content_type: "text/plain; charset=utf-8", text: self.plain() },
+            NotifyFormat::Text => ("text/plain; charset=utf-8", self.plain()),
         }
     }
 
@@ -147,38 +139,26 @@ fn is_due(event: Event, told: Option<&Notification>, amount: i64, now: Timestamp
 }
 
 fn trouble(event: Event, amount: i64, state: &NotificationState, now: Timestamp, how: &Invocation) -> Notice {
-    let (message, next_step, counts) = if event == Event::RemovalsWithheld {
+    let (message, next_step, kind) = if event == Event::RemovalsWithheld {
         let (message, line) = withheld_advice(amount, state.active, how);
-        (message, line, vec![("withheld", amount), ("active", state.active)])
+        (message, line, "withheld")
     } else {
         let error = reason(state.last_error.as_deref());
         let runs = counted(amount, "run has failed", "runs in a row have failed");
         let message =
             format!("{runs}. The last error: {error}. The table keeps what it holds. To see the state, run:");
-        (message, how.line("status"), vec![("failed_runs", amount), ("active", state.active)])
+        (message, how.line("status"), "failed_runs")
     };
-    Notice {
-        event,
-        at: now,
-        company: state.company.clone(),
-        message,
-        next_step: Some(next_step),
-        counts,
-        amount,
-    }
+    let counts = vec![(kind, amount), ("active", state.active)];
+    let notice = Notice::new(event, state.company.as_deref(), now, message);
+    Notice { next_step: Some(next_step), counts, amount, ..notice }
 }
 
 fn recovered(state: &NotificationState, now: Timestamp) -> Notice {
     let active = counted(state.active, "active consent", "active consents");
-    Notice {
-        event: Event::Recovered,
-        at: now,
-        company: state.company.clone(),
-        message: format!("All is well again: the last run succeeded and nothing is withheld. {active}."),
-        next_step: None,
-        counts: vec![("active", state.active)],
-        amount: 0,
-    }
+    let message = format!("All is well again: the last run succeeded and nothing is withheld. {active}.");
+    let notice = Notice::new(Event::Recovered, state.company.as_deref(), now, message);
+    Notice { counts: vec![("active", state.active)], ..notice }
 }
 
 #[cfg(test)]

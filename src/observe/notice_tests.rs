@@ -86,10 +86,10 @@ fn the_three_formats() {
         .flat_map(|notice| {
             [NotifyFormat::Json, NotifyFormat::Slack, NotifyFormat::Text].map(|format| notice.body(format))
         })
-        .map(|body| format!("{}\n{}", body.content_type, body.text))
+        .map(|(content_type, text)| format!("{content_type}\n{text}"))
         .collect();
     insta::assert_snapshot!(bodies.join("\n\n"));
-    let json: Value = serde_json::from_str(&due.notices[0].body(NotifyFormat::Json).text).unwrap_or_default();
+    let json: Value = serde_json::from_str(&due.notices[0].body(NotifyFormat::Json).1).unwrap_or_default();
     let mut keys: Vec<&String> = json.as_object().into_iter().flat_map(serde_json::Map::keys).collect();
     keys.sort();
     assert_eq!(keys, ["at", "company_id", "counts", "event", "message", "next_step"]);

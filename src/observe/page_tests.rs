@@ -1,9 +1,9 @@
 use super::*;
 use crate::observe::sample::{INSTALLATION, now, run, troubled, view, well};
-use crate::store::Snapshot;
 
 fn shown(snapshot: &Snapshot) -> String {
-    let page = render(&PageData::Known(view(snapshot)));
+    let View { installation, next_run, now, .. } = view(snapshot);
+    let page = render(Ok(snapshot), installation, next_run, now);
     keep(&page);
     page
 }
@@ -48,12 +48,7 @@ fn the_page_before_the_first_run() {
 
 #[test]
 fn the_page_while_the_database_does_not_answer() {
-    let page = render(&PageData::Unknown {
-        installation: &INSTALLATION,
-        why: "connection refused",
-        next_run: None,
-        now: now(),
-    });
+    let page = render(Err("connection refused"), &INSTALLATION, None, now());
     keep(&page);
     assert!(page.contains("the database does not answer (connection refused)"));
 }

@@ -28,27 +28,22 @@ pub struct Expected {
 
 impl Expected {
     fn words(self, pages: u64, items: u64, elapsed: Duration) -> String {
-        let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        let of = self.items.map(|items| format!(" of about {}", thousands(whole(items)))).unwrap_or_default();
-        let line =
-            format!("{}, {}{of} consents", counted(whole(pages), "page", "pages"), thousands(whole(items)));
+        let of = self.items.map(|items| format!(" of about {}", thousands(items))).unwrap_or_default();
+        let line = format!("{}, {}{of} consents", counted(pages, "page", "pages"), thousands(items));
         if pages < PAGES_TO_TELL_BY || items == 0 {
             return line;
         }
-        let seconds = elapsed.as_secs_f64().max(0.001);
-        let a_second = share(items, seconds);
+        let a_second = share(items, elapsed.as_secs_f64().max(0.001));
         let line = format!("{line}, {a_second:.0}/s");
         match self.items {
             Some(all) if all > items => {
-                let left = rounded(share(all - items, a_second));
-                format!("{line}, about {} left", duration(left))
+                format!("{line}, about {} left", rounded(share(all - items, a_second)))
             }
             Some(_) => line,
             None => {
                 let limit = self.pages_per_second.map(|rate| rate * share(items, share(pages, 1.0)));
                 let sample = rounded(share(SAMPLE, limit.unwrap_or(a_second)));
-                let sample = duration(sample);
-                format!("{line}, first run: {} take about {sample}", thousands(whole(SAMPLE)))
+                format!("{line}, first run: {} take about {sample}", thousands(SAMPLE))
             }
         }
     }
@@ -60,12 +55,13 @@ fn share(count: u64, of: f64) -> f64 {
 }
 
 /// Whole seconds, so that the words do not tremble.
-fn rounded(seconds: f64) -> Duration {
-    Duration::try_from_secs_f64(seconds.ceil().max(1.0)).unwrap_or(Duration::MAX)
+fn rounded(seconds: f64) -> String {
+    duration(Duration::try_from_secs_f64(seconds.ceil().max(1.0)).unwrap_or(Duration::MAX))
 }
 
-fn style() -> ProgressStyle {
-    ProgressStyle::with_template(TEMPLATE).unwrap_or_else(|_| ProgressStyle::default_spinner())
+/// Whether standard error is a terminal that knows more than lines of text.
+pub(super) fn is_capable_terminal() -> bool {
+    io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
 /// One line at the bottom of standard error, or nothing at all. Clones are the same line.
@@ -81,12 +77,13 @@ struct ShownLine {
 impl ProgressLine {
     /// Shown where `wanted` and standard error is a terminal that can move its cursor.
     pub fn new(wanted: bool) -> Self {
-        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        if !wanted || dumb || !io::stderr().is_terminal() {
+        if !wanted || !is_capable_terminal() {
             return Self(None);
         }
+        let style =
+            ProgressStyle::with_template(TEMPLATE).unwrap_or_else(|_| ProgressStyle::default_spinner());
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
-        let bar = bar.with_style(style()).with_message("no page yet");
+        let bar = bar.with_style(style).with_message("no page yet");
         Self(Some(ShownLine { bar, began: Arc::default() }))
     }
 
@@ -103,7 +100,6 @@ impl ProgressLine {
         }
     }
 
-    /// How far it has come.
     pub fn show(&self, pages: u64, items: u64) {
         if let Some(ShownLine { bar, began }) = &self.0
             && let Some((began, expected)) = began.get()

@@ -1,18 +1,15 @@
 //! Numbers, times and text as people read them. Every time says its zone.
 
-use std::fmt::Write as _;
 use std::time::Duration;
 
 use crate::store::Timestamp;
 use crate::zone;
 
 /// `10,345`
-pub fn thousands(number: i64) -> String {
+pub fn thousands(number: impl TryInto<i64>) -> String {
+    let number = number.try_into().unwrap_or(i64::MAX);
     let digits = number.unsigned_abs().to_string();
-    let mut grouped = String::with_capacity(digits.len() + digits.len() / 3 + 1);
-    if number < 0 {
-        grouped.push('-');
-    }
+    let mut grouped = String::from(if number < 0 { "-" } else { "" });
     for (place, digit) in digits.chars().enumerate() {
         if place > 0 && (digits.len() - place).is_multiple_of(3) {
             grouped.push(',');
@@ -23,19 +20,17 @@ pub fn thousands(number: i64) -> String {
 }
 
 /// `1 consent`, `10,345 consents`
-pub fn counted(number: i64, one: &str, many: &str) -> String {
+pub fn counted(number: impl TryInto<i64>, one: &str, many: &str) -> String {
+    let number = number.try_into().unwrap_or(i64::MAX);
     format!("{} {}", thousands(number), if number == 1 { one } else { many })
 }
 
 /// `0.3 s`, `42 s`, `4 min 10 s`, `2 h 10 min`, `7 d 3 h`
 pub fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
-    let pair = |big: u64, big_unit: &str, small: u64, small_unit: &str| {
-        if small == 0 {
-            format!("{big} {big_unit}")
-        } else {
-            format!("{big} {big_unit} {small} {small_unit}")
-        }
+    let pair = |big: u64, big_unit: &str, small: u64, small_unit: &str| match small {
+        0 => format!("{big} {big_unit}"),
+        small => format!("{big} {big_unit} {small} {small_unit}"),
     };
     match seconds {
         0..10 => format!("{seconds}.{} s", duration.subsec_millis() / 100),
@@ -67,32 +62,22 @@ pub fn relative(at: Timestamp, now: Timestamp) -> String {
 }
 
 fn coarse(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    match seconds {
-        0..60 => format!("{seconds} s"),
-        60..3_600 => format!("{} min", seconds / 60),
-        3_600..172_800 => format!("{} h", seconds / 3_600),
-        _ => format!("{} d", seconds / 86_400),
+    match duration.as_secs() {
+        seconds @ 0..60 => format!("{seconds} s"),
+        seconds @ 60..3_600 => format!("{} min", seconds / 60),
+        seconds @ 3_600..172_800 => format!("{} h", seconds / 3_600),
+        seconds => format!("{} d", seconds / 86_400),
     }
 }
 
 /// Text that may stand in HTML, between tags and inside quoted attributes alike. Control characters become spaces.
 pub fn escape(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for letter in text.chars() {
-        match letter {
-            '&' => safe.push_str("&amp;"),
-            '<' => safe.push_str("&lt;"),
-            '>' => safe.push_str("&gt;"),
-            '"' => safe.push_str("&quot;"),
-            '\'' => safe.push_str("&#39;"),
-            _ if letter.is_control() => safe.push(' '),
-            _ => {
-                let _ = safe.write_char(letter);
-            }
-        }
-    }
-    safe
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
+        .replace('\'', "&#39;")
+        .replace(char::is_control, " ")
 }
 
 #[cfg(test)]

@@ -3,11 +3,12 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::config::Health;
 use crate::invocation::Invocation;
-use crate::store::{Change, Notification, RunRow, Snapshot, Timestamp};
+use crate::store::{Change, RunRow, Snapshot, Timestamp};
 
 use crate::zone;
 
@@ -27,7 +28,6 @@ const DAEMON_GRACE: Duration = Duration::from_mins(5);
 /// What stays as it is while this process lives.
 #[derive(Debug, Clone)]
 pub struct Installation {
-    /// `health.*`
     pub health: Health,
     /// `schedule.run_timeout`
     pub run_timeout: Option<Duration>,
@@ -62,7 +62,7 @@ pub enum Mood {
 }
 
 /// Something to know or to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Note {
     pub text: String,
     /// What to type: a command or a query.
@@ -99,63 +99,67 @@ impl View<'_> {
 
     /// Why it is not healthy; empty where it is.
     pub fn reasons(&self) -> Vec<Reason> {
-        health::verdict(self.snapshot, &self.installation.health, self.now).err().unwrap_or_default()
+        health::reasons(self.snapshot, &self.installation.health, self.now)
     }
 
     /// The state in one sentence.
     pub fn sentence(&self) -> String {
-        let as_of = health::finished(self.snapshot).map_or_else(
-            || "never yet".to_owned(),
-            |at| format!("{} ({})", moment(at), relative(at, self.now)),
-        );
-        let active = self.snapshot.consents.active;
-        match self.mood() {
-            Mood::Waiting if !self.snapshot.exists => {
-                let database = &self.installation.database;
-                let is_server = database.starts_with("PostgreSQL");
-                let what = if is_server { "There are no tables in" } else { "There is no database at" };
-                format!("{what} {database} yet: waiting for the first run.")
+        let as_of = health::finished(self.snapshot).map_or("never yet".to_owned(), |at| self.at(at));
+        let waiting = match self.snapshot.withheld {
+            0 => None,
+            1 => Some("1 removal is waiting for your decision.".to_owned()),
+            n => Some(format!("{} removals are waiting for your decision.", thousands(n))),
+        };
+        match (self.mood(), waiting) {
+            (Mood::Waiting, _) => self.waiting_sentence(),
+            (Mood::Bad, waiting) => {
+                // Without the keys, which stand in the details.
+                let texts: Vec<String> = self.reasons().into_iter().map(|reason| reason.text).collect();
+                let waiting = waiting.map(|waiting| format!(" {waiting}")).unwrap_or_default();
+                format!("Needs attention: {}.{waiting}", texts.join("; "))
             }
-            Mood::Waiting if self.running().is_some() => "The first run is under way.".to_owned(),
-            Mood::Waiting => "Waiting for the first run.".to_owned(),
-            Mood::Bad if self.snapshot.withheld > 0 => {
-                format!("Needs attention: {}. {}", self.reason_words(), self.waiting())
-            }
-            Mood::Bad => format!("Needs attention: {}.", self.reason_words()),
-            Mood::Watch if self.snapshot.withheld > 0 => {
-                format!("Last full sync {as_of}. {}", self.waiting())
-            }
-            Mood::Watch => {
+            (Mood::Watch, Some(waiting)) => format!("Last full sync {as_of}. {waiting}"),
+            (Mood::Watch, None) => {
                 format!("The last run failed, but the table is still fresh: as of {as_of}.")
             }
-            Mood::Good => format!(
+            (Mood::Good, _) => format!(
                 "All is well: {} in line with Understory as of {as_of}.",
-                counted(active, "active consent is", "active consents are")
+                counted(self.snapshot.consents.active, "active consent is", "active consents are")
             ),
         }
     }
 
-    /// Without the keys, which stand in the details.
-    fn reason_words(&self) -> String {
-        let texts: Vec<String> = self.reasons().into_iter().map(|reason| reason.text).collect();
-        texts.join("; ")
-    }
-
-    fn waiting(&self) -> String {
-        match self.snapshot.withheld {
-            1 => "1 removal is waiting for your decision.".to_owned(),
-            n => format!("{} removals are waiting for your decision.", thousands(n)),
+    fn waiting_sentence(&self) -> String {
+        if self.running().is_some() {
+            return "The first run is under way.".to_owned();
         }
+        if self.snapshot.exists {
+            return "Waiting for the first run.".to_owned();
+        }
+        let database = &self.installation.database;
+        let is_server = database.starts_with("PostgreSQL");
+        let what = if is_server { "There are no tables in" } else { "There is no database at" };
+        format!("{what} {database} yet: waiting for the first run.")
     }
 
-    /// The newest run that has ended.
+    /// The runs that have ended, the newest first.
+    pub fn ended(&self) -> impl Iterator<Item = &RunRow> {
+        self.snapshot.runs.iter().filter(|run| run.finished_at.is_some())
+    }
+
     pub fn last_ended(&self) -> Option<&RunRow> {
-        self.snapshot.runs.iter().find(|run| run.finished_at.is_some())
+        self.ended().next()
     }
 
     /// The newest run that has ended, if it failed.
     fn last_failed(&self) -> Option<&RunRow> {
         self.last_ended().filter(|run| run.outcome == "failed")
+    }
+
+    /// Active, missing and removed.
+    pub(super) fn counts(&self) -> [String; 3] {
+        let consents = self.snapshot.consents;
+        [consents.active, consents.missing, consents.removed].map(thousands)
     }
 
     /// The run that goes on now.
@@ -165,7 +169,7 @@ impl View<'_> {
 
     /// What to know and to do, the most urgent first.
     pub fn notes(&self) -> Vec<Note> {
-        [
+        let notes = [
             self.stale_note(),
             self.withheld_note(),
             self.failure_note(),
@@ -175,13 +179,11 @@ impl View<'_> {
             self.renewed_note(),
             self.slow_note(),
             self.restored_note(),
-        ]
-        .into_iter()
-        .flatten()
-        .collect()
+        ];
+        notes.into_iter().flatten().collect()
     }
 
-    /// The limits of a state that needs attention.
+    /// The limits of a state that needs attention, where no other note says why.
     fn stale_note(&self) -> Option<Note> {
         let limits: Vec<String> = self
             .reasons()
@@ -198,18 +200,15 @@ impl View<'_> {
     }
 
     fn withheld_note(&self) -> Option<Note> {
-        let Snapshot { withheld, consents, .. } = self.snapshot;
-        (*withheld > 0).then(|| {
-            let (text, command) = withheld_advice(*withheld, consents.active, Invocation::current());
-            Note::new(text).command(command).detail("removal.max_percent, removal.min_count")
-        })
+        let Snapshot { withheld: 1.., consents, .. } = self.snapshot else { return None };
+        let (text, command) = withheld_advice(self.snapshot.withheld, consents.active, Invocation::current());
+        Some(Note::new(text).command(command).detail("removal.max_percent, removal.min_count"))
     }
 
     fn failure_note(&self) -> Option<Note> {
         let last = self.last_failed()?;
-        let ended = self.snapshot.runs.iter().filter(|run| run.finished_at.is_some());
-        let in_a_row = ended.take_while(|run| run.outcome == "failed").count();
-        let often = if in_a_row > 1 { format!(" (and {} before it)", in_a_row - 1) } else { String::new() };
+        let before = self.ended().skip(1).take_while(|run| run.outcome == "failed").count();
+        let often = if before > 0 { format!(" (and {before} before it)") } else { String::new() };
         let text = format!(
             "Run {}{often} failed: {}. What was stored stays, and the next run tries again. To see what is wrong and how to fix it:",
             last.id,
@@ -219,8 +218,8 @@ impl View<'_> {
     }
 
     fn notification_note(&self) -> Option<Note> {
-        let failed = |told: &&Notification| self.installation.notifies && told.failed_at.is_some();
-        let told = self.snapshot.notifications.iter().filter(failed).max_by_key(|told| told.failed_at)?;
+        let failed = self.snapshot.notifications.iter().filter(|told| told.failed_at.is_some());
+        let told = failed.max_by_key(|told| told.failed_at).filter(|_| self.installation.notifies)?;
         let text = format!(
             "The last notification ({}) did not arrive, {}: {}. It is sent again after the next run. To try the receiver:",
             told.event,
@@ -240,27 +239,23 @@ impl View<'_> {
     }
 
     fn rejected_note(&self) -> Option<Note> {
-        let n = self.snapshot.rejected_items;
-        (n > 0).then(|| {
-            let text = format!(
-                "{} of the API cannot be used and {} set aside; all others are synced. To see why:",
-                counted(n, "record", "records"),
-                if n == 1 { "is" } else { "are" }
-            );
-            let query =
-                "select reason, count(*) from rejected_items where resolved_at is null group by reason";
-            Note::new(text).command(query)
-        })
+        let n @ 1.. = self.snapshot.rejected_items else { return None };
+        let text = format!(
+            "{} of the API cannot be used and {} set aside; all others are synced. To see why:",
+            counted(n, "record", "records"),
+            if n == 1 { "is" } else { "are" }
+        );
+        let query = "select reason, count(*) from rejected_items where resolved_at is null group by reason";
+        Some(Note::new(text).command(query))
     }
 
     fn renewed_note(&self) -> Option<Note> {
         let ids = &self.snapshot.renewed;
         let first = ids.first()?;
-        let named: Vec<&str> = ids.iter().take(IDS_NAMED).map(String::as_str).collect();
         let text = format!(
             "{} given consent since: Understory lists {}{}, which {} not erased with them. They stay suppressed. To let one in again:",
             counted(self.snapshot.renewed_people, "erased person has", "erased people have"),
-            named.join(", "),
+            ids[..ids.len().min(IDS_NAMED)].join(", "),
             if ids.len() > IDS_NAMED { ", …" } else { "" },
             if ids.len() == 1 { "was" } else { "were" }
         );
@@ -295,14 +290,10 @@ impl View<'_> {
     /// What changed on each of the last days in the zone of the schedule, oldest first, today last.
     pub fn days(&self, count: i64) -> Vec<(String, Change)> {
         let day = |at: Timestamp| zone::format_bare_time(at.to_utc(), "%Y-%m-%d");
-        let mut days: Vec<(String, Change)> = Vec::new();
         // Steps of 23 h meet the short day as well.
-        for step in 0..=count * 24 / 23 + 1 {
-            let date = day(self.now.plus_millis(step * -82_800_000));
-            if days.last().is_none_or(|(last, _)| *last != date) {
-                days.push((date, Change::default()));
-            }
-        }
+        let steps = (0..=count * 24 / 23 + 1).map(|step| day(self.now.plus_millis(step * -82_800_000)));
+        let mut days: Vec<(String, Change)> = steps.map(|date| (date, Change::default())).collect();
+        days.dedup_by(|one, other| one.0 == other.0);
         days.truncate(usize::try_from(count).unwrap_or(0));
         for change in &self.snapshot.changes {
             let date = day(change.started_at);
@@ -335,56 +326,50 @@ impl View<'_> {
     /// What is only worth a line where there is something to it.
     fn waiting_lines(&self) -> Vec<(&'static str, String)> {
         let snapshot = self.snapshot;
-        let since =
-            |since: Option<Timestamp>| since.map(|at| format!(" since {}", self.at(at))).unwrap_or_default();
+        let since = |at: Option<Timestamp>| at.map_or(String::new(), |at| format!(" since {}", self.at(at)));
         let mut lines = Vec::new();
         if let Some(kept) = &snapshot.acceptance {
             let until = kept.ends_at().map(|at| self.at(at)).unwrap_or_default();
-            let removals = i64::try_from(kept.removals).unwrap_or(i64::MAX);
-            let removals = counted(removals, "removal", "removals");
+            let removals = counted(kept.removals, "removal", "removals");
             lines.push(("Accepted", format!("up to {removals}, by {}, until {until}", kept.by)));
         }
-        if snapshot.returns_pending > 0 {
-            let returns = counted(snapshot.returns_pending, "return waits", "returns wait");
+        if let n @ 1.. = snapshot.returns_pending {
+            let returns = counted(n, "return waits", "returns wait");
             lines.push(("Returns", format!("{returns} for confirmation")));
         }
-        if snapshot.unlisted_there > 0 {
-            let people = counted(snapshot.unlisted_there, "missing person", "missing people");
+        if let n @ 1.. = snapshot.unlisted_there {
+            let people = counted(n, "missing person", "missing people");
             let since = since(snapshot.unlisted_there_since);
             lines.push(("Look-ups", format!("{people}, though their pages still answer{since}")));
         }
-        if snapshot.lookups_unclear > 0 {
-            let pages = counted(snapshot.lookups_unclear, "page", "pages");
+        if let n @ 1.. = snapshot.lookups_unclear {
             let since = since(snapshot.lookups_unclear_since);
-            lines.push(("Look-ups", format!("{pages} without a clear answer{since}")));
+            lines
+                .push(("Look-ups", format!("{} without a clear answer{since}", counted(n, "page", "pages"))));
         }
-        lines.extend(snapshot.readers.iter().map(|reader| {
+        for reader in &snapshot.readers {
             let state = if reader.refused {
                 "must begin anew (changes --forget-reader)".to_owned()
             } else {
                 format!("{} behind", duration(Duration::from_secs(reader.lag_seconds.unsigned_abs())))
             };
-            ("Reader", format!("{}: {state}", reader.name))
-        }));
+            lines.push(("Reader", format!("{}: {state}", reader.name)));
+        }
         lines
     }
 
     /// What is known of the database, line by line.
     fn lines(&self) -> Vec<(&'static str, String)> {
-        let Snapshot { exists, consents, .. } = self.snapshot;
         let none = || "none yet".to_owned();
         let installation = self.installation;
         let file = installation.config_file.as_deref().unwrap_or("no file");
         let mut lines = vec![("Database", installation.database.clone()), ("Settings", file.to_owned())];
         lines.extend(self.company().map(|company| ("Company", company.to_owned())));
-        if !exists {
+        if !self.snapshot.exists {
             return lines;
         }
-        let counts = [consents.active, consents.missing, consents.removed].map(thousands);
-        lines.push((
-            "Consents",
-            format!("{} active, {} missing, {} removed", counts[0], counts[1], counts[2]),
-        ));
+        let [active, missing, removed] = self.counts();
+        lines.push(("Consents", format!("{active} active, {missing} missing, {removed} removed")));
         let running = self.running().map(|run| format!("{}, since {}", run.id, self.at(run.started_at)));
         lines.extend(running.map(|running| ("Running", running)));
         let last = self.last_ended().map_or_else(none, |run| {
@@ -392,11 +377,11 @@ impl View<'_> {
             let ended = self.at(run.finished_at.unwrap_or(run.started_at));
             format!("{} {}, {ended}, took {time}", run.id, outcome(run))
         });
+        let evaluated = self.snapshot.last_judged_at.map_or_else(none, |at| self.at(at));
         lines.push(("Last run", last));
         lines.push(("Next run", self.next_run_words()));
-        let evaluated = self.snapshot.last_judged_at.map_or_else(none, |at| self.at(at));
         lines.push(("Removals", format!("last evaluated: {evaluated}")));
-        lines.append(&mut self.waiting_lines());
+        lines.extend(self.waiting_lines());
         lines
     }
 
@@ -416,42 +401,29 @@ impl View<'_> {
         for (name, words) in self.lines() {
             let _ = writeln!(page, "{name:<8}  {words}");
         }
-        self.write_runs(&mut page);
-        page
-    }
-
-    fn write_runs(&self, page: &mut String) {
-        if self.snapshot.runs.is_empty() {
-            return;
+        if !self.snapshot.runs.is_empty() {
+            page.push('\n');
+            let head = ["run", "started", "trigger", "outcome", "took", "active", "changes"];
+            push_run(&mut page, &head.map(str::to_owned));
         }
-        let _ = writeln!(
-            page,
-            "\n{:>6}  {:<26}  {:<8}  {:<11}  {:>11}  {:>10}  changes",
-            "run", "started", "trigger", "outcome", "took", "active"
-        );
         for run in self.snapshot.runs.iter().take(RUNS_SHOWN) {
-            let _ = writeln!(
-                page,
-                "{:>6}  {:<26}  {:<8}  {:<11}  {:>11}  {:>10}  {}",
-                run.id,
+            let row = [
+                run.id.to_string(),
                 moment(run.started_at),
-                run.trigger,
-                outcome(run),
+                run.trigger.clone(),
+                outcome(run).to_owned(),
                 took(run).map(duration).unwrap_or_default(),
                 run.active.map(thousands).unwrap_or_default(),
-                changes(run)
-            );
+                changes(run),
+            ];
+            push_run(&mut page, &row);
         }
+        page
     }
 
     /// `status --json`: for scripts; the names do not change.
     pub fn to_json(&self) -> Value {
         let reasons: Vec<String> = self.reasons().iter().map(ToString::to_string).collect();
-        let warnings: Vec<Value> = self
-            .notes()
-            .into_iter()
-            .map(|note| json!({ "text": note.text, "command": note.command, "detail": note.detail }))
-            .collect();
         json!({
             "healthy": reasons.is_empty(),
             "reasons": reasons,
@@ -477,10 +449,17 @@ impl View<'_> {
             "renewed_consents": self.snapshot.renewed,
             "last_complete": self.snapshot.last_complete,
             "last_judged_at": self.snapshot.last_judged_at,
-            "warnings": warnings,
+            "warnings": self.notes(),
             "runs": self.snapshot.runs,
         })
     }
+}
+
+fn push_run(page: &mut String, [id, started, trigger, outcome, took, active, changes]: &[String; 7]) {
+    let _ = writeln!(
+        page,
+        "{id:>6}  {started:<26}  {trigger:<8}  {outcome:<11}  {took:>11}  {active:>10}  {changes}"
+    );
 }
 
 /// Adds the changes of one run or day to those of others.

@@ -1,6 +1,6 @@
 use super::*;
 use crate::observe::sample::{INSTALLATION, now, troubled, view, well};
-use crate::store::Acceptance;
+use crate::store::{Acceptance, Notification};
 
 #[test]
 fn status_when_all_is_well() {
