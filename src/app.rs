@@ -47,19 +47,14 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     // As far as it can be told before the configuration is read, which may be what fails.
-    let format = std::env::var("UNDERSTORY_SYNC__LOG__FORMAT").ok();
-    let format = match cli.log_format.as_deref().or(format.as_deref()) {
-        Some("json") => LogFormat::Json,
-        _ => LogFormat::Text,
-    };
-    let format = Cell::new(format);
-    match run(&cli, &format) {
-        Ok(exit) => exit.into(),
-        Err(error) => {
-            complain(&error, format.get());
-            exit_of(cli.command.as_ref(), &error).into()
-        }
-    }
+    let format = cli.log_format.clone().or_else(|| std::env::var("UNDERSTORY_SYNC__LOG__FORMAT").ok());
+    let is_json = format.is_some_and(|format| format == "json");
+    let format = Cell::new(if is_json { LogFormat::Json } else { LogFormat::Text });
+    let exit = run(&cli, &format).unwrap_or_else(|error| {
+        print_error(&error, format.get());
+        exit_of(cli.command.as_ref(), &error)
+    });
+    exit.into()
 }
 
 /// The exit code of a failure: the error's own, but `healthcheck` says "not healthy" whatever went wrong. Container runtimes know 0 and
@@ -73,7 +68,7 @@ fn exit_of(command: Option<&Command>, error: &CommandError) -> Exit {
 }
 
 /// One clear message: what failed, why, and what to do.
-fn complain(error: &CommandError, format: LogFormat) {
+fn print_error(error: &CommandError, format: LogFormat) {
     if error.is_closed_pipe() {
         return;
     }
@@ -99,9 +94,7 @@ fn complain(error: &CommandError, format: LogFormat) {
 fn run(cli: &Cli, format: &Cell<LogFormat>) -> Result<Exit, CommandError> {
     let mut out = io::stdout().lock();
     match &cli.command {
-        Some(Command::Completions { shell }) => {
-            return Ok(command::completions::run(*shell, &mut out)?);
-        }
+        Some(Command::Completions { shell }) => return Ok(command::completions::run(*shell, &mut out)?),
         Some(Command::Man) => return Ok(command::man::run(&mut out)?),
         Some(Command::Config { example: true, .. }) => return Ok(command::config::example(&mut out)?),
         Some(Command::Config { schema: true, .. }) => return Ok(command::config::print_schema(&mut out)?),
@@ -136,14 +129,9 @@ fn run(cli: &Cli, format: &Cell<LogFormat>) -> Result<Exit, CommandError> {
 fn require_file_limit() -> Result<(), CommandError> {
     const NEEDED: u64 = 32;
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    match limit.filter(|limit| *limit < NEEDED) {
-        None => Ok(()),
-        Some(limit) => {
-            let cause =
-                io::Error::other(format!("{limit} open files are allowed (ulimit -n), {NEEDED} are needed"));
-            Err(CommandError::Io { what: "cannot start", cause })
-        }
-    }
+    let Some(limit) = limit.filter(|limit| *limit < NEEDED) else { return Ok(()) };
+    let cause = io::Error::other(format!("{limit} open files are allowed (ulimit -n), {NEEDED} are needed"));
+    Err(CommandError::Io { what: "cannot start", cause })
 }
 
 fn dispatch(
@@ -159,14 +147,13 @@ fn dispatch(
             let loaded = configuration(cli, Needs::Credentials, format)?;
             quiet_log(&loaded);
             runtime.block_on(interruptible(async {
-                let options = command::check::Options { json: *json, notify: *notify };
-                Ok(command::check::run(&loaded, options, &mut io::stdout().lock()).await?)
+                Ok(command::check::run(&loaded, *json, *notify, &mut io::stdout().lock()).await?)
             }))
         }
         _ => {
             let loaded = configuration(cli, Needs::Database, format)?;
             quiet_log(&loaded);
-            warn(&loaded);
+            log_warnings(&loaded);
             runtime.block_on(interruptible(on_database(command, loaded)))
         }
     }
@@ -207,15 +194,11 @@ async fn on_database(command: &Command, loaded: LoadedConfig) -> Result<Exit, Co
         Command::Forget(args) => {
             let emails = addresses(args.who.expose_secret())?;
             if args.undo {
-                command::forget::undo(&config, &emails, &mut out).await
-            } else {
-                command::forget::erase(&config, &emails, &mut out).await
+                return command::forget::undo(&config, &emails, &mut out).await;
             }
+            command::forget::erase(&config, &emails, &mut out).await
         }
-        Command::Changes(args) => {
-            let mut out = io::BufWriter::new(out);
-            command::changes::run(&config, args, &mut out).await
-        }
+        Command::Changes(args) => command::changes::run(&config, args, &mut io::BufWriter::new(out)).await,
         Command::AcceptRemovals { removals } => {
             command::accept_removals::run(&config, *removals, &crate::host::operator(), &mut out).await
         }
@@ -234,7 +217,7 @@ fn addresses(who: &str) -> Result<Vec<command::forget::Given>, CommandError> {
 }
 
 /// A command that is interrupted ends with 75; what it was doing in the database is rolled back with its connection.
-async fn interruptible(work: impl Future<Output = Result<Exit, CommandError>>) -> Result<Exit, CommandError> {
+async fn interruptible<T>(work: impl Future<Output = Result<T, CommandError>>) -> Result<T, CommandError> {
     let signals = listen(Role::Command)?;
     tokio::select! {
         biased;
@@ -278,8 +261,7 @@ fn quiet_log(loaded: &LoadedConfig) {
     logging::begin(&log, ProgressLine::default());
 }
 
-/// What the configuration makes one doubt.
-fn warn(loaded: &LoadedConfig) {
+fn log_warnings(loaded: &LoadedConfig) {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
@@ -287,10 +269,9 @@ fn warn(loaded: &LoadedConfig) {
 
 /// The state of the database; what is not there yet has no runs.
 async fn snapshot(config: &Config) -> Result<Snapshot, StoreError> {
-    match Store::open_to_read(&config.database, Bounds::look()).await? {
-        None => Ok(Snapshot::default()),
-        Some(store) => store.close_after(async |store| store.snapshot(20).await).await,
-    }
+    let store = Store::open_to_read(&config.database, Bounds::look()).await?;
+    let Some(store) = store else { return Ok(Snapshot::default()) };
+    store.close_after(async |store| store.snapshot(20).await).await
 }
 
 fn installation(loaded: &LoadedConfig) -> Installation {
@@ -321,19 +302,8 @@ async fn init(cli: &Cli, args: &InitArgs) -> Result<Exit, CommandError> {
 
 async fn demo(serve: bool) -> Result<Exit, CommandError> {
     logging::begin(&Log { level: tracing::Level::ERROR, format: LogFormat::Text }, ProgressLine::default());
-    let mut played = None;
-    Box::pin(interruptible(async {
-        let demo = command::demo::run(Path::new("."), serve, &mut io::stdout()).await?;
-        played = Some(demo);
-        Ok(Exit::Done)
-    }))
-    .await?;
-    match played.filter(|_| serve) {
-        None => Ok(Exit::Done),
-        Some(command::demo::Demo { api, loaded }) => {
-            let exit = serve::run(loaded).await;
-            drop(api);
-            exit
-        }
-    }
+    let mut out = io::stdout();
+    let played = interruptible(command::demo::run(Path::new("."), serve, &mut out));
+    let command::demo::Demo { api: _api, loaded } = Box::pin(played).await?;
+    if serve { serve::run(loaded).await } else { Ok(Exit::Done) }
 }

@@ -3,11 +3,11 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::error::ErrorKind;
+use clap::builder::{StringValueParser, TypedValueParser};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use secrecy::SecretString;
 
-/// The exit codes as people read them.
 pub const EXIT_CODES: &str = "   0  done
    1  healthcheck: not healthy
    2  the command line cannot be understood
@@ -54,16 +54,13 @@ pub struct Cli {
     #[arg(long)]
     pub run_once: bool,
 
-    /// How the one run goes.
     #[command(flatten)]
     pub run: RunArgs,
 
-    /// What to do instead.
     #[command(subcommand)]
     pub command: Option<Command>,
 }
 
-/// What goes with `--run-once` only.
 #[derive(Debug, Clone, Default, Args)]
 pub struct RunArgs {
     /// With --run-once: let this run mark up to N consents as missing that the removal guard would withhold
@@ -79,7 +76,6 @@ pub struct RunArgs {
     pub quiet: bool,
 }
 
-/// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Set it up: ask for the key and the database, try both, write the configuration
@@ -148,7 +144,7 @@ pub enum Command {
     /// so (`found`).
     Person {
         /// The address; - reads it from standard input, which keeps it out of the process list
-        #[arg(value_name = "EMAIL|-", value_parser = secret)]
+        #[arg(value_name = "EMAIL|-", value_parser = secret())]
         who: SecretString,
     },
 
@@ -186,7 +182,6 @@ pub enum Command {
     Man,
 }
 
-/// What `init` need not ask.
 #[derive(Debug, Args)]
 pub struct InitArgs {
     /// The key's id, from Understory's Backoffice: Settings, Integrations
@@ -203,7 +198,6 @@ pub struct InitArgs {
     pub system: bool,
 }
 
-/// What to export.
 #[derive(Debug, Args)]
 pub struct ExportArgs {
     /// What a line looks like
@@ -234,7 +228,6 @@ pub struct ExportArgs {
     pub output: Option<PathBuf>,
 }
 
-/// What a line of an export looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ExportFormat {
     /// Comma-separated values with a heading
@@ -280,16 +273,17 @@ pub struct ChangesArgs {
     pub command: Vec<OsString>,
 }
 
-fn reader_name(name: &str) -> Result<String, &'static str> {
-    let valid = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte);
-    if (1..=64).contains(&name.len()) && name.bytes().all(valid) {
-        Ok(name.to_owned())
-    } else {
-        Err("a reader's name has 1 to 64 of a-z, 0-9, _ and -")
-    }
+/// Personal data: kept out of every `Debug`.
+fn secret() -> impl TypedValueParser<Value = SecretString> {
+    StringValueParser::new().map(SecretString::from)
 }
 
-/// Whom to forget.
+fn reader_name(name: &str) -> Result<String, &'static str> {
+    let valid = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte);
+    let is_valid = (1..=64).contains(&name.len()) && name.bytes().all(valid);
+    is_valid.then(|| name.to_owned()).ok_or("a reader's name has 1 to 64 of a-z, 0-9, _ and -")
+}
+
 #[derive(Debug, Args)]
 pub struct ForgetArgs {
     /// Allow the person again: the next run that lists them brings them back
@@ -297,26 +291,17 @@ pub struct ForgetArgs {
     pub undo: bool,
 
     /// The address, with --undo also a consent id; - reads one a line from standard input, which keeps it out of the process list
-    #[arg(value_name = "EMAIL|-", value_parser = secret)]
+    #[arg(value_name = "EMAIL|-", value_parser = secret())]
     pub who: SecretString,
 }
 
-/// Personal data: kept out of every `Debug`.
-#[expect(clippy::unnecessary_wraps, reason = "the parser wants a result")]
-fn secret(text: &str) -> Result<SecretString, std::convert::Infallible> {
-    Ok(SecretString::from(text))
-}
-
 impl Cli {
-    /// Reads the arguments, the program's name first.
-    ///
-    /// # Errors
-    /// When they cannot be understood, and where help or the version is asked for: `clap::Error` knows what to print where,
-    /// and its `exit_code` is 0 or 2.
+    /// Reads the arguments, the program's name first. Fails where they cannot be understood, and where help or the version is asked
+    /// for: `clap::Error` knows what to print where, and its `exit_code` is 0 or 2.
     pub fn parse_arguments(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
         let arguments: Vec<OsString> = arguments.into_iter().collect();
         let cli = Self::try_parse_from(&arguments)
-            .map_err(|error| hide_addresses(name_what_was_meant(error), &arguments))?;
+            .map_err(|error| hide_addresses(explain_subcommand(error), &arguments))?;
         if cli.run_once && cli.command.is_some() {
             let message = "the argument '--run-once' cannot be used with a command";
             return Err(Self::command().error(ErrorKind::ArgumentConflict, message));
@@ -326,8 +311,7 @@ impl Cli {
 }
 
 /// Other programs have a command for what this one does without.
-fn name_what_was_meant(error: clap::Error) -> clap::Error {
-    use clap::error::{ContextKind, ContextValue};
+fn explain_subcommand(error: clap::Error) -> clap::Error {
     let Some(ContextValue::String(typed)) = error.get(ContextKind::InvalidSubcommand) else {
         return error;
     };
@@ -354,17 +338,13 @@ fn hide_addresses(error: clap::Error, arguments: &[OsString]) -> clap::Error {
         return error;
     }
     let told = error.to_string();
-    let addresses = arguments
-        .iter()
-        .skip(1)
-        .filter_map(|argument| argument.to_str())
-        .filter(|argument| argument.contains('@'));
+    let addresses =
+        arguments.iter().skip(1).filter_map(|argument| argument.to_str().filter(|text| text.contains('@')));
     let hidden = addresses.fold(told.clone(), |told, address| told.replace(address, "[redacted]"));
     if hidden == told {
         return error;
     }
-    let hidden = hidden.strip_prefix("error: ").unwrap_or(&hidden);
-    clap::Error::raw(error.kind(), hidden)
+    clap::Error::raw(error.kind(), hidden.strip_prefix("error: ").unwrap_or(&hidden))
 }
 
 #[cfg(test)]

@@ -29,7 +29,6 @@ pub enum Outcome {
     Complete {
         /// "ok: 10,345 consents, 12 new, 3 changed"
         summary: String,
-        /// The API asked us to wait until then.
         not_before: Option<std::time::Instant>,
     },
     /// Another run holds the lease.
@@ -39,7 +38,7 @@ pub enum Outcome {
     Failed {
         /// The error; no personal data, no secret.
         summary: String,
-        /// How the process ends, where it does.
+        /// Ends the process.
         end: Option<Exit>,
         /// The API asked us to wait until then.
         not_before: Option<std::time::Instant>,
@@ -116,10 +115,9 @@ impl DaemonLoop {
     fn publish_startup(&mut self, startup: &StartupState) {
         self.publish_next_run();
         self.notify(SystemdState::Ready);
-        match (&startup.database_down, &startup.last_run) {
-            (Some(why), _) => self.status(&format!("database unreachable: {why}")),
-            (None, Some(last_run)) => self.status(last_run),
-            (None, None) => self.status("no run yet"),
+        match &startup.database_down {
+            Some(why) => self.publish_status(&format!("database unreachable: {why}")),
+            None => self.publish_status(startup.last_run.as_deref().unwrap_or("no run yet")),
         }
     }
 
@@ -161,7 +159,7 @@ impl DaemonLoop {
             };
             if !logged {
                 tracing::info!("the run at start waits for another run to end ({holder})");
-                self.status(&format!("waiting for another run to end ({holder})"));
+                self.publish_status(&format!("waiting for another run to end ({holder})"));
                 logged = true;
             }
             if !self.sleep_unless_stopped(LEASE_POLL_INTERVAL).await {
@@ -172,17 +170,12 @@ impl DaemonLoop {
 
     /// False where shutdown is requested.
     async fn sleep_unless_stopped(&mut self, how_long: Duration) -> bool {
-        let end = Instant::now() + how_long;
-        while Instant::now() < end {
-            self.daemon.watchdog.ping();
-            let interval = self.daemon.watchdog.poll_interval().min(end - Instant::now());
-            tokio::select! {
-                biased;
-                () = self.daemon.signals.stop.cancelled() => return false,
-                () = tokio::time::sleep(interval) => {}
-            }
+        let sleep = self.daemon.watchdog.ping_while(Duration::MAX, tokio::time::sleep(how_long));
+        tokio::select! {
+            biased;
+            () = self.daemon.signals.stop.cancelled() => false,
+            () = sleep => true,
         }
-        !self.daemon.signals.stop.is_cancelled()
     }
 
     /// None where shutdown is requested. Each look of the scheduler at the clock pings the watchdog.
@@ -212,18 +205,12 @@ impl DaemonLoop {
     }
 
     fn must_wait_for_api(&mut self) -> bool {
-        let Some(left) = self
-            .not_before
-            .and_then(|until| until.checked_duration_since(Instant::now()))
-            .filter(|left| !left.is_zero())
-        else {
-            self.not_before = None;
-            return false;
-        };
+        self.not_before = self.not_before.filter(|until| *until > Instant::now());
+        let Some(left) = self.not_before.map(|until| until - Instant::now()) else { return false };
         let until = self.daemon.scheduler.now() + TimeDelta::from_std(left).unwrap_or_default();
         let until = zone::format_time(until);
         tracing::warn!("run skipped: the API asked us to wait until {until} (Retry-After)");
-        self.status(&format!("waiting as the API asked, until {until}"));
+        self.publish_status(&format!("waiting as the API asked, until {until}"));
         true
     }
 
@@ -237,11 +224,11 @@ impl DaemonLoop {
             Outcome::Complete { summary, not_before } => {
                 self.last_complete = Some(now);
                 self.respect_retry_after(not_before);
-                self.status(&format!("last run {at} {summary}"));
+                self.publish_status(&format!("last run {at} {summary}"));
             }
             Outcome::Busy { holder } => {
                 tracing::info!("run skipped: another run is in progress ({holder})");
-                self.status(&format!("run at {at} skipped, another run is in progress"));
+                self.publish_status(&format!("run at {at} skipped, another run is in progress"));
             }
             Outcome::Failed { summary, end: ends, not_before } => {
                 self.respect_retry_after(not_before);
@@ -249,7 +236,7 @@ impl DaemonLoop {
                     || "none complete yet".to_owned(),
                     |good| format!("last complete {}", zone::format_bare_time(good, "%Y-%m-%d %H:%M:%S")),
                 );
-                self.status(&format!("last run {at} failed: {summary}; {good}"));
+                self.publish_status(&format!("last run {at} failed: {summary}; {good}"));
                 end = ends;
             }
             Outcome::Interrupted => {}
@@ -286,7 +273,7 @@ impl DaemonLoop {
     }
 
     /// The text, and when the next run is due: the time alone where that is within a day.
-    fn status(&self, text: &str) {
+    fn publish_status(&self, text: &str) {
         let next = self.daemon.scheduler.next();
         let near = next - self.daemon.scheduler.now() < TimeDelta::days(1);
         let form = if near { "%H:%M" } else { "%Y-%m-%d %H:%M" };

@@ -26,9 +26,7 @@ pub struct AtomicFile {
 impl AtomicFile {
     /// Makes an empty file with mode 0600 in the folder of `target`, and removes what killed processes of this user left there.
     pub fn create_beside(target: &Path) -> io::Result<Self> {
-        let Some(name) = target.file_name() else {
-            return Err(io::Error::from(io::ErrorKind::IsADirectory));
-        };
+        let name = target.file_name().ok_or(io::ErrorKind::IsADirectory)?;
         for attempt in 0..100 {
             let mut part = std::ffi::OsString::from(".");
             part.push(name);
@@ -45,7 +43,7 @@ impl AtomicFile {
                 Err(cause) => return Err(cause),
             }
         }
-        Err(io::Error::from(io::ErrorKind::AlreadyExists))
+        Err(io::ErrorKind::AlreadyExists.into())
     }
 
     /// Where it lies for now.
@@ -77,16 +75,12 @@ impl Drop for AtomicFile {
 /// False where another process took the new file for a leftover before it was locked. A file system without locks keeps leftovers.
 fn is_locked_by_us(file: &File, path: &Path) -> bool {
     match file.try_lock() {
-        Ok(()) => is_same_file(file, path),
+        Ok(()) => match (file.metadata(), std::fs::symlink_metadata(path)) {
+            (Ok(ours), Ok(there)) => id_of(&ours) == id_of(&there),
+            _ => false,
+        },
         Err(std::fs::TryLockError::WouldBlock) => false,
         Err(std::fs::TryLockError::Error(_)) => true,
-    }
-}
-
-fn is_same_file(file: &File, path: &Path) -> bool {
-    match (file.metadata(), std::fs::symlink_metadata(path)) {
-        (Ok(ours), Ok(there)) => id_of(&ours) == id_of(&there),
-        _ => false,
     }
 }
 
@@ -96,10 +90,7 @@ fn id_of(metadata: &Metadata) -> (u64, u64) {
 
 /// Removes unfinished files of this user that no process has locked. What cannot be removed is not our command's failure.
 fn remove_leftovers(folder: &Path, user: u32) {
-    let Ok(entries) = std::fs::read_dir(folder) else {
-        return;
-    };
-    for entry in entries.flatten() {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let name = name.as_encoded_bytes();
         let is_ours = name.starts_with(b".")
@@ -120,7 +111,7 @@ pub fn open(path: &Path) -> io::Result<File> {
 /// As [`open`], and refuses whatever is not a regular file.
 pub fn open_regular(path: &Path) -> io::Result<File> {
     let file = open(path)?;
-    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::from(io::ErrorKind::InvalidInput)) }
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::InvalidInput.into()) }
 }
 
 /// What kept a file from being used, in words that people know.
@@ -180,10 +171,12 @@ fn is_foreign_link(path: &Path) -> bool {
 
 /// Where a file is written: without links in the way to it, also where the file itself is not there.
 pub fn resolved(path: &Path) -> PathBuf {
-    let is_foreign = is_foreign_link(path);
-    let path = if is_foreign { path.to_path_buf() } else { follow_links(path) };
-    if let (false, Ok(path)) = (is_foreign, path.canonicalize()) {
-        return path;
+    let mut path = path.to_path_buf();
+    if !is_foreign_link(&path) {
+        path = follow_links(&path);
+        if let Ok(path) = path.canonicalize() {
+            return path;
+        }
     }
     match (folder_of(&path).canonicalize(), path.file_name()) {
         (Ok(folder), Some(name)) => folder.join(name),

@@ -9,9 +9,8 @@ use std::sync::OnceLock;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Invocation {
     pub place: Place,
-    /// The program as it was started, or its full path.
+    /// As it was started, or its full path.
     pub program: String,
-    /// The configuration file.
     pub config: Option<String>,
     /// Variables that tell the database where the file does not.
     pub variables: Vec<(String, String)>,
@@ -60,7 +59,8 @@ impl Invocation {
 
     /// What to type for a command of this program that needs the database alone.
     pub fn line(&self, command: &str) -> String {
-        let program = self.program_line(command);
+        let config = self.config.as_ref().map(|file| format!("--config {} ", quote(file)));
+        let program = format!("{} {}{command}", quote(&self.program), config.unwrap_or_default());
         match &self.place {
             Place::Plain | Place::Systemd { user_manager: true, .. } => self.with_variables("", &program),
             Place::Systemd { user, sudo, .. } => {
@@ -91,36 +91,30 @@ impl Invocation {
     /// The same, and then a run at once where there is a way to ask for one.
     pub fn line_then_run(&self, command: &str) -> String {
         let line = self.line(command);
-        let (unit, user_manager, sudo) = match &self.place {
-            Place::Systemd { unit, user_manager, sudo, .. } => (unit, user_manager, sudo),
-            Place::Container { engine, id } if self.daemon => {
-                return format!("{line} && {engine} kill --signal HUP {id}");
+        match &self.place {
+            Place::Systemd { unit, user_manager, sudo, .. } => {
+                let verb = if self.daemon { "reload" } else { "start" };
+                let manager = match (user_manager, sudo) {
+                    (true, _) => "systemctl --user",
+                    (false, true) => "sudo systemctl",
+                    (false, false) => "systemctl",
+                };
+                format!("{line} && {manager} {verb} {}", quote(unit))
             }
-            _ => return line,
-        };
-        let verb = if self.daemon { "reload" } else { "start" };
-        let manager = match (user_manager, sudo) {
-            (true, _) => "systemctl --user",
-            (false, true) => "sudo systemctl",
-            (false, false) => "systemctl",
-        };
-        format!("{line} && {manager} {verb} {}", quote(unit))
-    }
-
-    fn program_line(&self, command: &str) -> String {
-        let config =
-            self.config.as_ref().map(|file| format!("--config {} ", quote(file))).unwrap_or_default();
-        format!("{} {config}{command}", quote(&self.program))
+            Place::Container { engine, id } if self.daemon => {
+                format!("{line} && {engine} kill --signal HUP {id}")
+            }
+            _ => line,
+        }
     }
 
     fn with_variables(&self, before: &str, program: &str) -> String {
         if self.variables.is_empty() {
             return format!("{before}{program}");
         }
-        let set: Vec<String> =
-            self.variables.iter().map(|(name, value)| format!("{name}={}", quote(value))).collect();
+        let set = self.variables.iter().map(|(name, value)| format!("{name}={} ", quote(value)));
         let env = if before.is_empty() { "" } else { "env " };
-        format!("{before}{env}{} {program}", set.join(" "))
+        format!("{before}{env}{}{program}", set.collect::<String>())
     }
 }
 
@@ -170,25 +164,23 @@ impl Process<'_> {
 }
 
 impl Place {
-    pub fn find(traces: &ProcessFacts<'_>) -> Self {
+    pub fn find(facts: &ProcessFacts<'_>) -> Self {
         // A container may run systemd itself, so it comes first.
-        if let Some((unit, user_manager)) = service(traces) {
-            return Self::Systemd { unit, user_manager, user: traces.user.to_owned(), sudo: traces.sudo };
+        if let Some((unit, user_manager)) = service(facts) {
+            return Self::Systemd { unit, user_manager, user: facts.user.to_owned(), sudo: facts.sudo };
         }
         // A shell in a container is as good as any.
-        if !traces.process.is_containers_own() && !traces.process.is_executed_from_outside() {
+        if !facts.process.is_containers_own() && !facts.process.is_executed_from_outside() {
             return Self::Plain;
         }
-        if traces.kubernetes {
-            let namespace = traces.namespace.map(str::trim).filter(|name| !name.is_empty());
-            return Self::Kubernetes {
-                namespace: namespace.map(str::to_owned),
-                pod: traces.hostname.to_owned(),
-            };
+        if facts.kubernetes {
+            let namespace = facts.namespace.map(str::trim).filter(|name| !name.is_empty());
+            let (namespace, pod) = (namespace.map(str::to_owned), facts.hostname.to_owned());
+            return Self::Kubernetes { namespace, pod };
         }
-        if traces.docker_env || traces.container_env {
-            let engine = if traces.docker_env { "docker" } else { "podman" };
-            let id = container_id(traces.mounts).unwrap_or_else(|| traces.hostname.to_owned());
+        if facts.docker_env || facts.container_env {
+            let engine = if facts.docker_env { "docker" } else { "podman" };
+            let id = container_id(facts.mounts).unwrap_or_else(|| facts.hostname.to_owned());
             return Self::Container { engine, id };
         }
         Self::Plain
@@ -196,21 +188,14 @@ impl Place {
 }
 
 /// The unit that this process belongs to. What cron or a login starts belongs to a unit too, but has no invocation id of it.
-fn service(traces: &ProcessFacts<'_>) -> Option<(String, bool)> {
-    if !traces.invocation_id {
-        return None;
-    }
+fn service(facts: &ProcessFacts<'_>) -> Option<(String, bool)> {
     // Where both hierarchies are mounted, only one of them may be systemd's.
-    let mut paths = traces
-        .cgroup
-        .lines()
-        .filter_map(|line| line.strip_prefix("0::").or_else(|| Some(line.split_once("name=systemd:")?.1)));
-    let (path, unit) =
-        paths.find_map(|path| Some((path, path.rsplit('/').find(|part| part.ends_with(".service"))?)))?;
-    if unit.starts_with("user@") || ["cron.service", "crond.service"].contains(&unit) {
-        return None;
-    }
-    Some((unit.trim_end_matches(".service").to_owned(), path.contains("/user@")))
+    let path = |line| str::strip_prefix(line, "0::").or_else(|| Some(line.split_once("name=systemd:")?.1));
+    let mut paths = facts.cgroup.lines().filter(|_| facts.invocation_id).filter_map(path);
+    let (path, unit) = paths
+        .find_map(|path| Some((path, path.rsplit('/').find_map(|part| part.strip_suffix(".service"))?)))?;
+    let is_another = unit.starts_with("user@") || ["cron", "crond"].contains(&unit);
+    (!is_another).then(|| (unit.to_owned(), path.contains("/user@")))
 }
 
 /// The engines mount `…/containers/ID/hostname` (Docker) or `…/ID/userdata/hostname` (Podman) at `/etc/hostname`.

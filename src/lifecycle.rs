@@ -49,14 +49,13 @@ impl Signals {
         let signals = Self::default();
         let mut term = signal(SignalKind::terminate())?;
         let mut int = signal(SignalKind::interrupt())?;
-        let hangup_stops = role == Role::Command;
-        let hung_up = Arc::new(Notify::new());
+        let hang_up = if role == Role::Command { Arc::default() } else { Arc::clone(&signals.run_now) };
         if role == Role::Daemon || !is_hangup_ignored() {
             let mut hup = signal(SignalKind::hangup())?;
-            let notified = Arc::clone(if hangup_stops { &hung_up } else { &signals.run_now });
+            let hang_up = Arc::clone(&hang_up);
             tokio::spawn(async move {
                 while hup.recv().await.is_some() {
-                    notified.notify_one();
+                    hang_up.notify_one();
                 }
             });
         }
@@ -65,7 +64,7 @@ impl Signals {
             let first = tokio::select! {
                 _ = term.recv() => "SIGTERM",
                 _ = int.recv() => "SIGINT",
-                () = hung_up.notified() => "SIGHUP",
+                () = hang_up.notified(), if role == Role::Command => "SIGHUP",
             };
             tracing::info!("{first}: stopping; a second signal ends the process at once");
             stop.cancel();
@@ -115,28 +114,23 @@ pub enum SystemdState<'a> {
 /// Notifies systemd, where there is one (`NOTIFY_SOCKET`).
 pub fn notify_systemd(state: SystemdState<'_>) {
     match state {
-        SystemdState::Ready => notify(NotifyState::Ready),
-        SystemdState::Stopping => notify(NotifyState::Stopping),
-        SystemdState::Status(text) => notify(NotifyState::Status(&text.replace(char::is_control, " "))),
+        SystemdState::Ready => send(NotifyState::Ready),
+        SystemdState::Stopping => send(NotifyState::Stopping),
+        SystemdState::Status(text) => send(NotifyState::Status(&text.replace(char::is_control, " "))),
     }
 }
 
 /// A manager that does not listen is no reason to stop working.
-fn notify(state: NotifyState<'_>) {
+fn send(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
         tracing::debug!("systemd could not be notified: {}", error.kind());
     }
 }
 
-/// The systemd watchdog: it is pinged because work went on, never because time went by.
+/// The systemd watchdog: it is pinged because work went on, never because time went by. The daemon's idle loop does each time it looks
+/// whether a run is due, a run after each page and each step of a wait.
 ///
-/// Who pings it:
-/// - the idle loop of the daemon, each time it looks whether a run is due (at least once a second): a loop that is stuck looks no more;
-/// - a run, after each page and each step of a wait (progress callback);
-/// - [`Watchdog::ping_while`], around one step that may rightly take long without a sign of life (one request with its retries and waits): it
-///   pings while that step is awaited, but no longer than the step is allowed to take, and then falls silent.
-///
-/// Beats closer together than a quarter of `WATCHDOG_USEC` are not sent.
+/// Pings closer together than a quarter of `WATCHDOG_USEC` are not sent.
 #[derive(Clone)]
 pub struct Watchdog(Arc<WatchdogState>);
 
@@ -149,18 +143,13 @@ struct WatchdogState {
 impl Watchdog {
     /// As systemd asked for in `WATCHDOG_USEC`; without it, a watchdog that nobody hears.
     pub fn from_systemd() -> Self {
-        Self::new(sd_notify::watchdog_enabled(), || {
-            notify(NotifyState::Watchdog);
-        })
+        Self::new(sd_notify::watchdog_enabled(), || send(NotifyState::Watchdog))
     }
 
-    /// A watchdog for a watchdog that must hear `ping` once in `watchdog`.
-    pub fn new(watchdog: Option<Duration>, ping: impl Fn() + Send + Sync + 'static) -> Self {
-        Self(Arc::new(WatchdogState {
-            every: watchdog.map(|limit| limit / 4),
-            last: Mutex::new(None),
-            ping: Box::new(ping),
-        }))
+    /// `ping` must be heard once in `limit`.
+    pub fn new(limit: Option<Duration>, ping: impl Fn() + Send + Sync + 'static) -> Self {
+        let every = limit.map(|limit| limit / 4);
+        Self(Arc::new(WatchdogState { every, last: Mutex::new(None), ping: Box::new(ping) }))
     }
 
     /// The longest that an idle loop may sleep without starving the watchdog.
@@ -178,7 +167,7 @@ impl Watchdog {
         }
     }
 
-    /// Awaits one long step and pings meanwhile, but no longer than `at_most`.
+    /// Awaits one step that may rightly take long without a sign of life, and pings meanwhile, but no longer than `at_most`.
     pub async fn ping_while<T>(&self, at_most: Duration, step: impl Future<Output = T>) -> T {
         let silent_from = Instant::now().checked_add(at_most);
         let interval = self.poll_interval().min(PING_EVERY).max(Duration::from_millis(10));
@@ -188,12 +177,9 @@ impl Watchdog {
             if silent_from.is_some_and(|end| Instant::now() >= end) {
                 return step.await;
             }
-            tokio::select! {
-                done = &mut step => {
-                    self.ping();
-                    return done;
-                }
-                () = tokio::time::sleep(interval) => {}
+            if let Ok(done) = tokio::time::timeout(interval, &mut step).await {
+                self.ping();
+                return done;
             }
         }
     }

@@ -31,7 +31,7 @@ pub(super) struct Notifier {
 }
 
 /// How many messages were accepted, and how many were not.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Delivered {
     pub(super) sent: u64,
     pub(super) failed: u64,
@@ -102,15 +102,12 @@ impl Notifier {
             self.unsaved.push((event, told, now));
         }
         if !self.unsaved.is_empty() {
-            match tokio::time::timeout(RECORD_TIMEOUT, self.save(config)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => {
-                    tracing::warn!(hint = error.hint(), "a notification could not be recorded: {error}");
-                }
-                Err(_) => tracing::warn!(
-                    "a notification could not be recorded: the database has not answered in time"
-                ),
-            }
+            let (why, hint) = match tokio::time::timeout(RECORD_TIMEOUT, self.save(config)).await {
+                Ok(Ok(())) => return delivered,
+                Ok(Err(error)) => (error.to_string(), error.hint().map(str::to_owned)),
+                Err(_) => ("the database has not answered in time".to_owned(), None),
+            };
+            tracing::warn!(hint, "a notification could not be recorded: {why}");
         }
         delivered
     }
@@ -145,25 +142,20 @@ impl Notifier {
     /// What cannot be saved now is saved after a later run: what was told while the database was away must neither go out again nor
     /// be forgotten when all is well.
     async fn save(&mut self, config: &Config) -> Result<(), StoreError> {
-        let mut store = Store::open_beside_run(&config.database).await?;
-        let mut done = Ok(());
-        while let Some((event, told, at)) = self.unsaved.first() {
-            done = store.remember_notification(event, told, *at).await;
-            if done.is_err() {
-                break;
+        let store = Store::open_beside_run(&config.database).await?;
+        let saved = async |store: &mut Store| {
+            while let Some((event, told, at)) = self.unsaved.first() {
+                store.remember_notification(event, told, *at).await?;
+                self.unsaved.remove(0);
             }
-            self.unsaved.remove(0);
-        }
-        store.close().await;
-        done
+            Ok(())
+        };
+        store.close_after(saved).await
     }
 }
 
 async fn look(config: &Config) -> Result<Option<NotificationState>, StoreError> {
-    let Some(mut store) = Store::open_to_read(&config.database, Bounds::look()).await? else {
-        return Ok(None);
-    };
-    let state = store.notification_state().await;
-    store.close().await;
-    state.map(Some)
+    let store = Store::open_to_read(&config.database, Bounds::look()).await?;
+    let Some(store) = store else { return Ok(None) };
+    store.close_after(async |store| store.notification_state().await.map(Some)).await
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::notify::Notifier;
-use super::{listen, snapshot, warn};
+use super::{listen, log_warnings, snapshot};
 use crate::api::Api;
 use crate::cli::Cli;
 use crate::command::CommandError;
@@ -31,7 +31,7 @@ pub(super) async fn run(cli: &Cli, loaded: LoadedConfig) -> Result<Exit, Command
     let progress = ProgressLine::new(!quiet && !cli.run.dry_run);
     logging::begin(&log, progress.clone());
     let signals = listen(Role::Command)?;
-    warn(&loaded);
+    log_warnings(&loaded);
     let acceptance = |removals| Acceptance { removals, by: crate::host::operator(), at: None };
     let options = RunOptions { acceptance: cli.run.accept_removals.map(acceptance) };
     let config = loaded.config;
@@ -40,8 +40,8 @@ pub(super) async fn run(cli: &Cli, loaded: LoadedConfig) -> Result<Exit, Command
         return dry_run(&mut syncer, &options, &signals.stop, quiet).await;
     }
     let watched = config.log.format == LogFormat::Text && io::stderr().is_terminal();
+    // Who looks on has the figures in the summary.
     let log = |row: &RunRow| {
-        // Who looks on has the figures in the summary.
         if !watched {
             log_run(&config, row);
         }
@@ -124,9 +124,7 @@ pub(super) fn log_run(config: &Config, row: &RunRow) {
 /// for it.
 pub(super) async fn heartbeat(config: &Config, row: &RunRow, stop: &CancellationToken) {
     let judged = row.absence.as_deref() == Some("judged");
-    let Some(url) = config.health.heartbeat_url.as_ref().filter(|_| judged) else {
-        return;
-    };
+    let Some(url) = config.health.heartbeat_url.as_ref().filter(|_| judged) else { return };
     tokio::select! {
         biased;
         () = stop.cancelled() => {}
@@ -140,9 +138,7 @@ pub(super) async fn heartbeat(config: &Config, row: &RunRow, stop: &Cancellation
 
 /// What the figures alone do not say.
 pub(super) fn log_message(config: &Config, report: &RunReport) {
-    let Some(message) = &report.message else {
-        return;
-    };
+    let Some(message) = &report.message else { return };
     if report.exit == Exit::Done {
         tracing::warn!(run_id = report.row.id, "{message}");
     } else if config.log.format == LogFormat::Text {
@@ -167,12 +163,10 @@ async fn dry_run(
         }
     };
     let report = syncer.dry_run(options, stop, &mut would).await?;
-    if let Some(message) = &report.message {
-        if report.exit == Exit::Done {
-            tracing::warn!("{message}");
-        } else {
-            tracing::error!("{message}");
-        }
+    match &report.message {
+        Some(message) if report.exit == Exit::Done => tracing::warn!("{message}"),
+        Some(message) => tracing::error!("{message}"),
+        None => {}
     }
     if !quiet || report.exit != Exit::Done {
         writeln!(out, "{}", report::dry_run_line(&report.row))?;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::config::{LoadedConfig, Origin};
+use crate::config::{ConfigEntry, LoadedConfig, Origin};
 use crate::host;
 use crate::invocation::{Invocation, Place, Process, ProcessFacts};
 
@@ -64,7 +64,7 @@ pub(super) fn absolute(path: &Path) -> String {
 /// What tells the database and is not in the file. A URL with a password is never repeated.
 fn database_variables(loaded: &LoadedConfig) -> Vec<(String, String)> {
     let entries = loaded.entries.iter().filter(|entry| entry.key.starts_with("database."));
-    let from_environment = entries.filter_map(|entry| {
+    let variable = |entry: &ConfigEntry| {
         let value = entry.value.as_deref()?.trim_matches('"');
         let name = match &entry.origin {
             Origin::Variable(name) => name.clone(),
@@ -75,6 +75,6 @@ fn database_variables(loaded: &LoadedConfig) -> Vec<(String, String)> {
             _ => return None,
         };
         (!value.contains("[redacted]")).then(|| (name, value.to_owned()))
-    });
-    from_environment.collect()
+    };
+    entries.filter_map(variable).collect()
 }

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use super::notify::{NOTIFY_TIMEOUT, Notifier};
 use super::once::{HEARTBEAT_TIMEOUT, heartbeat, log_message, log_run};
-use super::{installation, listen, snapshot, warn};
+use super::{installation, listen, log_warnings, snapshot};
 use crate::command::CommandError;
 use crate::config::{Config, Database, LoadedConfig};
 use crate::daemon::{Daemon, Outcome, RECORD_TIMEOUT, StartupState, ends_startup};
@@ -30,7 +30,7 @@ const SEEN_AT_START: u32 = 5;
 pub(super) async fn run(loaded: LoadedConfig) -> Result<Exit, CommandError> {
     logging::begin(&loaded.config.log, ProgressLine::default());
     let signals = listen(Role::Daemon)?;
-    warn(&loaded);
+    log_warnings(&loaded);
     let installation = installation(&loaded);
     let config = loaded.config;
     let watchdog = Watchdog::from_systemd();
@@ -38,12 +38,12 @@ pub(super) async fn run(loaded: LoadedConfig) -> Result<Exit, CommandError> {
     let metrics = Arc::new(Metrics::new());
     let listener = listener(&config, &installation, &metrics, &next_seen, &signals).await?;
     let mut syncer = Syncer::new(config.clone())?.report_progress_every(watchdog.poll_interval());
-    let (startup, opened) = tokio::select! {
+    let startup = tokio::select! {
         biased;
         () = signals.stop.cancelled() => return Ok(Exit::Done),
         startup = inspect_startup(&config, &metrics) => startup?,
     };
-    if opened {
+    if startup.database_down.is_none() {
         syncer.expect_database();
     }
     let mut work = Work {
@@ -71,22 +71,20 @@ pub(super) async fn run(loaded: LoadedConfig) -> Result<Exit, CommandError> {
     };
     let exit = daemon.serve(startup, async |trigger| work.run(trigger).await).await;
     signals.stop.cancel();
-    let ended = async {
-        if let Some(listener) = listener {
-            let _ = tokio::time::timeout(Duration::from_millis(900), listener).await;
-        }
-    };
-    tokio::join!(ended, record_next_run(database, None, Duration::from_millis(600)));
+    let recorded = record_next_run(database, None, Duration::from_millis(600));
+    if let Some(listener) = listener {
+        let _ = tokio::join!(tokio::time::timeout(Duration::from_millis(900), listener), recorded);
+    } else {
+        recorded.await;
+    }
     Ok(exit)
 }
 
 /// Says in the database when this daemon runs next, or that it stops. What fails here has failed in the run already, or will.
 async fn record_next_run(database: Database, at: Option<Timestamp>, patience: Duration) {
     let recording = async {
-        let mut store = Store::open_beside_run(&database).await?;
-        let recorded = store.record_next_run(at).await;
-        store.close().await;
-        recorded
+        let store = Store::open_beside_run(&database).await?;
+        store.close_after(async |store| store.record_next_run(at).await).await
     };
     if let Ok(Err(error)) = tokio::time::timeout(patience, recording).await {
         tracing::debug!("when the next run is due could not be recorded: {error}");
@@ -108,9 +106,7 @@ async fn listener(
     next_run: &watch::Receiver<Option<Timestamp>>,
     signals: &Signals,
 ) -> Result<Option<tokio::task::JoinHandle<()>>, CommandError> {
-    let Some(address) = config.http.listen else {
-        return Ok(None);
-    };
+    let Some(address) = config.http.listen else { return Ok(None) };
     let listener = http::bind(address).await.map_err(|cause| CommandError::listen(address, &cause))?;
     let address = listener.local_addr().unwrap_or(address);
     tracing::info!(%address, "listening");
@@ -120,26 +116,24 @@ async fn listener(
         next_run: next_run.clone(),
         allowed_hosts: config.http.allowed_hosts.clone(),
         installation: installation.clone(),
-        look: Box::new(move || {
-            let config = database.clone();
-            Box::pin(async move {
-                // Another thread waits for the database, so that the loop's thread never does.
-                let runtime = tokio::runtime::Handle::current();
-                let look = move || runtime.block_on(snapshot(&config));
-                match tokio::task::spawn_blocking(look).await {
-                    Ok(seen) => seen.map_err(|error| error.to_string()),
-                    Err(_) => Err("the look at the database failed".to_owned()),
-                }
-            })
-        }),
+        look: Box::new(move || Box::pin(look(database.clone()))),
         clock: Timestamp::now,
     };
     let stop = signals.stop.clone();
     Ok(Some(tokio::spawn(http::serve(listener, shown, stop))))
 }
 
+/// Another thread waits for the database, so that the loop's thread never does.
+async fn look(config: Config) -> Result<Snapshot, String> {
+    let runtime = tokio::runtime::Handle::current();
+    match tokio::task::spawn_blocking(move || runtime.block_on(snapshot(&config))).await {
+        Ok(seen) => seen.map_err(|error| error.to_string()),
+        Err(_) => Err("the look at the database failed".to_owned()),
+    }
+}
+
 /// Tries the database. One that cannot be reached is no failure of the start; one that can never be written is.
-async fn inspect_startup(config: &Config, metrics: &Metrics) -> Result<(StartupState, bool), CommandError> {
+async fn inspect_startup(config: &Config, metrics: &Metrics) -> Result<StartupState, CommandError> {
     let mut startup = StartupState {
         run_at_start: config.schedule.run_at_start,
         interval: config.schedule.interval,
@@ -164,16 +158,14 @@ async fn inspect_startup(config: &Config, metrics: &Metrics) -> Result<(StartupS
             metrics.set_snapshot(&snapshot);
             startup.last_run = last_run(&snapshot);
             startup.last_complete = snapshot.last_complete.and_then(|run| run.finished_at);
-            Ok((startup, true))
+            Ok(startup)
         }
         Err(error) if ends_startup(error.exit()) => Err(error.into()),
         Err(error) => {
-            tracing::error!(
-                hint = error.hint(),
-                "{error}; the daemon stays up and tries again at the next tick"
-            );
+            let hint = error.hint();
+            tracing::error!(hint, "{error}; the daemon stays up and tries again at the next tick");
             startup.database_down = Some(error.to_string());
-            Ok((startup, false))
+            Ok(startup)
         }
     }
 }
@@ -251,8 +243,7 @@ impl Work {
 
     fn failed(&mut self, failure: &Failure, took: Duration) -> Outcome {
         if let RunError::Store(StoreError::Busy { holder }) = &failure.error {
-            let holder = holder.clone();
-            return Outcome::Busy { holder };
+            return Outcome::Busy { holder: holder.clone() };
         }
         if let Some(row) = &failure.row {
             self.syncer.expect_database();
@@ -263,7 +254,9 @@ impl Work {
             return Outcome::Interrupted;
         }
         if failure.row.is_none() {
-            self.metrics.record_run(&failed_early(), took);
+            // It failed all the same.
+            let row = RunRow { outcome: "failed".to_owned(), ..RunRow::default() };
+            self.metrics.record_run(&row, took);
             self.notifier.count_unrecorded_failure(&failure.to_string());
         }
         tracing::error!(
@@ -291,9 +284,4 @@ impl Work {
         self.metrics.set_lookups("gone", lookups.gone);
         self.metrics.set_lookups("unclear", lookups.unclear);
     }
-}
-
-/// A run that could not even be recorded is one that failed, all the same.
-fn failed_early() -> RunRow {
-    RunRow { outcome: "failed".to_owned(), ..RunRow::default() }
 }

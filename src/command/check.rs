@@ -17,27 +17,22 @@ use crate::observe::report::near_limit;
 use crate::store::{Probe, Snapshot, Store, Timestamp};
 use crate::sync::{Failure, RunError};
 
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Options {
-    pub json: bool,
-    pub notify: bool,
-}
-
 /// Goes through all of it; the exit code is that of the first line that is not right.
-pub async fn run(loaded: &LoadedConfig, options: Options, out: &mut dyn Write) -> io::Result<Exit> {
-    let mut report = Report { out, exit: Exit::Done, lines: options.json.then(Vec::new) };
-    report.configuration(loaded)?;
-    match report.database(&loaded.config).await? {
+pub async fn run(loaded: &LoadedConfig, json: bool, notify: bool, out: &mut dyn Write) -> io::Result<Exit> {
+    let mut report = Report { out, exit: Exit::Done, lines: json.then(Vec::new) };
+    report.check_configuration(loaded)?;
+    match report.check_database(&loaded.config).await? {
         Some(store) => {
-            let asked = async |store: &mut Store| report.token_and_api(&loaded.config, Some(store)).await;
+            let asked =
+                async |store: &mut Store| report.check_token_and_api(&loaded.config, Some(store)).await;
             store.close_after(asked).await?;
         }
-        None => report.token_and_api(&loaded.config, None).await?,
+        None => report.check_token_and_api(&loaded.config, None).await?,
     }
-    if options.notify {
-        report.notification(&loaded.config).await?;
+    if notify {
+        report.check_notification(&loaded.config).await?;
     }
-    report.end()
+    report.finish()
 }
 
 struct Report<'a> {
@@ -49,11 +44,11 @@ struct Report<'a> {
 
 impl Report<'_> {
     fn good(&mut self, what: &str, message: &str) -> io::Result<()> {
-        self.line("ok", what, message, None, Exit::Done)
+        self.add_line("ok", what, message, None, Exit::Done)
     }
 
     fn warn(&mut self, what: &str, message: &str, hint: Option<String>) -> io::Result<()> {
-        self.line("warning", what, message, hint, Exit::Done)
+        self.add_line("warning", what, message, hint, Exit::Done)
     }
 
     fn bad(&mut self, what: &str, error: impl Into<CommandError>) -> io::Result<()> {
@@ -61,10 +56,10 @@ impl Report<'_> {
         if self.exit == Exit::Done {
             self.exit = error.exit();
         }
-        self.line("error", what, &error.to_string(), error.hint(), error.exit())
+        self.add_line("error", what, &error.to_string(), error.hint(), error.exit())
     }
 
-    fn line(
+    fn add_line(
         &mut self,
         state: &str,
         what: &str,
@@ -87,7 +82,7 @@ impl Report<'_> {
         hint.map_or(Ok(()), |hint| writeln!(self.out, "  → {}", visible(&hint)))
     }
 
-    fn end(self) -> io::Result<Exit> {
+    fn finish(self) -> io::Result<Exit> {
         if let Some(lines) = self.lines {
             let document = json!({ "exit_code": self.exit.code(), "checks": lines });
             writeln!(self.out, "{document:#}")?;
@@ -95,21 +90,18 @@ impl Report<'_> {
         Ok(self.exit)
     }
 
-    fn configuration(&mut self, loaded: &LoadedConfig) -> io::Result<()> {
-        let file =
-            loaded.file.as_ref().map_or_else(|| "no file".to_owned(), |file| file.display().to_string());
+    fn check_configuration(&mut self, loaded: &LoadedConfig) -> io::Result<()> {
+        let file = loaded.file.as_ref().map_or("no file".to_owned(), |file| file.display().to_string());
         self.good("configuration", &file)?;
         for warning in &loaded.warnings {
-            let (message, hint) = match warning.split_once("; try: ") {
-                Some((message, hint)) => (message, Some(hint.to_owned())),
-                None => (warning.as_str(), None),
-            };
-            self.warn("configuration", message, hint)?;
+            let mut parts = warning.splitn(2, "; try: ");
+            let message = parts.next().unwrap_or_default();
+            self.warn("configuration", message, parts.next().map(str::to_owned))?;
         }
         Ok(())
     }
 
-    async fn token_and_api(&mut self, config: &Config, store: Option<&mut Store>) -> io::Result<()> {
+    async fn check_token_and_api(&mut self, config: &Config, store: Option<&mut Store>) -> io::Result<()> {
         let mut api = match Api::new(&config.auth, &config.api, &config.retry) {
             Ok(api) => api,
             Err(error) => return self.bad("token", error),
@@ -119,10 +111,10 @@ impl Report<'_> {
         }
         let host = config.auth.token_url.host_str().unwrap_or_default();
         self.good("token", &format!("given by {host}"))?;
-        self.api(config, &mut api, store).await
+        self.check_api(config, &mut api, store).await
     }
 
-    async fn notification(&mut self, config: &Config) -> io::Result<()> {
+    async fn check_notification(&mut self, config: &Config) -> io::Result<()> {
         let Some(url) = &config.notify.url else {
             let problem = Problem::new(Exit::Config, "notify.url is off").next_step("set notify.url");
             return self.bad("notification", problem);
@@ -135,23 +127,18 @@ impl Report<'_> {
         }
     }
 
-    async fn database(&mut self, config: &Config) -> io::Result<Option<Store>> {
+    async fn check_database(&mut self, config: &Config) -> io::Result<Option<Store>> {
         match Store::probe(&config.database).await {
             Ok(Probe::Absent { place }) => {
                 self.good("database", &format!("{place} can be made (the first run does it)"))?;
-                self.listener(config, false).await?;
+                self.check_listener(config, false).await?;
             }
             Ok(Probe::Older { place }) => {
                 let migrate = Invocation::current().line("migrate");
                 let hint = format!("the next run brings it up to date, or now: {migrate}");
-                self.line(
-                    "ok",
-                    "database",
-                    &format!("{place}, its schema is older"),
-                    Some(hint),
-                    Exit::Done,
-                )?;
-                self.listener(config, true).await?;
+                let message = format!("{place}, its schema is older");
+                self.add_line("ok", "database", &message, Some(hint), Exit::Done)?;
+                self.check_listener(config, true).await?;
             }
             Ok(Probe::Ready(mut store)) => {
                 let place = store.place();
@@ -159,9 +146,9 @@ impl Report<'_> {
                     Ok(snapshot) => {
                         let active = snapshot.consents.active;
                         self.good("database", &format!("{place}, {active} active consents"))?;
-                        self.duration(config, &snapshot)?;
-                        self.listener(config, snapshot.next_run_at.is_some()).await?;
-                        self.restored(&snapshot)?;
+                        self.check_duration(config, &snapshot)?;
+                        self.check_listener(config, snapshot.next_run_at.is_some()).await?;
+                        self.check_restored(&snapshot)?;
                     }
                     Err(error) => self.bad("database", error)?,
                 }
@@ -169,32 +156,27 @@ impl Report<'_> {
             }
             Err(error) => {
                 self.bad("database", error)?;
-                self.listener(config, true).await?;
+                self.check_listener(config, true).await?;
             }
         }
         Ok(None)
     }
 
     /// `has_daemon`: the database tells of a daemon that has not ended, or cannot be asked.
-    async fn listener(&mut self, config: &Config, has_daemon: bool) -> io::Result<()> {
-        let Some(address) = config.http.listen else {
-            return Ok(());
+    async fn check_listener(&mut self, config: &Config, has_daemon: bool) -> io::Result<()> {
+        let Some(address) = config.http.listen else { return Ok(()) };
+        let Err(cause) = http::bind(address).await else {
+            return self.good("listener", &format!("{address} is free"));
         };
-        match http::bind(address).await {
-            Ok(_) => self.good("listener", &format!("{address} is free")),
-            Err(cause)
-                if cause.kind() == io::ErrorKind::AddrInUse
-                    && has_daemon
-                    && http::is_daemon(address).await =>
-            {
-                self.good("listener", &format!("{address}, where the daemon listens"))
-            }
-            Err(cause) => self.bad("listener", CommandError::listen(address, &cause)),
+        let is_in_use = cause.kind() == io::ErrorKind::AddrInUse;
+        if is_in_use && has_daemon && http::is_daemon(address).await {
+            return self.good("listener", &format!("{address}, where the daemon listens"));
         }
+        self.bad("listener", CommandError::listen(address, &cause))
     }
 
     /// People who were erased since the backup are in the database again.
-    fn restored(&mut self, snapshot: &Snapshot) -> io::Result<()> {
+    fn check_restored(&mut self, snapshot: &Snapshot) -> io::Result<()> {
         if snapshot.restored_at.is_none() {
             return Ok(());
         }
@@ -204,20 +186,23 @@ impl Report<'_> {
     }
 
     /// Warns from half of `schedule.run_timeout` on.
-    fn duration(&mut self, config: &Config, snapshot: &Snapshot) -> io::Result<()> {
-        let near =
-            snapshot.last_complete.as_ref().and_then(|run| near_limit(run, config.schedule.run_timeout));
-        let Some((took, timeout)) = near else { return Ok(()) };
+    fn check_duration(&mut self, config: &Config, snapshot: &Snapshot) -> io::Result<()> {
+        let last = snapshot.last_complete.as_ref();
+        let Some((took, timeout)) = last.and_then(|run| near_limit(run, config.schedule.run_timeout)) else {
+            return Ok(());
+        };
         let (took, timeout) = (took.as_secs(), timeout.as_secs());
+        let message = format!("the last complete run took {took} s of the {timeout} s it may take");
         let hint = "raise schedule.run_timeout or api.requests_per_second";
-        self.warn(
-            "schedule.run_timeout",
-            &format!("the last complete run took {took} s of the {timeout} s it may take"),
-            Some(hint.to_owned()),
-        )
+        self.warn("schedule.run_timeout", &message, Some(hint.to_owned()))
     }
 
-    async fn api(&mut self, config: &Config, api: &mut Api, store: Option<&mut Store>) -> io::Result<()> {
+    async fn check_api(
+        &mut self,
+        config: &Config,
+        api: &mut Api,
+        store: Option<&mut Store>,
+    ) -> io::Result<()> {
         let look = match FirstLook::fetch(api, config, Deadline::none()).await {
             Ok(look) => look,
             Err(error) => return self.bad("API", error),
@@ -229,8 +214,7 @@ impl Report<'_> {
         {
             return self.bad("API", Failure::from(RunError::other_company()));
         }
-        let company =
-            look.company.as_ref().map(|company| format!("; the company is {company}")).unwrap_or_default();
-        self.good("API", &format!("{}: {}{company}", look.path, look.counted()))
+        let company = look.company.as_ref().map(|company| format!("; the company is {company}"));
+        self.good("API", &format!("{}: {}{}", look.path, look.counted(), company.unwrap_or_default()))
     }
 }

@@ -67,7 +67,7 @@ impl CommandError {
 
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Config(error) => error.exit(),
+            Self::Config(_) => Exit::Config,
             Self::Store(error) => error.exit(),
             Self::Api(error) => error.exit(),
             Self::Run(failure) => failure.exit(),
@@ -85,7 +85,7 @@ impl CommandError {
 
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Config(error) => error.hint(),
+            Self::Config(error) => Some(error.hint().to_owned()),
             Self::Store(error) => error.hint().map(str::to_owned),
             Self::Api(error) => error.hint(),
             Self::Run(failure) => failure.hint(),

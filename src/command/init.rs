@@ -72,13 +72,13 @@ pub async fn run(
     }
     let given_url = around.environment.get(DATABASE_URL).map(SecretString::from);
     let winning: Vec<&str> = IN_THE_WAY.into_iter().filter(|name| around.environment.remove(name)).collect();
-    prompt.tell(WHERE_KEYS_ARE_MADE)?;
-    let mut session = InitDialog { args, around: &around, target: &target, prompt: &prompt, out };
-    let key = session.key().await?;
-    let database = session.database(&key, given_url).await?;
+    prompt.print(WHERE_KEYS_ARE_MADE)?;
+    let mut dialog = InitDialog { args, around: &around, target: &target, prompt: &prompt, out };
+    let key = dialog.choose_key().await?;
+    let database = dialog.choose_database(&key, given_url).await?;
     let files = target.files(&key, &database);
     target.write(&files)?;
-    session.end(&files, &winning)?;
+    dialog.print_next(&files, &winning)?;
     Ok(Exit::Done)
 }
 
@@ -89,6 +89,7 @@ struct ApiKey {
 
 struct ChosenDatabase {
     url: SecretString,
+    /// It holds a password.
     is_secret: bool,
 }
 
@@ -105,11 +106,8 @@ impl InitDialog<'_> {
     fn draft(&self, key: &ApiKey, database: &str) -> Result<LoadedConfig, CommandError> {
         let mut environment = self.around.environment.clone();
         environment.set("auth.client_secret", key.secret.expose_secret());
-        let text = format!(
-            "[auth]\nclient_id = {}\n[database]\nurl = {}\n",
-            quoted(&key.client_id),
-            quoted(database)
-        );
+        let (id, url) = (quoted(&key.client_id), quoted(database));
+        let text = format!("[auth]\nclient_id = {id}\n[database]\nurl = {url}\n");
         let sources = Sources {
             file: None,
             environment: &environment,
@@ -123,41 +121,37 @@ impl InitDialog<'_> {
     }
 
     /// Asks until a key works; in a script the first failure is the last.
-    async fn key(&mut self) -> Result<ApiKey, CommandError> {
-        let mut last_id = self.args.client_id.clone();
-        let mut asks_id = last_id.is_none();
+    async fn choose_key(&mut self) -> Result<ApiKey, CommandError> {
+        let mut given_id = self.args.client_id.clone();
+        let mut last_id: Option<String> = None;
         loop {
-            let client_id = match last_id.take() {
-                Some(id) if !asks_id => id,
-                last => self.ask_id(last).await?,
+            let client_id = match &given_id {
+                Some(id) => id.clone(),
+                None => self.ask_id(last_id.take()).await?,
             };
             let secret = self.prompt.ask_hidden("Client secret (not shown)").await?;
             last_id = Some(client_id.clone());
             if secret.expose_secret().trim().is_empty() {
-                self.failed(CommandError::usage("the secret is empty"))?;
+                self.report_failure(CommandError::usage("the secret is empty"))?;
                 continue;
             }
             let key = ApiKey { client_id, secret };
             loop {
-                match self.try_key(&key).await {
-                    Ok(()) => return Ok(key),
-                    Err(error) => {
-                        let passes = matches!(&error, CommandError::Api(error) if !error.is_about_the_key());
-                        self.failed(error)?;
-                        if !passes {
-                            break;
-                        }
-                        self.prompt.ask("Enter tries again (Ctrl-C ends)").await?;
-                    }
+                let Err(error) = self.try_key(&key).await else { return Ok(key) };
+                let passes = matches!(&error, CommandError::Api(error) if !error.is_about_the_key());
+                self.report_failure(error)?;
+                if !passes {
+                    break;
                 }
+                self.prompt.ask("Enter tries again (Ctrl-C ends)").await?;
             }
-            asks_id = true;
+            given_id = None;
         }
     }
 
     async fn ask_id(&self, last: Option<String>) -> Result<String, CommandError> {
+        let question = last.as_ref().map_or("Client id".to_owned(), |last| format!("Client id [{last}]"));
         loop {
-            let question = last.as_ref().map_or("Client id".to_owned(), |last| format!("Client id [{last}]"));
             let answer = self.prompt.ask(&question).await?;
             match (answer.trim(), &last) {
                 ("", Some(last)) => return Ok(last.clone()),
@@ -178,11 +172,11 @@ impl InitDialog<'_> {
         let look = FirstLook::fetch(&mut api, config, deadline).await?;
         let company = look.company.as_deref().unwrap_or("a company that lists nobody yet");
         writeln!(self.out, "✓ the key belongs to {company}: {}", look.counted())?;
-        self.warn(&loaded)
+        self.print_warnings(&loaded)
     }
 
     /// Asks until a database can be used; in a script the first failure is the last.
-    async fn database(
+    async fn choose_database(
         &mut self,
         key: &ApiKey,
         given: Option<SecretString>,
@@ -193,7 +187,7 @@ impl InitDialog<'_> {
             given => given,
         };
         if next.is_none() {
-            self.prompt.tell("\nThe database: Enter for SQLite, or postgres://USER@HOST/DATABASE")?;
+            self.prompt.print("\nThe database: Enter for SQLite, or postgres://USER@HOST/DATABASE")?;
         }
         loop {
             let url = match next.take() {
@@ -207,7 +201,7 @@ impl InitDialog<'_> {
                 Ok(is_secret) => return Ok(ChosenDatabase { url, is_secret }),
                 Err(error) => {
                     let wants_password = matches!(&error, CommandError::Store(StoreError::Login { .. }));
-                    self.failed(error)?;
+                    self.report_failure(error)?;
                     if wants_password {
                         next = self.with_password(&url).await?;
                     }
@@ -218,13 +212,13 @@ impl InitDialog<'_> {
 
     /// The URL with a password that is asked for, where it has none.
     async fn with_password(&self, url: &SecretString) -> Result<Option<SecretString>, CommandError> {
-        let Some(mut url) = Url::parse(url.expose_secret()).ok().filter(|url| url.password().is_none())
-        else {
+        let Ok(mut url) = Url::parse(url.expose_secret()) else { return Ok(None) };
+        if url.password().is_some() {
             return Ok(None);
-        };
+        }
         let password = self.prompt.ask_hidden("Password (not shown)").await?;
-        let fits =
-            !password.expose_secret().is_empty() && url.set_password(Some(password.expose_secret())).is_ok();
+        let password = password.expose_secret();
+        let fits = !password.is_empty() && url.set_password(Some(password)).is_ok();
         Ok(fits.then(|| SecretString::from(String::from(url))))
     }
 
@@ -238,23 +232,21 @@ impl InitDialog<'_> {
             writeln!(self.out, "✓ database: {}, made at the service's first start", database.shown_url())?;
             return Ok(false);
         }
-        match Store::probe(database).await? {
+        let (place, state) = match Store::probe(database).await? {
             Probe::Ready(store) => {
-                writeln!(self.out, "✓ database: {}, in use by this program already", store.place())?;
+                let place = store.place();
                 store.close().await;
+                (place, "in use by this program already")
             }
-            Probe::Older { place } => {
-                writeln!(self.out, "✓ database: {place}, to be brought up to date by the next run")?;
-            }
-            Probe::Absent { place } => {
-                writeln!(self.out, "✓ database: {place}, to be filled by the first run")?;
-            }
-        }
-        self.warn(&loaded)?;
+            Probe::Older { place } => (place, "to be brought up to date by the next run"),
+            Probe::Absent { place } => (place, "to be filled by the first run"),
+        };
+        writeln!(self.out, "✓ database: {place}, {state}")?;
+        self.print_warnings(&loaded)?;
         Ok(database.shown_url() != database.url.expose_secret())
     }
 
-    fn warn(&mut self, loaded: &LoadedConfig) -> Result<(), CommandError> {
+    fn print_warnings(&mut self, loaded: &LoadedConfig) -> Result<(), CommandError> {
         for warning in &loaded.warnings {
             writeln!(self.out, "! {warning}")?;
         }
@@ -262,7 +254,7 @@ impl InitDialog<'_> {
     }
 
     /// Tells what was wrong where it can be corrected, else ends with it.
-    fn failed(&self, error: CommandError) -> Result<(), CommandError> {
+    fn report_failure(&self, error: CommandError) -> Result<(), CommandError> {
         if !self.prompt.is_terminal || self.args.yes {
             return Err(error);
         }
@@ -275,16 +267,16 @@ impl InitDialog<'_> {
             }
             error => error.to_string(),
         };
-        self.prompt.tell(&format!("✗ {text}"))?;
+        self.prompt.print(&format!("✗ {text}"))?;
         let is_plain = matches!(error, CommandError::Config(_)) || error.exit() == Exit::Usage;
         if let Some(hint) = error.hint().filter(|_| !is_plain) {
-            self.prompt.tell(&format!("  → {hint}"))?;
+            self.prompt.print(&format!("  → {hint}"))?;
         }
         Ok(())
     }
 
     /// What was written, and the next line to type.
-    fn end(&mut self, files: &[NewFile], winning: &[&str]) -> Result<(), CommandError> {
+    fn print_next(&mut self, files: &[NewFile], winning: &[&str]) -> Result<(), CommandError> {
         for file in files {
             let readers = if file.mode == 0o600 { "you alone" } else { "everybody" };
             writeln!(self.out, "✓ wrote {}, readable by {readers}", file.path.display())?;

@@ -18,7 +18,7 @@ impl Prompt {
     }
 
     /// Prints to a terminal; a script gets no output.
-    pub(super) fn tell(&self, text: &str) -> io::Result<()> {
+    pub(super) fn print(&self, text: &str) -> io::Result<()> {
         if self.is_terminal {
             writeln!(io::stderr(), "{text}")?;
         }
@@ -40,7 +40,7 @@ impl Prompt {
     }
 }
 
-/// A line without its end. Read on a thread of its own, so that Ctrl-C is heard meanwhile.
+/// A line without its end, read on a thread of its own, so that Ctrl-C is heard meanwhile.
 async fn read_line() -> Result<String, CommandError> {
     let read = || {
         let mut line = String::new();

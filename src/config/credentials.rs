@@ -54,7 +54,7 @@ pub(super) fn read_files(reader: &mut KeyReader<'_>, environment: &Environment, 
             Ok(text) => reader.set(key, text, Origin::SecretFile(path)),
             Err(complaint) => {
                 let allowed = complaint.allowed.unwrap_or_default();
-                let problem = ConfigProblem { key: place.to_owned(), origin, what: complaint.what, allowed };
+                let problem = ConfigProblem::new(place, origin, complaint.what, allowed);
                 let list = if key == SECRET { &mut files.missing } else { &mut reader.problems };
                 list.push(problem);
                 files.unread.push((key, path));
@@ -103,12 +103,7 @@ pub(super) fn find_missing(reader: &mut KeyReader<'_>, files: SecretFiles) -> Ve
             }
             Some(_) => continue,
         };
-        missing.push(ConfigProblem {
-            key: key.to_owned(),
-            origin: reader.origin(key),
-            what: what.to_owned(),
-            allowed,
-        });
+        missing.push(ConfigProblem::new(key, reader.origin(key), what, allowed));
     }
     let secret = reader.text(SECRET).filter(|secret| !secret::is_placeholder(secret));
     if let Some(what) = secret.and_then(secret::copied_along) {

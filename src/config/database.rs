@@ -10,32 +10,19 @@ use super::keys::Database;
 use super::problem::show_name;
 use super::rule::{Accepted, Complaint, Parsed, Rule, accept, quoted, text};
 
-/// What may stand behind the `?` of a `postgres://` URL and has an effect, and whether its value may be shown. The driver's
-/// `statement-cache-capacity` is not among it: no statement is ever cached, for a pooler's sake.
-const PARAMETERS: [(&str, bool); 17] = [
-    ("sslmode", true),
-    ("ssl-mode", true),
-    ("sslrootcert", true),
-    ("ssl-root-cert", true),
-    ("ssl-ca", true),
-    ("sslcert", true),
-    ("ssl-cert", true),
-    ("sslkey", true),
-    ("ssl-key", true),
-    ("host", true),
-    ("hostaddr", true),
-    ("port", true),
-    ("dbname", true),
-    ("user", true),
-    ("application_name", true),
-    ("password", false),
-    ("options", false),
-];
+/// What may stand behind the `?` of a `postgres://` URL, has an effect, and may be shown. The driver's `statement-cache-capacity` is not
+/// among it: no statement is ever cached, for a pooler's sake.
+const SHOWN: &str = "sslmode ssl-mode sslrootcert ssl-root-cert ssl-ca sslcert ssl-cert sslkey ssl-key host hostaddr port dbname \
+     user application_name";
 
 /// Whether the query of a `postgres://` URL may hold this: what is not let through has no effect, and `config` warns of it.
 pub fn is_postgres_parameter(name: &str) -> bool {
     let setting = || name.strip_prefix("options[")?.strip_suffix(']');
-    PARAMETERS.iter().any(|(known, _)| *known == name) || setting().is_some()
+    is_shown(name) || ["password", "options"].contains(&name) || setting().is_some()
+}
+
+fn is_shown(parameter: &str) -> bool {
+    SHOWN.split(' ').any(|shown| shown == parameter)
 }
 
 /// The names of the parameter that names a certificate authority.
@@ -184,14 +171,10 @@ pub(super) const fn schema_name() -> Rule<Option<String>> {
 /// What may be shown of a `postgres://` URL: user, host, database and the values of known harmless parameters, each only where it holds
 /// no character that a misplaced password could stand behind.
 fn redact_password(text: &str) -> String {
-    let Some((scheme, rest)) = text.split_once("://") else {
+    let Some((scheme, rest)) = text.split_once("://").filter(|(scheme, _)| *scheme != "sqlite") else {
         return text.to_owned();
     };
-    if scheme == "sqlite" {
-        return text.to_owned();
-    }
-    let (address, query) =
-        rest.split_once('?').map_or((rest, None), |(address, query)| (address, Some(query)));
+    let (address, query) = rest.split_at(rest.find('?').unwrap_or(rest.len()));
     let (authority, path) = address.split_at(address.find('/').unwrap_or(address.len()));
     let authority = match authority.rsplit_once('@') {
         Some((user, host)) => match user.split_once(':') {
@@ -201,7 +184,7 @@ fn redact_password(text: &str) -> String {
         None => authority.to_owned(),
     };
     let path = path.strip_prefix('/').map_or_else(String::new, |path| format!("/{}", plain(path)));
-    let query = query.map_or_else(String::new, |query| {
+    let query = query.strip_prefix('?').map_or_else(String::new, |query| {
         let pairs: Vec<String> = query.split('&').map(show_parameter).collect();
         format!("?{}", pairs.join("&"))
     });
@@ -212,7 +195,7 @@ const HIDDEN: &str = "[redacted]";
 
 fn show_parameter(pair: &str) -> String {
     match pair.split_once('=') {
-        Some((name, value)) if PARAMETERS.contains(&(name, true)) => format!("{name}={}", plain(value)),
+        Some((name, value)) if is_shown(name) => format!("{name}={}", plain(value)),
         Some((name, _)) => format!("{}={HIDDEN}", plain(name)),
         None => plain(pair).to_owned(),
     }

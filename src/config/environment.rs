@@ -29,14 +29,10 @@ impl FromIterator<(OsString, OsString)> for Environment {
     fn from_iter<I: IntoIterator<Item = (OsString, OsString)>>(variables: I) -> Self {
         let mut environment = Self::default();
         for (name, value) in variables {
-            match (name.into_string(), value.into_string()) {
-                (Ok(name), Ok(value)) => {
-                    environment.variables.insert(name, value);
-                }
-                (name, _) => {
-                    let name = name.unwrap_or_else(|name| name.to_string_lossy().into_owned());
-                    environment.unreadable.push(name);
-                }
+            if let (Some(name), Some(value)) = (name.to_str(), value.to_str()) {
+                environment.variables.insert(name.to_owned(), value.to_owned());
+            } else {
+                environment.unreadable.push(name.to_string_lossy().into_owned());
             }
         }
         environment
@@ -86,11 +82,9 @@ impl Environment {
         self.unreadable
             .iter()
             .filter(ours)
-            .map(|name| ConfigProblem {
-                key: show_name(name),
-                origin: None,
-                what: "the variable is not valid UTF-8".to_owned(),
-                allowed: "set it to UTF-8 text".to_owned(),
+            .map(|name| {
+                let what = "the variable is not valid UTF-8";
+                ConfigProblem::new(show_name(name), None, what, "set it to UTF-8 text")
             })
             .collect()
     }
@@ -100,12 +94,8 @@ impl Environment {
 const READ_ELSEWHERE: [&str; 2] = ["DATABASE_URL", "CREDENTIALS_DIRECTORY"];
 
 fn unknown_variable(name: &str) -> ConfigProblem {
-    ConfigProblem {
-        key: show_name(name),
-        origin: None,
-        what: "there is no such variable".to_owned(),
-        allowed: format!("did you mean {}?", key::nearest_variable(name)),
-    }
+    let allowed = format!("did you mean {}?", key::nearest_variable(name));
+    ConfigProblem::new(show_name(name), None, "there is no such variable", allowed)
 }
 
 /// Whether a variable is meant for this program, rightly spelt or not.
@@ -123,13 +113,9 @@ fn is_ours(name: &str) -> bool {
 /// What Kubernetes sets in every pod of a namespace that has a Service named `understory-sync…` (for the metrics):
 /// `UNDERSTORY_SYNC_SERVICE_HOST`, `UNDERSTORY_SYNC_PORT_9187_TCP_ADDR`. Nobody misspelt anything there.
 fn is_service_link(name: &str) -> bool {
-    let Some(rest) = name.strip_prefix("UNDERSTORY_SYNC_") else {
+    let Some(rest) = name.strip_prefix("UNDERSTORY_SYNC").filter(|rest| !rest.starts_with("__")) else {
         return false;
     };
-    if rest.starts_with('_') {
-        return false;
-    }
-    let rest = format!("_{rest}");
     rest.ends_with("_SERVICE_HOST")
         || rest.ends_with("_SERVICE_PORT")
         || rest.contains("_SERVICE_PORT_")

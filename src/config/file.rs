@@ -62,15 +62,14 @@ fn refuse_foreign(path: &Path, file: &File, caller: u32) -> Result<(), ConfigPro
     if !metadata.is_file() && !metadata.is_dir() {
         return Err(unreadable(path, None, "it is a pipe or a device"));
     }
-    let problem = |what: String, allowed: String| {
-        Err(ConfigProblem { key: format!("configuration file {shown}"), origin: None, what, allowed })
-    };
+    let key = format!("configuration file {shown}");
     if foreign(metadata.uid()) || link.is_ok_and(|link| foreign(link.uid())) {
-        return problem("it belongs to another user, so it is not read".to_owned(), named);
+        let what = "it belongs to another user, so it is not read";
+        return Err(ConfigProblem::new(key, None, what, named));
     }
     if file::others_may_write(&metadata) {
-        let what = "it can be written by other users, so it is not read".to_owned();
-        return problem(what, format!("try: chmod go-w {shown}; {named}"));
+        let what = "it can be written by other users, so it is not read";
+        return Err(ConfigProblem::new(key, None, what, format!("try: chmod go-w {shown}; {named}")));
     }
     Ok(())
 }
@@ -90,12 +89,8 @@ fn read(mut file: File) -> Result<String, String> {
 }
 
 fn unreadable(path: &Path, origin: Option<Origin>, what: &str) -> ConfigProblem {
-    ConfigProblem {
-        key: format!("configuration file {}", show_path(path)),
-        origin,
-        what: what.to_owned(),
-        allowed: "expected a readable TOML file".to_owned(),
-    }
+    let key = format!("configuration file {}", show_path(path));
+    ConfigProblem::new(key, origin, what, "expected a readable TOML file")
 }
 
 /// What a file sets, and what is wrong with the names in it.
@@ -132,25 +127,25 @@ impl FileLayer {
                 self.add_all(&format!("{name}."), table);
             }
             (ValueKind::Table(_), Some(_)) => {
-                self.problem(name, "it is a table".to_owned(), "expected one value".to_owned());
+                self.add_problem(name, "it is a table", "expected one value");
             }
             (kind, Some(_)) => {
                 self.settings.insert(name, Value::new(None, kind));
             }
             (_, None) if is_section => {
                 let what = format!("it is a section, and holds keys: [{name}]");
-                self.problem(name, what, String::new());
+                self.add_problem(name, &what, "");
             }
             (_, None) => {
                 let allowed = format!("did you mean {}?", key::nearest(&name));
-                self.problem(show_name(&name), "there is no such key".to_owned(), allowed);
+                self.add_problem(show_name(&name), "there is no such key", &allowed);
             }
         }
     }
 
-    fn problem(&mut self, key: String, what: String, allowed: String) {
+    fn add_problem(&mut self, key: String, what: &str, allowed: &str) {
         let origin = Some(Origin::File(self.path.clone()));
-        self.problems.push(ConfigProblem { key, origin, what, allowed });
+        self.problems.push(ConfigProblem::new(key, origin, what, allowed));
     }
 }
 
@@ -174,14 +169,11 @@ fn explain_syntax(path: &Path, text: &str, error: &::config::ConfigError) -> Con
         format!(" at line {}, column {}", before.matches('\n').count() + 1, line.chars().count() + 1)
     });
     let reason = cause.map_or("a number is too large", toml::de::Error::message);
-    ConfigProblem {
-        key: before
-            .and_then(|before| key_behind(text, before.len()))
-            .unwrap_or_else(|| format!("configuration file {}", show_path(path))),
-        origin: Some(Origin::File(path.to_owned())),
-        what: format!("this is not TOML{place}: {reason}"),
-        allowed: "text stands in quotes, a section begins with [section]".to_owned(),
-    }
+    let key = before.and_then(|before| key_behind(text, before.len()));
+    let key = key.unwrap_or_else(|| format!("configuration file {}", show_path(path)));
+    let what = format!("this is not TOML{place}: {reason}");
+    let allowed = "text stands in quotes, a section begins with [section]";
+    ConfigProblem::new(key, Some(Origin::File(path.to_owned())), what, allowed)
 }
 
 fn find_large_number(text: &str) -> Option<Range<usize>> {

@@ -5,15 +5,16 @@ use std::path::{Path, PathBuf};
 use ::config::ValueKind;
 use chrono::{DateTime, Utc};
 
+use super::credentials;
 use super::database::plain;
 use super::environment::Environment;
 use super::file::{self, FileLayer};
+use super::key::{self, ConfigKey};
 use super::keys::{Config, KEYS};
 use super::layers::overlay;
 use super::problem::{ConfigError, ConfigProblem, show_path};
 use super::reader::{ConfigEntry, KeyReader};
 use super::rule::Context;
-use super::{credentials, key};
 use crate::file::{others_may_read, others_may_write};
 
 /// What a command cannot do without. Values that are set and wrong are errors for every command.
@@ -60,18 +61,13 @@ pub struct LoadedConfig {
     pub file: Option<PathBuf>,
 }
 
-/// Reads the configuration from all its layers.
-///
-/// # Errors
-/// When something that is set is wrong, or something that the command needs is missing: all of it at once.
+/// Reads the configuration from all its layers. Fails when something that is set is wrong, or something that the command needs is
+/// missing: with all of it at once.
 pub fn load(sources: &Sources<'_>, needs: Needs) -> Result<LoadedConfig, ConfigError> {
     load_found(sources, file::find(sources), needs)
 }
 
 /// As [`load`], with a file that is not written yet.
-///
-/// # Errors
-/// As [`load`].
 pub fn load_draft(
     sources: &Sources<'_>,
     path: &Path,
@@ -89,10 +85,7 @@ fn load_found(
     let parsed = found.and_then(|found| found.map(|(path, text)| file::parse(path, &text)).transpose());
     // What stands in a file that cannot be read is not missing.
     let is_readable = parsed.is_ok();
-    let (file, mut problems) = match parsed {
-        Ok(file) => (file, Vec::new()),
-        Err(problem) => (None, vec![problem]),
-    };
+    let (file, mut problems) = parsed.map_or_else(|problem| (None, vec![problem]), |file| (file, vec![]));
     let (variables, unknown) = sources.environment.layer();
     problems.extend(file.iter().flat_map(|file| file.problems.iter().cloned()).chain(unknown));
     let mut reader = reader(sources, file.as_ref(), variables)?;
@@ -138,12 +131,7 @@ fn reader<'a>(
     variables: ::config::Environment,
 ) -> Result<KeyReader<'a>, ConfigError> {
     let settings = overlay(file, variables, sources).map_err(|error| ConfigError {
-        problems: vec![ConfigProblem {
-            key: "configuration".to_owned(),
-            origin: None,
-            what: error.to_string(),
-            allowed: String::new(),
-        }],
+        problems: vec![ConfigProblem::new("configuration", None, error.to_string(), "")],
         is_first_start: false,
     })?;
     let context = Context {
@@ -156,9 +144,7 @@ fn reader<'a>(
 
 /// A configuration file that others may write, or read though it holds a secret.
 fn warn_of_open_file(reader: &mut KeyReader<'_>, file: &FileLayer) {
-    let Ok(metadata) = std::fs::metadata(&file.path) else {
-        return;
-    };
+    let Ok(metadata) = std::fs::metadata(&file.path) else { return };
     let path = show_path(&file.path);
     if others_may_write(&metadata) {
         reader.warnings.push(format!(
@@ -166,11 +152,9 @@ fn warn_of_open_file(reader: &mut KeyReader<'_>, file: &FileLayer) {
         ));
     }
     let secret = KEYS.iter().find(|key| key.shape.secret && holds_secret(file, key.name));
-    if let (true, Some(key)) = (others_may_read(&metadata), secret) {
-        let name = key.name;
-        reader
-            .warnings
-            .push(format!("{path} holds {name} and every user may read it; try: chmod 600 {path}"));
+    if let (true, Some(ConfigKey { name, .. })) = (others_may_read(&metadata), secret) {
+        let warning = format!("{path} holds {name} and every user may read it; try: chmod 600 {path}");
+        reader.warnings.push(warning);
     }
 }
 

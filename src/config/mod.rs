@@ -40,18 +40,17 @@ use std::str::FromStr;
 use secrecy::SecretString;
 
 impl Auth {
-    /// The secret as it is now.
-    ///
-    /// # Errors
-    /// What is wrong with the file; the secret that was read before may still be good.
+    /// The secret as it is now, or what is wrong with its file; the secret that was read before may still be good.
     pub fn current_secret(&self) -> Result<SecretString, String> {
         match &self.client_secret_file {
             // A pipe can be read once, and waits for ever after that.
             Some(path) if path.metadata().is_ok_and(|file| !file.is_file()) => Ok(self.client_secret.clone()),
-            // What is warned of was warned of at start.
-            Some(path) => secret::read(path, &mut Vec::new())
-                .map(SecretString::from)
-                .map_err(|complaint| complaint.what),
+            Some(path) => {
+                // What is warned of was warned of at start.
+                secret::read(path, &mut Vec::new())
+                    .map(SecretString::from)
+                    .map_err(|complaint| complaint.what)
+            }
             None => Ok(self.client_secret.clone()),
         }
     }
@@ -66,44 +65,27 @@ pub enum ConsentsPath {
     Fixed(String),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NotifyFormat {
-    Json,
-    Slack,
-    Text,
-}
+/// Values that are one of a few words.
+macro_rules! words {
+    ($Name:ident { $($Variant:ident = $word:literal),+ }) => {
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $Name { $($Variant),+ }
 
-impl FromStr for NotifyFormat {
-    type Err = ();
+        impl FromStr for $Name {
+            type Err = ();
 
-    fn from_str(text: &str) -> Result<Self, ()> {
-        match text {
-            "json" => Ok(Self::Json),
-            "slack" => Ok(Self::Slack),
-            "text" => Ok(Self::Text),
-            _ => Err(()),
+            fn from_str(text: &str) -> Result<Self, ()> {
+                match text {
+                    $($word => Ok(Self::$Variant),)+
+                    _ => Err(()),
+                }
+            }
         }
-    }
+    };
 }
+
+words! { NotifyFormat { Json = "json", Slack = "slack", Text = "text" } }
+words! { LogFormat { Text = "text", Json = "json" } }
 
 /// A URL whose path is a secret in itself (heartbeat and chat services put their key there).
 pub type SecretUrl = SecretString;
-
-/// How log lines are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    Text,
-    Json,
-}
-
-impl FromStr for LogFormat {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        match text {
-            "text" => Ok(Self::Text),
-            "json" => Ok(Self::Json),
-            _ => Err(()),
-        }
-    }
-}

@@ -3,8 +3,6 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::exit::Exit;
-
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
@@ -29,7 +27,6 @@ impl fmt::Display for Origin {
     }
 }
 
-/// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigProblem {
     /// The key, or the variable or file where no key can be told.
@@ -39,6 +36,17 @@ pub struct ConfigProblem {
     /// What is wrong, without any secret's value.
     pub what: String,
     pub allowed: String,
+}
+
+impl ConfigProblem {
+    pub(super) fn new(
+        key: impl Into<String>,
+        origin: Option<Origin>,
+        what: impl Into<String>,
+        allowed: impl Into<String>,
+    ) -> Self {
+        Self { key: key.into(), origin, what: what.into(), allowed: allowed.into() }
+    }
 }
 
 impl fmt::Display for ConfigProblem {
@@ -69,31 +77,22 @@ impl fmt::Display for ConfigError {
             f.write_str(
                 "no key is set; keys are made in Understory's Backoffice (Settings → Integrations), and `understory-sync demo` needs none",
             )?;
-            return self.problems.iter().try_for_each(|problem| write!(f, "\n  {problem}"));
+        } else {
+            let count = self.problems.len();
+            let noun = if count == 1 { "problem" } else { "problems" };
+            write!(f, "the configuration has {count} {noun}")?;
         }
-        let count = self.problems.len();
-        let noun = if count == 1 { "problem" } else { "problems" };
-        write!(f, "the configuration has {count} {noun}")?;
-        for problem in &self.problems {
-            write!(f, "\n  {problem}")?;
-        }
-        Ok(())
+        self.problems.iter().try_for_each(|problem| write!(f, "\n  {problem}"))
     }
 }
 
 impl ConfigError {
-    /// Always 78.
-    pub const fn exit(&self) -> Exit {
-        Exit::Config
-    }
-
-    pub fn hint(&self) -> Option<String> {
-        let hint = if self.is_first_start {
+    pub const fn hint(&self) -> &'static str {
+        if self.is_first_start {
             "`understory-sync init` asks for the key, tries it, and writes the configuration"
         } else {
             "`understory-sync config --example` shows every key with its default"
-        };
-        Some(hint.to_owned())
+        }
     }
 }
 
@@ -105,17 +104,10 @@ pub(super) fn show_path(path: &std::path::Path) -> String {
 /// Text that somebody else chose, for people: control characters escaped, cut where it would fill the screen.
 pub(super) fn show_name(text: &str) -> String {
     const LONGEST: usize = 200;
-    let mut shown = String::new();
-    for (count, character) in text.chars().enumerate() {
-        if count == LONGEST {
-            shown.push('…');
-            break;
-        }
-        if character.is_control() {
-            shown.extend(character.escape_default());
-        } else {
-            shown.push(character);
-        }
-    }
-    shown
+    let cut = if text.chars().nth(LONGEST).is_some() { "…" } else { "" };
+    let escape = |character: char| match character {
+        control if control.is_control() => control.escape_default().to_string(),
+        other => other.to_string(),
+    };
+    text.chars().take(LONGEST).map(escape).collect::<String>() + cut
 }

@@ -82,14 +82,13 @@ impl KeyReader<'_> {
     }
 
     pub(super) fn complain(&mut self, key: &str, origin: Option<Origin>, what: String, allowed: &str) {
-        self.problems.push(ConfigProblem { key: key.to_owned(), origin, what, allowed: allowed.to_owned() });
+        self.problems.push(ConfigProblem::new(key, origin, what, allowed));
     }
 
     /// Quotes the value where nobody could have put a secret.
     fn complain_about(&mut self, key: &str, setting: Setting, shape: Shape, complaint: Complaint) {
-        let quotable = !shape.secret && !key.ends_with("_url") && !key.starts_with("auth.");
         let quote = match &setting.value {
-            _ if !quotable => None,
+            _ if shape.secret || key.ends_with("_url") || key.starts_with("auth.") => None,
             // What holds credentials looks like this, and may stand in the wrong place.
             ValueKind::String(text) if text.is_empty() || text.contains("://") => None,
             ValueKind::String(text) => Some(format!("\"{}\"", show_name(text))),

@@ -14,7 +14,7 @@ use secrecy::SecretString;
 use super::duration::{parse_duration, show_duration};
 use super::secret::REDACTED;
 
-/// What a value is in a file. Texts and lists bring the words for what is expected of them.
+/// Texts and lists bring the words for what is expected of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Text(&'static str),
@@ -147,18 +147,21 @@ impl Shape {
 }
 
 impl Input<'_> {
-    /// The text, if it is one.
     pub(super) fn text(&self) -> Result<&str, Complaint> {
         match self.value {
             ValueKind::String(text) if text.is_empty() => {
                 Err(Complaint::new("it is empty").allowed("leave the key out, or give it a value"))
             }
             ValueKind::String(text) => Ok(text),
-            other => Err(Complaint::new(format!("it is {}", name_kind(other)))),
+            _ => Err(self.of_wrong_kind()),
         }
     }
 
-    /// The text of what may be a number or a truth value in a file.
+    fn of_wrong_kind(&self) -> Complaint {
+        Complaint::new(format!("it is {}", name_kind(self.value)))
+    }
+
+    /// The text, where a file would hold a number or a truth value.
     fn untyped(&self) -> Option<&str> {
         match self.value {
             ValueKind::String(text) if !self.is_typed => Some(text),
@@ -183,23 +186,20 @@ fn name_kind(value: &ValueKind) -> &'static str {
     }
 }
 
+const OUT_OF_RANGE: &str = "it is out of range";
+
 /// Text as TOML writes it.
 pub fn quoted(text: &str) -> String {
-    let mut shown = String::from('"');
-    for character in text.chars() {
-        match character {
-            '"' | '\\' => shown.extend(['\\', character]),
-            '\n' => shown.push_str("\\n"),
-            '\t' => shown.push_str("\\t"),
-            control if control.is_control() => shown.extend(format!("\\u{:04x}", u32::from(control)).chars()),
-            other => shown.push(other),
-        }
-    }
-    shown.push('"');
-    shown
+    let escape = |character: char| match character {
+        '"' | '\\' => format!("\\{character}"),
+        '\n' => "\\n".to_owned(),
+        '\t' => "\\t".to_owned(),
+        control if control.is_control() => format!("\\u{:04x}", u32::from(control)),
+        other => other.to_string(),
+    };
+    format!("\"{}\"", text.chars().map(escape).collect::<String>())
 }
 
-/// A list as TOML writes it.
 pub(super) fn show_list(items: &[String]) -> String {
     let shown: Vec<String> = items.iter().map(|item| quoted(item)).collect();
     format!("[{}]", shown.join(", "))
@@ -233,7 +233,6 @@ pub(super) const fn text<T>(expected: &'static str, parse: fn(&Input<'_>) -> Par
     Rule::new(Kind::Text(expected), 0, 0, parse)
 }
 
-/// Texts of their own kind.
 pub(super) const fn list<T>(expected: &'static str, parse: fn(&Input<'_>) -> Parsed<T>) -> Rule<T> {
     Rule::new(Kind::List(expected), 0, 0, parse)
 }
@@ -252,19 +251,18 @@ pub(super) const PATH: Rule<Option<PathBuf>> = text("a path in quotes", |input| 
 })
 .optional();
 
-/// A whole number within bounds.
 pub(super) const fn integer<T: TryFrom<u64>>(from: u64, to: u64) -> Rule<T> {
     Rule::new(Kind::Integer, from, to, |input| {
         let number = match (input.value, input.untyped()) {
             (ValueKind::I64(number), _) => u64::try_from(*number).ok(),
             (_, Some(text)) => whole(text),
-            _ => return Err(Complaint::new(format!("it is {}", name_kind(input.value)))),
+            _ => return Err(input.of_wrong_kind()),
         };
         let number = number.ok_or_else(|| Complaint::new("it is not such a number"))?;
         let in_bounds = (input.shape.from..=input.shape.to).contains(&number);
         match T::try_from(number) {
             Ok(value) if in_bounds => accept(value, number.to_string()),
-            _ => Err(out_of_range()),
+            _ => Err(Complaint::new(OUT_OF_RANGE)),
         }
     })
 }
@@ -272,10 +270,6 @@ pub(super) const fn integer<T: TryFrom<u64>>(from: u64, to: u64) -> Rule<T> {
 /// Digits only: the standard parser takes a leading `+` too.
 fn whole(text: &str) -> Option<u64> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { None }
-}
-
-fn out_of_range() -> Complaint {
-    Complaint::new("it is out of range")
 }
 
 /// A finite number from 0 to a bound.
@@ -301,18 +295,17 @@ fn parse_number(input: &Input<'_>) -> Parsed<f64> {
         (ValueKind::I64(number), _) => Some(*number as f64),
         (ValueKind::Float(number), _) => Some(*number),
         (_, Some(text)) => text.parse().ok(),
-        _ => return Err(Complaint::new(format!("it is {}", name_kind(input.value)))),
+        _ => return Err(input.of_wrong_kind()),
     };
     match number {
         None => Err(Complaint::new("it is not such a number")),
         Some(0.0) => accept(0.0, "0".to_owned()),
         // `contains` is false for what is not a number.
         Some(number) if (0.0..=input.shape.to as f64).contains(&number) => accept(number, number.to_string()),
-        Some(_) => Err(out_of_range()),
+        Some(_) => Err(Complaint::new(OUT_OF_RANGE)),
     }
 }
 
-/// `true` or `false`.
 pub(super) const fn boolean() -> Rule<bool> {
     Rule::new(Kind::Boolean, 0, 0, |input| {
         let value = match input.value {
@@ -346,10 +339,9 @@ fn parse_span(input: &Input<'_>) -> Parsed<Duration> {
     };
     let value = parse_duration(text).ok_or_else(|| Complaint::new("it is not a duration"))?;
     let bounds = Duration::from_millis(input.shape.from)..=Duration::from_millis(input.shape.to);
-    if bounds.contains(&value) { accept(value, quoted(text)) } else { Err(out_of_range()) }
+    if bounds.contains(&value) { accept(value, quoted(text)) } else { Err(Complaint::new(OUT_OF_RANGE)) }
 }
 
-/// One of a few words.
 pub(super) const fn word<T: FromStr>(words: &'static [&'static str]) -> Rule<T> {
     Rule::new(Kind::Word(words), 0, 0, |input| {
         let text = input.text()?;
@@ -358,26 +350,26 @@ pub(super) const fn word<T: FromStr>(words: &'static [&'static str]) -> Rule<T> 
     })
 }
 
-/// OAuth scopes.
 pub(super) const fn scopes() -> Rule<Vec<String>> {
-    let expected =
-        "a list like [\"openid\", \"marketing.read\"], in a variable with commas or spaces between";
-    list(expected, |input| {
-        let scopes = words(input)?;
-        if scopes.is_empty() {
-            return Err(Complaint::new("it is empty"));
-        }
-        // RFC 6749, 3.3: visible ASCII without the quote and the backslash.
-        let is_scope = |scope: &String| {
-            !scope.is_empty()
-                && scope.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\'))
-        };
-        if !scopes.iter().all(is_scope) {
-            return Err(Complaint::new("it holds something that is not a scope"));
-        }
-        let shown = show_list(&scopes);
-        accept(scopes, shown)
-    })
+    list(
+        "a list like [\"openid\", \"marketing.read\"], in a variable with commas or spaces between",
+        |input| {
+            let scopes = words(input)?;
+            if scopes.is_empty() {
+                return Err(Complaint::new("it is empty"));
+            }
+            // RFC 6749, 3.3: visible ASCII without the quote and the backslash.
+            let is_scope = |scope: &String| {
+                !scope.is_empty()
+                    && scope.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\'))
+            };
+            if !scopes.iter().all(is_scope) {
+                return Err(Complaint::new("it holds something that is not a scope"));
+            }
+            let shown = show_list(&scopes);
+            accept(scopes, shown)
+        },
+    )
 }
 
 /// A list of texts, or one text with commas or spaces between them.
@@ -393,7 +385,7 @@ pub(super) fn words(input: &Input<'_>) -> Result<Vec<String>, Complaint> {
                 other => Err(Complaint::new(format!("it holds {}", name_kind(other)))),
             })
             .collect(),
-        other => Err(Complaint::new(format!("it is {}", name_kind(other)))),
+        _ => Err(input.of_wrong_kind()),
     }
 }
 

@@ -83,7 +83,6 @@ impl TestFolder {
     fn problems_for(&self, needs: Needs) -> Vec<ConfigProblem> {
         let error = self.load_for(needs).unwrap_err();
         assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
-        assert_eq!(error.exit(), crate::exit::Exit::Config);
         error.problems
     }
 

@@ -93,13 +93,9 @@ impl Target {
     }
 
     pub(super) fn files(&self, key: &ApiKey, database: &ChosenDatabase) -> Vec<NewFile> {
-        let secret_line = if self.system {
-            // systemd reads it as root and hands it to the service.
-            String::new()
-        } else {
-            let name = self.secret.file_name().unwrap_or_default().to_string_lossy();
-            format!("client_secret_file = {}\n", quoted(&name))
-        };
+        let name = self.secret.file_name().unwrap_or_default().to_string_lossy();
+        // For the service, systemd reads it as root and hands it over.
+        let secret_line = if self.system { "" } else { &format!("client_secret_file = {}\n", quoted(&name)) };
         let own_file = self.system && database.is_secret;
         let database_line = if own_file {
             "url_file = \"database_url\"".to_owned()
@@ -112,11 +108,12 @@ impl Target {
             quoted(&key.client_id)
         );
         let mode = if self.system { 0o644 } else { 0o600 };
-        let line = |secret: &SecretString| SecretString::from(format!("{}\n", secret.expose_secret()));
-        let mut files = vec![NewFile { path: self.secret.clone(), mode: 0o600, content: line(&key.secret) }];
-        if own_file {
-            files.push(NewFile { path: self.url_file(), mode: 0o600, content: line(&database.url) });
-        }
+        let private = |path: PathBuf, secret: &SecretString| {
+            let content = SecretString::from(format!("{}\n", secret.expose_secret()));
+            NewFile { path, mode: 0o600, content }
+        };
+        let mut files = vec![private(self.secret.clone(), &key.secret)];
+        files.extend(own_file.then(|| private(self.url_file(), &database.url)));
         // The last: where it is, all of it is.
         files.push(NewFile { path: self.config.clone(), mode, content: config.into() });
         files
@@ -132,11 +129,7 @@ pub(super) struct NewFile {
 impl NewFile {
     fn write(&self) -> io::Result<()> {
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.path)?;
-        let filled = self.fill(file);
-        if filled.is_err() {
-            let _ = fs::remove_file(&self.path);
-        }
-        filled
+        self.fill(file).inspect_err(|_| drop(fs::remove_file(&self.path)))
     }
 
     fn fill(&self, mut file: File) -> io::Result<()> {
