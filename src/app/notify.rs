@@ -102,12 +102,15 @@ impl Notifier {
             self.unsaved.push((event, told, now));
         }
         if !self.unsaved.is_empty() {
-            let (why, hint) = match tokio::time::timeout(RECORD_TIMEOUT, self.save(config)).await {
-                Ok(Ok(())) => return delivered,
-                Ok(Err(error)) => (error.to_string(), error.hint().map(str::to_owned)),
-                Err(_) => ("the database has not answered in time".to_owned(), None),
-            };
-            tracing::warn!(hint, "a notification could not be recorded: {why}");
+            match tokio::time::timeout(RECORD_TIMEOUT, self.save(config)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    tracing::warn!(hint = error.hint(), "a notification could not be recorded: {error}");
+                }
+                Err(_) => tracing::warn!(
+                    "a notification could not be recorded: the database has not answered in time"
+                ),
+            }
         }
         delivered
     }

@@ -15,18 +15,8 @@ use crate::store::{Feed, FeedCursor, FeedLine, Hold, Reader, Store, Timestamp};
 /// How often a reader's hold is renewed; it expires after ten seconds.
 const RENEW_EVERY: Duration = Duration::from_secs(3);
 
-const COLUMNS: [&str; 10] = [
-    "cursor",
-    "changed_at",
-    "consent_key",
-    "previous_key",
-    "state",
-    "email",
-    "full_name",
-    "source",
-    "withheld",
-    "mailable",
-];
+const COLUMNS: &str =
+    "cursor changed_at consent_key previous_key state email full_name source withheld mailable";
 
 pub async fn run(config: &Config, args: &ChangesArgs, out: &mut dyn Write) -> Result<Exit, CommandError> {
     let store = Store::open_beside_run(&config.database).await?;
@@ -36,35 +26,33 @@ pub async fn run(config: &Config, args: &ChangesArgs, out: &mut dyn Write) -> Re
 async fn dispatch(store: &mut Store, args: &ChangesArgs, out: &mut dyn Write) -> Result<Exit, CommandError> {
     if args.list {
         let readers = store.readers(Timestamp::now()).await?;
-        list(&readers, args.json, out)?;
+        print_readers(&readers, args.json, out)?;
     } else if let Some(name) = &args.forget_reader {
         if !store.forget_reader(name).await? {
             return Err(CommandError::usage("there is no reader of this name; see `changes --list`"));
         }
         writeln!(out, "reader {name} forgotten: its next reading begins anew")?;
     } else if args.restored {
-        restored(store.confirm_restore(Timestamp::now()).await?, out)?;
+        print_restored(store.confirm_restore(Timestamp::now()).await?, out)?;
     } else if let Some(name) = &args.name {
-        return pipe(store, name, args).await;
+        return pipe_changes(store, name, args).await;
     } else {
-        return print(store, args).await;
+        return print_changes(store, args).await;
     }
     Ok(Exit::Done)
 }
 
-fn restored(is_new: bool, out: &mut dyn Write) -> io::Result<()> {
-    if is_new {
-        writeln!(
-            out,
-            "the change feed has a new identity: every reader begins anew. Make the erasures of the time since the backup again \
-             (`forget`), then confirm with `changes --restored`"
-        )
+fn print_restored(is_new: bool, out: &mut dyn Write) -> io::Result<()> {
+    let words = if is_new {
+        "the change feed has a new identity: every reader begins anew. Make the erasures of the time since the backup again \
+         (`forget`), then confirm with `changes --restored`"
     } else {
-        writeln!(out, "confirmed: the erasures made since the backup were made again")
-    }
+        "confirmed: the erasures made since the backup were made again"
+    };
+    writeln!(out, "{words}")
 }
 
-fn list(readers: &[Reader], json: bool, out: &mut dyn Write) -> io::Result<()> {
+fn print_readers(readers: &[Reader], json: bool, out: &mut dyn Write) -> io::Result<()> {
     if json {
         serde_json::to_writer_pretty(&mut *out, readers)?;
         return writeln!(out);
@@ -73,7 +61,7 @@ fn list(readers: &[Reader], json: bool, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "no readers; `understory-sync changes --as NAME -- COMMAND` makes one")?;
     }
     for reader in readers {
-        let read_at = reader.read_at.map_or_else(|| "never".to_owned(), |at| at.to_string());
+        let read_at = reader.read_at.map_or("never".to_owned(), |at| at.to_string());
         let state = if reader.refused {
             "must begin anew: changes --forget-reader".to_owned()
         } else {
@@ -107,7 +95,7 @@ impl FeedFormat {
             ExportFormat::Jsonl => {}
             ExportFormat::Csv => {
                 let mut csv = csv_writer(&mut bytes);
-                csv.write_record(COLUMNS)?;
+                csv.write_record(COLUMNS.split(' '))?;
                 if is_new {
                     csv.write_record([&cursor, "", "", "", "reset", "", "", "", "", ""])?;
                 }
@@ -145,7 +133,7 @@ fn csv_writer(bytes: &mut Vec<u8>) -> csv::Writer<&mut Vec<u8>> {
     csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).has_headers(false).from_writer(bytes)
 }
 
-async fn print(store: &mut Store, args: &ChangesArgs) -> Result<Exit, CommandError> {
+async fn print_changes(store: &mut Store, args: &ChangesArgs) -> Result<Exit, CommandError> {
     let lines = FeedFormat(args.format);
     let (feed, cursor) = store.open_feed(args.since.as_deref()).await?;
     let mut bytes = lines.head(&feed, cursor.is_none())?;
@@ -170,7 +158,7 @@ async fn write_out(bytes: Vec<u8>) -> io::Result<()> {
 }
 
 /// Pipes the lines to the reader's command and advances its cursor once it has read them all.
-async fn pipe(store: &mut Store, name: &str, args: &ChangesArgs) -> Result<Exit, CommandError> {
+async fn pipe_changes(store: &mut Store, name: &str, args: &ChangesArgs) -> Result<Exit, CommandError> {
     let hold = store.hold_reader(name, Timestamp::now()).await?;
     let taken = deliver(store, &hold, args).await;
     let cursor = taken.as_ref().ok().and_then(Option::as_ref);
@@ -198,24 +186,24 @@ async fn deliver(
     let mut reader = ReaderProcess::start(&args.command).map_err(could_not)?;
     let mut bytes = lines.head(&feed, is_new)?;
     loop {
-        let written = holding(store, hold, reader.write(&bytes)).await?;
+        let written = hold_while(store, hold, reader.write(&bytes)).await?;
         if let Some(ended) = written.map_err(CommandError::reader)? {
-            return Err(left(ended));
+            return Err(incomplete(ended));
         }
         let Some(last) = page.last() else { break };
         cursor = feed.after(last);
         bytes = lines.page(&feed, &page)?;
         page = store.next_lines(&feed, &cursor).await?;
     }
-    let ended = holding(store, hold, reader.finish()).await?;
+    let ended = hold_while(store, hold, reader.finish()).await?;
     match ended.map_err(CommandError::reader)? {
         (ended, false) if ended.success() => Ok(Some(cursor)),
-        (ended, _) => Err(left(ended)),
+        (ended, _) => Err(incomplete(ended)),
     }
 }
 
 /// A command that did not read to the end has not taken everything, whatever its exit code.
-fn left(ended: std::process::ExitStatus) -> CommandError {
+fn incomplete(ended: std::process::ExitStatus) -> CommandError {
     if ended.success() {
         CommandError::reader(format_args!("did not read to the end ({ended})"))
     } else {
@@ -224,17 +212,16 @@ fn left(ended: std::process::ExitStatus) -> CommandError {
 }
 
 /// Renews the hold while the command works.
-async fn holding<T>(
+async fn hold_while<T>(
     store: &mut Store,
     hold: &Hold,
     step: impl Future<Output = T>,
 ) -> Result<T, CommandError> {
     let mut step = std::pin::pin!(step);
     loop {
-        tokio::select! {
-            biased;
-            done = &mut step => return Ok(done),
-            () = tokio::time::sleep(RENEW_EVERY) => store.renew_hold(hold, Timestamp::now()).await?,
+        if let Ok(done) = tokio::time::timeout(RENEW_EVERY, &mut step).await {
+            return Ok(done);
         }
+        store.renew_hold(hold, Timestamp::now()).await?;
     }
 }

@@ -9,7 +9,7 @@ use crate::exit::Exit;
 
 /// Writes the configuration to `out` in a form that a configuration file accepts, and what is missing to `err`.
 pub fn run(loaded: &LoadedConfig, json: bool, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Exit> {
-    let written = if json { writeln!(out, "{:#}", to_json(loaded)) } else { write(loaded, out) };
+    let written = if json { writeln!(out, "{:#}", to_json(loaded)) } else { write_text(loaded, out) };
     match written.and_then(|()| print_problems(loaded, err)) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
         _ => Ok(if loaded.missing.is_empty() { Exit::Done } else { Exit::Config }),
@@ -29,9 +29,8 @@ pub fn print_schema(out: &mut dyn Write) -> io::Result<Exit> {
 /// Values as TOML writes them are JSON too; what is not is given as text.
 fn to_json(loaded: &LoadedConfig) -> Value {
     let entry = |entry: &ConfigEntry| {
-        let text = entry.value.as_deref();
-        let value =
-            text.map_or(Value::Null, |text| serde_json::from_str(text).unwrap_or_else(|_| text.into()));
+        let parse = |text: &String| serde_json::from_str(text).unwrap_or_else(|_| text.as_str().into());
+        let value = entry.value.as_ref().map_or(Value::Null, parse);
         json!({ "key": entry.key, "value": value, "origin": entry.origin.to_string() })
     };
     let missing: Vec<String> = loaded.missing.iter().map(ToString::to_string).collect();
@@ -46,11 +45,9 @@ fn to_json(loaded: &LoadedConfig) -> Value {
     })
 }
 
-fn write(loaded: &LoadedConfig, out: &mut dyn Write) -> io::Result<()> {
-    match &loaded.file {
-        Some(path) => writeln!(out, "# configuration file: {}", path.display().to_string().escape_debug())?,
-        None => writeln!(out, "# configuration file: none")?,
-    }
+fn write_text(loaded: &LoadedConfig, out: &mut dyn Write) -> io::Result<()> {
+    let file = loaded.file.as_ref().map_or("none".to_owned(), |path| path.display().to_string());
+    writeln!(out, "# configuration file: {}", file.escape_debug())?;
     let mut section = "";
     for entry in &loaded.entries {
         let first = entry.key.split('.').next().unwrap_or_default();
@@ -58,7 +55,10 @@ fn write(loaded: &LoadedConfig, out: &mut dyn Write) -> io::Result<()> {
             writeln!(out)?;
             section = first;
         }
-        line(entry, out)?;
+        match &entry.value {
+            Some(value) => writeln!(out, "{} = {value}  # from {}", entry.key, entry.origin)?,
+            None => writeln!(out, "# {} is not set", entry.key)?,
+        }
     }
     writeln!(out, "\n# honoured, and set outside")?;
     if loaded.surroundings.is_empty() {
@@ -68,13 +68,6 @@ fn write(loaded: &LoadedConfig, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "# {name} = {}", value.escape_debug())?;
     }
     out.flush()
-}
-
-fn line(entry: &ConfigEntry, out: &mut dyn Write) -> io::Result<()> {
-    match &entry.value {
-        Some(value) => writeln!(out, "{} = {value}  # from {}", entry.key, entry.origin),
-        None => writeln!(out, "# {} is not set", entry.key),
-    }
 }
 
 fn print_problems(loaded: &LoadedConfig, err: &mut dyn Write) -> io::Result<()> {

@@ -43,12 +43,12 @@ pub async fn run(folder: &Path, serve: bool, out: &mut impl Write) -> Result<Dem
     create(&config.database).await?;
     write!(out, "{}", render_start(&api.base_url(), &format!("./{DATABASE}")))?;
     play(&api, config, out).await?;
-    show(config, "What the runs did:\n", ASK_RUNS, out).await?;
-    show(config, "The history of Maria@example.com:\n", ASK_MARIA, out).await?;
+    show_query(config, "What the runs did:\n", ASK_RUNS, out).await?;
+    show_query(config, "The history of Maria@example.com:\n", ASK_MARIA, out).await?;
     let address = erased_address();
     let given = forget::addresses(&address, &mut io::empty())?;
     forget::erase(config, &given, &mut io::sink()).await?;
-    show(config, &render_erasure(&address), ASK_FEED, out).await?;
+    show_query(config, &render_erasure(&address), ASK_FEED, out).await?;
     match listen {
         Some(listen) => write!(out, "\n{}", render_serving(&format!("http://{listen}/"), DATABASE))?,
         None => write!(out, "\n{}", render_next(DATABASE))?,
@@ -60,7 +60,10 @@ pub async fn run(folder: &Path, serve: bool, out: &mut impl Write) -> Result<Dem
 async fn play(api: &DemoApi, config: &Config, out: &mut impl Write) -> Result<(), CommandError> {
     for step in &STEPS {
         (step.change)(&mut api.consents());
-        write!(out, "\n{}", if step.says.is_empty() { String::new() } else { wrap("", step.says) })?;
+        writeln!(out)?;
+        if !step.says.is_empty() {
+            write!(out, "{}", wrap("", step.says))?;
+        }
         let begun = Instant::now();
         let row = run_once(config).await?;
         write!(out, "{}", render_run(step.run, &row, begun.elapsed()))?;
@@ -68,7 +71,7 @@ async fn play(api: &DemoApi, config: &Config, out: &mut impl Write) -> Result<()
     Ok(())
 }
 
-async fn show(
+async fn show_query(
     config: &Config,
     title: &str,
     sql: &'static str,
@@ -98,10 +101,8 @@ fn remove_old(database: &Path) -> Result<(), CommandError> {
         found => found?.file_type(),
     };
     if !kind.is_file() || !is_marked(database)? {
-        let hint = "move it away, or run the demo in another folder";
-        let problem =
-            Problem::new(Exit::Config, "{file} exists, and the demo did not make it").next_step(hint);
-        return Err(problem.with("file", DATABASE).into());
+        let problem = Problem::new(Exit::Config, format!("{DATABASE} exists, and the demo did not make it"));
+        return Err(problem.next_step("move it away, or run the demo in another folder").into());
     }
     for companion in DATABASE_FILES {
         let mut path = database.as_os_str().to_owned();

@@ -38,31 +38,25 @@ impl CommandError {
 
     pub(super) fn at_line(what: &str, line: usize) -> Self {
         let hint = "give one address a line, as plain text in UTF-8, without quotation marks or columns";
-        let problem = Problem::new(Exit::Usage, "line {line}: {what} (nothing was done)").next_step(hint);
-        problem.with("line", line).with("what", what).into()
+        Problem::new(Exit::Usage, format!("line {line}: {what} (nothing was done)")).next_step(hint).into()
     }
 
     /// The command that `changes --as` hands the lines to.
     pub(super) fn reader(how: impl Display) -> Self {
-        let message = "the reader's command {how}; its cursor stays where it was";
+        let message = format!("the reader's command {how}; its cursor stays where it was");
         let hint = "correct the command; the next reading gives it the same lines again";
-        Problem::new(Exit::Retry, message).next_step(hint).with("how", how).into()
+        Problem::new(Exit::Retry, message).next_step(hint).into()
     }
 
     pub(super) fn exists(path: &Path) -> Self {
-        let message = "{path} exists, and init writes over nothing";
-        let problem = Problem::new(Exit::Config, message).next_step("edit it, or move it away first");
-        problem.with("path", path.display()).into()
+        let message = format!("{} exists, and init writes over nothing", path.display());
+        Problem::new(Exit::Config, message).next_step("edit it, or move it away first").into()
     }
 
     pub fn listen(address: SocketAddr, cause: &io::Error) -> Self {
-        let message = "http.listen: cannot listen at {address}: {cause}";
+        let message = format!("http.listen: cannot listen at {address}: {cause}");
         let hint = "choose a free port, or end the program that has it";
-        Problem::new(Exit::Config, message)
-            .next_step(hint)
-            .with("address", address)
-            .with("cause", cause)
-            .into()
+        Problem::new(Exit::Config, message).next_step(hint).into()
     }
 
     pub fn exit(&self) -> Exit {

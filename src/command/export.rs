@@ -22,13 +22,11 @@ pub async fn run(config: &Config, args: &ExportArgs) -> Result<Exit, CommandErro
         refuse_database_files(target, &config.database)?;
     }
     let store = Store::open_existing(&config.database, Bounds::COMMAND).await?;
-    store
-        .close_after(async |store| match output {
-            None => write_rows(store, &shape, BufWriter::new(terminal::stdout())).await,
-            Some(target) => to_file(store, &shape, target).await,
-        })
-        .await?;
-    Ok(Exit::Done)
+    let export = async |store: &mut Store| match output {
+        None => write_rows(store, &shape, BufWriter::new(terminal::stdout())).await,
+        Some(target) => write_file(store, &shape, target).await,
+    };
+    store.close_after(export).await.map(|()| Exit::Done)
 }
 
 struct ExportShape {
@@ -45,9 +43,9 @@ impl ExportShape {
             return Err(CommandError::usage("--excel goes with --format csv"));
         }
         let known = |name: &String| COLUMNS.iter().position(|column| column == name);
-        let chosen: Option<Vec<usize>> = args.columns.iter().map(known).collect();
-        let chosen = chosen
-            .ok_or_else(|| CommandError::usage("--columns names a column that consents does not have"))?;
+        let Some(chosen) = args.columns.iter().map(known).collect::<Option<Vec<usize>>>() else {
+            return Err(CommandError::usage("--columns names a column that consents does not have"));
+        };
         let columns = if chosen.is_empty() { (0..DEFAULT_COLUMNS).collect() } else { chosen };
         let rows = match (args.all, args.withheld) {
             (true, _) => ExportRows::All,
@@ -58,7 +56,7 @@ impl ExportShape {
     }
 }
 
-async fn to_file(store: &mut Store, shape: &ExportShape, target: &Path) -> Result<(), CommandError> {
+async fn write_file(store: &mut Store, shape: &ExportShape, target: &Path) -> Result<(), CommandError> {
     let failed = |cause: io::Error| StoreError::target(target, &cause);
     let named = |written: Result<(), CommandError>| match written {
         Err(error) if error.is_closed_pipe() => Err(error),

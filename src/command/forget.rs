@@ -57,20 +57,18 @@ pub async fn erase(config: &Config, given: &[Given], out: &mut dyn Write) -> Res
         Ok((done, wiped))
     };
     let (place, (done, wiped)) = between_runs(config, true, erased).await?;
-    match done {
+    let forgotten = match done {
+        ForgetOutcome::Done(forgotten) => forgotten,
         ForgetOutcome::NotAnAddress { index } => {
-            Err(not_an_address(given.get(index).map_or(0, |given| given.line)))
+            return Err(not_an_address(given.get(index).map_or(0, |given| given.line)));
         }
-        ForgetOutcome::Done(forgotten) => {
-            print_summary(&place, &forgotten, out)?;
-            print_leftovers(&wiped?, out)?;
-            writeln!(
-                out,
-                "not reached: backups, exports, and what a PostgreSQL server keeps in its log, write-ahead log and standbys"
-            )?;
-            Ok(Exit::Done)
-        }
-    }
+    };
+    print_summary(&place, &forgotten, out)?;
+    print_leftovers(&wiped?, out)?;
+    let beyond =
+        "backups, exports, and what a PostgreSQL server keeps in its log, write-ahead log and standbys";
+    writeln!(out, "not reached: {beyond}")?;
+    Ok(Exit::Done)
 }
 
 /// A text that looks like a spreadsheet cell is an error: silently erasing nobody would be the worst answer.
@@ -129,14 +127,13 @@ fn print_leftovers(leftovers: &[Leftover], out: &mut dyn Write) -> Result<(), Co
     for leftover in leftovers {
         let table = &leftover.table;
         let (reason, who) = match leftover.reason {
-            LeftoverReason::TooLarge { bytes } => (
-                format!(
-                    "it takes {} MiB, and more than {} MiB are not rewritten while readers wait",
-                    bytes >> 20,
-                    REWRITE_LIMIT_BYTES >> 20
-                ),
-                "its owner, when readers can wait",
-            ),
+            LeftoverReason::TooLarge { bytes } => {
+                let (size, limit) = (bytes >> 20, REWRITE_LIMIT_BYTES >> 20);
+                let why = format!(
+                    "it takes {size} MiB, and more than {limit} MiB are not rewritten while readers wait"
+                );
+                (why, "its owner, when readers can wait")
+            }
             LeftoverReason::Rights => ("another role owns it".to_owned(), "its owner"),
             LeftoverReason::TooSlow => {
                 ("rewriting it took too long".to_owned(), "its owner, when readers can wait")

@@ -94,8 +94,8 @@ impl Environment {
 const READ_ELSEWHERE: [&str; 2] = ["DATABASE_URL", "CREDENTIALS_DIRECTORY"];
 
 fn unknown_variable(name: &str) -> ConfigProblem {
-    let allowed = format!("did you mean {}?", key::nearest_variable(name));
-    ConfigProblem::new(show_name(name), None, "there is no such variable", allowed)
+    let what = "there is no such variable";
+    ConfigProblem::new(show_name(name), None, what, format!("did you mean {}?", key::nearest_variable(name)))
 }
 
 /// Whether a variable is meant for this program, rightly spelt or not.

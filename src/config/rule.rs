@@ -186,7 +186,9 @@ fn name_kind(value: &ValueKind) -> &'static str {
     }
 }
 
-const OUT_OF_RANGE: &str = "it is out of range";
+fn out_of_range() -> Complaint {
+    Complaint::new("it is out of range")
+}
 
 /// Text as TOML writes it.
 pub fn quoted(text: &str) -> String {
@@ -262,7 +264,7 @@ pub(super) const fn integer<T: TryFrom<u64>>(from: u64, to: u64) -> Rule<T> {
         let in_bounds = (input.shape.from..=input.shape.to).contains(&number);
         match T::try_from(number) {
             Ok(value) if in_bounds => accept(value, number.to_string()),
-            _ => Err(Complaint::new(OUT_OF_RANGE)),
+            _ => Err(out_of_range()),
         }
     })
 }
@@ -302,7 +304,7 @@ fn parse_number(input: &Input<'_>) -> Parsed<f64> {
         Some(0.0) => accept(0.0, "0".to_owned()),
         // `contains` is false for what is not a number.
         Some(number) if (0.0..=input.shape.to as f64).contains(&number) => accept(number, number.to_string()),
-        Some(_) => Err(Complaint::new(OUT_OF_RANGE)),
+        Some(_) => Err(out_of_range()),
     }
 }
 
@@ -339,7 +341,7 @@ fn parse_span(input: &Input<'_>) -> Parsed<Duration> {
     };
     let value = parse_duration(text).ok_or_else(|| Complaint::new("it is not a duration"))?;
     let bounds = Duration::from_millis(input.shape.from)..=Duration::from_millis(input.shape.to);
-    if bounds.contains(&value) { accept(value, quoted(text)) } else { Err(Complaint::new(OUT_OF_RANGE)) }
+    if bounds.contains(&value) { accept(value, quoted(text)) } else { Err(out_of_range()) }
 }
 
 pub(super) const fn word<T: FromStr>(words: &'static [&'static str]) -> Rule<T> {

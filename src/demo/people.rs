@@ -1,7 +1,5 @@
 //! Made-up people and their consents. Every address lies under a domain that is reserved for examples.
 
-use std::fmt::Write as _;
-
 use serde_json::{Value, json};
 use unicode_normalization::UnicodeNormalization as _;
 
@@ -14,8 +12,7 @@ const GIVEN: &str = "Søren Åse Bjørk Jürgen Käthe Łucja Zbigniew Małgorza
 const FAMILY: &str = "Ørsted Kjærgaard Åkesson Müller Groß Wójcik Kowalczyk Żółtowski O'Brien D’Angelo Nuñez \
     Gonçalves Dvořák Szűcs Sigurðardóttir Bērziņš Kazlauskienė Yılmaz Παπαδοπούλου Шевченко Nguyễn 佐藤 Okonkwo \
     Mensah al-Haddad Iyer Smith-Jones MacLeod Lindqvist Virtanen Rossi Lefèvre";
-const SOURCES: [&str; 5] =
-    ["checkout", "newsletter-form", "booking-widget", "event:harbour-tour", "gift-card"];
+const SOURCES: &str = "checkout newsletter-form booking-widget event:harbour-tour gift-card";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DemoConsent {
@@ -35,15 +32,14 @@ pub type DemoConsents = Vec<DemoConsent>;
 impl DemoConsent {
     pub fn made_up(number: u64) -> Self {
         let (given, family) = (nth(GIVEN, number), family_name(number / 3 + number));
-        let mut email = String::new();
         let ascii =
             |text: &str| text.nfd().filter(char::is_ascii_alphabetic).collect::<String>().to_lowercase();
-        let _ = write!(email, "{}.{}{number}@example.com", ascii(given), ascii(family));
+        let email = format!("{}.{}{number}@example.com", ascii(given), ascii(family));
         Self {
             id: id(number),
             email: email.trim_start_matches('.').to_owned(),
             full_name: format!("{given} {family}"),
-            source: nth_of(&SOURCES, number),
+            source: nth(SOURCES, number),
             preferred_language: None,
             listed: true,
         }
@@ -69,12 +65,11 @@ pub(super) fn family_name(number: u64) -> &'static str {
 }
 
 fn nth(words: &'static str, number: u64) -> &'static str {
-    nth_of(&words.split(' ').collect::<Vec<_>>(), number)
-}
-
-fn nth_of(words: &[&'static str], number: u64) -> &'static str {
-    let index = usize::try_from(number).unwrap_or(0).checked_rem(words.len()).unwrap_or(0);
-    words.get(index).copied().unwrap_or_default()
+    words
+        .split(' ')
+        .cycle()
+        .nth(usize::try_from(number).unwrap_or(0) % words.split(' ').count())
+        .unwrap_or_default()
 }
 
 /// Text in the form of a UUID, the same for the same number (SplitMix64's multipliers).

@@ -92,12 +92,8 @@ async fn require_token(request: Request, next: Next) -> Response {
 }
 
 async fn token() -> Response {
-    let token = json!({
-        "access_token": TOKEN,
-        "expires_in": 3_599,
-        "scope": "openid marketing.read",
-        "token_type": "bearer",
-    });
+    let scope = "openid marketing.read";
+    let token = json!({"access_token": TOKEN, "expires_in": 3_599, "scope": scope, "token_type": "bearer"});
     answer(StatusCode::OK, &token)
 }
 

@@ -106,12 +106,8 @@ pub fn render_start(base_url: &str, database: &str) -> String {
 
 /// One run in a sentence, and its message indented.
 pub fn render_run(name: &str, run: &RunRow, took: Duration) -> String {
-    let mut line = format!(
-        "{name}, {:.1} s: {} pages, {} consents",
-        took.as_secs_f64(),
-        grouped(run.pages),
-        grouped(run.items)
-    );
+    let (pages, items) = (grouped(run.pages), grouped(run.items));
+    let mut line = format!("{name}, {:.1} s: {pages} pages, {items} consents", took.as_secs_f64());
     for (count, word) in [
         (run.added, "added"),
         (run.updated, "updated"),
@@ -124,11 +120,8 @@ pub fn render_run(name: &str, run: &RunRow, took: Duration) -> String {
             let _ = write!(line, ", {} {word}", grouped(count));
         }
     }
-    let mut out = wrap("", &line);
-    if let Some(error) = &run.error {
-        out.push_str(&wrap("  ", error));
-    }
-    out
+    let error = run.error.as_ref().map(|error| wrap("  ", error));
+    wrap("", &line) + &error.unwrap_or_default()
 }
 
 pub fn render_erasure(address: &str) -> String {
@@ -154,16 +147,12 @@ pub fn render_serving(page: &str, database: &str) -> String {
     )
 }
 
+/// `1,209`; no count is negative.
 fn grouped(number: i64) -> String {
-    let digits = number.unsigned_abs().to_string();
-    let mut out = String::from(if number < 0 { "-" } else { "" });
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
+    match number {
+        0..1_000 => number.to_string(),
+        _ => format!("{},{:03}", grouped(number / 1_000), number % 1_000),
     }
-    out
 }
 
 /// Lines of at most 80 columns, all but the first indented by two.

@@ -1,7 +1,5 @@
 //! The answer of a query as plain text for a terminal.
 
-use std::fmt::Write as _;
-
 use crate::store::Table;
 
 /// The widest line that is printed.
@@ -10,51 +8,41 @@ const GAP: &str = "  ";
 
 /// The query, indented, and its answer below.
 pub fn render_query(sql: &str, table: &Table) -> String {
-    let mut out = String::new();
-    for line in sql.lines() {
-        let _ = writeln!(out, "    {line}");
-    }
-    out.push('\n');
-    for line in render_table(table, WIDTH - 2).lines() {
-        let _ = writeln!(out, "  {line}");
-    }
-    out
+    let table = render_table(table, WIDTH - 2);
+    let indent =
+        |text: &str, by: &str| format!("{by}{}\n", text.trim_end().replace('\n', &format!("\n{by}")));
+    format!("{}\n{}", indent(sql, "    "), indent(&table, "  "))
 }
 
 /// Columns side by side, cut where the line would grow too long; numbers to the right.
 pub fn render_table(table: &Table, width: usize) -> String {
     let widths = widths(table, width);
+    let head = table.columns.iter().map(|name| Some(name.clone())).collect();
+    let rules = widths.iter().map(|width| Some("-".repeat(*width))).collect();
+    let numeric: Vec<bool> = (0..widths.len()).map(|column| is_numeric(table, column)).collect();
     let mut out = String::new();
-    let names: Vec<_> = table.columns.iter().map(|name| Some(name.clone())).collect();
-    let numeric: Vec<bool> = (0..table.columns.len()).map(|column| is_numeric(table, column)).collect();
-    push_row(&mut out, &names, &widths, &numeric);
-    let rules: Vec<_> = widths.iter().map(|width| Some("-".repeat(*width))).collect();
-    push_row(&mut out, &rules, &widths, &numeric);
-    for row in &table.rows {
+    for row in [head, rules].iter().chain(&table.rows) {
         push_row(&mut out, row, &widths, &numeric);
     }
     out
 }
 
+/// What stands in a column; NULL aside.
+fn values(table: &Table, column: usize) -> impl Iterator<Item = &str> {
+    table.rows.iter().filter_map(move |row| row.get(column)?.as_deref())
+}
+
 fn is_numeric(table: &Table, column: usize) -> bool {
-    table
-        .rows
-        .iter()
-        .all(|row| row.get(column).and_then(Option::as_ref).is_none_or(|value| value.parse::<f64>().is_ok()))
+    values(table, column).all(|value| value.parse::<f64>().is_ok())
 }
 
 /// The widest column gives way until all fit.
 fn widths(table: &Table, width: usize) -> Vec<usize> {
-    let mut widths: Vec<usize> = table
-        .columns
-        .iter()
-        .enumerate()
-        .map(|(column, name)| {
-            let longest =
-                table.rows.iter().filter_map(|row| row.get(column)?.as_deref()).map(columns_of).max();
-            columns_of(name).max(longest.unwrap_or(0)).max(1)
-        })
-        .collect();
+    let widest = |(column, name): (usize, &String)| {
+        let longest = values(table, column).map(columns_of).max().unwrap_or(0);
+        columns_of(name).max(longest).max(1)
+    };
+    let mut widths: Vec<usize> = table.columns.iter().enumerate().map(widest).collect();
     let room = width.saturating_sub(GAP.len() * widths.len().saturating_sub(1));
     while widths.iter().sum::<usize>() > room {
         match widths.iter_mut().max() {
@@ -66,41 +54,24 @@ fn widths(table: &Table, width: usize) -> Vec<usize> {
 }
 
 fn push_row(out: &mut String, row: &[Option<String>], widths: &[usize], numeric: &[bool]) {
-    let mut line = String::new();
-    for (column, width) in widths.iter().enumerate() {
-        if column > 0 {
-            line.push_str(GAP);
-        }
-        let value = row.get(column).and_then(Option::as_deref).unwrap_or("-");
-        let value = cut(value, *width);
+    let mut cells = Vec::new();
+    for ((value, width), is_numeric) in row.iter().zip(widths).zip(numeric) {
+        let value = cut(value.as_deref().unwrap_or("-"), *width);
         let padding = " ".repeat(width.saturating_sub(columns_of(&value)));
-        if numeric.get(column) == Some(&true) {
-            line.push_str(&padding);
-            line.push_str(&value);
-        } else {
-            line.push_str(&value);
-            line.push_str(&padding);
-        }
+        cells.push(if *is_numeric { padding + &value } else { value + &padding });
     }
-    out.push_str(line.trim_end());
+    out.push_str(cells.join(GAP).trim_end());
     out.push('\n');
 }
 
 /// At most `width` columns of the terminal, control characters made visible.
 fn cut(value: &str, width: usize) -> String {
-    let clean: String = value.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    let mut clean = value.replace(char::is_control, "\u{fffd}");
     if columns_of(&clean) <= width {
         return clean;
     }
-    let mut out = String::new();
-    for c in clean.chars() {
-        if columns_of(&out) + column_of(c) >= width {
-            break;
-        }
-        out.push(c);
-    }
-    out.push('…');
-    out
+    while columns_of(&clean) >= width && clean.pop().is_some() {}
+    clean + "…"
 }
 
 fn columns_of(text: &str) -> usize {

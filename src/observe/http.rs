@@ -153,7 +153,10 @@ impl Window {
     /// The database as it was at most two seconds ago.
     async fn snapshot(self: &Arc<Self>) -> SharedSnapshot {
         let deadline = Instant::now() + ANSWER_WITHIN;
-        let late = || format!("the database has not answered within {} s", ANSWER_WITHIN.as_secs());
+        let late = || {
+            let seconds = ANSWER_WITHIN.as_secs();
+            format!("the database has not answered within {seconds} s")
+        };
         let Ok(mut seen) = timeout_at(deadline, Arc::clone(&self.seen).lock_owned()).await else {
             return Err(late());
         };

@@ -226,7 +226,7 @@ const MESSAGES: [(&str, &[&str]); 14] = [
             "let message = ",
         ],
     ),
-    ("src/config", &["#[error(", "Complaint::new(", "wrong(", "what: "]),
+    ("src/config", &["#[error(", "Complaint::new(", "wrong(", "let what = "]),
     ("src/schedule.rs", &["#[error("]),
     ("src/consent.rs", &["#[error("]),
     ("src/app", &["Usage(", "Err(_) => Err("]),
