@@ -26,11 +26,9 @@ pub(super) struct Notifier {
     /// Failed runs that could not be recorded, and why the last one failed.
     unrecorded: i64,
     unrecorded_error: Option<String>,
-    /// What the database does not know yet.
     unsaved: Vec<(&'static str, Told, Timestamp)>,
 }
 
-/// How many messages were accepted, and how many were not.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Delivered {
     pub(super) sent: u64,
@@ -38,7 +36,6 @@ pub(super) struct Delivered {
 }
 
 impl Notifier {
-    /// A run has failed without a row.
     pub(super) fn count_unrecorded_failure(&mut self, error: &str) {
         self.unrecorded += 1;
         self.unrecorded_error = Some(error.to_owned());

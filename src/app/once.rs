@@ -18,7 +18,6 @@ use crate::observe::{logging, report};
 use crate::store::{Acceptance, RunRow, Trigger, identity};
 use crate::sync::{RunOptions, RunReport, Syncer};
 
-/// A heartbeat takes no longer.
 pub(super) const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One run, and one line about it at the end.

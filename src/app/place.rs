@@ -7,7 +7,6 @@ use crate::config::{ConfigEntry, LoadedConfig, Origin};
 use crate::host;
 use crate::invocation::{Invocation, Place, Process, ProcessFacts};
 
-/// How a person starts this program where this process runs.
 pub(super) fn invocation(loaded: &LoadedConfig, daemon: bool) -> Invocation {
     let init = fs::read_to_string("/proc/1/comm").unwrap_or_default();
     let process =

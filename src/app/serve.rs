@@ -23,7 +23,6 @@ use crate::store::{Bounds, RunRow, Snapshot, Store, StoreError, Timestamp, Trigg
 use crate::sync::{Failure, RunError, RunOptions, RunReport, Syncer};
 use crate::zone;
 
-/// Runs looked at to tell how the last one ended.
 const SEEN_AT_START: u32 = 5;
 
 /// Runs until a shutdown is requested, or until a mistake of the installation shows.

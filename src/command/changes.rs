@@ -72,7 +72,6 @@ fn print_readers(readers: &[Reader], json: bool, out: &mut dyn Write) -> io::Res
     Ok(())
 }
 
-/// FeedFormat of one format, with the line that tells a reader to begin anew.
 #[derive(Clone, Copy)]
 struct FeedFormat(ExportFormat);
 

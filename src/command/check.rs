@@ -136,8 +136,8 @@ impl Report<'_> {
             Ok(Probe::Older { place }) => {
                 let migrate = Invocation::current().line("migrate");
                 let hint = format!("the next run brings it up to date, or now: {migrate}");
-                let message = format!("{place}, its schema is older");
-                self.add_line("ok", "database", &message, Some(hint), Exit::Done)?;
+                let older = format!("{place}, its schema is older");
+                self.add_line("ok", "database", &older, Some(hint), Exit::Done)?;
                 self.check_listener(config, true).await?;
             }
             Ok(Probe::Ready(mut store)) => {

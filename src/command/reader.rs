@@ -62,9 +62,9 @@ fn starter(command: &[OsString]) -> Command {
         return starting;
     }
     let [program, arguments @ ..] = command else { return Command::new("") };
-    let mut direct = Command::new(program);
-    direct.args(arguments);
-    direct
+    let mut starting = Command::new(program);
+    starting.args(arguments);
+    starting
 }
 
 /// Becomes a reader's command where the arguments say so. Gives a code where that failed.

@@ -60,7 +60,6 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// `auto`, or one path below the base URL.
 pub(super) const fn consents_path() -> Rule<ConsentsPath> {
     text("\"auto\", or a path like \"/v1/grow/consents\"", |input| {
         let text = input.text()?;
@@ -85,7 +84,6 @@ pub(super) const fn consents_path() -> Rule<ConsentsPath> {
     })
 }
 
-/// An address to listen on, or `off`.
 pub(super) const fn listen() -> Rule<Option<SocketAddr>> {
     let expected =
         "an address and a port like \"127.0.0.1:9187\", \"localhost:9187\" or \"[::]:9187\", or \"off\"";

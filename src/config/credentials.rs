@@ -34,8 +34,8 @@ pub(super) fn read_files(reader: &mut KeyReader<'_>, environment: &Environment, 
         let named = reader.read(file_key, &PATH).flatten();
         if let Some(value) = reader.origin(key) {
             if let Some(file) = reader.origin(file_key) {
-                let what = format!("{key} (from {value}) and {file_key} (from {file}) are both set");
-                reader.complain(key, Some(value), what, "set only one of them");
+                let both = format!("{key} (from {value}) and {file_key} (from {file}) are both set");
+                reader.complain(key, both, "set only one of them");
             }
             continue;
         }

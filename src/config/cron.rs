@@ -7,7 +7,6 @@ use crate::schedule::{CronSchedule, ScheduleError};
 
 const FIELDS: &str = "six fields like \"0 0 * * * *\": second minute hour day month weekday";
 
-/// What other crons call some lines.
 const NICKNAMES: [(&str, &str); 7] = [
     ("@hourly", "0 0 * * * *"),
     ("@daily", "0 0 0 * * *"),

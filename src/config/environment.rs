@@ -57,7 +57,6 @@ impl Environment {
         self.variables.remove(name).is_some_and(|value| !value.is_empty())
     }
 
-    /// Sets a key through its variable.
     pub fn set(&mut self, key: &str, value: &str) {
         self.variables.insert(key::variable(key), value.to_owned());
     }

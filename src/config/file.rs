@@ -133,8 +133,8 @@ impl FileLayer {
                 self.settings.insert(name, Value::new(None, kind));
             }
             (_, None) if is_section => {
-                let what = format!("it is a section, and holds keys: [{name}]");
-                self.add_problem(name, &what, "");
+                let section = format!("it is a section, and holds keys: [{name}]");
+                self.add_problem(name, &section, "");
             }
             (_, None) => {
                 let allowed = format!("did you mean {}?", key::nearest(&name));

@@ -19,25 +19,20 @@ pub(super) struct ConfigKey {
 /// What the names of all variables begin with.
 pub(super) const PREFIX: &str = "UNDERSTORY_SYNC__";
 
-/// The variable that names the configuration file.
 pub(super) const FILE_VARIABLE: &str = "UNDERSTORY_SYNC_CONFIG";
 
-/// The variable that sets a key.
 pub(super) fn variable(key: &str) -> String {
     format!("{PREFIX}{}", key.replace('.', "__").to_uppercase())
 }
 
-/// The key of that name.
 pub(super) fn find(name: &str) -> Option<&'static ConfigKey> {
     KEYS.iter().find(|key| key.name == name)
 }
 
-/// Where a key stands in the list.
 pub(super) fn position(name: &str) -> usize {
     KEYS.iter().position(|key| key.name == name).unwrap_or(KEYS.len())
 }
 
-/// Whether a section of that name exists.
 pub(super) fn is_section(name: &str) -> bool {
     KEYS.iter().any(|key| split(key.name).0 == name)
 }
@@ -53,7 +48,6 @@ pub(super) fn nearest(name: &str) -> &'static str {
     KEYS.iter().max_by(|a, b| score(a).total_cmp(&score(b))).map_or("auth.client_id", |key| key.name)
 }
 
-/// The variable that was most likely meant.
 pub(super) fn nearest_variable(name: &str) -> String {
     let upper = name.to_uppercase();
     let rest = upper.trim_start_matches("UNDERSTORY").trim_start_matches("_SYNC");
@@ -64,7 +58,7 @@ pub(super) fn nearest_variable(name: &str) -> String {
     if file > key { FILE_VARIABLE.to_owned() } else { by_key }
 }
 
-fn split(name: &str) -> (&str, &str) {
+pub(super) fn split(name: &str) -> (&str, &str) {
     name.rsplit_once('.').unwrap_or(("", name))
 }
 

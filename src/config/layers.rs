@@ -24,9 +24,8 @@ pub(super) fn overlay(
 ) -> Result<HashMap<&'static str, Setting>, ConfigError> {
     let mut layers = Config::builder();
     for key in KEYS {
-        let value = key.default.map(|text| Value::new(Some(&DEFAULT.to_owned()), text));
-        if let Some(value) = value {
-            layers = layers.set_default(key.name, value)?;
+        if let Some(text) = key.default {
+            layers = layers.set_default(key.name, Value::new(Some(&DEFAULT.to_owned()), text))?;
         }
     }
     if let Some(file) = file {
@@ -42,8 +41,7 @@ pub(super) fn overlay(
         let (section, leaf) = name.split_once('.')?;
         let ValueKind::Table(section) = &tree.get(section)?.kind else { return None };
         let value = section.get(leaf)?;
-        let origin = origin(name, value, file)?;
-        Some((name, Setting { value: value.kind.clone(), origin }))
+        Some((name, Setting { value: value.kind.clone(), origin: origin(name, value, file)? }))
     };
     Ok(KEYS.iter().filter_map(|key| setting(key.name)).collect())
 }

@@ -31,12 +31,9 @@ pub enum Needs {
 /// Where values may come from; all of the process's surroundings that matter, given by the caller.
 #[derive(Debug)]
 pub struct Sources<'a> {
-    /// `--config`
     pub file: Option<&'a Path>,
     pub environment: &'a Environment,
-    /// `--log-level`
     pub log_level: Option<&'a str>,
-    /// `--log-format`
     pub log_format: Option<&'a str>,
     pub working_dir: &'a Path,
     /// The user that runs the program: `./config.toml` must be this user's or root's.
@@ -49,7 +46,6 @@ pub struct Sources<'a> {
 #[derive(Debug)]
 pub struct LoadedConfig {
     pub config: Config,
-    /// Every key in its order, with its value and origin.
     pub entries: Vec<ConfigEntry>,
     /// Proxies and certificates: variables that are not ours but change what happens, without passwords.
     pub surroundings: Vec<(&'static str, String)>,
@@ -142,7 +138,6 @@ fn reader<'a>(
     Ok(KeyReader { context, settings, entries: Vec::new(), problems: Vec::new(), warnings: Vec::new() })
 }
 
-/// A configuration file that others may write, or read though it holds a secret.
 fn warn_of_open_file(reader: &mut KeyReader<'_>, file: &FileLayer) {
     let Ok(metadata) = std::fs::metadata(&file.path) else { return };
     let path = show_path(&file.path);

@@ -7,7 +7,6 @@ use ::config::ValueKind;
 use super::problem::{ConfigProblem, Origin, show_name};
 use super::rule::{Complaint, Context, Input, Rule, Shape};
 
-/// A value and where it came from.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Setting {
     pub value: ValueKind,
@@ -42,7 +41,6 @@ impl KeyReader<'_> {
         self.set_by_somebody(key).map(|setting| setting.origin.clone())
     }
 
-    /// The text that is set for a key.
     pub(super) fn text(&self, key: &str) -> Option<&str> {
         match &self.settings.get(key)?.value {
             ValueKind::String(text) => Some(text),
@@ -81,8 +79,8 @@ impl KeyReader<'_> {
         self.entries.push(ConfigEntry { key, value, origin });
     }
 
-    pub(super) fn complain(&mut self, key: &str, origin: Option<Origin>, what: String, allowed: &str) {
-        self.problems.push(ConfigProblem::new(key, origin, what, allowed));
+    pub(super) fn complain(&mut self, key: &str, what: String, allowed: &str) {
+        self.problems.push(ConfigProblem::new(key, self.origin(key), what, allowed));
     }
 
     /// Quotes the value where nobody could have put a secret.
@@ -103,6 +101,6 @@ impl KeyReader<'_> {
             (None, _) => complaint.what,
         };
         let allowed = complaint.allowed.unwrap_or_else(|| shape.expected());
-        self.complain(key, Some(setting.origin), what, &allowed);
+        self.problems.push(ConfigProblem::new(key, Some(setting.origin), what, allowed));
     }
 }

@@ -46,7 +46,6 @@ pub(super) struct Rule<T> {
     pub unset: fn() -> Option<T>,
 }
 
-/// A value before anybody asked for its kind.
 #[derive(Debug)]
 pub(super) struct Input<'a> {
     pub value: &'a ValueKind,
@@ -127,7 +126,6 @@ impl Shape {
         }
     }
 
-    /// What would be right, in words.
     pub(super) fn expected(&self) -> String {
         let Self { from, to, .. } = self;
         match self.kind {
@@ -169,7 +167,6 @@ impl Input<'_> {
         }
     }
 
-    /// The text, if it is one of the kind's words.
     fn word(&self) -> Option<&str> {
         self.text().ok().filter(|text| self.shape.words().contains(text))
     }
@@ -319,12 +316,10 @@ pub(super) const fn boolean() -> Rule<bool> {
     })
 }
 
-/// A duration within bounds in milliseconds.
 pub(super) const fn span(from: u64, to: u64) -> Rule<Duration> {
     Rule::new(Kind::Duration(&[]), from, to, parse_span)
 }
 
-/// A duration within bounds, or the word that switches it off.
 pub(super) const fn span_or(word: &'static [&'static str], from: u64, to: u64) -> Rule<Option<Duration>> {
     Rule::new(Kind::Duration(word), from, to, |input| {
         if let Some(word) = input.word() {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
-use super::key::ConfigKey;
+use super::key::{ConfigKey, split};
 use super::keys::KEYS;
 use super::rule::{Kind, quoted, show_list};
 
@@ -16,15 +16,9 @@ const EXAMPLE_HEAD: &str = r##"#:schema ./config.schema.json
 "##;
 
 impl ConfigKey {
-    fn split(&self) -> (&'static str, &'static str) {
-        self.name.split_once('.').unwrap_or(("", self.name))
-    }
-
-    /// What it is, in one line.
     fn summary(&self) -> String {
-        let lines: Vec<&str> =
-            self.docs.iter().map(|line| line.trim()).take_while(|line| !line.is_empty()).collect();
-        lines.join(" ")
+        let lines = self.docs.iter().map(|line| line.trim()).take_while(|line| !line.is_empty());
+        lines.collect::<Vec<_>>().join(" ")
     }
 
     /// A default or sample as a file writes it.
@@ -51,7 +45,7 @@ pub fn example() -> String {
     let mut page = EXAMPLE_HEAD.to_owned();
     let mut section = "";
     for key in KEYS {
-        let (of, name) = key.split();
+        let (of, name) = split(key.name);
         if of != section {
             let _ = writeln!(page, "\n[{of}]");
             section = of;
@@ -66,10 +60,9 @@ pub fn example() -> String {
 pub fn schema() -> Value {
     let mut sections = Map::new();
     for key in KEYS {
-        let (section, name) = key.split();
-        let section = sections
-            .entry(section)
-            .or_insert_with(|| json!({ "type": "object", "additionalProperties": false, "properties": {} }));
+        let (section, name) = split(key.name);
+        let empty = || json!({ "type": "object", "additionalProperties": false, "properties": {} });
+        let section = sections.entry(section).or_insert_with(empty);
         section["properties"][name] = property(key);
     }
     json!({

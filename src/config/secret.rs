@@ -7,7 +7,6 @@ use super::problem::show_path;
 use super::rule::Complaint;
 use crate::file;
 
-/// What is shown in a secret's place.
 pub(super) const REDACTED: &str = "\"[redacted]\"";
 
 /// No secret is longer; what is may be a device that never ends.

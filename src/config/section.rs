@@ -11,11 +11,8 @@ use super::rule::quoted;
 use crate::file::others_may_read;
 
 pub(super) fn complete_auth(auth: Auth, reader: &mut KeyReader<'_>) -> Auth {
-    let client_secret_file = match reader.origin(SECRET) {
-        Some(Origin::SecretFile(path)) => Some(path),
-        _ => None,
-    };
-    Auth { client_secret_file, ..auth }
+    let Some(Origin::SecretFile(path)) = reader.origin(SECRET) else { return auth };
+    Auth { client_secret_file: Some(path), ..auth }
 }
 
 pub(super) fn check_delays(retry: Retry, reader: &mut KeyReader<'_>) -> Retry {
@@ -24,7 +21,7 @@ pub(super) fn check_delays(retry: Retry, reader: &mut KeyReader<'_>) -> Retry {
         let key = if is_max_set { "retry.max_delay" } else { "retry.base_delay" };
         let (base, max) = (show_duration(retry.base_delay), show_duration(retry.max_delay));
         let what = format!("retry.max_delay ({max}) is less than retry.base_delay ({base})");
-        reader.complain(key, reader.origin(key), what, "raise the one or lower the other");
+        reader.complain(key, what, "raise the one or lower the other");
     }
     retry
 }
@@ -73,7 +70,7 @@ pub(super) fn complete_database(database: Database, reader: &mut KeyReader<'_>) 
     if database.schema.is_some() && !database.is_postgres() {
         let what = "SQLite has no schemas".to_owned();
         let allowed = "leave it out, or set database.url to a postgres:// one";
-        reader.complain("database.schema", reader.origin("database.schema"), what, allowed);
+        reader.complain("database.schema", what, allowed);
     }
     let is_borrowed = reader.origin("database.url") == Some(Origin::Variable("DATABASE_URL".to_owned()));
     Database { is_borrowed, ..database }
@@ -81,9 +78,7 @@ pub(super) fn complete_database(database: Database, reader: &mut KeyReader<'_>) 
 
 /// SQLite: a file that holds everybody's address, and that every user of this machine may read.
 fn warn_of_open_database(reader: &mut KeyReader<'_>, database: &Database) {
-    let Some(path) = database.sqlite_path() else {
-        return;
-    };
+    let Some(path) = database.sqlite_path() else { return };
     if std::fs::metadata(&path).is_ok_and(|metadata| metadata.is_file() && others_may_read(&metadata)) {
         let path = show_path(&path);
         reader.warnings.push(format!("every user may read the database {path}; try: chmod 600 {path}"));

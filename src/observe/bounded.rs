@@ -58,7 +58,6 @@ struct Connections {
 
 struct Open {
     peer: IpAddr,
-    /// Its request has been read.
     asked: Arc<AtomicBool>,
     task: AbortHandle,
 }

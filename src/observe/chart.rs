@@ -41,7 +41,6 @@ impl Size {
         );
     }
 
-    /// A date below the axis.
     fn draw_date(self, svg: &mut String, anchor: &str, x: f64, date: &str) {
         let y = self.height - 8.0;
         let _ =

@@ -11,7 +11,6 @@ use super::text;
 /// The clocks of two machines may differ by so much; what lies further ahead was recorded by a wrong clock.
 const MAX_FUTURE: Duration = Duration::from_mins(5);
 
-/// Why it is not healthy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reason {
     pub text: String,

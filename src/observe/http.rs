@@ -32,7 +32,6 @@ use super::view::Installation;
 
 /// How long one look at the database serves everybody.
 const FRESH_FOR: Duration = Duration::from_secs(2);
-/// How long the database may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// On every answer: nothing is run, framed, cached or guessed, and a connection is for one request.
@@ -53,10 +52,8 @@ const HEADERS: [(HeaderName, &str); 7] = [
 pub type Look = Box<dyn Fn() -> BoxFuture<'static, Result<Snapshot, String>> + Send + Sync>;
 
 pub struct Shown {
-    /// At `/metrics`.
     pub metrics: Arc<Metrics>,
     pub next_run: watch::Receiver<Option<Timestamp>>,
-    /// `http.allowed_hosts`
     pub allowed_hosts: Vec<String>,
     pub installation: Installation,
     /// Asks the database. Never dropped half way: a look that takes too long goes on, unheard, and the next begins after it.
@@ -150,7 +147,6 @@ async fn with_headers(mut response: Response) -> Response {
 }
 
 impl Window {
-    /// The database as it was at most two seconds ago.
     async fn snapshot(self: &Arc<Self>) -> SharedSnapshot {
         let deadline = Instant::now() + ANSWER_WITHIN;
         let late = || {

@@ -26,7 +26,6 @@ use super::progress::{ProgressLine, is_capable_terminal};
 
 const OURS: &str = "understory_sync";
 
-/// Where lines go and how they look there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Style {
     format: LogFormat,
@@ -84,7 +83,6 @@ struct LogLayer<W> {
     now: fn() -> Timestamp,
 }
 
-/// The fields of an event or a span.
 #[derive(Debug, Default)]
 struct Fields {
     message: String,
@@ -95,31 +93,24 @@ impl Fields {
     fn set_field(&mut self, field: &Field, value: Value) {
         match (field.name(), value) {
             ("message", Value::String(text)) => self.message = text,
-            (name, value) => {
-                self.others.insert(name.to_owned(), value);
-            }
+            (name, value) => drop(self.others.insert(name.to_owned(), value)),
         }
     }
 }
 
+macro_rules! record {
+    ($($name:ident: $Type:ty),+) => {
+        $(fn $name(&mut self, field: &Field, value: $Type) {
+            self.set_field(field, value.into());
+        })+
+    };
+}
+
 impl Visit for Fields {
+    record! { record_str: &str, record_i64: i64, record_u64: u64, record_f64: f64, record_bool: bool }
+
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.set_field(field, format!("{value:?}").into());
-    }
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.set_field(field, value.into());
-    }
-    fn record_i64(&mut self, field: &Field, value: i64) {
-        self.set_field(field, value.into());
-    }
-    fn record_u64(&mut self, field: &Field, value: u64) {
-        self.set_field(field, value.into());
-    }
-    fn record_f64(&mut self, field: &Field, value: f64) {
-        self.set_field(field, value.into());
-    }
-    fn record_bool(&mut self, field: &Field, value: bool) {
-        self.set_field(field, value.into());
     }
 }
 
@@ -159,8 +150,8 @@ where
             let _ = write!(line, "<{}>", priority_and_colour(level).0);
         }
         match self.style.format {
-            LogFormat::Json => self.json(&mut line, level, event.metadata().target(), fields),
-            LogFormat::Text => self.text(&mut line, level, &fields),
+            LogFormat::Json => self.push_json(&mut line, level, event.metadata().target(), fields),
+            LogFormat::Text => self.push_text(&mut line, level, &fields),
         }
         line.push('\n');
         (self.out)(line.as_bytes());
@@ -168,24 +159,19 @@ where
 }
 
 impl<W> LogLayer<W> {
-    fn json(&self, line: &mut String, level: Level, target: &str, fields: Fields) {
-        let text = |text: String| Value::String(text);
-        let _ = write!(
-            line,
-            r#"{{"timestamp":"{}","level":"{level}","target":{},"message":{}"#,
-            (self.now)(),
-            text(target.to_owned()),
-            text(fields.message)
-        );
+    fn push_json(&self, line: &mut String, level: Level, target: &str, fields: Fields) {
+        let (now, target, message) = ((self.now)(), Value::from(target), Value::from(fields.message));
+        let _ =
+            write!(line, r#"{{"timestamp":"{now}","level":"{level}","target":{target},"message":{message}"#);
         for (name, value) in fields.others {
             if !["timestamp", "level", "target", "message"].contains(&name.as_str()) {
-                let _ = write!(line, ",{}:{value}", text(name));
+                let _ = write!(line, ",{}:{value}", Value::from(name));
             }
         }
         line.push('}');
     }
 
-    fn text(&self, line: &mut String, level: Level, fields: &Fields) {
+    fn push_text(&self, line: &mut String, level: Level, fields: &Fields) {
         if !self.style.journal {
             let _ = write!(line, "{} ", (self.now)());
         }

@@ -18,7 +18,6 @@ use crate::store::{RunRow, Snapshot, Timestamp};
 
 use super::health;
 
-/// What a scraper is told that it gets.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 const OUTCOMES: [&str; 3] = ["succeeded", "failed", "interrupted"];
@@ -121,7 +120,6 @@ impl Metrics {
         metrics
     }
 
-    /// A run has ended, however it ended.
     pub fn record_run(&self, run: &RunRow, took: Duration) {
         if OUTCOMES.contains(&run.outcome.as_str()) {
             counter(&self.runs, [("outcome", &run.outcome)]).inc();

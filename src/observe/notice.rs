@@ -39,7 +39,6 @@ pub struct Notice {
     pub at: Timestamp,
     pub company: Option<String>,
     pub message: String,
-    /// What to type.
     pub next_step: Option<String>,
     pub counts: Vec<(&'static str, i64)>,
     /// What the next message about the same is compared with.
@@ -89,7 +88,6 @@ impl Notice {
     }
 }
 
-/// What has to be told now, and what is over.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Due {
     pub notices: Vec<Notice>,

@@ -17,7 +17,6 @@ const PAGES_TO_TELL_BY: u64 = 3;
 /// For how many consents a first run is told to take how long.
 const SAMPLE: u64 = 100_000;
 
-/// What the line is reckoned from.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Expected {
     /// Items of the last complete run; none before it.
@@ -108,7 +107,6 @@ impl ProgressLine {
         }
     }
 
-    /// The run has ended: the line disappears.
     pub fn end(&self) {
         if let Some(ShownLine { bar, .. }) = &self.0 {
             bar.disable_steady_tick();

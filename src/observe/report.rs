@@ -7,7 +7,6 @@ use crate::store::RunRow;
 
 use super::text::{age, counted, duration, thousands};
 
-/// How long a run took; none while it runs.
 pub fn took(run: &RunRow) -> Option<Duration> {
     run.finished_at.map(|end| age(run.started_at, end))
 }
@@ -69,7 +68,6 @@ pub fn status_words(run: &RunRow) -> String {
     words.join(", ")
 }
 
-/// The last line of a dry run.
 pub fn dry_run_line(run: &RunRow) -> String {
     let changes = changes(run);
     let mut words = vec![if changes == "none" { "nothing would change".to_owned() } else { changes }];

@@ -16,10 +16,8 @@ use super::health::{self, Reason};
 use super::report::{changes, near_limit, outcome, took};
 use super::text::{age, counted, duration, moment, relative, thousands};
 
-/// Runs shown in the terminal.
 const RUNS_SHOWN: usize = 10;
 
-/// Ids named in one note.
 const IDS_NAMED: usize = 10;
 
 /// A daemon that has not run so long after it said it would is not there.
@@ -29,18 +27,14 @@ const DAEMON_GRACE: Duration = Duration::from_mins(5);
 #[derive(Debug, Clone)]
 pub struct Installation {
     pub health: Health,
-    /// `schedule.run_timeout`
     pub run_timeout: Option<Duration>,
     /// The file or server; never a password.
     pub database: String,
     pub config_file: Option<String>,
-    /// `api.company_id`
     pub company_id: Option<String>,
-    /// Whether `notify.url` is set.
     pub notifies: bool,
 }
 
-/// Everything that a report is made of.
 #[derive(Debug, Clone, Copy)]
 pub struct View<'a> {
     pub snapshot: &'a Snapshot,
@@ -50,7 +44,6 @@ pub struct View<'a> {
     pub now: Timestamp,
 }
 
-/// How things are, in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mood {
     Good,
@@ -97,12 +90,10 @@ impl View<'_> {
         }
     }
 
-    /// Why it is not healthy; empty where it is.
     pub fn reasons(&self) -> Vec<Reason> {
         health::reasons(self.snapshot, &self.installation.health, self.now)
     }
 
-    /// The state in one sentence.
     pub fn sentence(&self) -> String {
         let as_of = health::finished(self.snapshot).map_or("never yet".to_owned(), |at| self.at(at));
         let waiting = match self.snapshot.withheld {
@@ -162,7 +153,6 @@ impl View<'_> {
         [consents.active, consents.missing, consents.removed].map(thousands)
     }
 
-    /// The run that goes on now.
     pub fn running(&self) -> Option<&RunRow> {
         self.snapshot.runs.first().filter(|run| run.outcome == "running")
     }
@@ -358,7 +348,6 @@ impl View<'_> {
         lines
     }
 
-    /// What is known of the database, line by line.
     fn lines(&self) -> Vec<(&'static str, String)> {
         let none = || "none yet".to_owned();
         let installation = self.installation;
@@ -385,7 +374,6 @@ impl View<'_> {
         lines
     }
 
-    /// `status`: for people.
     pub fn to_text(&self) -> String {
         let mut page = format!("{}\n", self.sentence());
         for note in self.notes() {
@@ -462,7 +450,6 @@ fn push_run(page: &mut String, [id, started, trigger, outcome, took, active, cha
     );
 }
 
-/// Adds the changes of one run or day to those of others.
 pub(super) fn add(sum: &mut Change, more: &Change) {
     sum.added += more.added;
     sum.returned += more.returned;
