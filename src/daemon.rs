@@ -99,7 +99,7 @@ impl Daemon {
             daemon_loop.record_next_run().await;
         }
         let exit = daemon_loop.run_until_stopped(&startup, &mut run).await;
-        daemon_loop.notify(SystemdState::Stopping);
+        (daemon_loop.daemon.notify)(SystemdState::Stopping);
         daemon_loop.daemon.scheduler.stop().await;
         exit
     }
@@ -114,7 +114,7 @@ struct DaemonLoop {
 impl DaemonLoop {
     fn publish_startup(&mut self, startup: &StartupState) {
         self.publish_next_run();
-        self.notify(SystemdState::Ready);
+        (self.daemon.notify)(SystemdState::Ready);
         match &startup.database_down {
             Some(why) => self.publish_status(&format!("database unreachable: {why}")),
             None => self.publish_status(startup.last_run.as_deref().unwrap_or("no run yet")),
@@ -268,16 +268,14 @@ impl DaemonLoop {
         }
     }
 
-    fn notify(&self, state: SystemdState<'_>) {
-        (self.daemon.notify)(state);
-    }
-
-    /// The text, and when the next run is due: the time alone where that is within a day.
+    /// One line for `systemctl status`: the text, and when the next run is due, the time alone where that is within a day.
     fn publish_status(&self, text: &str) {
         let next = self.daemon.scheduler.next();
         let near = next - self.daemon.scheduler.now() < TimeDelta::days(1);
         let form = if near { "%H:%M" } else { "%Y-%m-%d %H:%M" };
-        self.notify(SystemdState::Status(&format!("{text}; next {}", zone::format_time_as(next, form))));
+        let line =
+            format!("{text}; next {}", zone::format_time_as(next, form)).replace(char::is_control, " ");
+        (self.daemon.notify)(SystemdState::Status(&line));
     }
 }
 

@@ -8,7 +8,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use sd_notify::NotifyState;
+pub use sd_notify::NotifyState as SystemdState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -102,26 +102,8 @@ fn is_hangup_ignored() -> bool {
     ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 != 0)
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SystemdState<'a> {
-    /// The start is over: configuration accepted, schedule standing, database tried.
-    Ready,
-    /// One line for `systemctl status`.
-    Status(&'a str),
-    Stopping,
-}
-
-/// Notifies systemd, where there is one (`NOTIFY_SOCKET`).
+/// Notifies systemd, where there is one (`NOTIFY_SOCKET`). A manager that does not listen is no reason to stop working.
 pub fn notify_systemd(state: SystemdState<'_>) {
-    match state {
-        SystemdState::Ready => send(NotifyState::Ready),
-        SystemdState::Stopping => send(NotifyState::Stopping),
-        SystemdState::Status(text) => send(NotifyState::Status(&text.replace(char::is_control, " "))),
-    }
-}
-
-/// A manager that does not listen is no reason to stop working.
-fn send(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
         tracing::debug!("systemd could not be notified: {}", error.kind());
     }
@@ -143,7 +125,7 @@ struct WatchdogState {
 impl Watchdog {
     /// As systemd asked for in `WATCHDOG_USEC`; without it, a watchdog that nobody hears.
     pub fn from_systemd() -> Self {
-        Self::new(sd_notify::watchdog_enabled(), || send(NotifyState::Watchdog))
+        Self::new(sd_notify::watchdog_enabled(), || notify_systemd(SystemdState::Watchdog))
     }
 
     /// `ping` must be heard once in `limit`.

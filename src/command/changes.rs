@@ -72,9 +72,6 @@ fn print_readers(readers: &[Reader], json: bool, out: &mut dyn Write) -> io::Res
     Ok(())
 }
 
-#[derive(Clone, Copy)]
-struct FeedFormat(ExportFormat);
-
 #[derive(Serialize)]
 struct FeedRecord<'a> {
     cursor: String,
@@ -82,50 +79,47 @@ struct FeedRecord<'a> {
     line: &'a FeedLine,
 }
 
-impl FeedFormat {
-    fn head(self, feed: &Feed, is_new: bool) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        let cursor = feed.start().to_string();
-        match self.0 {
-            ExportFormat::Jsonl if is_new => {
-                // A cursor holds nothing that JSON escapes.
-                writeln!(bytes, r#"{{"reset":true,"cursor":"{cursor}"}}"#)?;
-            }
-            ExportFormat::Jsonl => {}
-            ExportFormat::Csv => {
-                let mut csv = csv_writer(&mut bytes);
-                csv.write_record(COLUMNS.split(' '))?;
-                if is_new {
-                    csv.write_record([&cursor, "", "", "", "reset", "", "", "", "", ""])?;
-                }
-                csv.flush()?;
-            }
+/// What comes before the lines; with what tells a new reader to begin anew.
+fn format_head(format: ExportFormat, feed: &Feed, is_new: bool) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let cursor = feed.start().to_string();
+    match format {
+        ExportFormat::Jsonl if is_new => {
+            // A cursor holds nothing that JSON escapes.
+            writeln!(bytes, r#"{{"reset":true,"cursor":"{cursor}"}}"#)?;
         }
-        Ok(bytes)
+        ExportFormat::Jsonl => {}
+        ExportFormat::Csv => {
+            let mut csv = csv_writer(&mut bytes);
+            csv.write_record(COLUMNS.split(' '))?;
+            if is_new {
+                csv.write_record([&cursor, "", "", "", "reset", "", "", "", "", ""])?;
+            }
+            csv.flush()?;
+        }
     }
+    Ok(bytes)
+}
 
-    fn page(self, feed: &Feed, lines: &[FeedLine]) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        match self.0 {
-            ExportFormat::Jsonl => {
-                for line in lines {
-                    serde_json::to_writer(
-                        &mut bytes,
-                        &FeedRecord { cursor: feed.after(line).to_string(), line },
-                    )?;
-                    bytes.push(b'\n');
-                }
-            }
-            ExportFormat::Csv => {
-                let mut csv = csv_writer(&mut bytes);
-                for line in lines {
-                    csv.serialize((feed.after(line).to_string(), line))?;
-                }
-                csv.flush()?;
+fn format_lines(format: ExportFormat, feed: &Feed, lines: &[FeedLine]) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    match format {
+        ExportFormat::Jsonl => {
+            for line in lines {
+                let record = FeedRecord { cursor: feed.after(line).to_string(), line };
+                serde_json::to_writer(&mut bytes, &record)?;
+                bytes.push(b'\n');
             }
         }
-        Ok(bytes)
+        ExportFormat::Csv => {
+            let mut csv = csv_writer(&mut bytes);
+            for line in lines {
+                csv.serialize((feed.after(line).to_string(), line))?;
+            }
+            csv.flush()?;
+        }
     }
+    Ok(bytes)
 }
 
 fn csv_writer(bytes: &mut Vec<u8>) -> csv::Writer<&mut Vec<u8>> {
@@ -133,16 +127,15 @@ fn csv_writer(bytes: &mut Vec<u8>) -> csv::Writer<&mut Vec<u8>> {
 }
 
 async fn print_changes(store: &mut Store, args: &ChangesArgs) -> Result<Exit, CommandError> {
-    let lines = FeedFormat(args.format);
     let (feed, cursor) = store.open_feed(args.since.as_deref()).await?;
-    let mut bytes = lines.head(&feed, cursor.is_none())?;
+    let mut bytes = format_head(args.format, &feed, cursor.is_none())?;
     let mut cursor = cursor.unwrap_or_else(|| feed.start());
     loop {
         write_out(bytes).await?;
         let page = store.next_lines(&feed, &cursor).await?;
         let Some(last) = page.last() else { return Ok(Exit::Done) };
         cursor = feed.after(last);
-        bytes = lines.page(&feed, &page)?;
+        bytes = format_lines(args.format, &feed, &page)?;
     }
 }
 
@@ -173,7 +166,6 @@ async fn deliver(
     hold: &Hold,
     args: &ChangesArgs,
 ) -> Result<Option<FeedCursor>, CommandError> {
-    let lines = FeedFormat(args.format);
     let (feed, cursor) = store.open_feed(hold.cursor.as_deref()).await?;
     let is_new = cursor.is_none();
     let mut cursor = cursor.unwrap_or_else(|| feed.start());
@@ -183,7 +175,7 @@ async fn deliver(
     }
     let could_not = |cause: io::Error| CommandError::reader(format_args!("could not be started: {cause}"));
     let mut reader = ReaderProcess::start(&args.command).map_err(could_not)?;
-    let mut bytes = lines.head(&feed, is_new)?;
+    let mut bytes = format_head(args.format, &feed, is_new)?;
     loop {
         let written = hold_while(store, hold, reader.write(&bytes)).await?;
         if let Some(ended) = written.map_err(CommandError::reader)? {
@@ -191,7 +183,7 @@ async fn deliver(
         }
         let Some(last) = page.last() else { break };
         cursor = feed.after(last);
-        bytes = lines.page(&feed, &page)?;
+        bytes = format_lines(args.format, &feed, &page)?;
         page = store.next_lines(&feed, &cursor).await?;
     }
     let ended = hold_while(store, hold, reader.finish()).await?;

@@ -13,10 +13,9 @@ use tokio_util::sync::CancellationToken;
 use super::error::CommandError;
 use super::forget;
 use crate::config::{self, Config, Environment, LoadedConfig, Needs, Sources, load};
-use crate::demo::{
-    ASK_FEED, ASK_MARIA, ASK_RUNS, DemoApi, STEPS, erased_address, fill, render_erasure, render_next,
-    render_query, render_run, render_serving, render_start, wrap,
-};
+use crate::demo::server::DemoApi;
+use crate::demo::story::{self, ASK_FEED, ASK_MARIA, ASK_RUNS, STEPS};
+use crate::demo::table::render_query;
 use crate::exit::{Exit, Problem};
 use crate::file::{DATABASE_FILES, caller};
 use crate::store::{Bounds, RunRow, Store, Timestamp, Trigger};
@@ -36,22 +35,22 @@ pub struct Demo {
 pub async fn run(folder: &Path, serve: bool, out: &mut impl Write) -> Result<Demo, CommandError> {
     let database = std::path::absolute(folder.join(DATABASE))?;
     remove_old(&database)?;
-    let api = DemoApi::start(fill()).await?;
+    let api = DemoApi::start(story::fill()).await?;
     let listen = serve.then(free_port).transpose()?;
     let loaded = configuration(&api, &database, listen)?;
     let config = &loaded.config;
     create(&config.database).await?;
-    write!(out, "{}", render_start(&api.base_url(), &format!("./{DATABASE}")))?;
+    write!(out, "{}", story::render_start(&api.base_url(), &format!("./{DATABASE}")))?;
     play(&api, config, out).await?;
     show_query(config, "What the runs did:\n", ASK_RUNS, out).await?;
     show_query(config, "The history of Maria@example.com:\n", ASK_MARIA, out).await?;
-    let address = erased_address();
+    let address = story::erased_address();
     let given = forget::addresses(&address, &mut io::empty())?;
     forget::erase(config, &given, &mut io::sink()).await?;
-    show_query(config, &render_erasure(&address), ASK_FEED, out).await?;
+    show_query(config, &story::render_erasure(&address), ASK_FEED, out).await?;
     match listen {
-        Some(listen) => write!(out, "\n{}", render_serving(&format!("http://{listen}/"), DATABASE))?,
-        None => write!(out, "\n{}", render_next(DATABASE))?,
+        Some(listen) => write!(out, "\n{}", story::render_serving(&format!("http://{listen}/"), DATABASE))?,
+        None => write!(out, "\n{}", story::render_next(DATABASE))?,
     }
     out.flush()?;
     Ok(Demo { api, loaded })
@@ -62,11 +61,11 @@ async fn play(api: &DemoApi, config: &Config, out: &mut impl Write) -> Result<()
         (step.change)(&mut api.consents());
         writeln!(out)?;
         if !step.says.is_empty() {
-            write!(out, "{}", wrap("", step.says))?;
+            write!(out, "{}", story::wrap("", step.says))?;
         }
         let begun = Instant::now();
         let row = run_once(config).await?;
-        write!(out, "{}", render_run(step.run, &row, begun.elapsed()))?;
+        write!(out, "{}", story::render_run(step.run, &row, begun.elapsed()))?;
     }
     Ok(())
 }

@@ -19,7 +19,7 @@ use super::rule::{
     PATH, Rule, boolean, integer, line, number, rate, scopes, secret_text, some_line, span, span_or, word,
 };
 use super::section::{check_delays, complete_auth, complete_database, complete_schedule};
-use super::{ConsentsPath, LogFormat, NotifyFormat, SecretUrl};
+use super::{ConsentsPath, LogFormat, NotifyFormat};
 use crate::schedule::CronSchedule;
 
 const SECOND: u64 = 1_000;
@@ -260,7 +260,7 @@ sections! {
     notify: Notify {
         /// A POST when removals are withheld, when runs keep failing, and when all is well again; never
         /// personal data.
-        url: Option<SecretUrl> = secret_url(), default "off", file
+        url: Option<SecretString> = secret_url(), default "off", file
             /// A file that holds the URL and nothing else, instead of url.
             "/run/secrets/notify_url";
         /// Failed runs in a row before a message.
@@ -291,7 +291,7 @@ sections! {
         /// A GET after each complete run that evaluated removals, for a dead man's switch.
         ///
         /// Its failure never fails a run.
-        heartbeat_url: Option<SecretUrl> = secret_url(), default "off";
+        heartbeat_url: Option<SecretString> = secret_url(), default "off";
     }
 
     log: Log {

@@ -86,6 +86,3 @@ macro_rules! words {
 
 words! { NotifyFormat { Json = "json", Slack = "slack", Text = "text" } }
 words! { LogFormat { Text = "text", Json = "json" } }
-
-/// A URL whose path is a secret in itself (heartbeat and chat services put their key there).
-pub type SecretUrl = SecretString;

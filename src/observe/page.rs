@@ -62,7 +62,7 @@ pub fn render(
     } else {
         let _ = writeln!(page, "<dl class=\"facts\">{}</dl>", next_fact(next_run, now));
         let text = "Runs are still tried at their times, and the table keeps what it holds. To see what is wrong and how to fix it:";
-        push_notes(&mut page, &[Note::new(text).command("understory-sync check")]);
+        push_notes(&mut page, &[Note::new(text, "understory-sync check", "")]);
     }
     let _ = write!(
         page,

@@ -65,16 +65,10 @@ pub struct Note {
 }
 
 impl Note {
-    pub(super) fn new(text: impl Into<String>) -> Self {
-        Self { text: text.into(), command: None, detail: None }
-    }
-
-    pub(super) fn command(self, command: impl Into<String>) -> Self {
-        Self { command: Some(command.into()), ..self }
-    }
-
-    fn detail(self, detail: impl Into<String>) -> Self {
-        Self { detail: Some(detail.into()), ..self }
+    /// Empty: no command, or no detail.
+    pub(super) fn new(text: impl Into<String>, command: &str, detail: &str) -> Self {
+        let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+        Self { text: text.into(), command: some(command), detail: some(detail) }
     }
 }
 
@@ -183,16 +177,15 @@ impl View<'_> {
             .collect();
         let is_told_otherwise = self.snapshot.withheld > 0 || self.last_failed().is_some();
         (!limits.is_empty() && !is_told_otherwise).then(|| {
-            Note::new("No run has been complete, or none has evaluated removals, for too long. To see what is wrong:")
-                .command("understory-sync check")
-                .detail(limits.join(", "))
+            let text = "No run has been complete, or none has evaluated removals, for too long. To see what is wrong:";
+            Note::new(text, "understory-sync check", &limits.join(", "))
         })
     }
 
     fn withheld_note(&self) -> Option<Note> {
         let Snapshot { withheld: 1.., consents, .. } = self.snapshot else { return None };
         let (text, command) = withheld_advice(self.snapshot.withheld, consents.active, Invocation::current());
-        Some(Note::new(text).command(command).detail("removal.max_percent, removal.min_count"))
+        Some(Note::new(text, &command, "removal.max_percent, removal.min_count"))
     }
 
     fn failure_note(&self) -> Option<Note> {
@@ -204,7 +197,7 @@ impl View<'_> {
             last.id,
             reason(last.error.as_deref())
         );
-        Some(Note::new(text).command("understory-sync check"))
+        Some(Note::new(text, "understory-sync check", ""))
     }
 
     fn notification_note(&self) -> Option<Note> {
@@ -216,16 +209,17 @@ impl View<'_> {
             relative(told.failed_at?, self.now),
             reason(told.error.as_deref())
         );
-        Some(Note::new(text).command("understory-sync check --notify").detail("notify.url"))
+        Some(Note::new(text, "understory-sync check --notify", "notify.url"))
     }
 
     fn deferred_note(&self) -> Option<Note> {
         let last = self.last_ended().filter(|run| run.absence.as_deref() == Some("blocked"))?;
-        Some(Note::new(format!(
+        let text = format!(
             "Run {} did not evaluate removals: a record that could not be read might have been anybody. After two such runs they are \
              evaluated nevertheless.",
             last.id
-        )))
+        );
+        Some(Note::new(text, "", ""))
     }
 
     fn rejected_note(&self) -> Option<Note> {
@@ -236,7 +230,7 @@ impl View<'_> {
             if n == 1 { "is" } else { "are" }
         );
         let query = "select reason, count(*) from rejected_items where resolved_at is null group by reason";
-        Some(Note::new(text).command(query))
+        Some(Note::new(text, query, ""))
     }
 
     fn renewed_note(&self) -> Option<Note> {
@@ -249,7 +243,7 @@ impl View<'_> {
             if ids.len() > IDS_NAMED { ", …" } else { "" },
             if ids.len() == 1 { "was" } else { "were" }
         );
-        Some(Note::new(text).command(Invocation::current().line(&format!("forget --undo {first}"))))
+        Some(Note::new(text, &Invocation::current().line(&format!("forget --undo {first}")), ""))
     }
 
     fn slow_note(&self) -> Option<Note> {
@@ -261,7 +255,7 @@ impl View<'_> {
             duration(time),
             duration(limit)
         );
-        Some(Note::new(text).detail("schedule.run_timeout"))
+        Some(Note::new(text, "", "schedule.run_timeout"))
     }
 
     fn restored_note(&self) -> Option<Note> {
@@ -269,7 +263,7 @@ impl View<'_> {
             "This database is a restored copy (noticed {}). Erasures made since the backup must be made again (`forget`); then confirm:",
             moment(self.snapshot.restored_at?)
         );
-        Some(Note::new(text).command(Invocation::current().line("changes --restored")))
+        Some(Note::new(text, &Invocation::current().line("changes --restored"), ""))
     }
 
     /// The company whose consents these are, as far as it is known.
