@@ -191,9 +191,9 @@ async fn on_database(command: &Command, loaded: LoadedConfig) -> Result<Exit, Co
             let given = addresses(who.expose_secret())?;
             command::person::run(&config, &given, &mut out).await
         }
-        Command::Forget(args) => {
-            let emails = addresses(args.who.expose_secret())?;
-            if args.undo {
+        Command::Forget { undo, who } => {
+            let emails = addresses(who.expose_secret())?;
+            if *undo {
                 return command::forget::undo(&config, &emails, &mut out).await;
             }
             command::forget::erase(&config, &emails, &mut out).await

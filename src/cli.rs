@@ -54,15 +54,6 @@ pub struct Cli {
     #[arg(long)]
     pub run_once: bool,
 
-    #[command(flatten)]
-    pub run: RunArgs,
-
-    #[command(subcommand)]
-    pub command: Option<Command>,
-}
-
-#[derive(Debug, Clone, Default, Args)]
-pub struct RunArgs {
     /// With --run-once: let this run mark up to N consents as missing that the removal guard would withhold
     #[arg(long, value_name = "N", requires = "run_once")]
     pub accept_removals: Option<u64>,
@@ -74,6 +65,9 @@ pub struct RunArgs {
     /// With --run-once: print nothing on success (cron mails whatever is printed)
     #[arg(long, requires = "run_once")]
     pub quiet: bool,
+
+    #[command(subcommand)]
+    pub command: Option<Command>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -152,7 +146,15 @@ pub enum Command {
     ///
     /// Says how many of the addresses the database held, and which other rows name them. Salted hashes of the address and of
     /// the consent ids are kept, so that no later run brings the person back.
-    Forget(ForgetArgs),
+    Forget {
+        /// Allow the person again: the next run that lists them brings them back
+        #[arg(long)]
+        undo: bool,
+
+        /// The address, with --undo also a consent id; - reads one a line from standard input, which keeps it out of the process list
+        #[arg(value_name = "EMAIL|-", value_parser = secret())]
+        who: SecretString,
+    },
 
     /// A consistent copy of a SQLite database, while the daemon runs
     Backup {
@@ -282,17 +284,6 @@ fn reader_name(name: &str) -> Result<String, &'static str> {
     let valid = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-".contains(&byte);
     let is_valid = (1..=64).contains(&name.len()) && name.bytes().all(valid);
     is_valid.then(|| name.to_owned()).ok_or("a reader's name has 1 to 64 of a-z, 0-9, _ and -")
-}
-
-#[derive(Debug, Args)]
-pub struct ForgetArgs {
-    /// Allow the person again: the next run that lists them brings them back
-    #[arg(long)]
-    pub undo: bool,
-
-    /// The address, with --undo also a consent id; - reads one a line from standard input, which keeps it out of the process list
-    #[arg(value_name = "EMAIL|-", value_parser = secret())]
-    pub who: SecretString,
 }
 
 impl Cli {

@@ -22,20 +22,20 @@ pub(super) const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One run, and one line about it at the end.
 pub(super) async fn run(cli: &Cli, loaded: LoadedConfig) -> Result<Exit, CommandError> {
-    let quiet = cli.run.quiet;
+    let quiet = cli.quiet;
     let mut log = loaded.config.log.clone();
     if quiet {
         log.level = tracing::Level::ERROR;
     }
-    let progress = ProgressLine::new(!quiet && !cli.run.dry_run);
+    let progress = ProgressLine::new(!quiet && !cli.dry_run);
     logging::begin(&log, progress.clone());
     let signals = listen(Role::Command)?;
     log_warnings(&loaded);
     let acceptance = |removals| Acceptance { removals, by: crate::host::operator(), at: None };
-    let options = RunOptions { acceptance: cli.run.accept_removals.map(acceptance) };
+    let options = RunOptions { acceptance: cli.accept_removals.map(acceptance) };
     let config = loaded.config;
     let mut syncer = Syncer::new(config.clone())?;
-    if cli.run.dry_run {
+    if cli.dry_run {
         return dry_run(&mut syncer, &options, &signals.stop, quiet).await;
     }
     let watched = config.log.format == LogFormat::Text && io::stderr().is_terminal();

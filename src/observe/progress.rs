@@ -65,34 +65,30 @@ pub(super) fn is_capable_terminal() -> bool {
 
 /// One line at the bottom of standard error, or nothing at all. Clones are the same line.
 #[derive(Debug, Clone, Default)]
-pub struct ProgressLine(Option<ShownLine>);
-
-#[derive(Debug, Clone)]
-struct ShownLine {
-    bar: ProgressBar,
+pub struct ProgressLine {
+    bar: Option<ProgressBar>,
     began: Arc<OnceLock<(Instant, Expected)>>,
 }
 
 impl ProgressLine {
     /// Shown where `wanted` and standard error is a terminal that can move its cursor.
     pub fn new(wanted: bool) -> Self {
-        if !wanted || !is_capable_terminal() {
-            return Self(None);
-        }
-        let style =
-            ProgressStyle::with_template(TEMPLATE).unwrap_or_else(|_| ProgressStyle::default_spinner());
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
-        let bar = bar.with_style(style).with_message("no page yet");
-        Self(Some(ShownLine { bar, began: Arc::default() }))
+        let bar = (wanted && is_capable_terminal()).then(|| {
+            let style =
+                ProgressStyle::with_template(TEMPLATE).unwrap_or_else(|_| ProgressStyle::default_spinner());
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+            bar.with_style(style).with_message("no page yet")
+        });
+        Self { bar, began: Arc::default() }
     }
 
     pub fn is_shown(&self) -> bool {
-        self.0.is_some()
+        self.bar.is_some()
     }
 
     pub fn begin(&self, expected: Expected) {
-        if let Some(ShownLine { bar, began }) = &self.0 {
-            let _ = began.set((Instant::now(), expected));
+        if let Some(bar) = &self.bar {
+            let _ = self.began.set((Instant::now(), expected));
             bar.reset();
             bar.set_draw_target(ProgressDrawTarget::stderr());
             bar.enable_steady_tick(Duration::from_millis(200));
@@ -100,15 +96,13 @@ impl ProgressLine {
     }
 
     pub fn show(&self, pages: u64, items: u64) {
-        if let Some(ShownLine { bar, began }) = &self.0
-            && let Some((began, expected)) = began.get()
-        {
+        if let (Some(bar), Some((began, expected))) = (&self.bar, self.began.get()) {
             bar.set_message(expected.words(pages, items, began.elapsed()));
         }
     }
 
     pub fn end(&self) {
-        if let Some(ShownLine { bar, .. }) = &self.0 {
+        if let Some(bar) = &self.bar {
             bar.disable_steady_tick();
             bar.finish_and_clear();
             bar.set_draw_target(ProgressDrawTarget::hidden());
@@ -120,8 +114,8 @@ impl ProgressLine {
         let write = || {
             let _ = io::stderr().lock().write_all(lines);
         };
-        match &self.0 {
-            Some(line) => line.bar.suspend(write),
+        match &self.bar {
+            Some(bar) => bar.suspend(write),
             None => write(),
         }
     }
@@ -142,7 +136,7 @@ mod tests {
         progress.begin(Expected::default());
         progress.show(1, 100);
         progress.end();
-        assert!(progress.0.is_none());
+        assert!(!progress.is_shown());
     }
 
     #[test]
