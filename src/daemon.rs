@@ -250,11 +250,7 @@ impl DaemonLoop {
 
     fn publish_next_run(&self) {
         let next = Some(Timestamp::new(self.daemon.scheduler.next()));
-        self.daemon.next_run.send_if_modified(|current| {
-            let differs = *current != next;
-            *current = next;
-            differs
-        });
+        self.daemon.next_run.send_if_modified(|current| std::mem::replace(current, next) != next);
     }
 
     /// A shutdown does not wait for it.

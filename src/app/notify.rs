@@ -75,7 +75,7 @@ impl Notifier {
     }
 
     async fn notify_receiver(&mut self, config: &Config) -> Delivered {
-        if let Ok(Some(found)) = look(config).await {
+        if let Ok(Some(found)) = read_state(config).await {
             self.recorded = found;
         }
         let now = Timestamp::now();
@@ -89,7 +89,7 @@ impl Notifier {
             news.push(("", Told::Forgotten));
         }
         for notice in notices {
-            self.send(config, &notice, &mut delivered, &mut news).await;
+            self.send_notice(config, &notice, &mut delivered, &mut news).await;
         }
         for (event, told) in news {
             // Of failures the last one is enough, however long the database is away.
@@ -112,7 +112,7 @@ impl Notifier {
         delivered
     }
 
-    async fn send(
+    async fn send_notice(
         &self,
         config: &Config,
         notice: &Notice,
@@ -154,7 +154,7 @@ impl Notifier {
     }
 }
 
-async fn look(config: &Config) -> Result<Option<NotificationState>, StoreError> {
+async fn read_state(config: &Config) -> Result<Option<NotificationState>, StoreError> {
     let store = Store::open_to_read(&config.database, Bounds::look()).await?;
     let Some(store) = store else { return Ok(None) };
     store.close_after(async |store| store.notification_state().await.map(Some)).await

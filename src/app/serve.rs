@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::notify::{NOTIFY_TIMEOUT, Notifier};
@@ -106,7 +107,7 @@ async fn listener(
     signals: &Signals,
 ) -> Result<Option<tokio::task::JoinHandle<()>>, CommandError> {
     let Some(address) = config.http.listen else { return Ok(None) };
-    let listener = http::bind(address).await.map_err(|cause| CommandError::listen(address, &cause))?;
+    let listener = TcpListener::bind(address).await.map_err(|cause| CommandError::listen(address, &cause))?;
     let address = listener.local_addr().unwrap_or(address);
     tracing::info!(%address, "listening");
     let database = config.clone();
@@ -115,7 +116,7 @@ async fn listener(
         next_run: next_run.clone(),
         allowed_hosts: config.http.allowed_hosts.clone(),
         installation: installation.clone(),
-        look: Box::new(move || Box::pin(look(database.clone()))),
+        look: Box::new(move || Box::pin(read_snapshot(database.clone()))),
         clock: Timestamp::now,
     };
     let stop = signals.stop.clone();
@@ -123,7 +124,7 @@ async fn listener(
 }
 
 /// Another thread waits for the database, so that the loop's thread never does.
-async fn look(config: Config) -> Result<Snapshot, String> {
+async fn read_snapshot(config: Config) -> Result<Snapshot, String> {
     let runtime = tokio::runtime::Handle::current();
     match tokio::task::spawn_blocking(move || runtime.block_on(snapshot(&config))).await {
         Ok(seen) => seen.map_err(|error| error.to_string()),

@@ -19,11 +19,11 @@ pub async fn run(
     let place = store.place();
     let withheld =
         store.close_after(async |store| store.accept_removals(removals, by, Timestamp::now()).await).await?;
-    writeln!(out, "{}", words(removals, withheld, &place))?;
+    writeln!(out, "{}", describe(removals, withheld, &place))?;
     Ok(Exit::Done)
 }
 
-fn words(removals: u64, withheld: i64, place: &str) -> String {
+fn describe(removals: u64, withheld: i64, place: &str) -> String {
     let now = match withheld {
         0 => "No removal is withheld at the moment.".to_owned(),
         1 => "1 removal is withheld at the moment.".to_owned(),
@@ -66,7 +66,7 @@ mod tests {
                  least 2, or nothing is let through.",
             ),
         ] {
-            assert_eq!(words(removals, withheld, "u.db"), told);
+            assert_eq!(describe(removals, withheld, "u.db"), told);
         }
     }
 }

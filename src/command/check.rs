@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 
 use super::error::CommandError;
 use super::key::FirstLook;
@@ -43,15 +44,15 @@ struct Report<'a> {
 }
 
 impl Report<'_> {
-    fn good(&mut self, what: &str, message: &str) -> io::Result<()> {
+    fn add_ok(&mut self, what: &str, message: &str) -> io::Result<()> {
         self.add_line("ok", what, message, None, Exit::Done)
     }
 
-    fn warn(&mut self, what: &str, message: &str, hint: Option<String>) -> io::Result<()> {
+    fn add_warning(&mut self, what: &str, message: &str, hint: Option<String>) -> io::Result<()> {
         self.add_line("warning", what, message, hint, Exit::Done)
     }
 
-    fn bad(&mut self, what: &str, error: impl Into<CommandError>) -> io::Result<()> {
+    fn add_error(&mut self, what: &str, error: impl Into<CommandError>) -> io::Result<()> {
         let error = error.into();
         if self.exit == Exit::Done {
             self.exit = error.exit();
@@ -92,11 +93,11 @@ impl Report<'_> {
 
     fn check_configuration(&mut self, loaded: &LoadedConfig) -> io::Result<()> {
         let file = loaded.file.as_ref().map_or("no file".to_owned(), |file| file.display().to_string());
-        self.good("configuration", &file)?;
+        self.add_ok("configuration", &file)?;
         for warning in &loaded.warnings {
             let mut parts = warning.splitn(2, "; try: ");
             let message = parts.next().unwrap_or_default();
-            self.warn("configuration", message, parts.next().map(str::to_owned))?;
+            self.add_warning("configuration", message, parts.next().map(str::to_owned))?;
         }
         Ok(())
     }
@@ -104,33 +105,33 @@ impl Report<'_> {
     async fn check_token_and_api(&mut self, config: &Config, store: Option<&mut Store>) -> io::Result<()> {
         let mut api = match Api::new(&config.auth, &config.api, &config.retry) {
             Ok(api) => api,
-            Err(error) => return self.bad("token", error),
+            Err(error) => return self.add_error("token", error),
         };
         if let Err(error) = api.ensure_token(Deadline::none()).await {
-            return self.bad("token", error);
+            return self.add_error("token", error);
         }
         let host = config.auth.token_url.host_str().unwrap_or_default();
-        self.good("token", &format!("given by {host}"))?;
+        self.add_ok("token", &format!("given by {host}"))?;
         self.check_api(config, &mut api, store).await
     }
 
     async fn check_notification(&mut self, config: &Config) -> io::Result<()> {
         let Some(url) = &config.notify.url else {
             let problem = Problem::new(Exit::Config, "notify.url is off").next_step("set notify.url");
-            return self.bad("notification", problem);
+            return self.add_error("notification", problem);
         };
         let message = Notice::test(config.api.company_id.as_deref(), Timestamp::now());
         let (content_type, text) = message.body(config.notify.format);
         match Api::notify(url, &config.api.user_agent, content_type, text).await {
-            Ok(()) => self.good("notification", "the receiver accepted a test message"),
-            Err(error) => self.bad("notification", error),
+            Ok(()) => self.add_ok("notification", "the receiver accepted a test message"),
+            Err(error) => self.add_error("notification", error),
         }
     }
 
     async fn check_database(&mut self, config: &Config) -> io::Result<Option<Store>> {
         match Store::probe(&config.database).await {
             Ok(Probe::Absent { place }) => {
-                self.good("database", &format!("{place} can be made (the first run does it)"))?;
+                self.add_ok("database", &format!("{place} can be made (the first run does it)"))?;
                 self.check_listener(config, false).await?;
             }
             Ok(Probe::Older { place }) => {
@@ -145,17 +146,17 @@ impl Report<'_> {
                 match store.snapshot(1).await {
                     Ok(snapshot) => {
                         let active = snapshot.consents.active;
-                        self.good("database", &format!("{place}, {active} active consents"))?;
+                        self.add_ok("database", &format!("{place}, {active} active consents"))?;
                         self.check_duration(config, &snapshot)?;
                         self.check_listener(config, snapshot.next_run_at.is_some()).await?;
                         self.check_restored(&snapshot)?;
                     }
-                    Err(error) => self.bad("database", error)?,
+                    Err(error) => self.add_error("database", error)?,
                 }
                 return Ok(Some(*store));
             }
             Err(error) => {
-                self.bad("database", error)?;
+                self.add_error("database", error)?;
                 self.check_listener(config, true).await?;
             }
         }
@@ -165,14 +166,14 @@ impl Report<'_> {
     /// `has_daemon`: the database tells of a daemon that has not ended, or cannot be asked.
     async fn check_listener(&mut self, config: &Config, has_daemon: bool) -> io::Result<()> {
         let Some(address) = config.http.listen else { return Ok(()) };
-        let Err(cause) = http::bind(address).await else {
-            return self.good("listener", &format!("{address} is free"));
+        let Err(cause) = TcpListener::bind(address).await else {
+            return self.add_ok("listener", &format!("{address} is free"));
         };
         let is_in_use = cause.kind() == io::ErrorKind::AddrInUse;
         if is_in_use && has_daemon && http::is_daemon(address).await {
-            return self.good("listener", &format!("{address}, where the daemon listens"));
+            return self.add_ok("listener", &format!("{address}, where the daemon listens"));
         }
-        self.bad("listener", CommandError::listen(address, &cause))
+        self.add_error("listener", CommandError::listen(address, &cause))
     }
 
     /// People who were erased since the backup are in the database again.
@@ -182,7 +183,7 @@ impl Report<'_> {
         }
         let confirm = Invocation::current().line("changes --restored");
         let hint = format!("make erasures since the backup again (forget), then confirm: {confirm}");
-        self.warn("database", "this is a restored copy", Some(hint))
+        self.add_warning("database", "this is a restored copy", Some(hint))
     }
 
     /// Warns from half of `schedule.run_timeout` on.
@@ -194,7 +195,7 @@ impl Report<'_> {
         let (took, timeout) = (took.as_secs(), timeout.as_secs());
         let message = format!("the last complete run took {took} s of the {timeout} s it may take");
         let hint = "raise schedule.run_timeout or api.requests_per_second";
-        self.warn("schedule.run_timeout", &message, Some(hint.to_owned()))
+        self.add_warning("schedule.run_timeout", &message, Some(hint.to_owned()))
     }
 
     async fn check_api(
@@ -205,16 +206,16 @@ impl Report<'_> {
     ) -> io::Result<()> {
         let look = match FirstLook::fetch(api, config, Deadline::none()).await {
             Ok(look) => look,
-            Err(error) => return self.bad("API", error),
+            Err(error) => return self.add_error("API", error),
         };
         if config.api.company_id.is_none()
             && let Some(store) = store
             && !look.companies.is_empty()
             && matches!(store.knows_company(&look.companies).await, Ok(false))
         {
-            return self.bad("API", Failure::from(RunError::other_company()));
+            return self.add_error("API", Failure::from(RunError::other_company()));
         }
         let company = look.company.as_ref().map(|company| format!("; the company is {company}"));
-        self.good("API", &format!("{}: {}{}", look.path, look.counted(), company.unwrap_or_default()))
+        self.add_ok("API", &format!("{}: {}{}", look.path, look.counted(), company.unwrap_or_default()))
     }
 }

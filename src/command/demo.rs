@@ -35,13 +35,13 @@ pub struct Demo {
 pub async fn run(folder: &Path, serve: bool, out: &mut impl Write) -> Result<Demo, CommandError> {
     let database = std::path::absolute(folder.join(DATABASE))?;
     remove_old(&database)?;
-    let api = DemoApi::start(story::fill()).await?;
+    let api = DemoApi::start(story::initial_people()).await?;
     let listen = serve.then(free_port).transpose()?;
     let loaded = configuration(&api, &database, listen)?;
     let config = &loaded.config;
     create(&config.database).await?;
     write!(out, "{}", story::render_start(&api.base_url(), &format!("./{DATABASE}")))?;
-    play(&api, config, out).await?;
+    play_steps(&api, config, out).await?;
     show_query(config, "What the runs did:\n", ASK_RUNS, out).await?;
     show_query(config, "The history of Maria@example.com:\n", ASK_MARIA, out).await?;
     let address = story::erased_address();
@@ -56,7 +56,7 @@ pub async fn run(folder: &Path, serve: bool, out: &mut impl Write) -> Result<Dem
     Ok(Demo { api, loaded })
 }
 
-async fn play(api: &DemoApi, config: &Config, out: &mut impl Write) -> Result<(), CommandError> {
+async fn play_steps(api: &DemoApi, config: &Config, out: &mut impl Write) -> Result<(), CommandError> {
     for step in &STEPS {
         (step.change)(&mut api.consents());
         writeln!(out)?;

@@ -10,7 +10,6 @@ pub mod demo;
 pub mod error;
 pub mod export;
 pub mod forget;
-pub mod healthcheck;
 pub mod init;
 mod key;
 pub mod man;

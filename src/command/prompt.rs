@@ -34,7 +34,7 @@ impl Prompt {
 
     /// As [`Prompt::ask`], for what must not stand on the screen.
     pub(super) async fn ask_hidden(&self, question: &str) -> Result<SecretString, CommandError> {
-        let _hidden = if self.is_terminal { EchoOff::set() } else { None };
+        let _hidden = if self.is_terminal { EchoOff::enable() } else { None };
         let answer = self.ask(question).await?;
         Ok(SecretString::from(answer))
     }
@@ -59,7 +59,7 @@ struct EchoOff {
 }
 
 impl EchoOff {
-    fn set() -> Option<Self> {
+    fn enable() -> Option<Self> {
         let before = tcgetattr(io::stdin()).ok()?;
         let mut silent = before.clone();
         silent.local_modes.remove(LocalModes::ECHO);

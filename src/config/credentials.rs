@@ -51,7 +51,7 @@ pub(super) fn read_files(reader: &mut KeyReader<'_>, environment: &Environment, 
             continue;
         }
         match secret::read(&path, &mut reader.warnings) {
-            Ok(text) => reader.set(key, text, Origin::SecretFile(path)),
+            Ok(text) => reader.set_text(key, text, Origin::SecretFile(path)),
             Err(complaint) => {
                 let allowed = complaint.allowed.unwrap_or_default();
                 let problem = ConfigProblem::new(place, origin, complaint.what, allowed);
@@ -76,7 +76,7 @@ fn systemd_file(environment: &Environment, base: &Path) -> Option<PathBuf> {
 pub(super) fn borrow_database_url(reader: &mut KeyReader<'_>, environment: &Environment) {
     let is_set = ["database.url", "database.url_file"].iter().any(|key| reader.origin(key).is_some());
     if let (false, Some(url)) = (is_set, environment.get("DATABASE_URL")) {
-        reader.set(URL, url.to_owned(), Origin::Variable("DATABASE_URL".to_owned()));
+        reader.set_text(URL, url.to_owned(), Origin::Variable("DATABASE_URL".to_owned()));
     }
 }
 
@@ -112,7 +112,7 @@ pub(super) fn find_missing(reader: &mut KeyReader<'_>, files: SecretFiles) -> Ve
         ));
     }
     for (key, path) in files.unread {
-        reader.note(key, Some(REDACTED.to_owned()), Origin::SecretFile(path));
+        reader.record_entry(key, Some(REDACTED.to_owned()), Origin::SecretFile(path));
     }
     missing
 }

@@ -20,7 +20,7 @@ const SYSTEM_FILE: &str = "/etc/understory-sync/config.toml";
 
 /// Finds the file and its text: the one that is named, else the first of the usual ones, else none.
 pub(super) fn find(sources: &Sources<'_>) -> Result<Option<(PathBuf, String)>, ConfigProblem> {
-    if let Some((path, origin)) = named(sources) {
+    if let Some((path, origin)) = find_named(sources) {
         // It may well be a pipe that a shell opened.
         return match File::open(&path).map_err(|error| cannot_read(&error)).and_then(read) {
             Ok(text) => Ok(Some((path, text))),
@@ -42,7 +42,7 @@ pub(super) fn find(sources: &Sources<'_>) -> Result<Option<(PathBuf, String)>, C
     Ok(None)
 }
 
-fn named(sources: &Sources<'_>) -> Option<(PathBuf, Origin)> {
+fn find_named(sources: &Sources<'_>) -> Option<(PathBuf, Origin)> {
     let by_variable = || {
         let path = PathBuf::from(sources.environment.get(FILE_VARIABLE)?);
         Some((path, Origin::Variable(FILE_VARIABLE.to_owned())))
@@ -109,22 +109,22 @@ pub(super) fn parse(path: PathBuf, text: &str) -> Result<FileLayer, ConfigProble
         .collect()
         .map_err(|error| explain_syntax(&path, text, &error))?;
     let mut layer = FileLayer { path, settings: Map::new(), problems: Vec::new() };
-    layer.add_all("", table);
+    layer.add_table("", table);
     Ok(layer)
 }
 
 impl FileLayer {
-    fn add_all(&mut self, prefix: &str, table: Map<String, Value>) {
+    fn add_table(&mut self, prefix: &str, table: Map<String, Value>) {
         for (name, value) in table.into_iter().collect::<BTreeMap<_, _>>() {
-            self.add(format!("{prefix}{}", bare(&name)), value);
+            self.add_value(format!("{prefix}{}", bare(&name)), value);
         }
     }
 
-    fn add(&mut self, name: String, value: Value) {
+    fn add_value(&mut self, name: String, value: Value) {
         let is_section = key::is_section(&name);
         match (value.kind, key::find(&name)) {
             (ValueKind::Table(table), _) if is_section || !table.is_empty() => {
-                self.add_all(&format!("{name}."), table);
+                self.add_table(&format!("{name}."), table);
             }
             (ValueKind::Table(_), Some(_)) => {
                 self.add_problem(name, "it is a table", "expected one value");

@@ -16,7 +16,7 @@ use super::database::{database_url, schema_name};
 use super::key::ConfigKey;
 use super::reader::KeyReader;
 use super::rule::{
-    PATH, Rule, boolean, integer, line, number, rate, scopes, secret_text, some_line, span, span_or, word,
+    PATH, Rule, boolean, integer, line, number, rate, scopes, secret_text, span, span_or, word,
 };
 use super::section::{check_delays, complete_auth, complete_database, complete_schedule};
 use super::{ConsentsPath, LogFormat, NotifyFormat};
@@ -155,7 +155,7 @@ sections! {
         ///
         /// Skipped items are counted (`foreign_items`). A list that shares no company with the database is
         /// refused (65) before anything is written.
-        company_id: Option<String> = some_line().optional();
+        company_id: Option<String> = line().optional();
         /// TCP and TLS.
         connect_timeout: Duration = span(1, HOUR), default "10s";
         /// The longest silence between two bytes.

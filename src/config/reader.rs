@@ -48,14 +48,14 @@ impl KeyReader<'_> {
         }
     }
 
-    pub(super) fn set(&mut self, key: &'static str, text: String, origin: Origin) {
+    pub(super) fn set_text(&mut self, key: &'static str, text: String, origin: Origin) {
         self.settings.insert(key, Setting { value: ValueKind::String(text), origin });
     }
 
     /// The value of a key; `None` where it is wrong, or not set though it must be.
     pub(super) fn read<T>(&mut self, key: &'static str, rule: &Rule<T>) -> Option<T> {
         let Some(setting) = self.settings.get(key).cloned() else {
-            self.note(key, None, Origin::Default);
+            self.record_entry(key, None, Origin::Default);
             return (rule.unset)();
         };
         let is_typed = matches!(setting.origin, Origin::File(_));
@@ -63,7 +63,7 @@ impl KeyReader<'_> {
         match (rule.parse)(&input) {
             Ok(accepted) => {
                 self.warnings.extend(accepted.warnings);
-                self.note(key, Some(accepted.shown), setting.origin);
+                self.record_entry(key, Some(accepted.shown), setting.origin);
                 Some(accepted.value)
             }
             Err(complaint) => {
@@ -74,7 +74,7 @@ impl KeyReader<'_> {
     }
 
     /// Notes what a key's value is, in place of an earlier note.
-    pub(super) fn note(&mut self, key: &'static str, value: Option<String>, origin: Origin) {
+    pub(super) fn record_entry(&mut self, key: &'static str, value: Option<String>, origin: Origin) {
         self.entries.retain(|entry| entry.key != key);
         self.entries.push(ConfigEntry { key, value, origin });
     }

@@ -204,27 +204,18 @@ pub(super) fn show_list(items: &[String]) -> String {
     format!("[{}]", shown.join(", "))
 }
 
-const LINE: &str = "text in quotes, without line breaks and other control characters";
-
 /// Text on one line, neither empty nor blank.
-pub(super) const fn line() -> Rule<String> {
-    text(LINE, |input| accept(parse_line(input)?.to_owned(), quoted(input.text()?)))
-}
-
-/// As [`line()`], for a key that has no default.
-pub(super) const fn some_line() -> Rule<Option<String>> {
-    text(LINE, |input| accept(Some(parse_line(input)?.to_owned()), quoted(input.text()?)))
-}
-
-fn parse_line<'a>(input: &'a Input<'_>) -> Result<&'a str, Complaint> {
-    let text = input.text()?;
-    if text.chars().any(char::is_control) {
-        return Err(Complaint::new("it holds a control character or a line break"));
-    }
-    if text.trim().is_empty() {
-        return Err(Complaint::new("it is blank"));
-    }
-    Ok(text)
+pub(super) const fn line<T: From<String>>() -> Rule<T> {
+    text("text in quotes, without line breaks and other control characters", |input| {
+        let text = input.text()?;
+        if text.chars().any(char::is_control) {
+            return Err(Complaint::new("it holds a control character or a line break"));
+        }
+        if text.trim().is_empty() {
+            return Err(Complaint::new("it is blank"));
+        }
+        accept(text.to_owned().into(), quoted(text))
+    })
 }
 
 /// A text of its own kind; `expected` says what it must be.

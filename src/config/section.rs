@@ -50,18 +50,18 @@ fn clamp_jitter(reader: &mut KeyReader<'_>, jitter: Duration, interval: Duration
             show_duration(most)
         ));
     }
-    reader.note(KEY, Some(quoted(&show_duration(most))), origin.unwrap_or(Origin::Default));
+    reader.record_entry(KEY, Some(quoted(&show_duration(most))), origin.unwrap_or(Origin::Default));
     most
 }
 
 fn derive_health(reader: &mut KeyReader<'_>, interval: Duration) {
     let (stale, absence) = ("health.stale_after", "health.absence_after");
     if reader.set_by_somebody(stale).is_none() {
-        reader.set(stale, show_duration(interval * 2 + Duration::from_mins(10)), Origin::Default);
+        reader.set_text(stale, show_duration(interval * 2 + Duration::from_mins(10)), Origin::Default);
     }
     if reader.set_by_somebody(absence).is_none() {
         let longer = reader.text(stale).filter(|text| parse_duration(text) > Some(Duration::from_hours(24)));
-        reader.set(absence, longer.unwrap_or("24h").to_owned(), Origin::Default);
+        reader.set_text(absence, longer.unwrap_or("24h").to_owned(), Origin::Default);
     }
 }
 

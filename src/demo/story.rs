@@ -68,7 +68,7 @@ fn maria() -> DemoConsent {
 }
 
 /// The people before the first run.
-pub fn fill() -> DemoConsents {
+pub fn initial_people() -> DemoConsents {
     let mut consents: DemoConsents = (0..PEOPLE).map(DemoConsent::made_up).collect();
     if let Some(place) = consents.get_mut(MARIA_AT) {
         *place = maria();
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn people_change_as_it_is_told() {
-        let before = fill();
+        let before = initial_people();
         let mut after = before.clone();
         change_people(&mut after);
         let kept: Vec<_> =

@@ -18,7 +18,7 @@ pub(super) struct Size {
 
 impl Size {
     /// Opens the drawing, with the elements that describe it.
-    fn begin(self, id: &str, texts: &[(&str, String)], axis: &str) -> String {
+    fn begin_svg(self, id: &str, texts: &[(&str, String)], axis: &str) -> String {
         let Self { name, width, height } = self;
         let ids: Vec<String> = texts.iter().map(|(element, _)| format!("{id}{name}-{element}")).collect();
         let mut svg = format!(
@@ -71,7 +71,7 @@ pub(super) fn draw(points: &[(Timestamp, i64)], size: Size) -> String {
         thousands(highest)
     );
     let texts = [("title", "Active consents over time".to_owned()), ("desc", described)];
-    let mut svg = size.begin("", &texts, "active consents");
+    let mut svg = size.begin_svg("", &texts, "active consents");
     let scale = Scale::new([first.0, last.0], [lowest, highest], size);
     scale.draw_rules(&mut svg);
     scale.draw_dates(&mut svg, first.0, last.0);
@@ -94,7 +94,7 @@ pub(super) fn draw_days(days: &[(String, Change)], size: Size) -> String {
         thousands(up),
         thousands(down)
     );
-    let mut svg = size.begin("days-", &[("title", title)], "came, and left");
+    let mut svg = size.begin_svg("days-", &[("title", title)], "came, and left");
     for (value, y, is_drawn) in [(up, top, up != 0), (0, zero, true), (-down, base, down != 0)] {
         if is_drawn {
             size.draw_rule(&mut svg, y, value);

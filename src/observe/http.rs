@@ -61,10 +61,6 @@ pub struct Shown {
     pub clock: fn() -> Timestamp,
 }
 
-pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    TcpListener::bind(address).await
-}
-
 /// Whether it is a daemon of this program that answers at an address.
 pub async fn is_daemon(address: SocketAddr) -> bool {
     let host = match address.ip() {

@@ -35,7 +35,7 @@ async fn served_at(address: &str, snapshot: Result<Snapshot, String>) -> Served 
         }),
         clock: now,
     };
-    let listener = bind(address.parse().unwrap()).await.unwrap();
+    let listener = TcpListener::bind(address).await.unwrap();
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
     let serving = serve(listener, shown, stop.clone());

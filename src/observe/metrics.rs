@@ -85,7 +85,7 @@ fn counter<const N: usize>(family: &Counters<N>, labels: [(&'static str, &str); 
     family.get_or_create(&labels.map(|(name, value)| (name, value.to_owned()))).clone()
 }
 
-fn set(family: &Gauges, label: &'static str, value: &str, number: i64) {
+fn set_gauge(family: &Gauges, label: &'static str, value: &str, number: i64) {
     family.get_or_create(&[(label, value.to_owned())]).set(number);
 }
 
@@ -99,7 +99,7 @@ impl Metrics {
     /// Every family at 0.
     pub fn new() -> Self {
         let metrics = Self::register();
-        set(&metrics.build, "version", env!("CARGO_PKG_VERSION"), 1);
+        set_gauge(&metrics.build, "version", env!("CARGO_PKG_VERSION"), 1);
         for outcome in OUTCOMES {
             counter(&metrics.runs, [("outcome", outcome)]);
         }
@@ -107,7 +107,7 @@ impl Metrics {
             counter(&metrics.changes, [("change", change)]);
         }
         for state in STATES {
-            set(&metrics.consents, "state", state, 0);
+            set_gauge(&metrics.consents, "state", state, 0);
         }
         for answer in ["there", "gone", "unclear"] {
             metrics.set_lookups(answer, 0);
@@ -161,13 +161,13 @@ impl Metrics {
         let consents = snapshot.consents;
         let counts = [consents.active, consents.missing, consents.removed];
         for (state, count) in STATES.into_iter().zip(counts) {
-            set(&self.consents, "state", state, count);
+            set_gauge(&self.consents, "state", state, count);
         }
         self.withheld.set(snapshot.withheld);
         self.returns_pending.set(snapshot.returns_pending);
         self.reader_lag.clear();
         for reader in &snapshot.readers {
-            set(&self.reader_lag, "reader", &reader.name, reader.lag_seconds);
+            set_gauge(&self.reader_lag, "reader", &reader.name, reader.lag_seconds);
         }
         self.last_success.set(seconds(health::finished(snapshot)));
         self.last_evaluated.set(seconds(snapshot.last_judged_at));

@@ -10,7 +10,7 @@ use crate::zone;
 use super::chart::{Size, draw, draw_days};
 use super::report::{changes, outcome, took};
 use super::text::{counted, duration, escape, moment, relative, thousands};
-use super::view::{Installation, Mood, Note, View, add};
+use super::view::{Installation, Mood, Note, View, add_changes};
 
 const CSS: &str = include_str!("page.css");
 const RUNS_SHOWN: usize = 20;
@@ -32,7 +32,7 @@ pub fn render(
             (Mood::Bad, sentence, installation.company_id.as_deref())
         }
     };
-    let (class, word, colour, shape, mark) = look(mood);
+    let (class, word, colour, shape, mark) = appearance(mood);
     let company = company.map_or_else(String::new, |name| format!(" · {}", escape(name)));
     let mut page = format!(
         r#"<!DOCTYPE html>
@@ -88,7 +88,7 @@ fn unbroken(text: &str) -> String {
 }
 
 /// Class, word, colour of the icon, and the path of the sign; the sign is for the eye, the sentence says the same.
-fn look(mood: Mood) -> (&'static str, &'static str, &'static str, &'static str, &'static str) {
+fn appearance(mood: Mood) -> (&'static str, &'static str, &'static str, &'static str, &'static str) {
     const DISC: &str = "M12 1a11 11 0 1 0 0 22 11 11 0 0 0 0-22Z";
     const TRIANGLE: &str = "M12 1.5 23.5 22H.5Z";
     match mood {
@@ -190,7 +190,7 @@ fn push_changes(page: &mut String, view: &View<'_>) {
     for (name, days) in [("30 days", month), ("90 days", &days)] {
         let mut sum = Change::default();
         for (_, day) in days {
-            add(&mut sum, day);
+            add_changes(&mut sum, day);
         }
         let [new, returned, changed, left] =
             [sum.added, sum.returned, sum.updated, sum.missing].map(thousands);

@@ -282,7 +282,7 @@ impl View<'_> {
         for change in &self.snapshot.changes {
             let date = day(change.started_at);
             if let Some((_, sum)) = days.iter_mut().find(|(day, _)| *day == date) {
-                add(sum, change);
+                add_changes(sum, change);
             }
         }
         days.reverse();
@@ -444,7 +444,7 @@ fn push_run(page: &mut String, [id, started, trigger, outcome, took, active, cha
     );
 }
 
-pub(super) fn add(sum: &mut Change, more: &Change) {
+pub(super) fn add_changes(sum: &mut Change, more: &Change) {
     sum.added += more.added;
     sum.returned += more.returned;
     sum.updated += more.updated;

@@ -129,10 +129,10 @@ pub(super) struct NewFile {
 impl NewFile {
     fn write(&self) -> io::Result<()> {
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&self.path)?;
-        self.fill(file).inspect_err(|_| drop(fs::remove_file(&self.path)))
+        self.write_content(file).inspect_err(|_| drop(fs::remove_file(&self.path)))
     }
 
-    fn fill(&self, mut file: File) -> io::Result<()> {
+    fn write_content(&self, mut file: File) -> io::Result<()> {
         file.write_all(self.content.expose_secret().as_bytes())?;
         // Whatever the umask says.
         file.set_permissions(Permissions::from_mode(self.mode))?;
