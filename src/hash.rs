@@ -10,6 +10,10 @@ use siphasher::sip::SipHasher13;
 
 use crate::consent::{Consent, address, hex, normalized_email};
 
+mod buckets;
+
+pub use buckets::Buckets;
+
 /// 64 bits of the key, 56 of the content: what is known of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RowHash {
@@ -33,18 +37,29 @@ impl RowHash {
         if digits.len() != ROW_HASH_DIGITS {
             return None;
         }
-        let number = |digits: &[u8]| {
-            digits.iter().try_fold(0_u64, |number, digit| {
-                let digit = match digit {
-                    b'0'..=b'9' => digit - b'0',
-                    b'a'..=b'f' => digit - b'a' + 10,
-                    _ => return None,
-                };
-                Some(number << 4 | u64::from(digit))
-            })
-        };
         Some(Self { key: number(&digits[..16])?, content: number(&digits[16..])? })
     }
+}
+
+/// Of at most 16 hexadecimal digits. A table and one look at the end: there are 30 digits a row.
+fn number(digits: &[u8]) -> Option<u64> {
+    const VALUES: [u8; 256] = {
+        let mut values = [INVALID; 256];
+        let mut value = 0;
+        while value < 16 {
+            values[b"0123456789abcdef"[value as usize] as usize] = value;
+            value += 1;
+        }
+        values
+    };
+    const INVALID: u8 = 0x80;
+    let (mut number, mut all) = (0, 0);
+    for digit in digits {
+        let value = VALUES[usize::from(*digit)];
+        all |= value;
+        number = number << 4 | u64::from(value);
+    }
+    (all < INVALID).then_some(number)
 }
 
 /// The salt of one database and what is hashed with it.

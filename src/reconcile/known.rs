@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::key_set::KeySet;
-use crate::hash::RowHash;
+use crate::hash::{Buckets, RowHash};
 
 /// The state of a row as far as a scan needs it.
 #[expect(clippy::struct_excessive_bools, reason = "facts that do not depend on each other")]
@@ -56,18 +56,13 @@ fn is_rejected_missing(flags: u64) -> bool {
     flags & (REJECTED | UNLISTED | REMOVED | LISTED) == REJECTED | UNLISTED
 }
 
-/// On the average, at the least.
-const ROWS_PER_BUCKET: usize = 8;
-
 /// Every row of the database by its hashes, with what this scan has seen of it.
 #[derive(Debug, Default)]
 pub struct Known {
     /// (hash of the key, 52 bits of the content's hash and 12 flags), sorted once loaded.
     rows: Vec<(u64, u64)>,
-    /// Where in `rows` the keys begin whose first bits are 0, 1, 2 and so on, and the end.
-    buckets: Vec<u32>,
-    /// By how much a key is shifted to give its bucket.
-    shift: u32,
+    /// Over their keys.
+    buckets: Buckets,
     /// Keys that this scan added.
     fresh: KeySet,
     active: u64,
@@ -132,18 +127,7 @@ impl Known {
     }
 
     pub fn loaded(&mut self) {
-        self.rows.sort_unstable();
-        let buckets = (self.rows.len() / ROWS_PER_BUCKET).next_power_of_two().max(2);
-        self.shift = u64::BITS - buckets.trailing_zeros();
-        self.buckets = Vec::with_capacity(buckets + 1);
-        for (at, row) in (0_u32..).zip(&self.rows) {
-            // Empty buckets before this row's begin where it does.
-            while self.buckets.len() as u64 <= row.0 >> self.shift {
-                self.buckets.push(at);
-            }
-        }
-        let end = u32::try_from(self.rows.len()).unwrap_or(u32::MAX);
-        self.buckets.resize(buckets + 1, end);
+        self.buckets = Buckets::sort(&mut self.rows, |row| row.0);
     }
 
     /// Whether two rows have the same hash of their key: one of them would never be found again.
@@ -180,12 +164,10 @@ impl Known {
         self.erased_natural
     }
 
-    /// The row with this key hash. Keys are spread evenly, so each bucket holds a handful.
+    /// The row with this key hash.
     pub(super) fn find(&self, key: u64) -> Option<Slot> {
-        let at = usize::try_from(key >> self.shift).ok()?;
-        let (low, high) = (*self.buckets.get(at)?, *self.buckets.get(at + 1)?);
-        let (low, high) = (low as usize, high as usize);
-        let at = low + self.rows.get(low..high)?.iter().position(|row| row.0 == key)?;
+        let bucket = self.buckets.range(key);
+        let at = bucket.start + self.rows[bucket].iter().position(|row| row.0 == key)?;
         self.first_usable(at, key)
     }
 
