@@ -6,12 +6,13 @@
 )]
 
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use understory_sync::api::{RawPage, Token, retry_after as wait_of, token_refusal};
 use understory_sync::config::{Environment, Needs, Sources, load};
-use understory_sync::consent::{Consent, Item};
+use understory_sync::consent::{Consent, Cursor, Item};
+use understory_sync::hash::{KnownItems, Salt};
 
 /// A page: nothing panics, and whatever comes out can be stored in both databases.
 pub(crate) fn page(bytes: &[u8]) {
@@ -30,8 +31,10 @@ pub(crate) fn page(bytes: &[u8]) {
     if let Some(next) = &page.next {
         assert!(!next.0.is_empty() && next.0.len() <= 8 * 1024);
     }
+    assert!((page.items.clone(), page.next.clone()) == recognized(bytes), "known items are the same items");
     for item in &page.items {
         match item {
+            Item::Known(_) => unreachable!("nothing is known"),
             Item::Consent(consent) => storable(consent),
             Item::Rejected(rejected) => {
                 assert!(!rejected.item.contains('\0'));
@@ -39,6 +42,31 @@ pub(crate) fn page(bytes: &[u8]) {
             }
         }
     }
+}
+
+/// The items and the cursor as they are read where every item was stored before.
+fn recognized(bytes: &[u8]) -> (Vec<Item<'static>>, Option<Cursor>) {
+    let salt = Salt::new(vec![7; 32]);
+    let with = |hashes: Vec<u64>| {
+        RawPage::with_known(bytes.to_vec(), &Arc::new(KnownItems::new(salt.clone(), hashes)))
+    };
+    let Ok(stored) = with(Vec::new()) else { panic!("the same bytes are a page") };
+    let items = stored.read().items;
+    let hashes = items.iter().filter_map(|item| match item {
+        Item::Consent(consent) => consent.item_hash,
+        _ => None,
+    });
+    let Ok(raw) = with(hashes.collect()) else { panic!("the same bytes are a page") };
+    let items = raw.read().items.into_iter().filter_map(|item| match item {
+        Item::Known(known) => known.read(),
+        item => Some(item),
+    });
+    let own = |item: Item<'_>| match item {
+        Item::Consent(consent) => Item::Consent(Consent { item_hash: None, ..consent.into_owned() }),
+        Item::Rejected(rejected) => Item::Rejected(rejected),
+        Item::Known(_) => unreachable!("it was read"),
+    };
+    (items.map(own).collect(), raw.next().cloned())
 }
 
 fn good_id(id: &str) -> bool {

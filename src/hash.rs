@@ -11,8 +11,10 @@ use siphasher::sip::SipHasher13;
 use crate::consent::{Consent, address, hex, normalized_email};
 
 mod buckets;
+mod known_items;
 
 pub use buckets::Buckets;
+pub use known_items::KnownItems;
 
 /// 64 bits of the key, 56 of the content: what is known of a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -41,7 +43,19 @@ impl RowHash {
     }
 }
 
-/// Of at most 16 hexadecimal digits. A table and one look at the end: there are 30 digits a row.
+pub const ITEM_HASH_DIGITS: usize = 16;
+
+/// As stored in `consents.item_hash`.
+pub fn item_hash_to_hex(hash: u64) -> String {
+    hex(&hash.to_be_bytes())
+}
+
+/// From the database; None where it is not what this program writes.
+pub fn item_hash_from_hex(digits: &[u8]) -> Option<u64> {
+    (digits.len() == ITEM_HASH_DIGITS).then(|| number(digits))?
+}
+
+/// Of at most 16 hexadecimal digits. A table and one look at the end: there are 46 digits a row.
 fn number(digits: &[u8]) -> Option<u64> {
     const VALUES: [u8; 256] = {
         let mut values = [INVALID; 256];
@@ -62,11 +76,15 @@ fn number(digits: &[u8]) -> Option<u64> {
     (all < INVALID).then_some(number)
 }
 
+/// Raise it whenever `api` makes another consent of the same bytes: every item is read again then.
+const READER_VERSION: u8 = 1;
+
 /// The salt of one database and what is hashed with it.
 #[derive(Clone)]
 pub struct Salt {
     bytes: Vec<u8>,
     sip: SipHasher13,
+    item_sip: SipHasher13,
 }
 
 impl std::fmt::Debug for Salt {
@@ -77,15 +95,23 @@ impl std::fmt::Debug for Salt {
 
 impl Salt {
     pub fn new(bytes: Vec<u8>) -> Self {
-        let mut key = [0; 16];
-        key.copy_from_slice(&Sha256::digest(&bytes)[..16]);
-        Self { sip: SipHasher13::new_with_key(&key), bytes }
+        let sip = |kind: &[u8]| {
+            let mut key = [0; 16];
+            key.copy_from_slice(&Sha256::new().chain_update(&bytes).chain_update(kind).finalize()[..16]);
+            SipHasher13::new_with_key(&key)
+        };
+        Self { sip: sip(&[]), item_sip: sip(&[b'i', READER_VERSION]), bytes }
     }
 
     pub fn key(&self, key: &str) -> u64 {
         let mut hasher = self.sip;
         hasher.write(key.as_bytes());
         hasher.finish()
+    }
+
+    /// Of an item of the list, byte for byte.
+    pub fn item(&self, item: &str) -> u64 {
+        self.item_sip.hash(item.as_bytes())
     }
 
     /// Of everything except the id, which the key holds: 56 bits.

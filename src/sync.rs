@@ -204,6 +204,10 @@ impl Syncer {
         wait: &Wait<'_>,
         before: &Traffic,
     ) -> Result<RunReport, RunError> {
+        let items = complete.scan.scan.unrecorded_items();
+        if let Err(error) = store.record_items(run.lease(), items, Timestamp::now()).await {
+            tracing::warn!(%error, "the items that were read could not be recorded; the next run reads them again");
+        }
         for _ in 0..MAX_DECISIONS {
             let Complete { mut row, ending, message, exit, scan } = complete;
             count_requests(&mut row, before, &self.api.traffic());

@@ -78,7 +78,7 @@ pub(crate) struct Floor<'a> {
 const SQLITE_TABLE: &str = "create table consents (consent_key text not null primary key, consent_id text, \
     company_id text not null, email text, full_name text, source text, refs text, extra text, first_seen_at text not null, \
     changed_at text not null, first_run_id integer not null, changed_run_id integer not null, row_hash text not null, \
-    natural_hash integer, address text, missing_since text, withheld_since text, removed_at text, erased_at text, \
+    natural_hash integer, address text, item_hash text, missing_since text, withheld_since text, removed_at text, erased_at text, \
     missing_judged integer, previous_key text, missing_run_at text, \
     check (email is not null or erased_at is not null)) strict;";
 
@@ -93,7 +93,7 @@ const POSTGRES_INDEXES: &str = "select replace(indexdef, ' public.consents ', ' 
     from pg_indexes where schemaname = 'public' and tablename = 'consents'";
 
 const COLUMNS: &str = "consent_key, consent_id, company_id, email, full_name, source, refs, extra, first_seen_at, changed_at, \
-    first_run_id, changed_run_id, row_hash, natural_hash, address";
+    first_run_id, changed_run_id, row_hash, natural_hash, address, item_hash";
 
 impl<'a> Floor<'a> {
     /// Writes out what the program loaded, in as many parts as it made commits.

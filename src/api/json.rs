@@ -38,12 +38,13 @@ impl BadBody {
 /// The deepest nesting that is kept: serde's readers take 127 levels, and the history wraps what is kept once more.
 pub(super) const MAX_DEPTH: usize = 126;
 
+/// Where the braces of an object end is guessed this far: texts full of braces must not have a page looked through for each.
+const MAX_GUESS: usize = 16 * 1024;
+const MAX_BRACES: usize = 200;
+
 /// Makes a body into text without BOM, NUL and lone surrogates. Nothing else about it is checked.
 pub(super) fn text(mut body: Vec<u8>) -> Result<String, BadBody> {
-    // A great deal faster than to look for what must be replaced.
-    if body.contains(&b'\\') {
-        replace_unstorable(&mut body);
-    }
+    replace_unstorable(&mut body);
     if body.starts_with("\u{feff}".as_bytes()) {
         body.drain(..'\u{feff}'.len_utf8());
     }
@@ -53,16 +54,20 @@ pub(super) fn text(mut body: Vec<u8>) -> Result<String, BadBody> {
 /// Reads an object, and no array as serde would. Distinguishes another shape from what is not JSON at all.
 pub(super) fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, BadBody> {
     let read = serde_json::from_str(text).ok().filter(|_| text.trim_start().starts_with('{'));
-    read.ok_or_else(|| match serde_json::from_str::<IgnoredAny>(text) {
-        Ok(_) => BadBody::Shape("the answer is not an object"),
-        Err(_) => BadBody::NotJson,
+    read.ok_or_else(|| {
+        if is_valid(text) { BadBody::Shape("the answer is not an object") } else { BadBody::NotJson }
     })
+}
+
+/// Whether this is one JSON value, to the last byte.
+pub(super) fn is_valid(text: &str) -> bool {
+    serde_json::from_str::<IgnoredAny>(text).is_ok()
 }
 
 /// Rewrites `\u0000` and lone surrogate escapes to `\ufffd`, in place: all have six bytes. PostgreSQL can hold neither.
 fn replace_unstorable(body: &mut [u8]) {
     let mut at = 0;
-    while let Some(found) = body.get(at..).and_then(|rest| rest.iter().position(|&byte| byte == b'\\')) {
+    while let Some(found) = body.get(at..).and_then(|rest| memchr::memchr(b'\\', rest)) {
         at += found;
         if body.get(at + 1) != Some(&b'u') {
             at += 2; // `\\` too: the backslash that follows is escaped, not an escape
@@ -131,7 +136,8 @@ impl<'a> Raw<'a> {
     }
 }
 
-/// Reads checked text from the left. Every method answers None only where the text is not JSON after all.
+/// Reads text from the left. What it finds in text that was not checked may not be JSON; every method answers None only where
+/// the text cannot be.
 #[derive(Debug, Clone)]
 pub(super) struct Scanner<'a> {
     text: &'a str,
@@ -160,6 +166,31 @@ impl<'a> Scanner<'a> {
             self.at += 1;
         }
         found
+    }
+
+    /// Where the next value begins.
+    pub(super) fn position(&mut self) -> Option<usize> {
+        self.peek().map(|_| self.at)
+    }
+
+    /// The object that begins here, as long as its braces say, which may also stand in its texts: a guess, not consumed.
+    pub(super) fn guess_object(&mut self) -> Option<&'a str> {
+        let start = self.position()?;
+        let rest = self.text.get(start..)?;
+        let mut open = 0_usize;
+        let near = rest.as_bytes().get(..MAX_GUESS).unwrap_or(rest.as_bytes());
+        for at in memchr::memchr2_iter(b'{', b'}', near).take(MAX_BRACES) {
+            open = if near[at] == b'{' { open + 1 } else { open.checked_sub(1)? };
+            if open == 0 {
+                return rest.get(..=at).filter(|guess| guess.starts_with('{'));
+            }
+        }
+        None
+    }
+
+    /// Consumes this text, which begins with the next value.
+    pub(super) fn skip(&mut self, text: &str) {
+        self.at += text.len();
     }
 
     pub(super) fn value(&mut self) -> Option<Raw<'a>> {

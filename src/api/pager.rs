@@ -3,6 +3,7 @@
 //! Owns the path, the cursor, and the signs that a list leads nowhere, a cursor loop above all (contract 5.1). Keeps no item.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
 
@@ -14,6 +15,7 @@ use super::page::RawPage;
 use super::retry::Deadline;
 use crate::consent::Cursor;
 use crate::exit::{Exit, Problem};
+use crate::hash::KnownItems;
 
 pub const QUICKSTART_PATH: &str = "/v1/grow/consents";
 pub const REFERENCE_PATH: &str = "/v1/marketing-consents";
@@ -41,6 +43,7 @@ pub struct Pager<'a> {
     /// Digests of all cursors so far: they are long and many, and only ever compared.
     seen: HashSet<[u8; 16]>,
     empty: u32,
+    known: Arc<KnownItems>,
 }
 
 /// What the next call asks for.
@@ -60,7 +63,16 @@ impl<'a> Pager<'a> {
             Paths::Auto { first } if first == REFERENCE_PATH => (first, Some(QUICKSTART_PATH)),
             Paths::Auto { first } => (first, Some(REFERENCE_PATH)),
         };
-        Self { api, path, other, deadline, position: Position::Start, seen: HashSet::new(), empty: 0 }
+        Self {
+            api,
+            path,
+            other,
+            deadline,
+            position: Position::Start,
+            seen: HashSet::new(),
+            empty: 0,
+            known: Arc::default(),
+        }
     }
 
     /// Starts again from the first page.
@@ -68,6 +80,11 @@ impl<'a> Pager<'a> {
         self.position = Position::Start;
         self.seen.clear();
         self.empty = 0;
+    }
+
+    /// From now on these items are not parsed.
+    pub fn recognize(&mut self, known: Arc<KnownItems>) {
+        self.known = known;
     }
 
     /// The path of the list; final once the first page is there.
@@ -104,7 +121,8 @@ impl<'a> Pager<'a> {
 
     async fn fetch(&mut self, cursor: Option<&Cursor>) -> Result<RawPage, ApiError> {
         let url = self.api.list_url(&self.path, cursor)?;
-        self.api.get(Endpoint::Consents, &url, RawPage::new, self.deadline).await
+        let read = |body| RawPage::with_known(body, &self.known);
+        self.api.get(Endpoint::Consents, &url, read, self.deadline).await
     }
 
     async fn fetch_from_other_path(&mut self) -> Result<RawPage, ApiError> {

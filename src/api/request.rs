@@ -60,7 +60,7 @@ impl Api {
         &self,
         endpoint: Endpoint,
         url: &Url,
-        read: fn(Vec<u8>) -> Result<T, BadBody>,
+        read: impl Fn(Vec<u8>) -> Result<T, BadBody>,
         deadline: Deadline,
     ) -> Result<T, ApiError> {
         let want = Want { limit: self.max_bytes, with: |status| status == 200 };

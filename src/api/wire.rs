@@ -76,6 +76,28 @@ impl<'a> ItemFields<'a> {
     }
 }
 
+/// What the first `id` of an item says. It is the item's id where it is usable and none follows: of equal keys the last counts.
+pub(super) fn first_id(text: &str) -> Option<Cow<'_, str>> {
+    // As nearly all items begin.
+    if let Some(rest) = text.strip_prefix(r#"{"id":""#)
+        && let Some(end) = memchr::memchr2(b'"', b'\\', rest.as_bytes())
+        && let Some((id, after)) = rest.split_at_checked(end)
+        && after.starts_with('"')
+    {
+        return Some(Cow::Borrowed(id));
+    }
+    let mut scanner = Scanner::new(text);
+    let mut first = true;
+    scanner.consume(b'{').then_some(())?;
+    while let Some(key) = scanner.next_key(&mut first).ok()? {
+        let value = scanner.value()?;
+        if key == "id" {
+            return value.string().or_else(|| value.integer().map(Cow::Borrowed));
+        }
+    }
+    None
+}
+
 fn not_blank(text: Cow<'_, str>) -> Option<Cow<'_, str>> {
     (!text.trim().is_empty()).then_some(text)
 }
@@ -121,7 +143,7 @@ fn consent<'a>(mut fields: ItemFields<'a>, id: Option<Cow<'a, str>>) -> Result<C
         json::sort_members(&mut fields.others);
         Some(json::canonical_object(&fields.others).ok_or(RejectReason::TooDeep)?.into())
     };
-    Ok(Consent { consent_id: id, company_id, email, full_name, source, refs, extra })
+    Ok(Consent { consent_id: id, company_id, email, full_name, source, refs, extra, item_hash: None })
 }
 
 /// What makes it the same item again is its id, else its canonical text; what is too deep for one is taken as it stands.

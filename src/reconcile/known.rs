@@ -192,6 +192,12 @@ impl Known {
         self.rows[slot.0].1 |= flag;
     }
 
+    /// It was active when the scan began, by its own id and with nothing else to be said about it, and no item was stored to it
+    /// since then.
+    pub(super) fn is_untouched(&self, slot: Slot) -> bool {
+        self.rows[slot.0].1 & FLAGS & !(LISTED | REJECTED) == 0
+    }
+
     /// It was active before the scan, or the scan has listed it.
     pub(super) fn is_active(&self, slot: Slot) -> bool {
         self.rows[slot.0].1 & (UNLISTED | LISTED) != UNLISTED

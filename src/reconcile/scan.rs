@@ -9,7 +9,7 @@ use super::pending::PendingReturns;
 use super::reject::KnownRejects;
 use super::suppression::{Suppressed, Suppressions};
 use super::{Batch, Repeat, RowWrite, Tally, Upsert, UpsertKind};
-use crate::consent::{Consent, Item, Page, Rejected, is_askable};
+use crate::consent::{Consent, Item, KnownItem, Page, Rejected, is_askable};
 use crate::hash::{RowHash, Salt};
 
 /// What a scan goes by besides the rows.
@@ -47,6 +47,11 @@ pub type Answers = HashMap<String, Vec<Namesake>>;
 /// How many consents are asked for to see whether pages can be used.
 const CONTROLS: usize = 3;
 
+/// Items whose hashes one scan collects at the most, and the text of their keys: a server that writes its items in another
+/// order each time costs a run no more than this.
+const MAX_UNRECORDED: usize = 10_000;
+const MAX_UNRECORDED_BYTES: usize = 1024 * 1024;
+
 /// One full scan of the list.
 #[derive(Debug)]
 pub struct Scan {
@@ -58,6 +63,8 @@ pub struct Scan {
     controls: Vec<String>,
     pending_controls: Vec<String>,
     renewed: BTreeMap<String, String>,
+    unrecorded: Vec<(String, u64)>,
+    unrecorded_bytes: usize,
 }
 
 /// Where an item with an id goes that has no row of its own.
@@ -79,6 +86,8 @@ impl Scan {
             controls: Vec::new(),
             pending_controls: Vec::new(),
             renewed: BTreeMap::new(),
+            unrecorded: Vec::new(),
+            unrecorded_bytes: 0,
         }
     }
 
@@ -98,6 +107,11 @@ impl Scan {
     /// Consents of erased people under ids that were not erased, and the hash of their address.
     pub fn renewed(&self) -> &BTreeMap<String, String> {
         &self.renewed
+    }
+
+    /// Keys of rows that have not changed though the bytes of their items are not known, and the hashes of those.
+    pub fn unrecorded_items(&self) -> &[(String, u64)] {
+        &self.unrecorded
     }
 
     /// Takes out the returns that the scan met.
@@ -188,12 +202,40 @@ impl Scan {
         let mut open = OpenPage { batch, namesakes, index: PageIndex::new(&page), number: 0 };
         for (number, item) in page.items.into_iter().enumerate() {
             open.number = number;
-            match item {
-                Item::Rejected(rejected) => self.process_rejected(rejected, &mut open.batch),
-                Item::Consent(consent) => self.process_consent(consent, &mut open),
-            }
+            self.process_item(item, &mut open);
         }
         open.batch
+    }
+
+    fn process_item(&mut self, item: Item<'_>, page: &mut OpenPage<'_>) {
+        match item {
+            Item::Rejected(rejected) => self.process_rejected(rejected, &mut page.batch),
+            Item::Consent(consent) => self.process_consent(consent, page),
+            Item::Known(known) => {
+                if !self.process_known_item(&known, page)
+                    && let Some(item) = known.read()
+                {
+                    self.process_item(item, page);
+                }
+            }
+        }
+    }
+
+    /// An item that was stored to its row byte for byte. It was of our company and named nobody who was erased, and still does
+    /// (`KnownItems`). False where it has to be read: for more than its id, or because its row is not simply active.
+    fn process_known_item(&mut self, item: &KnownItem<'_>, page: &mut OpenPage<'_>) -> bool {
+        if page.index.mixed || self.controls.len() < CONTROLS {
+            return false;
+        }
+        let slot = self.known.find(self.settings.salt.key(&item.id));
+        let Some(slot) = slot.filter(|slot| self.known.is_untouched(*slot)) else {
+            return false;
+        };
+        self.lists_somebody = true;
+        self.known.store(slot);
+        self.known.set(slot, BY_ID);
+        page.batch.tally.unchanged += 1;
+        true
     }
 
     fn process_rejected(&mut self, rejected: Rejected, batch: &mut Batch) {
@@ -486,10 +528,23 @@ impl Scan {
                 let listed = RowWrite::MarkListed { key: key.to_owned(), returns: false, counts: false };
                 batch.writes.push(listed);
             }
+            self.collect_unrecorded(slot, key, consent.item_hash);
             return;
         }
         let hash = self.known.key(slot);
         self.push_upsert(key, hash, consent, UpsertKind::Change { returns }, batch);
+    }
+
+    fn collect_unrecorded(&mut self, slot: Slot, key: &str, item_hash: Option<u64>) {
+        // A row that this run wrote knows its item.
+        let hash = item_hash.filter(|_| !self.known.has(slot, WRITTEN));
+        if let Some(hash) = hash
+            && self.unrecorded.len() < MAX_UNRECORDED
+            && self.unrecorded_bytes + key.len() <= MAX_UNRECORDED_BYTES
+        {
+            self.unrecorded_bytes += key.len();
+            self.unrecorded.push((key.to_owned(), hash));
+        }
     }
 
     fn push_upsert(&self, key: &str, hash: u64, consent: Consent<'_>, kind: UpsertKind, batch: &mut Batch) {

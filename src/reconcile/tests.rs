@@ -23,6 +23,17 @@ enum Step {
     Erase,
 }
 
+impl World {
+    fn make(&mut self, step: &Step) {
+        match step {
+            Step::Run(walk) => drop(self.run(walk)),
+            Step::Forget(email) => self.forget(*email),
+            Step::Undo(email) => self.unforget(*email),
+            Step::Erase => self.erase_removed(),
+        }
+    }
+}
+
 fn entry() -> impl Strategy<Value = Entry> {
     let (id, email) = (0..4_u8, 0..3_u8);
     prop_oneof![
@@ -44,15 +55,19 @@ fn walk() -> impl Strategy<Value = ScanPlan> {
         prop::option::weighted(0.1, 1..3_usize),
         prop::bool::weighted(0.3),
         0..2_u8,
+        prop::bool::weighted(0.2),
     )
-        .prop_map(|(list, page_length, gather, dies_at, restarts_at, accept, version)| ScanPlan {
-            list,
-            page_length,
-            gather,
-            dies_at,
-            restarts_at,
-            accept: accept.then_some(1_000),
-            version,
+        .prop_map(|(list, page_length, gather, dies_at, restarts_at, accept, version, spelling)| {
+            ScanPlan {
+                list,
+                page_length,
+                gather,
+                dies_at,
+                restarts_at,
+                accept: accept.then_some(1_000),
+                version,
+                spelling,
+            }
         })
 }
 
@@ -153,11 +168,63 @@ proptest! {
         for step in &steps {
             match step {
                 Step::Run(walk) => check(&mut world, walk)?,
-                Step::Forget(email) => world.forget(*email),
-                Step::Undo(email) => world.unforget(*email),
-                Step::Erase => world.erase_removed(),
+                other => world.make(other),
             }
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_run_that_knows_items_by_their_bytes_ends_as_one_that_reads_them_all(
+        steps in prop::collection::vec(step(), 1..9),
+        // What was listed is mostly listed again.
+        same in prop::collection::vec(prop::bool::weighted(0.7), 9),
+    ) {
+        let (mut quick, mut slow) = (World::default(), World::default());
+        slow.recognizes = false;
+        let mut last = None;
+        for (step, same) in steps.iter().zip(same) {
+            match step {
+                Step::Run(walk) => {
+                    let mut walk = walk.clone();
+                    if let Some(list) = last.filter(|_| same) {
+                        walk.list = list;
+                    }
+                    let ended = [quick.run(&walk), slow.run(&walk)];
+                    prop_assert_eq!(&ended[0], &ended[1]);
+                    last = Some(walk.list);
+                }
+                other => {
+                    quick.make(other);
+                    slow.make(other);
+                }
+            }
+            let seen = |world: &World| world.rows.iter().map(Row::seen).collect::<Vec<_>>();
+            prop_assert_eq!(seen(&quick), seen(&slow));
+        }
+    }
+}
+
+#[test]
+fn items_are_recognized_once_they_were_read() {
+    let mut world = World::default();
+    let walk = |spelling| ScanPlan {
+        list: (0..9).map(|id| Entry::Good { id: Some(id), email: id }).collect(),
+        page_length: 4,
+        gather: 1,
+        dies_at: None,
+        restarts_at: None,
+        accept: None,
+        version: 0,
+        spelling,
+    };
+    // However they are written, the second time they are known, and nothing is written.
+    for (spelling, recognized) in [(false, 0), (false, 9), (true, 9), (true, 18), (true, 27)] {
+        world.run(&walk(spelling));
+        assert_eq!(world.recognized, recognized);
     }
 }
 
@@ -173,6 +240,7 @@ fn the_test_is_not_idle() {
         restarts_at: None,
         accept: None,
         version: 0,
+        spelling: false,
     };
     let Ended { absence, .. } = world.run(&walk(vec![good(None, 0), good(Some(1), 1)]));
     assert_eq!(absence, Some(Absence::Judged));

@@ -14,7 +14,7 @@ use super::error::StoreError;
 use super::insert::{Columns, SqliteQuery, bind_row};
 use super::write::{WriteContext, must_have_stored};
 use crate::consent::{Consent, Rejected};
-use crate::hash::RowHash;
+use crate::hash::{RowHash, item_hash_to_hex};
 
 /// Text that SQLite is given as a value of its own: taken out of a JSON list it would be held many times over.
 const LARGE: usize = 64 * 1024;
@@ -74,6 +74,7 @@ impl WrittenRow {
             source: self.source.map(Cow::Owned),
             refs: self.refs.map(Cow::Owned),
             extra: self.extra.map(Cow::Owned),
+            item_hash: None,
         };
         Some((hash.content, consent))
     }
@@ -132,23 +133,23 @@ pub(super) async fn read(conn: &mut Conn, keys: &[&str]) -> Result<Vec<WrittenRo
 const UPDATE_SQLITE: &str = "update or fail consents set consent_id = v.value ->> 1, \
      company_id = v.value ->> 2, email = v.value ->> 3, full_name = v.value ->> 4, source = v.value ->> 5, \
      refs = v.value ->> 6, extra = v.value ->> 7, row_hash = v.value ->> 8, natural_hash = v.value ->> 9, address = v.value ->> 10, \
-     missing_since = null, withheld_since = null, removed_at = null, erased_at = null, missing_judged = null, missing_run_at = null, \
-     previous_key = coalesce(v.value ->> 11, previous_key), \
+     item_hash = v.value ->> 11, missing_since = null, withheld_since = null, removed_at = null, erased_at = null, missing_judged = null, missing_run_at = null, \
+     previous_key = coalesce(v.value ->> 12, previous_key), \
      changed_at = $2, changed_run_id = $3 from json_each($1) as v where consents.consent_key = v.value ->> 0";
 
 const UPDATE_POSTGRES: &str = "update consents as c set consent_id = v.consent_id, \
      company_id = v.company_id, email = v.email, full_name = v.full_name, source = v.source, refs = v.refs::jsonb, \
      extra = v.extra::jsonb, row_hash = v.row_hash, natural_hash = v.natural_hash, address = v.address, \
-     missing_since = null, withheld_since = null, removed_at = null, erased_at = null, missing_judged = null, missing_run_at = null, \
-     previous_key = coalesce(v.previous_key, c.previous_key), changed_at = $12, changed_run_id = $13 \
+     item_hash = v.item_hash, missing_since = null, withheld_since = null, removed_at = null, erased_at = null, missing_judged = null, missing_run_at = null, \
+     previous_key = coalesce(v.previous_key, c.previous_key), changed_at = $13, changed_run_id = $14 \
      from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], \
-     $9::text[], $10::bigint[], $11::text[], $14::text[]) as v(consent_key, consent_id, company_id, email, full_name, source, \
-     refs, extra, row_hash, natural_hash, address, previous_key) where c.consent_key = v.consent_key";
+     $9::text[], $10::bigint[], $11::text[], $12::text[], $15::text[]) as v(consent_key, consent_id, company_id, email, \
+     full_name, source, refs, extra, row_hash, natural_hash, address, item_hash, previous_key) where c.consent_key = v.consent_key";
 
 const UPDATE_SQLITE_LARGE: &str = "update consents set consent_id = ?2, company_id = ?3, email = ?4, \
-     full_name = ?5, source = ?6, refs = ?7, extra = ?8, row_hash = ?9, natural_hash = ?10, address = ?11, \
+     full_name = ?5, source = ?6, refs = ?7, extra = ?8, row_hash = ?9, natural_hash = ?10, address = ?11, item_hash = ?12, \
      missing_since = null, withheld_since = null, removed_at = null, erased_at = null, missing_judged = null, missing_run_at = null, \
-     previous_key = coalesce(?12, previous_key), changed_at = ?13, changed_run_id = ?14 where consent_key = ?1";
+     previous_key = coalesce(?13, previous_key), changed_at = ?14, changed_run_id = ?15 where consent_key = ?1";
 
 fn update_large<'q>(row: &'q RowUpdate<'_>, context: &WriteContext) -> SqliteQuery<'q> {
     let query = sqlx::query(UPDATE_SQLITE_LARGE);
@@ -191,6 +192,7 @@ pub(super) async fn update(
                         row.hash.to_hex(),
                         row.natural,
                         consent.address(),
+                        consent.item_hash.map(item_hash_to_hex),
                         row.previous_key
                     ])
                 })
@@ -274,6 +276,17 @@ pub(super) async fn rename_keys(conn: &mut Conn, moves: &[(String, String)]) -> 
     on_pairs(conn, RETURNS, moves).await?;
     let old: Vec<String> = moves.iter().map(|(old, _)| old.clone()).collect();
     Ok(delete_checks(conn, &old).await?)
+}
+
+/// Pairs of a row's key and the hash of the item that says what it holds already.
+pub(super) async fn set_item_hashes(conn: &mut Conn, items: &[(String, String)]) -> Result<(), StoreError> {
+    const ITEMS: Pair = (
+        "update or fail consents set item_hash = v.value ->> 1 from json_each($1) as v \
+         where consents.consent_key = v.value ->> 0",
+        "update consents as c set item_hash = v.item_hash \
+         from unnest($1::text[], $2::text[]) as v(consent_key, item_hash) where c.consent_key = v.consent_key",
+    );
+    Ok(on_pairs(conn, ITEMS, items).await.map(drop)?)
 }
 
 /// Gives rows and their history another natural key that they had before an id: pairs of the row's key and that one.

@@ -303,7 +303,7 @@ macro_rules! history {
 const MISSING: Mark = (
     history!("missing"),
     update_in_list!(
-        "consents set missing_since = $2, withheld_since = null, changed_at = $2, changed_run_id = $3, \
+        "consents set missing_since = $2, withheld_since = null, item_hash = null, changed_at = $2, changed_run_id = $3, \
          missing_run_at = (select started_at from sync_runs where id = $3) where consent_key"
     ),
 );
@@ -312,7 +312,7 @@ const MISSING: Mark = (
 const GONE: Mark = (
     MISSING.0,
     update_in_list!(
-        "consents set missing_since = $2, withheld_since = null, changed_at = $2, changed_run_id = $3 \
+        "consents set missing_since = $2, withheld_since = null, item_hash = null, changed_at = $2, changed_run_id = $3 \
          where consent_key"
     ),
 );
@@ -323,7 +323,7 @@ const REMOVED: Mark = (
 );
 
 const WITHHELD: Pair = in_list!(
-    "update consents set withheld_since = $2, changed_at = $2, changed_run_id = $3 \
+    "update consents set withheld_since = $2, item_hash = null, changed_at = $2, changed_run_id = $3 \
      where withheld_since is null and consent_key"
 );
 

@@ -155,8 +155,18 @@ async fn suppress(
             forgotten.rejects += suppress_id(conn, salt, &id, &hash, now).await?;
         }
     }
+    let sql = conn.pick(CLEAR_HASHES_OF_MENTIONS);
+    execute!(conn, sql)?;
     execute!(conn, BUMP).map(drop)
 }
+
+/// The next run reads every item again that may name somebody: known by its bytes alone, nobody would be found in it.
+const CLEAR_HASHES_OF_MENTIONS: Pair = (
+    "update consents set item_hash = null where item_hash is not null and (refs like '%@%' or extra like '%@%' \
+     or full_name like '%@%' or source like '%@%' or email glob '*[^A-Za-z0-9._%+@-]*')",
+    "update consents set item_hash = null where item_hash is not null and (refs::text like '%@%' or extra::text like '%@%' \
+     or full_name like '%@%' or source like '%@%' or email ~ '[^A-Za-z0-9._%+@-]')",
+);
 
 async fn suppress_id(
     conn: &mut Conn,
@@ -168,6 +178,7 @@ async fn suppress_id(
     const ID: &str = "insert into suppressed_ids (id_hash, email_hash, created_at) values ($1, $2, $3) \
          on conflict (id_hash, email_hash) do nothing";
     execute!(conn, ID, salt.id(id), email_hash, now)?;
+    execute!(conn, "update consents set item_hash = null where consent_key = $1", id)?;
     // A rejected item of the same id, whatever else it holds.
     let fingerprint = id_fingerprint(id);
     execute!(conn, "delete from rejected_items where fingerprint = $1", &fingerprint[..])

@@ -6,12 +6,12 @@ use super::conn::Conn;
 use super::error::StoreError;
 use super::write::WriteContext;
 use crate::consent::Consent;
-use crate::hash::RowHash;
+use crate::hash::{RowHash, item_hash_to_hex};
 use crate::reconcile::Upsert;
 
 macro_rules! one {
     () => {
-        "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
     };
 }
 macro_rules! four {
@@ -33,7 +33,7 @@ macro_rules! insert_sqlite {
     ($rows:ident) => {
         concat!(
             "insert or fail into consents (consent_key, consent_id, company_id, email, full_name, source, refs, extra, row_hash, ",
-            "natural_hash, address, first_seen_at, changed_at, first_run_id, changed_run_id) ",
+            "natural_hash, address, item_hash, first_seen_at, changed_at, first_run_id, changed_run_id) ",
             "select v.*, s.at, s.at, s.run, s.run from (values ",
             $rows!(),
             ") as v cross join (select ? as at, ? as run) as s"
@@ -46,12 +46,12 @@ macro_rules! insert_sqlite {
 const INSERT_SQLITE_1: &str = insert_sqlite!(one);
 const INSERT_SQLITE_16: &str = insert_sqlite!(sixteen);
 
-/// PostgreSQL: many consents ($1 to $11, as `Columns` binds them) as a table `v`.
+/// PostgreSQL: many consents ($1 to $12, as `Columns` binds them) as a table `v`.
 macro_rules! consents_postgres {
     () => {
         "v as (select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], \
-         $8::text[], $9::text[], $10::bigint[], $11::text[]) as v(consent_key, consent_id, company_id, email, full_name, \
-         source, refs, extra, row_hash, natural_hash, address))"
+         $8::text[], $9::text[], $10::bigint[], $11::text[], $12::text[]) as v(consent_key, consent_id, company_id, email, \
+         full_name, source, refs, extra, row_hash, natural_hash, address, item_hash))"
     };
 }
 
@@ -63,9 +63,9 @@ macro_rules! insert_postgres {
             $from,
             " where not exists (select 1 from companies c where c.company_id = v.company_id) on conflict (company_id) do nothing), ",
             "added as (insert into consents (consent_key, consent_id, company_id, email, full_name, source, refs, extra, row_hash, ",
-            "natural_hash, address, first_seen_at, changed_at, first_run_id, changed_run_id) ",
+            "natural_hash, address, item_hash, first_seen_at, changed_at, first_run_id, changed_run_id) ",
             "select v.consent_key, v.consent_id, v.company_id, v.email, v.full_name, v.source, v.refs::jsonb, v.extra::jsonb, ",
-            "v.row_hash, v.natural_hash, v.address, ",
+            "v.row_hash, v.natural_hash, v.address, v.item_hash, ",
             $at,
             ", ",
             $at,
@@ -83,7 +83,7 @@ macro_rules! insert_postgres {
 pub(super) use {consents_postgres, insert_postgres};
 
 const INSERT_POSTGRES: &str =
-    concat!("with ", consents_postgres!(), ", ", insert_postgres!("v", "$12", "$13"), " select 1 from added");
+    concat!("with ", consents_postgres!(), ", ", insert_postgres!("v", "$13", "$14"), " select 1 from added");
 
 /// Inserts new rows, one at the least, and tells how many the database took.
 pub(super) async fn insert(
@@ -144,6 +144,7 @@ pub(super) fn bind_row<'q>(
         .bind(hash.to_hex())
         .bind(natural)
         .bind(consent.address())
+        .bind(consent.item_hash.map(item_hash_to_hex))
 }
 
 /// The columns of many consents, as PostgreSQL takes them.
@@ -159,6 +160,7 @@ pub(super) struct Columns<'a> {
     row_hash: Vec<String>,
     natural: Vec<i64>,
     address: Vec<Cow<'a, str>>,
+    item_hash: Vec<Option<String>>,
 }
 
 impl<'a> Columns<'a> {
@@ -182,6 +184,7 @@ impl<'a> Columns<'a> {
             row_hash: rows.iter().map(|row| row.2.to_hex()).collect(),
             natural: rows.iter().map(|row| row.3).collect(),
             address: rows.iter().map(|row| row.1.address()).collect(),
+            item_hash: rows.iter().map(|row| row.1.item_hash.map(item_hash_to_hex)).collect(),
         }
     }
 
@@ -198,6 +201,7 @@ impl<'a> Columns<'a> {
             .bind(&self.row_hash)
             .bind(&self.natural)
             .bind(self.address.iter().map(AsRef::as_ref).collect::<Vec<&str>>())
+            .bind(&self.item_hash)
     }
 }
 

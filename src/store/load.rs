@@ -1,6 +1,7 @@
-//! What a pass needs to know before it begins: the rows in 16 bytes each, the rejected items, the suppressions, the state.
+//! What a pass needs to know before it begins: the rows in 24 bytes each, the rejected items, the suppressions, the state.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
@@ -9,7 +10,7 @@ use super::conn::{Conn, Pair, Results, decode, row, rows_over};
 use super::error::StoreError;
 use super::{Store, Timestamp};
 use crate::consent::natural_hash_of;
-use crate::hash::{ROW_HASH_DIGITS, RowHash, Salt};
+use crate::hash::{ITEM_HASH_DIGITS, KnownItems, ROW_HASH_DIGITS, RowHash, Salt, item_hash_from_hex};
 use crate::reconcile::{
     Answers, Known, KnownPending, KnownReject, KnownRejects, MAX_REJECTED_RUNS, Namesake, Questions,
     RowState, Suppressions,
@@ -19,6 +20,8 @@ use crate::reconcile::{
 #[derive(Debug)]
 pub struct Loaded {
     pub known: Known,
+    /// The items that need not be read.
+    pub items: Arc<KnownItems>,
     /// The rejected items on record.
     pub rejects: KnownRejects,
     pub suppressed: Suppressions,
@@ -60,6 +63,7 @@ impl Loaded {
     pub fn empty() -> Self {
         Self {
             known: Known::default(),
+            items: Arc::default(),
             rejects: KnownRejects::default(),
             suppressed: Suppressions::default(),
             salt: Salt::new(Vec::new()),
@@ -73,14 +77,14 @@ impl Loaded {
     }
 }
 
-// The hashes of many rows come as one value: a million single rows would cost the driver more than the whole walk. A row that
-// is not simply active under an id has letters for its state before its hash: 'w' and up for one that is removed or was
-// written by this run, then 'g' and up. SQLite: in stretches of the table. PostgreSQL: in 256 groups over one scan.
-const ROWS_SQLITE: &str = "select group_concat(case when missing_since is null and removed_at is null \
-     and withheld_since is null and erased_at is null and consent_id is not null and changed_run_id <> $3 then row_hash \
+// The hashes of many rows come as one value, and those of their items as another: a million single rows would cost the driver
+// more than the whole walk. A row that is not simply active under an id (a known item says that it is) has letters for its
+// state before its hash: 'w' and up for one that is removed or was written by this run, then 'g' and up. SQLite: in stretches of
+// the table. PostgreSQL: in 256 groups over one scan.
+const ROWS_SQLITE: &str = "select group_concat(case when item_hash is not null and changed_run_id <> $3 then row_hash \
      else char(119 + (removed_at is not null) + 2 * (changed_run_id = $3), \
      103 + (missing_since is not null or removed_at is not null) + 2 * (withheld_since is not null) \
-     + 4 * (erased_at is not null) + 8 * (consent_id is null)) || row_hash end, '') \
+     + 4 * (erased_at is not null) + 8 * (consent_id is null)) || row_hash end, ''), group_concat(item_hash, '') \
      from consents where rowid >= $1 and rowid < $2";
 
 macro_rules! state {
@@ -102,11 +106,11 @@ macro_rules! load_postgres {
     ($run:literal) => {
         concat!(
             "select count(*) as rows from consents; ",
-            "select string_agg(case when missing_since is null and removed_at is null and withheld_since is null ",
-            "and erased_at is null and consent_id is not null and changed_run_id <> run.id then row_hash ",
+            "select string_agg(case when item_hash is not null and changed_run_id <> run.id then row_hash ",
             "else chr(119 + (removed_at is not null)::int + 2 * (changed_run_id = run.id)::int) ",
             "|| chr(103 + (missing_since is not null or removed_at is not null)::int + 2 * (withheld_since is not null)::int ",
-            "+ 4 * (erased_at is not null)::int + 8 * (consent_id is null)::int) || row_hash end, '') as row_hashes ",
+            "+ 4 * (erased_at is not null)::int + 8 * (consent_id is null)::int) || row_hash end, '') as row_hashes, ",
+            "string_agg(item_hash, '') as item_hashes ",
             "from consents cross join (select ",
             $run,
             " as id) as run group by substr(row_hash, 1, 2); ",
@@ -130,16 +134,16 @@ impl Store {
     /// # Errors
     /// What the database says; an error where an internal column is not what this program wrote.
     pub async fn load(&mut self, run_id: i64) -> Result<Loaded, StoreError> {
-        let (known, state) = if self.location.is_sqlite() {
+        let (rows, state) = if self.location.is_sqlite() {
             self.read(async |conn| Ok((load_rows(conn, run_id).await?, conn.results(STATE).await?))).await?
         } else {
             let load = if run_id == 0 { REHEARSE_POSTGRES } else { LOAD_POSTGRES };
-            self.look_while(load, STATES, Known::default, take_rows).await?
+            self.look_while(load, STATES, LoadedRows::default, take_rows).await?
         };
-        let mut known = known;
+        let LoadedRows { mut known, items } = rows;
         known.loaded();
         refuse_equal_keys(&known)?;
-        let (mut loaded, seen) = read_state(run_id, known, state)?;
+        let (mut loaded, seen) = read_state(run_id, known, items, state)?;
         self.seen = seen;
         self.is_first_load |= self.location.is_sqlite() && loaded.known.is_empty();
         if self.is_first_load {
@@ -234,26 +238,52 @@ impl Store {
     }
 }
 
-async fn load_rows(conn: &mut Conn, run_id: i64) -> Result<Known, StoreError> {
-    let bounds = "select coalesce(min(rowid), 0), coalesce(max(rowid), -1), count(*) from consents";
+/// The rows, and the hashes of the items that are known.
+#[derive(Default)]
+struct LoadedRows {
+    known: Known,
+    items: Vec<u64>,
+}
+
+impl LoadedRows {
+    fn with_capacity(rows: i64) -> Self {
+        let rows = usize::try_from(rows).unwrap_or(0);
+        Self { known: Known::with_capacity(rows), items: Vec::with_capacity(rows) }
+    }
+
+    fn push(&mut self, rows: &str, items: &str) -> Result<(), StoreError> {
+        push(&mut self.known, rows)?;
+        for digits in items.as_bytes().chunks(ITEM_HASH_DIGITS) {
+            let item = item_hash_from_hex(digits);
+            self.items.push(item.ok_or_else(|| StoreError::corrupt("consents.item_hash"))?);
+        }
+        Ok(())
+    }
+}
+
+async fn load_rows(conn: &mut Conn, run_id: i64) -> Result<LoadedRows, StoreError> {
+    // Each by itself: the index alone answers them, and all in one would look at every row.
+    let bounds = "select coalesce((select min(rowid) from consents), 0), \
+         coalesce((select max(rowid) from consents), -1), (select count(*) from consents)";
     let (mut low, high, count): (i64, i64, i64) = row!(conn, bounds)?;
-    let mut known = Known::with_capacity(usize::try_from(count).unwrap_or(0));
+    let mut loaded = LoadedRows::with_capacity(count);
     while low <= high {
-        let (rows,): (Option<String>,) = row!(conn, ROWS_SQLITE, low, low + CHUNK_ROWS, run_id)?;
-        push(&mut known, &rows.unwrap_or_default())?;
+        let (rows, items): (Option<String>, Option<String>) =
+            row!(conn, ROWS_SQLITE, low, low + CHUNK_ROWS, run_id)?;
+        loaded.push(&rows.unwrap_or_default(), &items.unwrap_or_default())?;
         low += CHUNK_ROWS;
     }
-    Ok(known)
+    Ok(loaded)
 }
 
 /// Takes what is no part of the state.
-fn take_rows(known: &mut Known, row: &PgRow) -> Result<bool, StoreError> {
+fn take_rows(loaded: &mut LoadedRows, row: &PgRow) -> Result<bool, StoreError> {
     match row.columns().first().map(sqlx::Column::name) {
-        Some("rows") => {
-            let rows: i64 = row.try_get(0)?;
-            *known = Known::with_capacity(usize::try_from(rows).unwrap_or(0));
+        Some("rows") => *loaded = LoadedRows::with_capacity(row.try_get(0)?),
+        Some("row_hashes") => {
+            let items: Option<&str> = row.try_get(1)?;
+            loaded.push(row.try_get(0)?, items.unwrap_or_default())?;
         }
-        Some("row_hashes") => push(known, row.try_get(0)?)?,
         _ => return Ok(false),
     }
     Ok(true)
@@ -296,7 +326,12 @@ fn push(known: &mut Known, rows: &str) -> Result<(), StoreError> {
 const STATE: &str = state!();
 const STATES: usize = 9;
 
-fn read_state(run_id: i64, known: Known, state: Results) -> Result<(Loaded, Seen), StoreError> {
+fn read_state(
+    run_id: i64,
+    known: Known,
+    items: Vec<u64>,
+    state: Results,
+) -> Result<(Loaded, Seen), StoreError> {
     type Reject = (i64, Vec<u8>, Option<Timestamp>, i64);
     type Pending = (String, Timestamp, i64, Option<Timestamp>);
     let (state, found, suppressed, ids, complete, pending, listings, companies, erasures) = decode!(
@@ -325,6 +360,7 @@ fn read_state(run_id: i64, known: Known, state: Results) -> Result<(Loaded, Seen
     let seen = Seen { companies, erasures_since };
     let loaded = Loaded {
         known,
+        items: Arc::new(KnownItems::new(salt.clone(), items)),
         rejects,
         suppressed: Suppressions::new(suppressed.into_iter().map(|(hash,)| hash).collect(), ids),
         endpoint,

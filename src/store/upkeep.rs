@@ -12,8 +12,12 @@ use super::lease::Lease;
 use super::write::{WriteContext, must_have_stored, next_changed_at};
 use super::{Store, Timestamp};
 use crate::config::Retention;
+use crate::hash::item_hash_to_hex;
 
 const BATCH: i64 = 500;
+
+/// Items that are recorded in one transaction at the most.
+const ITEMS: usize = 2_000;
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Pruned {
@@ -64,6 +68,26 @@ impl Store {
             pruned.runs = self.prune(lease, now, PRUNE_RUNS, until).await?;
         }
         Ok(pruned)
+    }
+
+    /// Records the hashes of items that were read and had not changed, by the keys of their rows. Nothing else of a row changes,
+    /// `changed_at` least of all.
+    pub async fn record_items(
+        &mut self,
+        lease: &Lease,
+        items: &[(String, u64)],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        for items in items.chunks(ITEMS) {
+            let items: Vec<_> =
+                items.iter().map(|(key, hash)| (key.clone(), item_hash_to_hex(*hash))).collect();
+            self.write(async |conn| {
+                lease.renew(conn, now).await?;
+                bulk::set_item_hashes(conn, &items).await
+            })
+            .await?;
+        }
+        Ok(())
     }
 
     async fn prune(

@@ -292,15 +292,15 @@ const START_POSTGRES: &str =
 
 /// A whole transaction of a first load.
 const STORE_NEW_POSTGRES: &str = concat!(
-    start_postgres!("$12", "$13", "$14", "$15", "$16", "$17"),
+    start_postgres!("$13", "$14", "$15", "$16", "$17", "$18"),
     ", ",
     consents_postgres!(),
     ", ",
-    insert_postgres!("v cross join state", "state.last_changed_at", "$16"),
-    ", saved as (update sync_runs set batches = batches + 1, endpoint = $18, active = $19, pages = n[1], items = n[2], ",
+    insert_postgres!("v cross join state", "state.last_changed_at", "$17"),
+    ", saved as (update sync_runs set batches = batches + 1, endpoint = $19, active = $20, pages = n[1], items = n[2], ",
     "added = n[3], unchanged = n[4], returns_pending = n[5], duplicates = n[6], rejected = n[7], suppressed = n[8], ",
-    "foreign_items = n[9] from (select $20::bigint[] as n) as counters where id = $16 and exists (select 1 from state) returning 1)",
-    started_postgres!("$16"),
+    "foreign_items = n[9] from (select $21::bigint[] as n) as counters where id = $17 and exists (select 1 from state) returning 1)",
+    started_postgres!("$17"),
     ", (select count(*) from added) * (select count(*) from saved) as added"
 );
 

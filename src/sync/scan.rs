@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{MaybeDone, maybe_done};
@@ -39,6 +40,7 @@ impl ActiveRun<'_> {
         let mut loaded = load(sink, config).await?;
         let remembered = loaded.endpoint.take();
         let mut pager = syncer.api.pages(paths(config, remembered.clone()), wait.api_deadline());
+        pager.recognize(Arc::clone(&loaded.items));
         let (mut blocked_in_a_row, mut has_rejected_listings) =
             (loaded.blocked_in_a_row, loaded.has_rejected_listings);
         // Where a company is set, its items are picked one by one.
@@ -85,7 +87,9 @@ impl ActiveRun<'_> {
                     // Memory does not hold two of them.
                     drop(scan);
                     pager.restart();
+                    pager.recognize(Arc::default());
                     let loaded = load(sink, config).await?;
+                    pager.recognize(Arc::clone(&loaded.items));
                     (blocked_in_a_row, has_rejected_listings) =
                         (loaded.blocked_in_a_row, loaded.has_rejected_listings);
                     pending = PendingBatch::new(config.api.company_id.is_some(), loaded.batch_rows);
@@ -353,6 +357,10 @@ pub fn companies(page: &Page<'_>) -> Vec<String> {
         .filter_map(|item| match item {
             Item::Consent(consent) => Some(consent.company_id.as_ref().to_owned()),
             Item::Rejected(_) => None,
+            Item::Known(known) => match known.read()? {
+                Item::Consent(consent) => Some(consent.company_id.into_owned()),
+                _ => None,
+            },
         })
         .collect();
     companies.sort_unstable();

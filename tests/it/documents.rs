@@ -92,8 +92,16 @@ async fn the_query_over_several_companies_asks_each_of_their_schemas() {
 
 #[tokio::test]
 async fn every_column_that_is_not_internal_is_explained() {
-    const INTERNAL: [&str; 7] =
-        ["row_hash", "natural_hash", "missing_judged", "batches", "has_id", "fingerprint", "missing_run_at"];
+    const INTERNAL: [&str; 8] = [
+        "row_hash",
+        "item_hash",
+        "natural_hash",
+        "missing_judged",
+        "batches",
+        "has_id",
+        "fingerprint",
+        "missing_run_at",
+    ];
     let world = World::on(crate::support::Engine::Sqlite).await;
     world.run(&["migrate"]).expect(0);
     let explained = read("docs/tables.md");

@@ -14,7 +14,7 @@ const MAY_NAME: [(&str, &str); 24] = [
     ("command", "api cli config consent demo exit file invocation observe schedule store sync"),
     ("daemon", "exit lifecycle schedule store zone"),
     ("sync", "api config consent exit hash invocation reconcile store"),
-    ("api", "config consent exit"),
+    ("api", "config consent exit hash"),
     ("store", "config consent exit file hash host reconcile"),
     ("observe", "config invocation store zone"),
     ("demo", "store"),

@@ -53,6 +53,7 @@ mod ids;
 mod incomplete;
 mod init;
 mod killed;
+mod known_items;
 mod layers;
 mod leaving;
 mod log_lines;

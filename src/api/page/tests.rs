@@ -1,11 +1,13 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail where it stands")]
 
+use proptest::prelude::*;
 use sha2::{Digest as _, Sha256};
 
 use super::*;
 use crate::api::json::MAX_DEPTH;
 use crate::api::wire::MAX_ID_BYTES;
 use crate::consent::{Consent, Item, RejectReason, Rejected, hex};
+use crate::hash::Salt;
 
 fn read(text: &str) -> Result<Page<'static>, BadBody> {
     let raw = RawPage::new(text.as_bytes().to_vec())?;
@@ -46,13 +48,14 @@ fn good(item: &str) -> Consent<'static> {
     match one(item) {
         Item::Consent(consent) => consent,
         Item::Rejected(rejected) => panic!("rejected: {}", rejected.reason),
+        Item::Known(_) => panic!("known"),
     }
 }
 
 fn bad(item: &str) -> Rejected {
     match one(item) {
         Item::Rejected(rejected) => rejected,
-        Item::Consent(_) => panic!("accepted"),
+        Item::Consent(_) | Item::Known(_) => panic!("accepted"),
     }
 }
 
@@ -153,7 +156,7 @@ fn a_bad_item_is_rejected_with_its_reason_and_stops_no_other() {
         .iter()
         .map(|item| match item {
             Item::Rejected(rejected) => Some(rejected.reason),
-            Item::Consent(_) => None,
+            Item::Consent(_) | Item::Known(_) => None,
         })
         .collect();
     let mut expected = vec![Some(NotAnObject); 4];
@@ -241,4 +244,182 @@ fn a_page_of_strange_neighbours_is_read() {
         "\u{feff}\r\n{\t\"other\" : {\"items\":[1]} , \"items\" : [ { \"company_id\":\"c\" , \"email\":\"e\" } , 1 ] }\n",
     );
     assert_eq!(page.unwrap().items.len(), 2);
+}
+
+/// Items of all kinds: usable ones in any spelling, with what may lead a quick look astray, and others.
+fn item_text() -> impl Strategy<Value = String> {
+    let id = prop_oneof![
+        Just(r#""id":"a""#),
+        Just(r#""id":"b""#),
+        Just(r#""id" : 7"#),
+        Just(r#""id":"\u0061""#),
+        Just(r#""\u0069d":"c""#),
+        Just(r#""id":"d","id":"e""#),
+        Just(r#""id":null"#),
+    ];
+    let other = prop_oneof![
+        Just(r#""full_name":"A {B"#.to_owned() + "\""),
+        Just(r#""full_name":"A} \"B\\""#.to_owned()),
+        Just(r#""full_name":"Ærø 😀""#.to_owned()),
+        Just(r#""references":[{"type":"t","id":"r"},{"id":["}"]}]"#.to_owned()),
+        Just(r#""new":{"id":"x","z":[1.0e5,null,{}]}"#.to_owned()),
+        Just(r#""source":"s""#.to_owned()),
+        Just(format!(r#""long":"{}""#, "x{}".repeat(6_000))),
+    ];
+    let members = (id, prop::collection::vec(other, 0..3), 0..3_u8, any::<bool>()).prop_map(
+        |(id, mut members, turn, spaces)| {
+            members.extend([
+                id.to_owned(),
+                r#""company_id":"c""#.to_owned(),
+                r#""email":"e@x.org""#.to_owned(),
+            ]);
+            let length = members.len();
+            members.rotate_left(usize::from(turn) % length);
+            let (open, comma, close) = if spaces { ("{ ", " ,\n", "\t}") } else { ("{", ",", "}") };
+            format!("{open}{}{close}", members.join(comma))
+        },
+    );
+    prop_oneof![
+        12 => members,
+        1 => prop::sample::select(vec!["7", "[]", "{}", "\"}{\"", "null", "{\"id\":\"a\"}", "[{\"id\":1}]"]).prop_map(str::to_owned),
+    ]
+}
+
+/// How a page is broken, or not.
+#[derive(Debug, Clone)]
+enum Damage {
+    None,
+    Byte(prop::sample::Index, u8),
+    Insert(prop::sample::Index, String),
+    Cut(prop::sample::Index),
+}
+
+fn damage() -> impl Strategy<Value = Damage> {
+    let text =
+        prop::sample::select(vec![",", "{", "}", "\"", "\\", " ", "\u{feff}", "[", "\\u0000", "1", "\0"]);
+    prop_oneof![
+        3 => Just(Damage::None),
+        3 => (any::<prop::sample::Index>(), any::<u8>()).prop_map(|(at, byte)| Damage::Byte(at, byte)),
+        3 => (any::<prop::sample::Index>(), text).prop_map(|(at, text)| Damage::Insert(at, text.to_owned())),
+        1 => any::<prop::sample::Index>().prop_map(Damage::Cut),
+    ]
+}
+
+impl Damage {
+    fn of(&self, text: String) -> Vec<u8> {
+        let mut body = text.into_bytes();
+        match self {
+            Self::None => {}
+            Self::Byte(at, byte) => {
+                let at = at.index(body.len());
+                body[at] = *byte;
+            }
+            Self::Insert(at, text) => {
+                let at = at.index(body.len());
+                drop(body.splice(at..at, text.bytes()));
+            }
+            Self::Cut(at) => body.truncate(at.index(body.len())),
+        }
+        body
+    }
+}
+
+const ENVELOPES: [(&str, &str); 8] = [
+    (r#"{"next":"n","items":["#, "]}"),
+    (r#" { "items" : [ "#, " ] , \"next\" : null } \n"),
+    ("\u{feff}{\"total\":{\"a\":[1,\"]\"]},\"items\":[", "],\"next\":\"a\\u0000b\"}"),
+    (r#"{"items":[],"items":["#, "]}"),
+    (r#"{"next":1,"items":["#, "]}"),
+    (r#"{"\u0069tems":[],"x":"}{","items":["#, "]}"),
+    (r#"{"more":tru,"items":["#, "]}"),
+    (r#"{"data":["#, "]}"),
+];
+
+/// What the items of these texts are known by once they were read.
+fn known_items(texts: &[String]) -> Arc<KnownItems> {
+    let salt = Salt::new(vec![7; 32]);
+    let nothing = Arc::new(KnownItems::new(salt.clone(), Vec::new()));
+    let read = |text: &String| {
+        let raw = RawPage::with_known(format!(r#"{{"items":[{text}]}}"#).into_bytes(), &nothing).unwrap();
+        match raw.read().items.as_slice() {
+            [Item::Consent(consent)] => consent.item_hash,
+            _ => None,
+        }
+    };
+    Arc::new(KnownItems::new(salt, texts.iter().filter_map(read).collect()))
+}
+
+/// A page with its known items read after all, and how many those were.
+fn read_all(raw: &RawPage) -> (Page<'_>, usize) {
+    let (mut page, mut known) = (raw.read(), 0);
+    for item in &mut page.items {
+        if let Item::Known(one) = item {
+            known += 1;
+            let (id, read) = (one.id.clone(), one.read().unwrap());
+            assert!(matches!(&read, Item::Consent(consent) if consent.consent_id.as_ref() == Some(&id)));
+            *item = read;
+        } else if let Item::Consent(consent) = item {
+            consent.item_hash = None;
+        }
+    }
+    (page, known)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_page_with_known_items_is_the_same_page(
+        stored in prop::collection::vec(item_text(), 1..5),
+        new in prop::collection::vec(item_text(), 0..3),
+        picked in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
+        envelope in 0..ENVELOPES.len(),
+        damage in damage(),
+    ) {
+        let all = [stored.as_slice(), &new].concat();
+        let items: Vec<&str> = picked.iter().map(|at| at.get(&all).as_str()).collect();
+        let (before, after) = ENVELOPES[envelope];
+        let body = damage.of(format!("{before}{}{after}", items.join(",")));
+        let plain = RawPage::new(body.clone());
+        let quick = RawPage::with_known(body, &known_items(&stored));
+        if let (Ok(plain), Ok(quick)) = (&plain, &quick) {
+            prop_assert_eq!(plain.read(), read_all(quick).0);
+        } else {
+            prop_assert_eq!(plain.err(), quick.err());
+        }
+    }
+}
+
+#[test]
+fn of_known_items_none_is_parsed() {
+    let texts = [
+        r#"{"id":"a","company_id":"c","email":"e","references":[{"id":"r"},{"id":"s"}]}"#,
+        r#"{"company_id":"c","email":"e","full_name":"}{ \" }","id":"b"}"#,
+        r#"{ "id" : 7, "email":"Æ", "company_id":"c", "x":{"id":{}} }"#,
+    ]
+    .map(str::to_owned);
+    let known = known_items(&texts);
+    let page = |items: &str| {
+        let body = format!(r#"{{"total":3,"items":[{items}],"next":"n"}}"#).into_bytes();
+        RawPage::with_known(body, &known).unwrap()
+    };
+    assert_eq!(read_all(&page(&texts.join(" , "))).1, 3);
+    // A byte more or less, or an order of keys, and the item is read.
+    let other = texts.clone().map(|text| text.replace("\"e\"", "\"f\"").replace('7', "8"));
+    assert_eq!(read_all(&page(&other.join(","))).1, 0);
+    assert_eq!(read_all(&page(&[&texts[0], &other[1], &texts[2]].map(String::as_str).join(","))).1, 2);
+    // Whose id is not the first one that a quick look finds is read each time.
+    let twice = r#"{"id":"a","company_id":"c","email":"e","id":"b"}"#.to_owned();
+    assert!(known_items(&[twice]).is_empty());
+}
+
+#[test]
+fn an_item_is_known_whatever_braces_its_texts_hold() {
+    for braces in ["{", "}", "}{", "{}"] {
+        let name = braces.repeat(20_000);
+        let item = format!(r#"{{"id":"a","company_id":"c","email":"e","full_name":"{name}"}}"#);
+        let known = known_items(std::slice::from_ref(&item));
+        let body = format!(r#"{{"items":[{item},{item},{{}}]}}"#).into_bytes();
+        assert_eq!(read_all(&RawPage::with_known(body, &known).unwrap()).1, 2);
+    }
 }

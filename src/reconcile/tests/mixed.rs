@@ -70,6 +70,7 @@ fn ids_that_come_late_or_not_at_all_find_their_rows() {
                     restarts_at: None,
                     accept: Some(1_000),
                     version: 0,
+                    spelling: false,
                 });
             }
             assert_eq!(shown(&world), expected, "{passes:?}");

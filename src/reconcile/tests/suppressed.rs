@@ -17,6 +17,7 @@ fn consent(id: Option<&str>, email: &str, extra: Option<&str>) -> Item<'static> 
         source: None,
         refs: None,
         extra: extra.map(|extra| extra.to_owned().into()),
+        item_hash: None,
     })
 }
 

@@ -2,9 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::listing::{Entry, ScanPlan, email, item};
+use super::listing::{Entry, ScanPlan, email, item, item_of, text};
 use crate::consent::{Consent, Item, MAX_ADDRESSES, Page, Rejected, any_address, natural_key};
-use crate::hash::{RowHash, Salt};
+use crate::hash::{KnownItems, RowHash, Salt};
 use crate::reconcile::{
     Absence, Answers, Batch, Evidence, Known, KnownPending, KnownReject, KnownRejects, Namesake,
     PendingReturns, Questions, RemovalGuard, RowState, RowWrite, Scan, ScanSettings, Suppressions, Tally,
@@ -19,6 +19,7 @@ pub(super) struct Row {
     pub(super) id: Option<String>,
     pub(super) consent: Option<Consent<'static>>,
     hash: RowHash,
+    item: Option<u64>,
     pub(super) active: bool,
     pub(super) removed: bool,
     withheld: bool,
@@ -29,6 +30,13 @@ pub(super) struct Row {
 }
 
 impl Row {
+    /// All that a reader of the database sees.
+    pub(super) fn seen(&self) -> impl PartialEq + std::fmt::Debug + use<> {
+        let texts = self.consent.as_ref().map(|consent| (consent.email.clone(), consent.full_name.clone()));
+        let state = (self.active, self.removed, self.withheld, self.erased);
+        (self.key.clone(), self.id.clone(), texts, self.hash, state, self.first_seen, self.missing_judged)
+    }
+
     pub(super) fn has_id(&self, id: u8) -> bool {
         self.id.as_deref() == Some(&format!("id{id}"))
     }
@@ -38,17 +46,22 @@ impl Row {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(super) struct Ended {
     pub(super) absence: Option<Absence>,
     pub(super) sums: bool,
     pub(super) most_changes: u32,
     /// Rows and rejected items written, and rows newly missing.
     pub(super) written: usize,
+    pub(super) tally: Tally,
 }
 
 pub(super) struct World {
     salt: Salt,
+    /// It knows items by their bytes.
+    pub(super) recognizes: bool,
+    /// Items that were recognized so far.
+    pub(super) recognized: usize,
     pub(super) rows: Vec<Row>,
     /// With `resolved_at`, and whether this run wrote it.
     rejects: Vec<(Rejected, bool, bool)>,
@@ -64,6 +77,8 @@ impl Default for World {
     fn default() -> Self {
         Self {
             salt: Salt::new(vec![7; 32]),
+            recognizes: true,
+            recognized: 0,
             rows: Vec::new(),
             rejects: Vec::new(),
             suppressed: HashSet::new(),
@@ -113,8 +128,16 @@ impl World {
             }
             row.erased = true;
             row.consent = None;
+            assert!(row.item.is_none());
             row.hash = RowHash { key: self.salt.key(&row.key), content: 0 };
         }
+    }
+
+    fn known_items(&self) -> KnownItems {
+        if !self.recognizes {
+            return KnownItems::default();
+        }
+        KnownItems::new(self.salt.clone(), self.rows.iter().filter_map(|row| row.item).collect())
     }
 
     fn begin(&self) -> Scan {
@@ -151,7 +174,8 @@ impl World {
     pub(super) fn run(&mut self, walk: &ScanPlan) -> Ended {
         self.rows.iter_mut().for_each(|row| row.changes = 0);
         self.rejects.iter_mut().for_each(|reject| reject.2 = false);
-        let mut ended = Ended { absence: None, sums: true, most_changes: 0, written: 0 };
+        let mut ended =
+            Ended { absence: None, sums: true, most_changes: 0, written: 0, tally: Tally::default() };
         let mut new_nameless = false;
         if walk.restarts_at.is_some() {
             let first = self.walk(walk, walk.restarts_at, &mut ended);
@@ -175,6 +199,11 @@ impl World {
             // Every page is there: whoever is listed returns at the end.
             let returned = self.return_all(&mut pass, &mut ended);
             self.finish(absence, &pass, &mut ended);
+            for (key, hash) in pass.unrecorded_items() {
+                let at = self.at(key).unwrap();
+                self.rows[at].item = Some(*hash);
+            }
+            self.check_items();
             ended.absence = Some(absence);
             let active = self.rows.iter().filter(|row| row.active).count() as u64;
             let marked = if absence == Absence::Judged { own } else { 0 };
@@ -187,12 +216,19 @@ impl World {
     /// Walks to this page, or to the end.
     fn walk(&mut self, walk: &ScanPlan, until: Option<usize>, ended: &mut Ended) -> Scan {
         let mut pass = self.begin();
-        let items: Vec<Item> = walk.list.iter().map(|e| item(e, walk.version)).collect();
+        let known = self.known_items();
+        let texts: Vec<_> = walk.list.iter().map(|e| text(e, walk.version, walk.spelling)).collect();
+        let items = walk.list.iter().zip(&texts).map(|(entry, text)| match text {
+            Some(text) => item_of(text, &known),
+            None => item(entry, walk.version),
+        });
+        let items: Vec<Item> = items.collect();
         let (mut batch, mut gathered) = (Batch::default(), 0);
         for (number, items) in items.chunks(walk.page_length).enumerate() {
             if until == Some(number) {
                 break;
             }
+            self.recognized += items.iter().filter(|item| matches!(item, Item::Known(_))).count();
             let page = Page { items: items.to_vec(), next: None };
             let questions = pass.questions(&page);
             if !questions.is_empty() {
@@ -267,6 +303,15 @@ impl World {
             + tally.suppressed
             + tally.foreign_items;
         ended.sums &= items == parts;
+        ended.tally.add(&tally);
+        self.check_items();
+    }
+
+    /// What the database holds of itself (migration 5).
+    fn check_items(&self) {
+        for row in self.rows.iter().filter(|row| row.item.is_some()) {
+            assert!(row.active && !row.withheld && !row.erased && row.id.is_some(), "{row:?}");
+        }
     }
 
     fn apply(&mut self, writes: &[RowWrite], tally: &mut Tally) {
@@ -283,6 +328,7 @@ impl World {
                     id: put.consent.consent_id.clone().map(String::from),
                     consent: Some(put.consent.clone()),
                     hash: put.hash,
+                    item: put.consent.item_hash,
                     active: true,
                     removed: false,
                     withheld: false,
@@ -328,6 +374,7 @@ impl World {
             let keeps = matches!(put.kind, UpsertKind::TakeOver { keep_content: true, .. });
             row.key.clone_from(&put.key);
             row.hash.key = put.hash.key;
+            row.item = put.consent.item_hash.filter(|_| !keeps);
             if put.consent.consent_id.is_some() {
                 row.id = put.consent.consent_id.clone().map(String::from);
             }
@@ -353,7 +400,7 @@ impl World {
         for row in &mut self.rows {
             match absence {
                 Absence::Judged if own.contains(&row.hash.key) => {
-                    (row.active, row.withheld) = (false, false);
+                    (row.active, row.withheld, row.item) = (false, false, None);
                     row.missing_judged = self.judged;
                     row.changes += 1;
                     ended.written += 1;
@@ -363,7 +410,7 @@ impl World {
                     row.removed = true;
                 }
                 Absence::Withheld | Absence::Blocked if withheld.contains(&row.hash.key) => {
-                    row.withheld = true;
+                    (row.withheld, row.item) = (true, None);
                     ended.written += 1;
                 }
                 _ => {}

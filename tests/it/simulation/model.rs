@@ -6,10 +6,11 @@ mod write;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use serde_json::json;
 use understory_sync::consent::{natural_hash_of, natural_key, normalized_email};
-use understory_sync::hash::{RowHash, Salt};
+use understory_sync::hash::{KnownItems, RowHash, Salt};
 use understory_sync::reconcile::{
     Answers, Known, KnownPending, KnownReject, KnownRejects, Namesake, Questions, RowState, Suppressions,
 };
@@ -37,6 +38,7 @@ pub(super) struct Row {
     pub(super) first_run: i64,
     pub(super) changed_run: i64,
     hash: RowHash,
+    pub(super) item_hash: Option<u64>,
     natural_hash: Option<i64>,
     missing_judged: Option<i64>,
     pub(super) missing_run_at: Option<Timestamp>,
@@ -48,9 +50,10 @@ impl Row {
         self.missing_since.is_none() && self.removed_at.is_none()
     }
 
-    /// But for what the guard remembers of it.
+    /// But for what the guard remembers of it, and how its item was written.
     pub(super) fn is_same(&self, other: &Self) -> bool {
-        *self == Self { missing_run_at: self.missing_run_at, ..other.clone() }
+        let (missing_run_at, item_hash) = (self.missing_run_at, self.item_hash);
+        *self == Self { item_hash, missing_run_at, ..other.clone() }
     }
 
     pub(super) fn natural_key(&self) -> String {
@@ -234,9 +237,11 @@ impl Model {
         }
         let complete = self.runs.iter().rev().filter(|run| run.outcome == "succeeded").take(2);
         let blocked = complete.take_while(|run| run.absence.as_deref() == Some("blocked")).count();
+        let items = self.rows.values().filter_map(|row| row.item_hash);
         Loaded {
             batch_rows: 5_000,
             known,
+            items: Arc::new(KnownItems::new(self.salt.clone(), items.collect())),
             rejects,
             suppressed: Suppressions::new(
                 self.suppressions.keys().cloned().collect(),

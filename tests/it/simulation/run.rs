@@ -5,7 +5,8 @@ mod end;
 use std::collections::{BTreeMap, HashSet};
 
 use understory_sync::config::{Removal, Retention};
-use understory_sync::consent::{Item, natural_key};
+use understory_sync::consent::{Item, Page, natural_key};
+use understory_sync::hash::KnownItems;
 use understory_sync::reconcile::{
     Answers, Batch, PendingReturns, RowWrite, Scan, ScanSettings, Tally, UpsertKind,
 };
@@ -15,7 +16,7 @@ use understory_sync::sync::companies;
 use super::check::{Checker, Step};
 use super::model::Fenced;
 use super::twin::Twin;
-use super::world::{Entry, World, email, rejected};
+use super::world::{Entry, World, email, recognized, rejected, text};
 use crate::bench::Dice;
 
 /// What this run meets.
@@ -180,7 +181,7 @@ impl Simulation<'_> {
             let due = now.plus_millis(-i64::try_from(self.removal.confirm_after.as_millis()).unwrap());
             let returns = PendingReturns::new(loaded.pending, due.millis());
             let pass = Scan::new(settings, loaded.known, loaded.rejects, returns);
-            match self.walk(plan, pass) {
+            match self.walk(plan, pass, &loaded.items) {
                 Ok((pass, listed)) => {
                     return self.end(plan, pass, &listed, active, blocked, restarts > 0);
                 }
@@ -194,7 +195,7 @@ impl Simulation<'_> {
         Err(Over::Refused)
     }
 
-    fn walk(&mut self, plan: &Plan, mut pass: Scan) -> Result<(Scan, Listed), Over> {
+    fn walk(&mut self, plan: &Plan, mut pass: Scan, known: &KnownItems) -> Result<(Scan, Listed), Over> {
         let mut gather = Batch::default();
         let mut trusted = self.company.is_some();
         let mut listed = Listed::default();
@@ -221,6 +222,14 @@ impl Simulation<'_> {
                 trusted = true;
             }
             self.note(&mut listed, &page.items, &entries);
+            let is_respelt = self.dice.chance(5);
+            let texts: Vec<Option<String>> = page.items.iter().map(|item| text(item, is_respelt)).collect();
+            let items = page.items.into_iter().zip(&texts);
+            let items = items.map(|(item, text)| recognized(item, text.as_deref(), known)).collect();
+            let page = Page { items, next: None };
+            for _ in page.items.iter().filter(|item| matches!(item, Item::Known(_))) {
+                self.meet("items recognized");
+            }
             let questions = pass.questions(&page);
             let namesakes = if questions.is_empty() {
                 Answers::new()
@@ -261,6 +270,7 @@ impl Simulation<'_> {
             let id = match item {
                 Item::Rejected(rejected) => rejected.id.as_deref(),
                 Item::Consent(consent) => consent.consent_id.as_deref(),
+                Item::Known(known) => Some(known.id.as_ref()),
             };
             let address = match entry {
                 Entry::Good { email, .. } | Entry::Bad { email, .. } => *email,
@@ -269,6 +279,7 @@ impl Simulation<'_> {
                 continue;
             }
             match item {
+                Item::Known(_) => unreachable!("all are read here"),
                 Item::Rejected(rejected) => listed.rejected_ids.extend(rejected.id.clone()),
                 Item::Consent(consent) => {
                     if self.company.as_ref().is_some_and(|ours| *ours != consent.company_id) {

@@ -74,6 +74,7 @@ impl Twin {
         if let Some(Real { runtime, store, .. }) = &mut self.real {
             let real = runtime.block_on(store.load(run_id)).unwrap();
             assert_eq!(format!("{:?}", real.known), format!("{:?}", loaded.known));
+            assert_eq!(format!("{:?}", real.items), format!("{:?}", loaded.items));
             assert_eq!(real.suppressed, loaded.suppressed);
             assert_eq!(
                 (real.endpoint, real.blocked_in_a_row, real.has_rejected_listings),
@@ -206,6 +207,18 @@ impl Twin {
         }
         self.compare();
         done
+    }
+
+    pub(super) fn record_items(&mut self, items: &[(String, u64)], now: Timestamp) {
+        let done = self.model.record_items(self.held.as_ref().unwrap(), items);
+        if let Some(Real { runtime, store, run, .. }) = &mut self.real {
+            let lease = run.as_ref().unwrap().lease();
+            match (runtime.block_on(store.record_items(lease, items, now)), done) {
+                (Ok(()), Ok(())) | (Err(StoreError::Fenced), Err(Fenced)) => {}
+                (real, done) => assert!(items.is_empty(), "the store says {real:?}, the model {done:?}"),
+            }
+        }
+        self.compare();
     }
 
     pub(super) fn fail(&mut self, row: &RunRow, now: Timestamp) {

@@ -1,6 +1,9 @@
 //! The simulated API: who is listed, in which order, under which faults.
 
-use understory_sync::consent::{Consent, Item, Page, RejectReason, Rejected, normalized_email};
+use std::borrow::Cow;
+
+use understory_sync::consent::{Consent, Item, KnownItem, Page, RejectReason, Rejected, normalized_email};
+use understory_sync::hash::KnownItems;
 
 use crate::bench::Dice;
 
@@ -135,6 +138,7 @@ impl World {
                 source: source.then(|| "checkout".into()),
                 refs: None,
                 extra: (version == 4).then(|| r#"{"more":[1,"two"]}"#.into()),
+                item_hash: None,
             }),
             Entry::Bad { id: number, email: address } => Item::Rejected(bad(number, address)),
         }
@@ -154,6 +158,48 @@ fn any_ids(dice: &mut Dice) -> Ids {
         0 => Ids::None,
         1 => Ids::Some,
         _ => Ids::All,
+    }
+}
+
+/// An item with an id as the text of a page, in one of two spellings.
+pub(super) fn text(item: &Item<'_>, is_respelt: bool) -> Option<String> {
+    let Item::Consent(consent) = item else { return None };
+    let others = [&consent.full_name, &consent.source, &consent.extra];
+    let mut text = [consent.consent_id.as_deref()?, &consent.company_id, &consent.email].join("\n");
+    for other in others {
+        text.push('\n');
+        text.push_str(other.as_deref().unwrap_or_default());
+    }
+    text.push_str(if is_respelt { "\n " } else { "" });
+    Some(text)
+}
+
+fn read(text: &str) -> Option<Item<'_>> {
+    let mut lines = text.lines().map(Cow::Borrowed);
+    let mut next = || lines.next().filter(|line| !line.is_empty());
+    Some(Item::Consent(Consent {
+        consent_id: next(),
+        company_id: next()?,
+        email: next()?,
+        full_name: next(),
+        source: next(),
+        refs: None,
+        extra: next(),
+        item_hash: None,
+    }))
+}
+
+/// The item as a run gets it that knows these.
+pub(super) fn recognized<'a>(item: Item<'a>, text: Option<&'a str>, known: &KnownItems) -> Item<'a> {
+    match (item, text) {
+        (Item::Consent(consent), Some(text)) if known.contains(text) => {
+            assert!(read(text) == Some(Item::Consent(consent.clone())), "it reads as it was written");
+            Item::Known(KnownItem::new(consent.consent_id.unwrap(), text, read))
+        }
+        (Item::Consent(consent), Some(text)) => {
+            Item::Consent(Consent { item_hash: known.hash(text), ..consent })
+        }
+        (item, _) => item,
     }
 }
 

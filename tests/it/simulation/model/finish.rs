@@ -33,10 +33,11 @@ impl Model {
                     (row.missing_since, row.withheld_since, row.missing_judged) =
                         (Some(at), None, Some(judged));
                     row.missing_run_at = run_at;
+                    row.item_hash = None;
                 });
             }
             for key in &ending.withheld {
-                self.touch(key, run, at, |row| row.withheld_since = Some(at));
+                self.touch(key, run, at, |row| (row.withheld_since, row.item_hash) = (Some(at), None));
             }
             for key in &ending.removed {
                 self.note(key, run, at, "removed", None);

@@ -109,6 +109,9 @@ impl Model {
             !gone.contains_key(&change.key) && !before.is_some_and(|before| is(before["email"].as_str()))
         });
         self.rows.retain(|key, _| !gone.contains_key(key));
+        for row in self.rows.values_mut().filter(|row| may_name_others(row)) {
+            Rc::make_mut(row).item_hash = None;
+        }
         self.checks.retain(|key, _| !gone.contains_key(key));
         if !own.is_empty() {
             let at = self.next_changed_at(now);
@@ -128,4 +131,11 @@ impl Model {
         self.suppressions.remove(&hash);
         self.suppressed_ids.retain(|(_, of)| *of != hash);
     }
+}
+
+fn may_name_others(row: &Row) -> bool {
+    let is_usual = |byte: u8| byte.is_ascii_alphanumeric() || b"._%+@-".contains(&byte);
+    let texts = [&row.name, &row.source, &row.extra];
+    texts.into_iter().flatten().any(|text| text.contains('@'))
+        || row.email.as_ref().is_some_and(|email| !email.bytes().all(is_usual))
 }

@@ -94,6 +94,7 @@ impl Model {
             first_run: run,
             changed_run: run,
             hash: put.hash,
+            item_hash: consent.item_hash,
             natural_hash: Some(put.natural),
             missing_judged: None,
             missing_run_at: None,
@@ -173,6 +174,7 @@ impl Model {
             );
             row.hash = put.hash;
         }
+        row.item_hash = put.consent.item_hash.filter(|_| !keeps);
         if takes_over {
             row.id = put.consent.consent_id.clone().map(String::from);
         }
@@ -183,6 +185,21 @@ impl Model {
         (row.changed_at, row.changed_run) = (at, run);
         let there = self.rows.insert(row.key.clone(), Rc::new(row));
         assert!(there.is_none(), "a row takes another one's key");
+    }
+
+    pub(in super::super) fn record_items(
+        &mut self,
+        held: &Held,
+        items: &[(String, u64)],
+    ) -> Result<(), Fenced> {
+        if self.fence != held.fence {
+            return Err(Fenced);
+        }
+        for (key, hash) in items {
+            Rc::make_mut(self.rows.get_mut(key).expect("the row that was listed is there")).item_hash =
+                Some(*hash);
+        }
+        Ok(())
     }
 
     fn relist(&mut self, key: &str, run: i64, at: Timestamp) -> bool {

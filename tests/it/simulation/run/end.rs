@@ -124,6 +124,9 @@ impl Simulation<'_> {
             row.removals_withheld = evidence.own.cast_signed();
         }
         self.may_die(plan)?;
+        *self.met.entry("items recorded").or_default() += pass.unrecorded_items().len() as u64;
+        self.twin.record_items(pass.unrecorded_items(), now);
+        self.may_die(plan)?;
         let done = self.twin.finish(&row, &ending, now);
         let step = match &done {
             Ok(row) => Step::Finish {

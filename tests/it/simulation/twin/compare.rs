@@ -45,6 +45,7 @@ impl Twin {
                     row.changed_run.to_string(),
                     text(row.previous_key.as_ref()),
                     at(row.missing_run_at),
+                    row.item_hash.map_or_else(|| "-".to_owned(), |hash| format!("{hash:016x}")),
                 ]
                 .join("|")
             })
@@ -53,7 +54,7 @@ impl Twin {
             "select concat_ws('|', consent_key, coalesce(consent_id, '-'), company_id, coalesce(email, '-'), coalesce(full_name, '-'), \
              coalesce(source, '-'), coalesce(extra, '-'), first_seen_at, changed_at, coalesce(missing_since, '-'), \
              coalesce(withheld_since, '-'), coalesce(removed_at, '-'), coalesce(erased_at, '-'), first_run_id, changed_run_id, \
-             coalesce(previous_key, '-'), coalesce(missing_run_at, '-')) from consents",
+             coalesce(previous_key, '-'), coalesce(missing_run_at, '-'), coalesce(item_hash, '-')) from consents",
         );
         assert_eq!(real.into_iter().collect::<BTreeSet<_>>(), rows);
         compare_lists(db, model);
