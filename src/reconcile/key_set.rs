@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, Hasher};
 
-/// So many hashes wait to be merged at the least; of a large set, a sixteenth of it.
+/// So many hashes wait to be merged at the least; of a large set, a thirty-second part of it.
 const MIN_RECENT: usize = 4096;
 
 /// Hashes, 8 bytes each. Hashes already: no second hashing.
@@ -24,7 +24,7 @@ impl KeySet {
         if !self.removed.remove(&key) && !self.is_sorted_in(key) {
             self.recent.insert(key);
         }
-        if self.recent.len() > MIN_RECENT.max(self.sorted.len() / 16) {
+        if self.recent.len() > MIN_RECENT.max(self.sorted.len() / 32) {
             self.merge();
         }
     }

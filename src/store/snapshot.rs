@@ -23,7 +23,7 @@ const NEWEST: &str = run_columns!("order by id desc limit $1");
 const LAST_COMPLETE: &str = run_columns!("where outcome = 'succeeded' order by id desc limit 1");
 const LAST_JUDGED: &str = "select finished_at from sync_runs where absence = 'judged' and outcome = 'succeeded' \
      order by id desc limit 1";
-/// Every so manieth complete run, so that a year of them makes a chart of at most 400 points.
+/// Every nth complete run, so that a year of them makes a chart of at most 400 points.
 const OVER_TIME: &str = "select finished_at, active from (select finished_at, active, row_number() over (order by id desc) as n, \
      count(*) over () as total from sync_runs where outcome = 'succeeded' and active is not null and finished_at is not null) t \
      where (n - 1) % (total / 400 + 1) = 0 order by n desc";

@@ -55,7 +55,7 @@ enum Rewrite {
     Left(LeftoverReason),
 }
 
-struct Table {
+struct ErasedTable {
     name: &'static str,
     rewrite: &'static str,
     /// How many of the rows that were copied are dead: those that an older transaction may still see. A rewrite counts the
@@ -66,7 +66,7 @@ struct Table {
 
 macro_rules! table {
     ($name:literal) => {
-        Table {
+        ErasedTable {
             name: $name,
             rewrite: concat!(
                 "cluster ", $name, " using ", $name, "_pkey; alter table ", $name, " set without cluster"
@@ -81,7 +81,7 @@ macro_rules! table {
 }
 
 /// What [`Store::forget`] deletes from.
-const TABLES: [Table; 6] = [
+const TABLES: [ErasedTable; 6] = [
     table!("consents"),
     table!("consent_changes"),
     table!("rejected_items"),
@@ -155,7 +155,7 @@ impl Store {
     async fn rewrite_table_until(
         &mut self,
         lease: &Lease,
-        table: &Table,
+        table: &ErasedTable,
         until: Instant,
     ) -> Result<Rewrite, StoreError> {
         loop {
@@ -166,7 +166,7 @@ impl Store {
         }
     }
 
-    async fn rewrite_table(&mut self, lease: &Lease, table: &Table) -> Result<Rewrite, StoreError> {
+    async fn rewrite_table(&mut self, lease: &Lease, table: &ErasedTable) -> Result<Rewrite, StoreError> {
         let location = Arc::clone(&self.location);
         let rewritten = self
             .use_conn(async |conn| {
@@ -187,7 +187,7 @@ impl Store {
         }
     }
 
-    async fn analyze(&mut self, table: &Table) -> Result<(), StoreError> {
+    async fn analyze(&mut self, table: &ErasedTable) -> Result<(), StoreError> {
         unless_lost(self.write(async |conn| Ok(conn.raw(table.analyze).await?)).await).map(drop)
     }
 
@@ -222,7 +222,7 @@ fn unless_lost<T>(done: Result<T, StoreError>) -> Result<Option<T>, StoreError> 
 }
 
 /// Within a transaction with short time-outs, so that other clients do not wait for long.
-async fn rewrite(conn: &mut Conn, lease: &Lease, table: &Table) -> Result<Rewrite, StoreError> {
+async fn rewrite(conn: &mut Conn, lease: &Lease, table: &ErasedTable) -> Result<Rewrite, StoreError> {
     const LIMITS: &str = "set local lock_timeout = '2s'; set local statement_timeout = '30s'";
     const SIZE: &str = "select pg_total_relation_size(to_regclass($1))";
     lease.renew(conn, Timestamp::now()).await?;
