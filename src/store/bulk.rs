@@ -9,12 +9,15 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use sqlx::PgConnection;
 
-use super::conn::{Conn, Pair, execute, execute_over, in_list, rows_over, update_in_list};
+use super::conn::{Conn, Pair, execute, execute_over, in_list, rows_over};
 use super::error::StoreError;
-use super::insert::{Columns, SqliteQuery, bind_row};
+use super::insert::{Columns, bind_row};
 use super::write::{WriteContext, must_have_stored};
 use crate::consent::{Consent, Rejected};
-use crate::hash::{RowHash, item_hash_to_hex};
+use crate::hash::RowHash;
+
+/// Rows that one statement of SQLite changes at the most: each page that it touches is held as it was until it ends.
+const SQLITE_ROWS: usize = 500;
 
 /// Text that SQLite is given as a value of its own: taken out of a JSON list it would be held many times over.
 const LARGE: usize = 64 * 1024;
@@ -130,13 +133,6 @@ pub(super) async fn read(conn: &mut Conn, keys: &[&str]) -> Result<Vec<WrittenRo
 }
 
 // The key is never assigned here: a database that is sharded by it refuses such a statement (`rename_keys` is for keys).
-const UPDATE_SQLITE: &str = "update or fail consents set consent_id = v.value ->> 1, \
-     company_id = v.value ->> 2, email = v.value ->> 3, full_name = v.value ->> 4, source = v.value ->> 5, \
-     refs = v.value ->> 6, extra = v.value ->> 7, row_hash = v.value ->> 8, natural_hash = v.value ->> 9, address = v.value ->> 10, \
-     item_hash = v.value ->> 11, missing_since = null, withheld_since = null, removed_at = null, erased_at = null, missing_judged = null, missing_run_at = null, \
-     previous_key = coalesce(v.value ->> 12, previous_key), \
-     changed_at = $2, changed_run_id = $3 from json_each($1) as v where consents.consent_key = v.value ->> 0";
-
 const UPDATE_POSTGRES: &str = "update consents as c set consent_id = v.consent_id, \
      company_id = v.company_id, email = v.email, full_name = v.full_name, source = v.source, refs = v.refs::jsonb, \
      extra = v.extra::jsonb, row_hash = v.row_hash, natural_hash = v.natural_hash, address = v.address, \
@@ -146,18 +142,11 @@ const UPDATE_POSTGRES: &str = "update consents as c set consent_id = v.consent_i
      $9::text[], $10::bigint[], $11::text[], $12::text[], $15::text[]) as v(consent_key, consent_id, company_id, email, \
      full_name, source, refs, extra, row_hash, natural_hash, address, item_hash, previous_key) where c.consent_key = v.consent_key";
 
-const UPDATE_SQLITE_LARGE: &str = "update consents set consent_id = ?2, company_id = ?3, email = ?4, \
+/// Row by row: of a statement that writes many, SQLite keeps every page as it was before until the statement ends.
+const UPDATE_SQLITE: &str = "update consents set consent_id = ?2, company_id = ?3, email = ?4, \
      full_name = ?5, source = ?6, refs = ?7, extra = ?8, row_hash = ?9, natural_hash = ?10, address = ?11, item_hash = ?12, \
      missing_since = null, withheld_since = null, removed_at = null, erased_at = null, missing_judged = null, missing_run_at = null, \
      previous_key = coalesce(?13, previous_key), changed_at = ?14, changed_run_id = ?15 where consent_key = ?1";
-
-fn update_large<'q>(row: &'q RowUpdate<'_>, context: &WriteContext) -> SqliteQuery<'q> {
-    let query = sqlx::query(UPDATE_SQLITE_LARGE);
-    bind_row(query, row.key, &row.consent, row.hash, row.natural)
-        .bind(&row.previous_key)
-        .bind(context.changed_at)
-        .bind(context.run_id)
-}
 
 /// Writes rows anew: listed, and with this content.
 pub(super) async fn update(
@@ -170,36 +159,16 @@ pub(super) async fn update(
     }
     let stored = match conn {
         Conn::Sqlite(c) => {
-            let (large, small): (Vec<_>, Vec<_>) = writes.iter().partition(|row| row.consent.bytes() > LARGE);
             let mut stored = 0;
-            for row in large {
-                let done = update_large(row, context).execute(&mut **c).await;
-                stored += done?.rows_affected();
+            for row in writes {
+                let query = sqlx::query(UPDATE_SQLITE);
+                let query = bind_row(query, row.key, &row.consent, row.hash, row.natural)
+                    .bind(&row.previous_key)
+                    .bind(context.changed_at)
+                    .bind(context.run_id);
+                stored += query.execute(&mut **c).await?.rows_affected();
             }
-            let rows: Vec<_> = small
-                .iter()
-                .map(|row| {
-                    let consent = &row.consent;
-                    json!([
-                        row.key,
-                        consent.consent_id,
-                        consent.company_id,
-                        consent.email,
-                        consent.full_name,
-                        consent.source,
-                        consent.refs,
-                        consent.extra,
-                        row.hash.to_hex(),
-                        row.natural,
-                        consent.address(),
-                        consent.item_hash.map(item_hash_to_hex),
-                        row.previous_key
-                    ])
-                })
-                .collect();
-            let list = serde_json::Value::from(rows).to_string();
-            let query = sqlx::query(UPDATE_SQLITE).bind(list).bind(context.changed_at).bind(context.run_id);
-            query.execute(&mut **c).await.map(|done| stored + done.rows_affected())
+            Ok(stored)
         }
         Conn::Postgres(c) => {
             let rows = Columns::new(writes.iter().map(|row| (row.key, &row.consent, row.hash, row.natural)));
@@ -220,8 +189,8 @@ pub(super) async fn relist(
     context: &WriteContext,
     keys: &[String],
 ) -> Result<(), StoreError> {
-    const RELIST: Pair = update_in_list!(
-        "consents set missing_since = null, withheld_since = null, removed_at = null, missing_judged = null, \
+    const RELIST: Pair = in_list!(
+        "update consents set missing_since = null, withheld_since = null, removed_at = null, missing_judged = null, \
          missing_run_at = null, changed_at = $2, changed_run_id = $3 where consent_key"
     );
     if keys.is_empty() {
@@ -238,7 +207,12 @@ pub(super) async fn on_keys(
     sql: Pair,
     keys: &[String],
 ) -> Result<u64, sqlx::Error> {
-    execute_over!(conn, sql, keys, context.changed_at, context.run_id)
+    let most = if matches!(conn, Conn::Sqlite(_)) { SQLITE_ROWS } else { keys.len().max(1) };
+    let mut stored = 0;
+    for keys in keys.chunks(most) {
+        stored += execute_over!(conn, sql, keys, context.changed_at, context.run_id)?;
+    }
+    Ok(stored)
 }
 
 /// Drops the notes about when the pages of these consents were asked for.
@@ -250,7 +224,7 @@ pub(super) async fn delete_checks(conn: &mut Conn, keys: &[String]) -> Result<()
 /// Gives rows, their history, and returns that wait, other keys: pairs of the old and the new one.
 pub(super) async fn rename_keys(conn: &mut Conn, moves: &[(String, String)]) -> Result<(), StoreError> {
     const ROWS: Pair = (
-        "update or fail consents set consent_key = v.value ->> 1 from json_each($1) as v \
+        "update consents set consent_key = v.value ->> 1 from json_each($1) as v \
          where consents.consent_key = v.value ->> 0",
         "update consents as c set consent_key = v.new_key \
          from unnest($1::text[], $2::text[]) as v(old_key, new_key) where c.consent_key = v.old_key",
@@ -281,7 +255,7 @@ pub(super) async fn rename_keys(conn: &mut Conn, moves: &[(String, String)]) -> 
 /// Pairs of a row's key and the hash of the item that says what it holds already.
 pub(super) async fn set_item_hashes(conn: &mut Conn, items: &[(String, String)]) -> Result<(), StoreError> {
     const ITEMS: Pair = (
-        "update or fail consents set item_hash = v.value ->> 1 from json_each($1) as v \
+        "update consents set item_hash = v.value ->> 1 from json_each($1) as v \
          where consents.consent_key = v.value ->> 0",
         "update consents as c set item_hash = v.item_hash \
          from unnest($1::text[], $2::text[]) as v(consent_key, item_hash) where c.consent_key = v.consent_key",
@@ -322,11 +296,14 @@ async fn on_pairs(
     pairs: &[(String, String)],
 ) -> Result<u64, sqlx::Error> {
     match conn {
-        Conn::Sqlite(c) => sqlx::query(sqlite)
-            .bind(json!(pairs).to_string())
-            .execute(&mut **c)
-            .await
-            .map(|done| done.rows_affected()),
+        Conn::Sqlite(c) => {
+            let mut changed = 0;
+            for pairs in pairs.chunks(SQLITE_ROWS) {
+                let query = sqlx::query(sqlite).bind(json!(pairs).to_string());
+                changed += query.execute(&mut **c).await?.rows_affected();
+            }
+            Ok(changed)
+        }
         Conn::Postgres(c) => {
             let (left, right): (Vec<&str>, Vec<&str>) =
                 pairs.iter().map(|(left, right)| (left.as_str(), right.as_str())).unzip();

@@ -199,16 +199,6 @@ macro_rules! in_list {
     };
 }
 
-/// An update for both engines of the rows whose column at the end is one of a list ($1). SQLite: `or fail` as in `insert.rs`.
-macro_rules! update_in_list {
-    ($after:expr) => {
-        (
-            concat!("update or fail ", $after, " in (select value from json_each($1))"),
-            concat!("update ", $after, " = any($1)"),
-        )
-    };
-}
-
 /// A statement for both engines that reads `value` from a list of texts ($1).
 macro_rules! from_list {
     ($before:expr $(, $after:expr)?) => {
@@ -219,7 +209,7 @@ macro_rules! from_list {
     };
 }
 
-pub(super) use {execute_over, from_list, in_list, rows_over, update_in_list};
+pub(super) use {execute_over, from_list, in_list, rows_over};
 
 /// What a transaction is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

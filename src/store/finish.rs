@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use super::bulk::on_keys;
-use super::conn::{Conn, Pair, execute, execute_over, from_list, in_list, row, update_in_list};
+use super::conn::{Conn, Pair, execute, execute_over, from_list, in_list, row};
 use super::error::StoreError;
 use super::evaluation::{Acceptance, CHUNK, acceptance, hex_keys};
 use super::lease::{Run, with_lease};
@@ -302,8 +302,8 @@ macro_rules! history {
 
 const MISSING: Mark = (
     history!("missing"),
-    update_in_list!(
-        "consents set missing_since = $2, withheld_since = null, item_hash = null, changed_at = $2, changed_run_id = $3, \
+    in_list!(
+        "update consents set missing_since = $2, withheld_since = null, item_hash = null, changed_at = $2, changed_run_id = $3, \
          missing_run_at = (select started_at from sync_runs where id = $3) where consent_key"
     ),
 );
@@ -311,15 +311,15 @@ const MISSING: Mark = (
 /// The guard does not count what a page or an acceptance said.
 const GONE: Mark = (
     MISSING.0,
-    update_in_list!(
-        "consents set missing_since = $2, withheld_since = null, item_hash = null, changed_at = $2, changed_run_id = $3 \
+    in_list!(
+        "update consents set missing_since = $2, withheld_since = null, item_hash = null, changed_at = $2, changed_run_id = $3 \
          where consent_key"
     ),
 );
 
 const REMOVED: Mark = (
     history!("removed"),
-    update_in_list!("consents set removed_at = $2, changed_at = $2, changed_run_id = $3 where consent_key"),
+    in_list!("update consents set removed_at = $2, changed_at = $2, changed_run_id = $3 where consent_key"),
 );
 
 const WITHHELD: Pair = in_list!(
@@ -412,10 +412,10 @@ impl Finish<'_> {
              last_run_id = excluded.last_run_id"
         );
         const CHECKED: Pair =
-            update_in_list!("pending_returns set checked_at = $2 where last_run_id = $3 and consent_key");
+            in_list!("update pending_returns set checked_at = $2 where last_run_id = $3 and consent_key");
         // The guard does not count rows that are listed again.
-        const SEEN: Pair = update_in_list!(
-            "consents set missing_run_at = null where missing_run_at is not null and consent_key"
+        const SEEN: Pair = in_list!(
+            "update consents set missing_run_at = null where missing_run_at is not null and consent_key"
         );
         let Self { conn, context, ending } = self;
         for keys in ending.pending.chunks(CHUNK) {
@@ -470,7 +470,7 @@ impl Finish<'_> {
     }
 
     async fn resolve_rejects(&mut self) -> Result<(), StoreError> {
-        const SEEN: Pair = update_in_list!("rejected_items set last_run_id = $2 where id");
+        const SEEN: Pair = in_list!("update rejected_items set last_run_id = $2 where id");
         const GONE: &str =
             "update rejected_items set resolved_at = $2 where resolved_at is null and last_run_id <> $1";
         let Self { conn, context, ending } = self;

@@ -41,7 +41,7 @@ macro_rules! insert_sqlite {
     };
 }
 
-/// `or fail`, here and wherever SQLite writes many rows in one statement: an error rolls the whole transaction back anyway, and SQLite
+/// `or fail`, here and wherever SQLite inserts many rows in one statement: an error rolls the whole transaction back anyway, and SQLite
 /// keeps no statement journal, which would copy every page that is touched.
 const INSERT_SQLITE_1: &str = insert_sqlite!(one);
 const INSERT_SQLITE_16: &str = insert_sqlite!(sixteen);

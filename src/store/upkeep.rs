@@ -252,7 +252,7 @@ async fn erase_batch(
 type Erased = (String, String, String);
 
 async fn erase_rows(conn: &mut Conn, context: &WriteContext, rows: &[Erased]) -> Result<(), StoreError> {
-    const SQLITE: &str = "update or fail consents set row_hash = v.value ->> 2, email = null, \
+    const SQLITE: &str = "update consents set row_hash = v.value ->> 2, email = null, \
          address = null, full_name = null, refs = null, extra = null, natural_hash = null, erased_at = $2, changed_at = $2, \
          changed_run_id = $3 from json_each($1) as v where consents.consent_key = v.value ->> 0";
     const POSTGRES: &str = "update consents as c set row_hash = v.row_hash, email = null, \
