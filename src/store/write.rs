@@ -196,7 +196,7 @@ impl Store {
             return Ok(());
         }
         let settings = if self.is_first_load {
-            "pragma cache_size = -8000; pragma wal_autocheckpoint = 16000"
+            "pragma cache_size = -7000; pragma wal_autocheckpoint = 16000"
         } else {
             "pragma cache_size = -8000"
         };
