@@ -102,7 +102,7 @@ fn is_hangup_ignored() -> bool {
     ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 != 0)
 }
 
-/// Notifies systemd, where there is one (`NOTIFY_SOCKET`). A manager that does not listen is no reason to stop working.
+/// Notifies systemd, where there is one (`NOTIFY_SOCKET`). Errors are ignored: the work goes on without a manager that listens.
 pub fn notify_systemd(state: SystemdState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
         tracing::debug!("systemd could not be notified: {}", error.kind());

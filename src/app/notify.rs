@@ -10,7 +10,7 @@ use crate::api::Api;
 use crate::config::Config;
 use crate::invocation::Invocation;
 use crate::observe::notice::{Due, Event, Notice, due};
-use crate::store::{Bounds, NotificationState, Store, StoreError, Timestamp, Told};
+use crate::store::{Bounds, NotificationOutcome, NotificationState, Store, StoreError, Timestamp};
 
 /// All of it together takes no longer: at most two messages of 10 s each, a look of 8 s at the database, and 10 s to remember.
 pub(super) const NOTIFY_TIMEOUT: Duration = Duration::from_secs(40);
@@ -26,7 +26,7 @@ pub(super) struct Notifier {
     /// Failed runs that could not be recorded, and why the last one failed.
     unrecorded: i64,
     unrecorded_error: Option<String>,
-    unsaved: Vec<(&'static str, Told, Timestamp)>,
+    unsaved: Vec<(&'static str, NotificationOutcome, Timestamp)>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -57,7 +57,7 @@ impl Notifier {
             state.company = Some(company.clone());
         }
         for (event, told, at) in &self.unsaved {
-            state.note(event, told, *at);
+            state.record_outcome(event, told, *at);
         }
         state
     }
@@ -83,18 +83,22 @@ impl Notifier {
         let Due { notices, ended, forget } =
             due(&state, config.notify.after_failures, now, Invocation::current());
         let mut delivered = Delivered::default();
-        let mut news: Vec<(&'static str, Told)> =
-            ended.into_iter().map(|event| (event, Told::Ended)).collect();
+        let mut news: Vec<(&'static str, NotificationOutcome)> =
+            ended.into_iter().map(|event| (event, NotificationOutcome::Ended)).collect();
         if forget {
-            news.push(("", Told::Forgotten));
+            news.push(("", NotificationOutcome::Forgotten));
         }
         for notice in notices {
             self.send_notice(config, &notice, &mut delivered, &mut news).await;
         }
         for (event, told) in news {
             // Of failures the last one is enough, however long the database is away.
-            let is_outdated =
-                |known: &Told| matches!((known, &told), (Told::Failed { .. }, Told::Failed { .. }));
+            let is_outdated = |known: &NotificationOutcome| {
+                matches!(
+                    (known, &told),
+                    (NotificationOutcome::Failed { .. }, NotificationOutcome::Failed { .. })
+                )
+            };
             self.unsaved.retain(|(of, known, _)| *of != event || !is_outdated(known));
             self.unsaved.push((event, told, now));
         }
@@ -117,7 +121,7 @@ impl Notifier {
         config: &Config,
         notice: &Notice,
         delivered: &mut Delivered,
-        news: &mut Vec<(&'static str, Told)>,
+        news: &mut Vec<(&'static str, NotificationOutcome)>,
     ) {
         let Some(url) = &config.notify.url else { return };
         let event = notice.event.name();
@@ -127,14 +131,14 @@ impl Notifier {
                 delivered.sent += 1;
                 tracing::info!(event, "notification sent");
                 if notice.event == Event::Recovered {
-                    news.push((event, Told::Forgotten));
+                    news.push((event, NotificationOutcome::Forgotten));
                 }
-                news.push((event, Told::Sent { amount: notice.amount }));
+                news.push((event, NotificationOutcome::Sent { amount: notice.amount }));
             }
             Err(error) => {
                 delivered.failed += 1;
                 tracing::warn!(event, hint = error.hint(), "{error}; it is tried again after the next run");
-                news.push((event, Told::Failed { error: error.to_string() }));
+                news.push((event, NotificationOutcome::Failed { error: error.to_string() }));
             }
         }
     }

@@ -111,7 +111,7 @@ async fn listener(
     let address = listener.local_addr().unwrap_or(address);
     tracing::info!(%address, "listening");
     let database = config.clone();
-    let shown = http::Shown {
+    let shown = http::StatusServer {
         metrics: Arc::clone(metrics),
         next_run: next_run.clone(),
         allowed_hosts: config.http.allowed_hosts.clone(),

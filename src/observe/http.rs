@@ -51,7 +51,7 @@ const HEADERS: [(HeaderName, &str); 7] = [
 /// A look at the database; the error in words, without secrets.
 pub type Look = Box<dyn Fn() -> BoxFuture<'static, Result<Snapshot, String>> + Send + Sync>;
 
-pub struct Shown {
+pub struct StatusServer {
     pub metrics: Arc<Metrics>,
     pub next_run: watch::Receiver<Option<Timestamp>>,
     pub allowed_hosts: Vec<String>,
@@ -79,7 +79,7 @@ pub async fn is_daemon(address: SocketAddr) -> bool {
 }
 
 /// Serves until a shutdown is requested, and then at most 0.7 s longer.
-pub async fn serve(listener: TcpListener, shown: Shown, stop: CancellationToken) {
+pub async fn serve(listener: TcpListener, shown: StatusServer, stop: CancellationToken) {
     let bound_to = listener.local_addr().ok().map(|address| address.ip());
     let hosts =
         bound_to.filter(IpAddr::is_loopback).map(|address| local_hosts(address, &shown.allowed_hosts));
@@ -96,12 +96,12 @@ fn local_hosts(bound_to: IpAddr, allowed: &[String]) -> Vec<String> {
 type SharedSnapshot = Result<Arc<Snapshot>, String>;
 
 struct Window {
-    shown: Shown,
+    shown: StatusServer,
     seen: Arc<Mutex<Option<(Instant, SharedSnapshot)>>>,
 }
 
 /// `hosts`: the only ones that are answered to; none: any.
-fn router(shown: Shown, hosts: Option<Vec<String>>) -> Router {
+fn router(shown: StatusServer, hosts: Option<Vec<String>>) -> Router {
     let window = Arc::new(Window { shown, seen: Arc::default() });
     Router::new()
         .route("/", get(page))
@@ -175,7 +175,7 @@ impl Window {
 }
 
 async fn readyz(State(window): State<Arc<Window>>) -> Response {
-    let Shown { installation, clock, .. } = &window.shown;
+    let StatusServer { installation, clock, .. } = &window.shown;
     let seen = window.snapshot().await;
     match health::verdict(seen.as_deref(), &installation.health, clock()) {
         Ok(()) => "ok\n".into_response(),

@@ -23,7 +23,7 @@ async fn served_at(address: &str, snapshot: Result<Snapshot, String>) -> Served 
     let looks = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&looks);
     let (_, next_run) = watch::channel(Some(now().plus_millis(60_000)));
-    let shown = Shown {
+    let shown = StatusServer {
         metrics: Arc::new(Metrics::new()),
         next_run,
         allowed_hosts: vec!["sync.example.org".to_owned()],
@@ -119,7 +119,7 @@ async fn a_database_that_hangs_is_asked_once_and_not_waited_for() {
     let looks = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&looks);
     let window = Arc::new(Window {
-        shown: Shown {
+        shown: StatusServer {
             metrics: Arc::new(Metrics::new()),
             next_run: watch::channel(None).1,
             allowed_hosts: Vec::new(),

@@ -10,7 +10,7 @@ use crate::zone;
 use super::chart::{Size, draw, draw_days};
 use super::report::{changes, outcome, took};
 use super::text::{counted, duration, escape, moment, relative, thousands};
-use super::view::{Installation, Mood, Note, View, add_changes};
+use super::view::{Condition, Installation, Note, View, add_changes};
 
 const CSS: &str = include_str!("page.css");
 const RUNS_SHOWN: usize = 20;
@@ -25,14 +25,14 @@ pub fn render(
     now: Timestamp,
 ) -> String {
     let view = seen.map(|snapshot| View { snapshot, installation, next_run, now });
-    let (mood, sentence, company) = match &view {
-        Ok(view) => (view.mood(), view.sentence(), view.company()),
+    let (condition, sentence, company) = match &view {
+        Ok(view) => (view.condition(), view.sentence(), view.company()),
         Err(why) => {
             let sentence = format!("Needs attention: the database does not answer ({why}).");
-            (Mood::Bad, sentence, installation.company_id.as_deref())
+            (Condition::Bad, sentence, installation.company_id.as_deref())
         }
     };
-    let (class, word, colour, shape, mark) = appearance(mood);
+    let (class, word, colour, shape, mark) = appearance(condition);
     let company = company.map_or_else(String::new, |name| format!(" · {}", escape(name)));
     let mut page = format!(
         r#"<!DOCTYPE html>
@@ -88,14 +88,18 @@ fn unbroken(text: &str) -> String {
 }
 
 /// Class, word, colour of the icon, and the path of the sign; the sign is for the eye, the sentence says the same.
-fn appearance(mood: Mood) -> (&'static str, &'static str, &'static str, &'static str, &'static str) {
+fn appearance(
+    condition: Condition,
+) -> (&'static str, &'static str, &'static str, &'static str, &'static str) {
     const DISC: &str = "M12 1a11 11 0 1 0 0 22 11 11 0 0 0 0-22Z";
     const TRIANGLE: &str = "M12 1.5 23.5 22H.5Z";
-    match mood {
-        Mood::Good => ("good", "Well", "1f9d61", DISC, "m-1.6 16-4.9-4.9 1.9-1.9 3 3 6.2-6.2 1.9 1.9Z"),
-        Mood::Waiting => ("waiting", "Waiting", "6b7280", DISC, "m-1.3 4.5h2.6v6l4 2.4-1.3 2.2-5.3-3.2Z"),
-        Mood::Watch => ("watch", "Look", "e0a020", TRIANGLE, "M10.8 9v6.5h2.4V9Zm0 8v2.4h2.4V17Z"),
-        Mood::Bad => ("bad", "Attention", "d0342c", DISC, "m-1.3 5h2.6v7.5h-2.6Zm0 9.5h2.6v2.6h-2.6Z"),
+    match condition {
+        Condition::Good => ("good", "Well", "1f9d61", DISC, "m-1.6 16-4.9-4.9 1.9-1.9 3 3 6.2-6.2 1.9 1.9Z"),
+        Condition::Waiting => {
+            ("waiting", "Waiting", "6b7280", DISC, "m-1.3 4.5h2.6v6l4 2.4-1.3 2.2-5.3-3.2Z")
+        }
+        Condition::Watch => ("watch", "Look", "e0a020", TRIANGLE, "M10.8 9v6.5h2.4V9Zm0 8v2.4h2.4V17Z"),
+        Condition::Bad => ("bad", "Attention", "d0342c", DISC, "m-1.3 5h2.6v7.5h-2.6Zm0 9.5h2.6v2.6h-2.6Z"),
     }
 }
 

@@ -4,7 +4,7 @@ use crate::observe::sample::{INSTALLATION, now, run, troubled, view, well};
 fn shown(snapshot: &Snapshot) -> String {
     let View { installation, next_run, now, .. } = view(snapshot);
     let page = render(Ok(snapshot), installation, next_run, now);
-    keep(&page);
+    save_page(&page);
     page
 }
 
@@ -14,7 +14,7 @@ fn essence(page: &str) -> String {
 }
 
 /// For a look in a browser: `PAGES=folder cargo test page`.
-fn keep(page: &str) {
+fn save_page(page: &str) {
     let Some(folder) = std::env::var_os("PAGES") else {
         return;
     };
@@ -49,7 +49,7 @@ fn the_page_before_the_first_run() {
 #[test]
 fn the_page_while_the_database_does_not_answer() {
     let page = render(Err("connection refused"), &INSTALLATION, None, now());
-    keep(&page);
+    save_page(&page);
     assert!(page.contains("the database does not answer (connection refused)"));
 }
 

@@ -45,7 +45,7 @@ pub struct View<'a> {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mood {
+pub enum Condition {
     Good,
     /// No run has ended yet.
     Waiting,
@@ -73,14 +73,14 @@ impl Note {
 }
 
 impl View<'_> {
-    pub fn mood(&self) -> Mood {
+    pub fn condition(&self) -> Condition {
         if self.snapshot.last_complete.is_none() && self.last_ended().is_none() {
-            Mood::Waiting
+            Condition::Waiting
         } else if self.reasons().is_empty() {
             let is_watched = self.last_failed().is_some() || self.snapshot.withheld > 0;
-            if is_watched { Mood::Watch } else { Mood::Good }
+            if is_watched { Condition::Watch } else { Condition::Good }
         } else {
-            Mood::Bad
+            Condition::Bad
         }
     }
 
@@ -95,19 +95,19 @@ impl View<'_> {
             1 => Some("1 removal is waiting for your decision.".to_owned()),
             n => Some(format!("{} removals are waiting for your decision.", thousands(n))),
         };
-        match (self.mood(), waiting) {
-            (Mood::Waiting, _) => self.waiting_sentence(),
-            (Mood::Bad, waiting) => {
+        match (self.condition(), waiting) {
+            (Condition::Waiting, _) => self.waiting_sentence(),
+            (Condition::Bad, waiting) => {
                 // Without the keys, which stand in the details.
                 let texts: Vec<String> = self.reasons().into_iter().map(|reason| reason.text).collect();
                 let waiting = waiting.map(|waiting| format!(" {waiting}")).unwrap_or_default();
                 format!("Needs attention: {}.{waiting}", texts.join("; "))
             }
-            (Mood::Watch, Some(waiting)) => format!("Last full sync {as_of}. {waiting}"),
-            (Mood::Watch, None) => {
+            (Condition::Watch, Some(waiting)) => format!("Last full sync {as_of}. {waiting}"),
+            (Condition::Watch, None) => {
                 format!("The last run failed, but the table is still fresh: as of {as_of}.")
             }
-            (Mood::Good, _) => format!(
+            (Condition::Good, _) => format!(
                 "All is well: {} in line with Understory as of {as_of}.",
                 counted(self.snapshot.consents.active, "active consent is", "active consents are")
             ),

@@ -43,7 +43,7 @@ pub use forget::{ForgetOutcome, Forgotten};
 pub use lease::{Lease, Run, new_holder};
 pub use load::Loaded;
 pub use location::identity;
-pub use notification::{Notification, NotificationState, Told};
+pub use notification::{Notification, NotificationOutcome, NotificationState};
 pub use person::Person;
 pub use run::{Change, Counts, RunRow, Snapshot, Trigger};
 pub use timestamp::Timestamp;

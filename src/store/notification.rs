@@ -36,8 +36,8 @@ impl NotificationState {
     }
 
     /// The in-memory counterpart of [`Store::remember_notification`].
-    pub fn note(&mut self, event: &str, told: &Told, now: Timestamp) {
-        if *told == Told::Forgotten {
+    pub fn record_outcome(&mut self, event: &str, told: &NotificationOutcome, now: Timestamp) {
+        if *told == NotificationOutcome::Forgotten {
             self.told.clear();
             return;
         }
@@ -46,21 +46,21 @@ impl NotificationState {
             None => Notification { event: event.to_owned(), since: now, ..Notification::default() },
         };
         match told {
-            Told::Sent { amount } => {
+            NotificationOutcome::Sent { amount } => {
                 (known.sent_at, known.amount) = (Some(now), *amount);
                 (known.failed_at, known.error) = (None, None);
             }
-            Told::Failed { error } => {
+            NotificationOutcome::Failed { error } => {
                 (known.failed_at, known.error) = (Some(now), Some(error.clone()));
             }
-            Told::Ended | Told::Forgotten => known.amount = 0,
+            NotificationOutcome::Ended | NotificationOutcome::Forgotten => known.amount = 0,
         }
         self.told.push(known);
     }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Told {
+pub enum NotificationOutcome {
     Sent {
         amount: i64,
     },
@@ -97,7 +97,7 @@ impl Store {
     pub async fn remember_notification(
         &mut self,
         event: &str,
-        told: &Told,
+        told: &NotificationOutcome,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         const SENT: &str = "insert into notifications (event, since, sent_at, amount) values ($1, $2, $2, $3) \
@@ -106,10 +106,14 @@ impl Store {
              on conflict (event) do update set failed_at = $2, error = $3";
         self.write(async |conn| {
             match told {
-                Told::Sent { amount } => execute!(conn, SENT, event, now, amount)?,
-                Told::Failed { error } => execute!(conn, FAILED, event, now, error)?,
-                Told::Ended => execute!(conn, "update notifications set amount = 0 where event = $1", event)?,
-                Told::Forgotten => execute!(conn, "delete from notifications where event <> 'recovered'")?,
+                NotificationOutcome::Sent { amount } => execute!(conn, SENT, event, now, amount)?,
+                NotificationOutcome::Failed { error } => execute!(conn, FAILED, event, now, error)?,
+                NotificationOutcome::Ended => {
+                    execute!(conn, "update notifications set amount = 0 where event = $1", event)?
+                }
+                NotificationOutcome::Forgotten => {
+                    execute!(conn, "delete from notifications where event <> 'recovered'")?
+                }
             };
             Ok(())
         })

@@ -481,7 +481,7 @@ async fn change_rows(
     let mut unknown: Vec<Upsert> = Vec::new();
     for (from, op) in segment {
         match (rows.remove(*from), op) {
-            (Some(row), RowWrite::Upsert(put)) => plan.put(row, put, tally),
+            (Some(row), RowWrite::Upsert(put)) => plan.plan_upsert(row, put, tally),
             (Some(row), RowWrite::MarkListed { counts, .. }) => {
                 tally.returned += u64::from(*counts && row.is_unlisted());
                 plan.relist(row);
@@ -511,7 +511,7 @@ struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    fn put(&mut self, row: WrittenRow, put: &'a Upsert, tally: &mut Tally) {
+    fn plan_upsert(&mut self, row: WrittenRow, put: &'a Upsert, tally: &mut Tally) {
         let returned = row.is_unlisted();
         let takes_over = matches!(put.kind, UpsertKind::TakeOver { .. });
         let changed = takes_over || !row.has_content(put.hash.content);
