@@ -221,6 +221,19 @@ pub(super) async fn delete_checks(conn: &mut Conn, keys: &[String]) -> Result<()
     execute_over!(conn, DELETE, keys).map(drop)
 }
 
+/// An update for both engines that sets one column, at its end, over pairs of a key and the value ($1).
+macro_rules! from_pairs {
+    ($update:literal $(, $and:literal)?) => {
+        (
+            concat!($update, "v.value ->> 1 from json_each($1) as v where c.consent_key = v.value ->> 0" $(, $and)?),
+            concat!(
+                $update, "v.value from unnest($1::text[], $2::text[]) as v(consent_key, value) \
+                 where c.consent_key = v.consent_key" $(, $and)?
+            ),
+        )
+    };
+}
+
 /// Gives rows, their history, and returns that wait, other keys: pairs of the old and the new one.
 pub(super) async fn rename_keys(conn: &mut Conn, moves: &[(String, String)]) -> Result<(), StoreError> {
     const ROWS: Pair = (
@@ -229,18 +242,8 @@ pub(super) async fn rename_keys(conn: &mut Conn, moves: &[(String, String)]) -> 
         "update consents as c set consent_key = v.new_key \
          from unnest($1::text[], $2::text[]) as v(old_key, new_key) where c.consent_key = v.old_key",
     );
-    const HISTORY: Pair = (
-        "update consent_changes set consent_key = v.value ->> 1 from json_each($1) as v \
-         where consent_key = v.value ->> 0",
-        "update consent_changes as c set consent_key = v.new_key \
-         from unnest($1::text[], $2::text[]) as v(old_key, new_key) where c.consent_key = v.old_key",
-    );
-    const RETURNS: Pair = (
-        "update pending_returns set consent_key = v.value ->> 1 from json_each($1) as v \
-         where consent_key = v.value ->> 0",
-        "update pending_returns as p set consent_key = v.new_key \
-         from unnest($1::text[], $2::text[]) as v(old_key, new_key) where p.consent_key = v.old_key",
-    );
+    const HISTORY: Pair = from_pairs!("update consent_changes as c set consent_key = ");
+    const RETURNS: Pair = from_pairs!("update pending_returns as c set consent_key = ");
     if moves.is_empty() {
         return Ok(());
     }
@@ -254,12 +257,7 @@ pub(super) async fn rename_keys(conn: &mut Conn, moves: &[(String, String)]) -> 
 
 /// Pairs of a row's key and the hash of the item that says what it holds already.
 pub(super) async fn set_item_hashes(conn: &mut Conn, items: &[(String, String)]) -> Result<(), StoreError> {
-    const ITEMS: Pair = (
-        "update consents set item_hash = v.value ->> 1 from json_each($1) as v \
-         where consents.consent_key = v.value ->> 0",
-        "update consents as c set item_hash = v.item_hash \
-         from unnest($1::text[], $2::text[]) as v(consent_key, item_hash) where c.consent_key = v.consent_key",
-    );
+    const ITEMS: Pair = from_pairs!("update consents as c set item_hash = ");
     Ok(on_pairs(conn, ITEMS, items).await.map(drop)?)
 }
 
@@ -268,20 +266,10 @@ pub(super) async fn replace_previous_keys(
     conn: &mut Conn,
     keys: &[(String, String)],
 ) -> Result<(), StoreError> {
-    const ROWS: Pair = (
-        "update consents set previous_key = v.value ->> 1 from json_each($1) as v \
-         where consent_key = v.value ->> 0 and previous_key is not null",
-        "update consents as c set previous_key = v.previous_key \
-         from unnest($1::text[], $2::text[]) as v(consent_key, previous_key) \
-         where c.consent_key = v.consent_key and c.previous_key is not null",
-    );
-    const HISTORY: Pair = (
-        "update consent_changes set previous_key = v.value ->> 1 from json_each($1) as v \
-         where consent_key = v.value ->> 0 and previous_key is not null",
-        "update consent_changes as c set previous_key = v.previous_key \
-         from unnest($1::text[], $2::text[]) as v(consent_key, previous_key) \
-         where c.consent_key = v.consent_key and c.previous_key is not null",
-    );
+    const ROWS: Pair =
+        from_pairs!("update consents as c set previous_key = ", " and c.previous_key is not null");
+    const HISTORY: Pair =
+        from_pairs!("update consent_changes as c set previous_key = ", " and c.previous_key is not null");
     if keys.is_empty() {
         return Ok(());
     }

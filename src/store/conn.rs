@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::TryStreamExt as _;
 use sqlx::postgres::{PgConnectOptions, PgRow, PgSslMode};
 use sqlx::sqlite::SqliteRow;
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, SqlSafeStr, SqliteConnection};
 
 use super::error::StoreError;
 use super::location::{Location, sqlite_options};
@@ -303,10 +303,7 @@ impl Conn {
     /// Begins a transaction.
     pub(super) async fn begin(&mut self, intent: Intent, schema: Option<&str>) -> Result<(), sqlx::Error> {
         let begin = self.begin_sql(intent, schema);
-        match self {
-            Self::Sqlite(conn) => sqlx::raw_sql(AssertSqlSafe(begin)).execute(&mut **conn).await.map(drop),
-            Self::Postgres(conn) => sqlx::raw_sql(AssertSqlSafe(begin)).execute(&mut **conn).await.map(drop),
-        }
+        self.raw(AssertSqlSafe(begin)).await
     }
 
     /// The search path and the time-outs live in the transaction only, so that nothing is left behind in a pooler's server
@@ -393,7 +390,7 @@ impl Conn {
         self.raw("rollback").await
     }
 
-    pub(super) async fn raw(&mut self, sql: &'static str) -> Result<(), sqlx::Error> {
+    pub(super) async fn raw(&mut self, sql: impl SqlSafeStr) -> Result<(), sqlx::Error> {
         match self {
             Self::Sqlite(conn) => sqlx::raw_sql(sql).execute(&mut **conn).await.map(drop),
             Self::Postgres(conn) => sqlx::raw_sql(sql).execute(&mut **conn).await.map(drop),

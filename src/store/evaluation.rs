@@ -162,22 +162,22 @@ impl Store {
         listed: &[String],
     ) -> Result<Standing, StoreError> {
         let since = began.plus_millis(-DAY);
-        let row: StandingRow = if run_id.is_some() && !self.location.is_sqlite() {
+        let row: StandingRow = if run_id.is_some() && listed.is_empty() && !self.location.is_sqlite() {
             let (rows,) = decode!(self.look(STANDING_POSTGRES, 1).await?, StandingRow)?;
             rows.into_iter().next().ok_or(sqlx::Error::RowNotFound)?
         } else {
             let run_id = run_id.unwrap_or(i64::MAX);
-            self.read(async |conn| Ok(row!(conn, STANDING, run_id, since)?)).await?
+            self.read(async |conn| {
+                let mut row: StandingRow = row!(&mut *conn, STANDING, run_id, since)?;
+                // Those that are listed now are not counted.
+                let again: Vec<(i64,)> = rows_over!(conn, LISTED_AGAIN, listed, since)?;
+                row.back -= again.first().map_or(0, |(again,)| *again);
+                Ok(row)
+            })
+            .await?
         };
-        let mut back = row.back;
-        if back > 0 && !listed.is_empty() {
-            // Those that are listed now are not counted.
-            let again: Vec<(i64,)> =
-                self.read(async |conn| Ok(rows_over!(conn, LISTED_AGAIN, listed, since)?)).await?;
-            back -= again.first().map_or(0, |(again,)| *again);
-        }
         Ok(Standing {
-            back: back.cast_unsigned(),
+            back: row.back.cast_unsigned(),
             new_nameless_reject: row.new_nameless_reject,
             acceptance: row.kept.acceptance(began),
             pages_usable_at: row.pages_usable_at,

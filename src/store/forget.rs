@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use super::conn::{Conn, Pair, execute, execute_over, in_list, row, rows};
 use super::error::StoreError;
 use super::lease::Lease;
-use super::trace::{Traces, id_fingerprint};
+use super::trace::{CLEAR_HASHES_OF_MENTIONS, Traces, id_fingerprint};
 use super::write::next_changed_at;
 use super::{Store, Timestamp};
 use crate::consent::address;
@@ -159,14 +159,6 @@ async fn suppress(
     execute!(conn, sql)?;
     execute!(conn, BUMP).map(drop)
 }
-
-/// The next run reads every item again that may name somebody: known by its bytes alone, nobody would be found in it.
-const CLEAR_HASHES_OF_MENTIONS: Pair = (
-    "update consents set item_hash = null where item_hash is not null and (refs like '%@%' or extra like '%@%' \
-     or full_name like '%@%' or source like '%@%' or email glob '*[^A-Za-z0-9._%+@-]*')",
-    "update consents set item_hash = null where item_hash is not null and (refs::text like '%@%' or extra::text like '%@%' \
-     or full_name like '%@%' or source like '%@%' or email ~ '[^A-Za-z0-9._%+@-]')",
-);
 
 async fn suppress_id(
     conn: &mut Conn,

@@ -75,7 +75,23 @@ macro_rules! history {
     };
 }
 
+macro_rules! clear_hashes {
+    ($text:literal, $unusual:literal) => {
+        concat!(
+            "update consents set item_hash = null where item_hash is not null and (refs",
+            $text,
+            " like '%@%' or extra",
+            $text,
+            " like '%@%' or full_name like '%@%' or source like '%@%' or email",
+            $unusual,
+            ")"
+        )
+    };
+}
+
 const OTHER_ROWS: Pair = each_engine!(other_rows);
+/// The next run reads every item again that may name somebody: known by its bytes alone, nobody would be found in it.
+pub(super) const CLEAR_HASHES_OF_MENTIONS: Pair = each_engine!(clear_hashes);
 const HISTORY: Pair = each_engine!(history);
 
 impl Traces {

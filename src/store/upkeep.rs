@@ -33,10 +33,14 @@ pub struct Pruned {
 impl Store {
     /// Whether [`Store::retain`] has anything to look for.
     pub fn is_retention_due(&self, retention: &Retention, now: Timestamp) -> bool {
-        let until = now.minus(retention.erasures);
         retention.removed.is_some()
             || retention.history.is_some()
-            || self.seen.erasures_since.is_none_or(|oldest| oldest < until)
+            || self.has_erasures_before(now.minus(retention.erasures))
+    }
+
+    /// Unless the run has seen that there are none.
+    fn has_erasures_before(&self, until: Timestamp) -> bool {
+        self.seen.erasures_since.is_none_or(|oldest| oldest < until)
     }
 
     /// Applies `retention.*`, in small transactions. `confirm_after`: a row that was missing for so long counts as removed.
@@ -59,7 +63,7 @@ impl Store {
             pruned.rejects = self.prune(lease, now, PRUNE_REJECTS, until).await?;
         }
         let until = now.minus(retention.erasures);
-        if self.seen.erasures_since.is_none_or(|oldest| oldest < until) {
+        if self.has_erasures_before(until) {
             pruned.erasures = self.drop_erasures(lease, until, now).await?;
         }
         if let Some(age) = retention.history {
